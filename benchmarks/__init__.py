@@ -1,0 +1,1 @@
+"""Measurements of raymon: each a script that prints what it measured."""

@@ -1,0 +1,228 @@
+"""Cost at size: a thousand synthetic workers scraped by a real Prometheus, every panel's query timed.
+
+    python -m benchmarks.scale                      # 1,000 workers on 16 nodes, two runs, an hour of history
+    python -m benchmarks.scale --workers 20 --nodes 2 --minutes 2
+
+The past is written first, through Prometheus's remote-write receiver, sample for sample as it would have been scraped.
+Then Prometheus scrapes the nodes live, and each query is asked as Grafana asks it, with the whole past on the screen.
+Exit code 1 when a bar is missed.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.history import write_history
+from benchmarks.synthetic import Node, Page, fleet, serve, write_discovery
+from raymon import catalog
+from raymon.artifacts.boards import DASHBOARDS
+from raymon.artifacts.panel import INSTANT, MOST_POINTS
+from raymon.queries import Query
+from raymon.queries.query import TOP
+
+ROOT = Path(__file__).resolve().parent.parent
+BAR_SECONDS = 0.2
+RATE_INTERVAL = "20s"
+SCRAPE_SECONDS = 5.0
+GRAPHS = ("timeseries", "bargauge")
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a panel's query took each time, and how many series it returned, how many a graph draws at once."""
+
+    name: str
+    seconds: tuple[float, ...]
+    series: int
+    drawn: int
+
+    @property
+    def p95(self) -> float:
+        """The 95th percentile."""
+        return sorted(self.seconds)[int(0.95 * (len(self.seconds) - 1) + 0.5)]
+
+
+class Server:
+    """A running Prometheus and its HTTP API."""
+
+    def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
+        self.url = url
+        self._process = process
+
+    def api(self, path: str, **parameters: str) -> Any:  # noqa: ANN401  # JSON
+        """Return the data of a reply."""
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}") as reply:
+            return json.load(reply)["data"]
+
+    def ready(self) -> bool:
+        """Tell whether it answers."""
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/-/ready") as reply:
+            return bool(reply.status == 200)
+        return False
+
+    def memory_bytes(self) -> int:
+        """Return its resident memory."""
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def processor_seconds(self) -> float:
+        """Return the processor time it has used."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def prometheus(folder: Path, discovery: Path, port: int) -> Iterator[Server]:
+    """Run Debian's Prometheus on our configuration with the discovery file exchanged."""
+    config = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
+    config["scrape_configs"][0]["file_sd_configs"][0]["files"] = [str(discovery)]
+    config["rule_files"] = [str(ROOT / "prometheus" / "rules.yml")]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    command = [
+        "prometheus",
+        f"--config.file={folder}/prometheus.yml",
+        f"--storage.tsdb.path={folder}/data",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--web.enable-remote-write-receiver",
+        "--log.level=error",
+    ]
+    with subprocess.Popen(command) as process:
+        server = Server(f"http://127.0.0.1:{port}", process)
+        try:
+            while not server.ready():
+                if process.poll() is not None:
+                    raise SystemExit("benchmarks.scale: Prometheus ended at once; see above")
+                time.sleep(0.2)
+            yield server
+        finally:
+            process.terminate()
+
+
+def panel_queries() -> Iterator[tuple[str, str, Query]]:
+    """Yield a name, the kind of panel and the query, for every target of every panel."""
+    for board in DASHBOARDS:
+        for panel in board.panels():
+            for query in panel.queries:
+                yield f"{board.uid}: {panel.title or query.title}: {query.title}", panel.kind, query
+
+
+def time_queries(server: Server, history_seconds: float, repeats: int) -> list[Timing]:
+    """Ask every panel's query some times over the last hour."""
+    timings = []
+    for name, kind, query in panel_queries():
+        expression = query.fill(rate_interval=RATE_INTERVAL, worker="1" if "worker:" in name else ".+")
+        seconds = []
+        for _ in range(repeats):
+            now = time.time()
+            if kind in INSTANT:
+                path, parameters = "query", {"query": expression, "time": f"{now:.3f}"}
+            else:
+                step = max(SCRAPE_SECONDS, history_seconds / MOST_POINTS)
+                span = {"start": f"{now - history_seconds:.3f}", "end": f"{now:.3f}", "step": f"{step:.0f}"}
+                path, parameters = "query_range", {"query": expression, **span}
+            begun = time.perf_counter()
+            result = server.api(path, **parameters)["result"]
+            seconds.append(time.perf_counter() - begun)
+        timings.append(Timing(name, tuple(seconds), len(result), drawn_at_once(result) if kind in GRAPHS else 0))
+    return timings
+
+
+def drawn_at_once(result: list[dict[str, Any]]) -> int:
+    """Return how many series have a value at the same moment, at most."""
+    moments = Counter(moment for found in result for moment, _ in found.get("values", [found.get("value")]))
+    return max(moments.values(), default=0)
+
+
+def count(server: Server, selector: str) -> int:
+    """Return how many series there are of a kind."""
+    return int(server.api("query", query=f"count({selector})")["result"][0]["value"][1])
+
+
+def report(
+    given: argparse.Namespace, server: Server, timings: Sequence[Timing], nodes: Sequence[Node], cores: float
+) -> int:
+    """Print what was found; return how many bars were missed."""
+    workers = sum(process.worker != catalog.DRIVER for node in nodes for process in node.processes)
+    own = "|".join(metric.name for metric in (*catalog.of("process"), *catalog.of("worker")))
+    ours = count(server, f'{{__name__=~"{catalog.PREFIX}.+"}}')
+    per_worker = count(server, f'{{__name__=~"{own}",worker!="{catalog.DRIVER}"}}') / workers
+    everything = int(server.api("status/tsdb")["headStats"]["numSeries"])
+    scrape = server.api("query", query="max(scrape_duration_seconds)")["result"][0]["value"][1]
+    slow = sorted(timings, key=lambda timing: -timing.p95)
+    over = [timing for timing in slow if timing.p95 > BAR_SECONDS]
+    crowded = [timing for timing in timings if timing.drawn > TOP]
+    missed = len(over) + len(crowded) + int(per_worker > catalog.SERIES_BUDGET["worker"])
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; {workers} workers on {len(nodes)} nodes"
+    )
+    print(f"series: {everything} in Prometheus, {ours} of raymon, {per_worker:.1f} per worker")
+    print(f"Prometheus: {server.memory_bytes() / 1e6:.0f} MB, {cores:.2f} cores; ", end="")
+    print(f"slowest scrape {float(scrape):.2f} s")
+    print(f"{len(timings)} queries over {given.minutes} minutes, each asked {given.repeats} times; the slowest by p95:")
+    for timing in slow[:10]:
+        print(f"  {timing.p95 * 1000:7.0f} ms  {timing.series:5d} series  {timing.name}")
+    print(f"{len(over)} queries have a p95 above {BAR_SECONDS * 1000:.0f} ms")
+    for timing in crowded:
+        print(f"more than ten series at once: {timing.drawn} in {timing.name}")
+    return missed
+
+
+def measure(given: argparse.Namespace, folder: Path) -> int:
+    """Serve, fill, scrape, ask; return how many bars were missed."""
+    nodes = fleet(given.workers, given.nodes, given.runs, started=time.time() - 60 * given.minutes - 600)
+    with serve(nodes) as targets, prometheus(folder, folder / "discovery.json", given.port) as server:
+        begun = time.perf_counter()
+        now = time.time()
+        pages = [Page(node) for node in nodes]
+        samples = write_history(server.url, pages, targets, now - 60 * given.minutes, now, SCRAPE_SECONDS)
+        print(
+            f"wrote {samples:,} samples of {given.minutes} minutes in {time.perf_counter() - begun:.0f} s", flush=True
+        )
+        write_discovery(folder / "discovery.json", targets)
+        wait_for_scrapes(server, len(targets))
+        used, begun = server.processor_seconds(), time.perf_counter()
+        time.sleep(given.seconds)
+        cores = (server.processor_seconds() - used) / (time.perf_counter() - begun)
+        timings = time_queries(server, 60.0 * given.minutes, given.repeats)
+        return report(given, server, timings, nodes, cores)
+
+
+def wait_for_scrapes(server: Server, number: int) -> None:
+    """Wait until every node was scraped twice."""
+    while True:
+        up = server.api("query", query="sum(count_over_time(up[1m]) >= bool 2)")["result"]
+        if up and float(up[0]["value"][1]) >= number:
+            return
+        time.sleep(1)
+
+
+def main() -> int:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=1000, help="workers of all runs together")
+    parser.add_argument("--nodes", type=int, default=16, help="nodes they are spread over")
+    parser.add_argument("--runs", type=int, default=2, help="runs they belong to")
+    parser.add_argument("--minutes", type=int, default=60, help="of past that is written first and asked for")
+    parser.add_argument("--seconds", type=float, default=30, help="of plain scraping, for the cost of Prometheus")
+    parser.add_argument("--repeats", type=int, default=5, help="times each query is asked")
+    parser.add_argument("--port", type=int, default=19099, help="of the Prometheus that is started")
+    with tempfile.TemporaryDirectory(prefix="raymon-scale-") as folder:
+        return int(measure(parser.parse_args(), Path(folder)) > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

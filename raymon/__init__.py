@@ -1,0 +1,25 @@
+"""raymon: monitoring and profiling for reinforcement learning on Ray.
+
+Example:
+    >>> import raymon
+    >>> raymon.Metric("collisions_total", "counter", "Collisions seen by the simulator.").name
+    'ray_raymon_collisions_total'
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from raymon.catalog import Metric
+
+if TYPE_CHECKING:
+    from raymon.monitor import DriverMonitor, Monitor, instrument
+
+__version__ = "0.1.0"
+__all__ = ["DriverMonitor", "Metric", "Monitor", "__version__", "instrument"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the recording side when it is first asked for, so that `import raymon` costs next to nothing."""
+    if name in ("DriverMonitor", "Monitor", "instrument"):
+        return getattr(import_module("raymon.monitor"), name)
+    raise AttributeError(f"module 'raymon' has no attribute {name!r}; it has {', '.join(__all__)}")

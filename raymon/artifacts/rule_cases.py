@@ -1,0 +1,337 @@
+"""`prometheus/rules_test.yml`: for each alert series with which promtool sees it fire, stay silent, and lose a series.
+
+Samples come every five seconds from second 0 on, which is also the clock of the rules: `time()` is the second.
+"""
+
+from typing import Final
+
+from raymon import catalog
+from raymon.artifacts.alert import Pace
+from raymon.artifacts.alerts import alerts
+from raymon.artifacts.rule_case import STEP_SECONDS, Case, ray_series, series
+from raymon.artifacts.rules import dump
+from raymon.health import THRESHOLDS
+from raymon.queries import ray_families as ray
+
+HEADER: Final = """\
+# Written by python -m raymon.artifacts from raymon/artifacts/rule_cases.py; change that. Run: promtool test rules
+"""
+
+
+def text() -> str:
+    """Return the file."""
+    by_name = {alert.name: alert for alert in alerts(Pace())}
+    document = {
+        "rule_files": ["rules.yml"],
+        "evaluation_interval": f"{STEP_SECONDS}s",
+        "tests": [case.unit(by_name[case.alert]) for case in CASES],
+    }
+    return HEADER + dump(document)
+
+
+NOW: Final = f"0+{STEP_SECONDS}x"
+"""A moment that is always now, for so many samples more."""
+BEAT_0: Final = series(catalog.HEARTBEAT, worker="0")
+BEAT_1: Final = series(catalog.HEARTBEAT, worker="1")
+DRIVER_BEAT: Final = series(catalog.HEARTBEAT, worker=catalog.DRIVER)
+TRAINING: Final = series(catalog.RUN_STATE, state="training")
+WORKER_0: Final = {"run": "r", "worker": "0"}
+WORKER_1: Final = {"run": "r", "worker": "1"}
+
+
+STOP: Final = 60
+"""The second at which the moments told by gauges stand still in the cases."""
+
+
+def _passed(limit: float, hold: int = 0) -> int:
+    """Return the first step at which a moment of second 60 is older than a limit, and has been for a while."""
+    return STOP + (int(limit) // STEP_SECONDS + 1) * STEP_SECONDS + hold
+
+
+STALLED: Final = _passed(THRESHOLDS.progress_stalled_seconds, 20)
+STALLED_LONG: Final = _passed(THRESHOLDS.progress_latency_factor * 20, 20)
+NO_UPDATE: Final = _passed(THRESHOLDS.no_update_seconds, 15)
+NEVER_UPDATED: Final = _passed(THRESHOLDS.startup_grace_seconds + THRESHOLDS.no_update_seconds, 15)
+
+
+def _progress(progress: str, activity: str, p99: str = "") -> dict[str, str]:
+    found = {
+        series(catalog.PROGRESS, worker="0"): progress,
+        series(catalog.ACTIVITY, worker="0", activity="environment"): activity,
+    }
+    return found | ({series(catalog.ROLLOUT_LATENCY, worker="0", quantile="0.99"): p99} if p99 else {})
+
+
+def _updates(last: str, seconds: str) -> dict[str, str]:
+    return {
+        series(catalog.LAST_UPDATE): last,
+        series(catalog.ITERATION_SECONDS): seconds,
+        TRAINING: "1x80",
+        DRIVER_BEAT: f"{NOW}80",
+    }
+
+
+def _costs(*steps_per_sample: int) -> dict[str, str]:
+    found = {}
+    for worker, steps in enumerate(steps_per_sample):
+        found[series(catalog.ENV_STEPS, worker=str(worker))] = f"0+{steps}x60"
+        found[series(catalog.ROLLOUT_SECONDS, worker=str(worker))] = "0+5x60"
+    return found
+
+
+def _store(used: str, spilled: str) -> dict[str, str]:
+    return {
+        ray_series(ray.STORE_USED, SessionName="s"): used,
+        ray_series(ray.STORE_AVAILABLE, SessionName="s"): "10x60",
+        ray_series(ray.STORE_MEMORY, SessionName="s", Location="SPILLED"): spilled,
+        BEAT_0: f"{NOW}60",
+    }
+
+
+CASES: Final = (
+    # The heartbeat is last seen at 60 s, missing from 65 s on, and the alert holds 30 s.
+    Case(
+        "RaymonWorkerDead",
+        "its heartbeat vanishes",
+        {BEAT_0: f"{NOW}12 stale _x40", BEAT_1: f"{NOW}60", TRAINING: "1x60"},
+        silent_at=(60, 90),
+        fires_at=(95, 200),
+        labels=WORKER_0,
+    ),
+    Case(
+        "RaymonWorkerDead",
+        "a replacement reports under its number",
+        {
+            BEAT_0: f"{NOW}12 stale _x40",
+            series(catalog.HEARTBEAT, worker="0", WorkerId="new"): f"_x16 80+{STEP_SECONDS}x40",
+            TRAINING: "1x60",
+        },
+        silent_at=(95, 120, 200),
+    ),
+    Case(
+        "RaymonWorkerDead",
+        "the run has finished",
+        {BEAT_0: f"{NOW}12 stale _x40", TRAINING: "1x12 0x40"},
+        silent_at=(95, 200),
+    ),
+    Case(
+        "RaymonWorkerStalled",
+        "no progress while in the environment",
+        _progress(f"{NOW}12 60x60", "1x80"),
+        silent_at=(STOP, STALLED - STEP_SECONDS),
+        fires_at=(STALLED,),
+        labels=WORKER_0,
+        value=str(STALLED - STOP),
+    ),
+    Case(
+        "RaymonWorkerStalled",
+        "it waits for its next call",
+        _progress(f"{NOW}12 60x60", "0x80"),
+        silent_at=(STALLED, 2 * STALLED),
+    ),
+    Case(
+        "RaymonWorkerStalled",
+        "its rollouts are long",
+        _progress(f"{NOW}12 60x60", "1x80", "20x80"),
+        silent_at=(STALLED, STALLED_LONG - STEP_SECONDS),
+        fires_at=(STALLED_LONG,),
+        labels=WORKER_0,
+        value=str(STALLED_LONG - STOP),
+    ),
+    Case(
+        "RaymonWorkerStalled",
+        "its gauges vanish",
+        _progress(f"{NOW}12 stale _x60", "1x12 stale _x60"),
+        silent_at=(STALLED, 2 * STALLED),
+    ),
+    # A rate over a minute is there with the second sample; the alert holds two minutes from 5 s on.
+    Case(
+        "RaymonWorkerStraggling",
+        "three times the median of three",
+        _costs(300, 300, 100),
+        silent_at=(60, 120),
+        fires_at=(130,),
+        labels={"run": "r", "worker": "2"},
+        value="3.0",
+    ),
+    Case(
+        "RaymonWorkerStraggling",
+        "three times the faster of two",
+        _costs(300, 100),
+        silent_at=(120,),
+        fires_at=(130,),
+        labels=WORKER_1,
+        value="3.0",
+    ),
+    Case("RaymonWorkerStraggling", "within half of the others", _costs(300, 300, 200), silent_at=(130, 200)),
+    Case("RaymonWorkerStraggling", "the counters of the dead stay, flat", _costs(300, 300, 0), silent_at=(130, 200)),
+    Case(
+        "RaymonWorkerStraggling",
+        "its counters vanish",
+        {name: values.replace("x60", "x12 stale _x40") for name, values in _costs(300, 300, 100).items()},
+        silent_at=(130, 200),
+    ),
+    Case(
+        "RaymonWorkerRestartLoop",
+        "three restarts, the series beginning with the first",
+        {series(catalog.WORKER_RESTARTS, worker="0", reason="killed"): "_x4 1x4 2x4 3x40"},
+        silent_at=(20, 55),
+        fires_at=(70,),
+        labels=WORKER_0,
+        value="3",
+    ),
+    Case(
+        "RaymonWorkerRestartLoop",
+        "two restarts, for two reasons",
+        {
+            series(catalog.WORKER_RESTARTS, worker="0", reason="killed"): "_x4 1x60",
+            series(catalog.WORKER_RESTARTS, worker="0", reason="oom"): "_x4 1x60",
+        },
+        silent_at=(60, 200),
+    ),
+    Case(
+        "RaymonWorkerRestartLoop",
+        "the driver's series vanish",
+        {series(catalog.WORKER_RESTARTS, worker="0", reason="killed"): "1x4 2x4 3x4 stale _x40"},
+        silent_at=(75, 200),
+    ),
+    Case(
+        "RaymonThroughputCollapsed",
+        "a tenth of what it was",
+        {series(catalog.ENV_STEPS, worker="0"): "0+100x120 12000+10x60", TRAINING: "1x200"},
+        silent_at=(600, 740),
+        fires_at=(800,),
+    ),
+    Case(
+        "RaymonThroughputCollapsed",
+        "three quarters of what it was",
+        {series(catalog.ENV_STEPS, worker="0"): "0+100x120 12000+75x60", TRAINING: "1x200"},
+        silent_at=(740, 900),
+    ),
+    Case(
+        "RaymonThroughputCollapsed",
+        "the counters vanish with the run",
+        {series(catalog.ENV_STEPS, worker="0"): "0+100x120 stale _x60", TRAINING: "1x120 stale _x60"},
+        silent_at=(740, 900),
+    ),
+    Case(
+        "RaymonNoUpdate",
+        "the last update grows old",
+        _updates(f"{NOW}12 60x80", "1x80"),
+        silent_at=(STOP, NO_UPDATE - STEP_SECONDS),
+        fires_at=(NO_UPDATE,),
+    ),
+    Case(
+        "RaymonNoUpdate",
+        "iterations of a minute",
+        _updates(f"{NOW}12 60x80", "60x80"),
+        silent_at=(NO_UPDATE, 2 * NO_UPDATE),
+    ),
+    Case(
+        "RaymonNoUpdate",
+        "there never was an update",
+        {series(catalog.RUN_START): f"{STOP}x80", TRAINING: "1x80", DRIVER_BEAT: f"{NOW}80"},
+        silent_at=(STOP, NEVER_UPDATED - STEP_SECONDS),
+        fires_at=(NEVER_UPDATED,),
+    ),
+    Case(
+        "RaymonNoUpdate",
+        "the driver's gauges vanish",
+        {
+            series(catalog.LAST_UPDATE): f"{NOW}12 stale _x60",
+            TRAINING: "1x12 stale _x60",
+            DRIVER_BEAT: f"{NOW}12 stale _x60",
+        },
+        silent_at=(60, 75),
+        fires_at=(80, 200),
+    ),
+    Case(
+        "RaymonNoUpdate",
+        "the run finished before the driver ended",
+        {
+            TRAINING: "1x12 0 stale _x60",
+            series(catalog.RUN_STATE, state="finished"): "0x12 1 stale _x60",
+            DRIVER_BEAT: f"{NOW}12 60 stale _x60",
+        },
+        silent_at=(80, 200),
+    ),
+    Case(
+        "RaymonLossNotFinite",
+        "one update was not finite",
+        {series(catalog.NONFINITE_UPDATES): "0x12 1x40"},
+        silent_at=(60,),
+        fires_at=(70,),
+    ),
+    Case("RaymonLossNotFinite", "all are finite", {series(catalog.NONFINITE_UPDATES): "0x60"}, silent_at=(70, 200)),
+    Case(
+        "RaymonLossNotFinite",
+        "the counter vanishes",
+        {series(catalog.NONFINITE_UPDATES): "0x12 stale _x60"},
+        silent_at=(70, 200),
+    ),
+    # A mean over a minute of 0.01 and then 1 nat passes 0.3 at 75 s, and the alert holds 30 s.
+    Case(
+        "RaymonPolicyDiverging",
+        "a nat for half a minute",
+        {series(catalog.KL): "0.01x11 1x60"},
+        silent_at=(60, 95),
+        fires_at=(150,),
+        value="1.00",
+    ),
+    Case(
+        "RaymonPolicyDiverging",
+        "one update out of line",
+        {series(catalog.KL): "0.01x11 1 0.01x60"},
+        silent_at=(60, 95, 150),
+    ),
+    Case(
+        "RaymonPolicyDiverging",
+        "the gauge vanishes",
+        {series(catalog.KL): "0.01x11 1x2 stale _x60"},
+        silent_at=(95, 200),
+    ),
+    # Full from 60 s on, and the alert holds a minute.
+    Case(
+        "RaymonObjectStorePressure",
+        "nearly full",
+        _store("1x11 90x60", "0x60"),
+        silent_at=(60, 115),
+        fires_at=(120,),
+        labels={"SessionName": "s"},
+    ),
+    Case(
+        "RaymonObjectStorePressure",
+        "spilled",
+        _store("1x60", "0x11 6e7x60"),
+        silent_at=(60, 115),
+        fires_at=(120,),
+        labels={"SessionName": "s"},
+    ),
+    Case("RaymonObjectStorePressure", "half full", _store("10x60", "1e6x60"), silent_at=(120, 200)),
+    Case(
+        "RaymonObjectStorePressure", "the node vanishes", _store("1x11 90x4 stale _x60", "0x60"), silent_at=(120, 200)
+    ),
+    # The worker's heartbeat is missing from 65 s on, and the alert holds a minute.
+    Case(
+        "RaymonMetricsMissing",
+        "one of two workers is not in the metrics",
+        {series(catalog.WORKERS, state="up"): "2x60", BEAT_0: f"{NOW}60", BEAT_1: f"{NOW}12 stale _x60"},
+        silent_at=(60, 120),
+        fires_at=(125,),
+        value="1",
+    ),
+    Case(
+        "RaymonMetricsMissing",
+        "none is",
+        {series(catalog.WORKERS, state="up"): "2x60"},
+        silent_at=(55,),
+        fires_at=(60,),
+        value="2",
+    ),
+    Case(
+        "RaymonMetricsMissing",
+        "the driver vanishes too",
+        {series(catalog.WORKERS, state="up"): "2x12 stale _x60", BEAT_0: f"{NOW}12 stale _x60"},
+        silent_at=(125, 200),
+    ),
+)

@@ -1,0 +1,458 @@
+"""Every metric raymon records, declared once.
+
+Read by the recorder, the query book, the dashboards, the rules, the status page, the metric reference and the tests:
+nothing else in the repository spells a metric's name. Runs at import and uses the standard library only. A wrong
+declaration raises `CatalogError`, so a bad catalogue cannot be imported.
+
+Names are the names Prometheus stores. Ray adds the prefix `ray_` to every custom metric, so `recorded_name` strips it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+Source = Literal["worker", "driver", "process", "user"]
+
+PREFIX: Final = "ray_raymon_"
+DRIVER: Final = "driver"
+"""The value of the label `worker` on what the driving process records about itself."""
+
+# Enumerated label values: a value outside these is refused, so that no label can grow without bound.
+ACTIVITIES: Final = ("starting", "environment", "inference", "sending", "waiting")
+WORK_PHASES: Final = ("environment", "inference", "sending")
+"""What a worker is busy with; the rest of its time it waits."""
+WORKER_PHASES: Final = (*WORK_PHASES, "waiting")
+DRIVER_PHASES: Final = ("sample", "inference", "transfer", "weights", "learn", "checkpoint", "log", "other")
+RUN_STATES: Final = ("starting", "training", "finished", "failed")
+FLEET_STATES: Final = ("expected", "up", "restarting", "given_up")
+LOSS_REASONS: Final = ("killed", "oom", "error", "timeout", "node", "unknown")
+DROP_REASONS: Final = ("stale", "invalid", "lost", "shutdown")
+LOSS_TERMS: Final = ("policy", "value", "entropy", "total")
+QUANTILES: Final = (0.5, 0.95, 0.99)
+
+_LABEL_VALUES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "quantile": tuple(str(q) for q in QUANTILES),
+        "outcome": ("received", "trained", "dropped"),
+        "kind": ("rollouts", "weights", "other"),
+        "statistic": ("mean", "min", "max"),
+        "term": LOSS_TERMS,
+    }
+)
+_UNBOUNDED: Final = frozenset({"step", "episode", "seed", "actor", "actor_id", "pid", "update", "timestamp"})
+_RESERVED: Final = frozenset(
+    {"Component", "NodeAddress", "SessionName", "Version", "WorkerId", "le", "job", "instance"}
+)
+_UNITS: Final = ("", "seconds", "bytes", "ratio", "timestamp", "nats", "steps", "reward")
+_SUFFIX_OF_UNIT: Final[Mapping[str, str]] = MappingProxyType(
+    {"seconds": "_seconds", "bytes": "_bytes", "ratio": "_ratio", "timestamp": "_timestamp_seconds"}
+)
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+
+class CatalogError(ValueError):
+    """A metric declared wrongly: the message says what was found, what was expected and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric family.
+
+    Example:
+        >>> collisions = Metric("collisions_total", "counter", "Collisions seen by the simulator.")
+        >>> collisions.name
+        'ray_raymon_collisions_total'
+
+    Attributes:
+        name: The stored name; `ray_raymon_` is put in front when it is missing.
+        kind: `counter` (only grows, ends in `_total`), `gauge` or `histogram`.
+        help: One sentence, ending in a full stop.
+        unit: One of "", seconds, bytes, ratio, timestamp, nats, steps, reward; the name ends accordingly.
+        labels: Labels beyond `run` and `worker`, each with few, enumerated values.
+        source: Which process records it. Families of source `driver` carry no label `worker` unless they name it.
+        values: The allowed values of each label in `labels`; a label missing here takes any short string.
+        buckets: Upper bounds of a histogram, rising and positive.
+        present: When the family exists, as a condition in words; empty when every run has it.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    unit: str = ""
+    labels: tuple[str, ...] = ()
+    source: Source = "user"
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    buckets: tuple[float, ...] = ()
+    present: str = ""
+
+    def __post_init__(self) -> None:
+        bare = self.name.removeprefix(PREFIX)
+        object.__setattr__(self, "name", PREFIX + bare)
+        if not _NAME.fullmatch(bare):
+            raise CatalogError(f"metric name {self.name!r}: expected lower_case words joined by single underscores")
+        if self.kind not in ("counter", "gauge", "histogram"):
+            raise CatalogError(f"{self.name}: found kind {self.kind!r}, expected counter, gauge or histogram")
+        if (self.kind == "counter") != bare.endswith("_total"):
+            raise CatalogError(f"{self.name} is a {self.kind}: exactly the counters end in _total; rename it")
+        if self.unit not in _UNITS:
+            raise CatalogError(f"{self.name}: found unit {self.unit!r}, expected one of {', '.join(_UNITS[1:])}")
+        suffix = _SUFFIX_OF_UNIT.get(self.unit, "")
+        if not bare.removesuffix("_total").endswith(suffix):
+            raise CatalogError(f"{self.name}: a metric in {self.unit} has a name that ends in {suffix}; rename it")
+        if not self.help.endswith(".") or "\n" in self.help:
+            raise CatalogError(f"{self.name}: the help text is one sentence that ends in a full stop")
+        if (self.kind == "histogram") != bool(self.buckets):
+            raise CatalogError(f"{self.name}: exactly the histograms have buckets")
+        if list(self.buckets) != sorted(set(self.buckets)) or any(bound <= 0 for bound in self.buckets):
+            raise CatalogError(f"{self.name}: buckets {self.buckets} must be positive and rising")
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        for label in self.labels:
+            if label in _UNBOUNDED or label in _RESERVED or label == "run" or not _NAME.fullmatch(label):
+                raise CatalogError(
+                    f"{self.name}: label {label!r} is reserved or takes unboundedly many values; "
+                    "put it into a log line, not into a metric"
+                )
+        if len(set(self.labels)) != len(self.labels):
+            raise CatalogError(f"{self.name}: a label is named twice in {self.labels}")
+        merged = {label: _LABEL_VALUES[label] for label in self.labels if label in _LABEL_VALUES}
+        merged.update(self.values)
+        if stray := set(merged) - set(self.labels):
+            raise CatalogError(f"{self.name}: values given for {sorted(stray)}, which are not among its labels")
+        object.__setattr__(self, "values", MappingProxyType(merged))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        arguments = (self.name, self.kind, self.help, self.unit, self.labels, self.source)
+        return (Metric, (*arguments, dict(self.values), self.buckets, self.present))
+
+    @property
+    def recorded_name(self) -> str:
+        """The name handed to Ray, which puts `ray_` in front."""
+        return self.name.removeprefix("ray_")
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """Every label raymon sets on the family, in a fixed order."""
+        own = ("run",) if self.source == "driver" or "worker" in self.labels else ("run", "worker")
+        return own + self.labels
+
+    @property
+    def series(self) -> int:
+        """How many series one process contributes at most; labels without enumerated values count once."""
+        count = 1
+        for label in self.labels:
+            count *= len(self.values.get(label, ("",)))
+        return count * (len(self.buckets) + 3 if self.kind == "histogram" else 1)
+
+
+_declared: dict[str, Metric] = {}
+
+
+def _declare(name: str, kind: Kind, source: Source, text: str, unit: str = "", **more: object) -> Metric:
+    labels = more.get("labels", ())
+    metric = Metric(name, kind, text, unit, source=source, **more)  # type: ignore[arg-type]  # checked by Metric itself
+    if metric.name in _declared:
+        raise CatalogError(f"{metric.name} is declared twice; labels {labels}")
+    _declared[metric.name] = metric
+    return metric
+
+
+def every() -> Iterator[Metric]:
+    """Yield every built-in family in the order of declaration."""
+    yield from _declared.values()
+
+
+def of(source: Source) -> tuple[Metric, ...]:
+    """Return the built-in families that one kind of process records."""
+    return tuple(metric for metric in _declared.values() if metric.source == source)
+
+
+# --- every process that records -------------------------------------------------------------------------------------
+HEARTBEAT = _declare(
+    "heartbeat_timestamp_seconds",
+    "gauge",
+    "process",
+    "When this process last handed its metrics to Ray; it stands still when the process is dead or stopped.",
+    "timestamp",
+)
+PROCESS_ID = _declare(
+    "process_pid", "gauge", "process", "Process id on its node, as a value so that a restart adds no series."
+)
+RESIDENT_MEMORY = _declare(
+    "process_resident_memory_bytes", "gauge", "process", "Resident memory of the process, read by itself.", "bytes"
+)
+CPU_SECONDS = _declare(
+    "process_cpu_seconds_total", "counter", "process", "User and system CPU time of the process.", "seconds"
+)
+RECORDING_SECONDS = _declare(
+    "recording_seconds_total",
+    "counter",
+    "process",
+    "CPU time the flush thread has used in the process.",
+    "seconds",
+)
+RECORDING_DROPPED = _declare(
+    "recording_dropped_total", "counter", "process", "Observations raymon could not hand to Ray and dropped."
+)
+
+# --- a worker: a process that samples -------------------------------------------------------------------------------
+PROGRESS = _declare(
+    "worker_progress_timestamp_seconds",
+    "gauge",
+    "worker",
+    "When this worker last finished a step, an episode or a rollout; it stands still while the worker waits or hangs.",
+    "timestamp",
+)
+ACTIVITY = _declare(
+    "worker_activity",
+    "gauge",
+    "worker",
+    "1 for what the worker is doing now, 0 for everything else.",
+    labels=("activity",),
+    values={"activity": ACTIVITIES},
+)
+ENV_STEPS = _declare("env_steps_total", "counter", "worker", "Environment steps taken.")
+ROLLOUTS = _declare("rollouts_total", "counter", "worker", "Rollouts finished (one rollout makes one fragment).")
+ROLLOUT_SECONDS = _declare("rollout_seconds_total", "counter", "worker", "Wall time spent inside rollouts.", "seconds")
+ROLLOUT_LATENCY = _declare(
+    "rollout_latency_seconds",
+    "gauge",
+    "worker",
+    "Quantiles of the duration of the worker's rollouts over the last minute.",
+    "seconds",
+    labels=("quantile",),
+)
+WORKER_PHASE = _declare(
+    "worker_phase_seconds_total",
+    "counter",
+    "worker",
+    "Wall time of the worker by phase; what is missing to the wall is overhead of Ray and Python.",
+    "seconds",
+    labels=("phase",),
+    values={"phase": WORKER_PHASES},
+)
+EPISODES = _declare("episodes_total", "counter", "worker", "Episodes finished.")
+EPISODE_RETURN = _declare(
+    "episode_return", "gauge", "worker", "Mean undiscounted return of the worker's last 100 episodes.", "reward"
+)
+POLICY_VERSION = _declare(
+    "policy_version", "gauge", "worker", "Version of the policy the worker samples with (updates made to it)."
+)
+
+# --- the driver: the process that trains ----------------------------------------------------------------------------
+RUN_INFO = _declare(
+    "run_info",
+    "gauge",
+    "driver",
+    "1, with what the run is as labels.",
+    labels=("engine", "algorithm", "sampler", "environment"),
+)
+RUN_STATE = _declare(
+    "run_state",
+    "gauge",
+    "driver",
+    "1 for the state the run is in, 0 for the others.",
+    labels=("state",),
+    values={"state": RUN_STATES},
+)
+RUN_START = _declare(
+    "run_start_timestamp_seconds", "gauge", "driver", "When training began in this process.", "timestamp"
+)
+TARGET_STEPS = _declare(
+    "target_env_steps", "gauge", "driver", "Environment steps after which the run ends; 0 when it has no end.", "steps"
+)
+TRAINED_STEPS = _declare(
+    "trained_env_steps", "gauge", "driver", "Environment steps trained on so far, resumed ones included.", "steps"
+)
+WORKERS = _declare(
+    "workers",
+    "gauge",
+    "driver",
+    "Workers the driver expects, sees up, is restarting and has given up.",
+    labels=("state",),
+    values={"state": FLEET_STATES},
+)
+WORKER_TROUBLE = _declare(
+    "worker_trouble",
+    "gauge",
+    "driver",
+    "1 while the driver restarts a worker or after it gave the worker up, 0 once it is back.",
+    labels=("worker", "state"),
+    values={"state": ("restarting", "given_up")},
+    present="after a worker was lost",
+)
+WORKER_LOSSES = _declare(
+    "worker_losses_total",
+    "counter",
+    "driver",
+    "Workers lost, by reason.",
+    labels=("reason",),
+    values={"reason": LOSS_REASONS},
+)
+WORKER_RESTARTS = _declare(
+    "worker_restarts_total",
+    "counter",
+    "driver",
+    "Workers replaced after a loss, by worker and reason.",
+    labels=("worker", "reason"),
+    values={"reason": LOSS_REASONS},
+    present="after a worker was replaced",
+)
+UPDATES = _declare("updates_total", "counter", "driver", "Policy updates: iterations of collecting and learning.")
+LAST_UPDATE = _declare(
+    "last_update_timestamp_seconds", "gauge", "driver", "When the last policy update ended.", "timestamp"
+)
+ITERATION_SECONDS = _declare(
+    "iteration_seconds", "gauge", "driver", "Mean wall time of the iterations of the last 10 seconds.", "seconds"
+)
+PHASE_SECONDS = _declare(
+    "phase_seconds_total",
+    "counter",
+    "driver",
+    "Wall time of the driver's iterations by phase; the phases sum to the wall time.",
+    "seconds",
+    labels=("phase",),
+    values={"phase": DRIVER_PHASES},
+)
+FRAGMENTS = _declare(
+    "fragments_total",
+    "counter",
+    "driver",
+    "Fragments by what became of them; received = trained + dropped + waiting in the driver.",
+    labels=("outcome",),
+)
+FRAGMENT_STEPS = _declare(
+    "fragment_env_steps_total",
+    "counter",
+    "driver",
+    "Environment steps in fragments by what became of them.",
+    labels=("outcome",),
+)
+FRAGMENTS_DROPPED = _declare(
+    "fragments_dropped_total",
+    "counter",
+    "driver",
+    "Fragments dropped, by reason.",
+    labels=("reason",),
+    values={"reason": DROP_REASONS},
+)
+FLEET_ROLLOUT = _declare(
+    "fleet_rollout_seconds",
+    "histogram",
+    "driver",
+    "Duration of every rollout of every worker, as received by the driver.",
+    "seconds",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0),
+)
+LEARNER_VERSION = _declare(
+    "learner_policy_version", "gauge", "driver", "Version of the policy in the learner (updates made to it)."
+)
+POLICY_LAG = _declare(
+    "policy_lag",
+    "gauge",
+    "driver",
+    "Updates between the policy that sampled and the policy that learns, over the last batch.",
+    labels=("statistic",),
+    values={"statistic": ("mean", "max")},
+)
+PUT_BYTES = _declare(
+    "object_store_put_bytes_total",
+    "counter",
+    "driver",
+    "Bytes the run sent through Ray's object store.",
+    "bytes",
+    labels=("kind",),
+)
+REFS_HELD = _declare("object_refs_held", "gauge", "driver", "Object references the driver holds.")
+REFS_HELD_BYTES = _declare(
+    "object_refs_held_bytes", "gauge", "driver", "Bytes kept alive by the references the driver holds.", "bytes"
+)
+REFS_OLDEST = _declare(
+    "object_refs_oldest_timestamp_seconds",
+    "gauge",
+    "driver",
+    "When the oldest reference the driver still holds was made; 0 when it holds none.",
+    "timestamp",
+)
+FLEET_RETURN = _declare(
+    "fleet_episode_return",
+    "gauge",
+    "driver",
+    "Undiscounted return of the last 100 episodes of all workers.",
+    "reward",
+    labels=("statistic",),
+    present="after the first episode ended",
+)
+FLEET_LENGTH = _declare(
+    "fleet_episode_length_steps",
+    "gauge",
+    "driver",
+    "Mean length of the last 100 episodes of all workers.",
+    "steps",
+    present="after the first episode ended",
+)
+LOSS = _declare("loss", "gauge", "driver", "Loss of the last update by term.", labels=("term",))
+KL = _declare(
+    "kl_divergence_nats", "gauge", "driver", "Approximate KL divergence of the last update from the old policy.", "nats"
+)
+ENTROPY = _declare("policy_entropy_nats", "gauge", "driver", "Mean entropy of the policy in the last update.", "nats")
+CLIP_RATIO = _declare(
+    "clip_ratio", "gauge", "driver", "Share of samples whose probability ratio was clipped in the last update.", "ratio"
+)
+EXPLAINED_VARIANCE = _declare(
+    "explained_variance", "gauge", "driver", "1 - Var[return - value] / Var[return] of the last batch."
+)
+GRADIENT_NORM = _declare(
+    "gradient_norm", "gauge", "driver", "Norm of the gradient before clipping, mean over the last update."
+)
+LEARNING_RATE = _declare("learning_rate", "gauge", "driver", "Step size of the optimiser.")
+NONFINITE_UPDATES = _declare(
+    "nonfinite_updates_total", "counter", "driver", "Updates whose loss or gradient was not finite; they are skipped."
+)
+ACTOR_CALLS = _declare("actor_calls_total", "counter", "driver", "Sampling calls the driver made to its actors.")
+INFERENCE_BATCHES = _declare(
+    "inference_batches_total",
+    "counter",
+    "driver",
+    "Batches of observations the driver's policy answered.",
+    present="with inference in the driver (sampler step)",
+)
+INFERENCE_OBSERVATIONS = _declare(
+    "inference_observations_total",
+    "counter",
+    "driver",
+    "Observations in those batches; divided by the batches, the mean batch size.",
+    present="with inference in the driver (sampler step)",
+)
+GPU_UTILIZATION = _declare(
+    "learner_gpu_utilization_ratio",
+    "gauge",
+    "driver",
+    "Utilisation of the learner's GPU.",
+    "ratio",
+    present="with the learner on CUDA",
+)
+GPU_MEMORY = _declare(
+    "learner_gpu_memory_bytes",
+    "gauge",
+    "driver",
+    "GPU memory allocated by the learner.",
+    "bytes",
+    present="with the learner on CUDA",
+)
+
+SERIES_BUDGET: Final[Mapping[str, int]] = MappingProxyType({"worker": 25, "driver": 150})
+
+
+def series_of(role: Literal["worker", "driver"]) -> int:
+    """Return how many series one process of the role contributes at most, process families included."""
+    return sum(metric.series for metric in (*of("process"), *of(role)))
+
+
+for _role, _budget in SERIES_BUDGET.items():
+    if (_found := series_of(_role)) > _budget:  # type: ignore[arg-type]  # the keys are the two roles
+        raise CatalogError(f"a {_role} would have {_found} series, the budget is {_budget}; remove labels or families")

@@ -1,0 +1,148 @@
+"""Messages between raymon and an environment in another process: what `docs/environments.md` specifies, in Python.
+
+A message is a list of ZeroMQ frames: first a msgpack map (the header), then at most one array, little-endian and
+contiguous: float32 for observations and box actions, int32 for discrete ones. Used by the client and the Python server.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+from gymnasium import spaces
+
+from raymon.envs.errors import EnvError
+from raymon.envs.spaces import Array
+
+VERSION: Final = 1
+MAX_HEADER_BYTES: Final = 1 << 20
+MAX_FRAME_BYTES: Final = 1 << 26
+_MAX_SIZE: Final = MAX_FRAME_BYTES // 4
+_MAX_CHOICES: Final = 1 << 16
+
+Header = dict[str, Any]
+
+
+def encode(header: Mapping[str, Any], array: Array | None = None) -> list[bytes]:
+    """Return the frames of a message."""
+    frames = [msgpack.packb(dict(header))]
+    if array is not None:
+        frames.append(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+    return frames
+
+
+def decode(frames: Sequence[bytes], expected: str) -> tuple[Header, Sequence[bytes]]:
+    """Return the header and the frames after it.
+
+    Raises:
+        EnvError: The first frame is no msgpack map, says another `op` than `expected`, or reports an error.
+    """
+    header = header_from(frames)
+    if header.get("op") == "error":
+        raise EnvError(f"the server reported {str(header.get('message', 'an error without a message'))[:500]}")
+    if header.get("op") != expected:
+        raise EnvError(f"found op {header.get('op')!r}, expected {expected!r}")
+    return header, frames[1:]
+
+
+def header_from(frames: Sequence[bytes]) -> Header:
+    """Return the header of a message; raises `EnvError`."""
+    if len(frames[0]) > MAX_HEADER_BYTES:
+        raise EnvError(f"found a header of {len(frames[0])} bytes, expected at most {MAX_HEADER_BYTES}")
+    try:
+        header = msgpack.unpackb(frames[0], raw=False, strict_map_key=True)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise EnvError(
+            f"found {bytes(frames[0][:16])!r} as header, expected a msgpack map ({type(error).__name__})"
+        ) from error
+    if not isinstance(header, dict):
+        raise EnvError(f"found a header of type {type(header).__name__}, expected a msgpack map")
+    return header
+
+
+def array_from(frames: Sequence[bytes], shape: tuple[int, ...], dtype: str, what: str) -> Array:
+    """Return the array of a message.
+
+    Raises:
+        EnvError: It has not exactly one frame of the expected size, or holds NaN or infinity.
+    """
+    size = math.prod(shape) * 4
+    if len(frames) != 1 or len(frames[0]) != size:
+        found = f"{len(frames)} frames" if len(frames) != 1 else f"{len(frames[0])} bytes"
+        raise EnvError(f"found {found} as {what}, expected one frame of {size} bytes: {dtype} of shape {shape}")
+    array = np.frombuffer(frames[0], dtype=np.dtype(dtype).newbyteorder("<")).reshape(shape).astype(dtype)
+    if dtype == "float32" and not np.isfinite(array).all():
+        raise EnvError(f"found {np.asarray(array).reshape(-1)[:8]} as {what}, expected finite numbers")
+    return array
+
+
+def number_from(header: Mapping[str, Any], key: str) -> float:
+    """Return a finite number of a header; raises `EnvError`."""
+    value = header.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise EnvError(f"found {key} {value!r}, expected a finite number")
+    return float(value)
+
+
+def flag_from(header: Mapping[str, Any], key: str) -> bool:
+    """Return a boolean of a header; raises `EnvError`."""
+    if not isinstance(value := header.get(key), bool):
+        raise EnvError(f"found {key} {value!r}, expected true or false")
+    return value
+
+
+def describe_observation(space: spaces.Box) -> Header:
+    """Return the announcement of a flat observation space."""
+    return {"shape": [int(length) for length in space.shape]}
+
+
+def describe_action(space: spaces.Space[Any]) -> Header:
+    """Return the announcement of an action space in the form the policy acts in."""
+    if isinstance(space, spaces.Discrete):
+        return {"kind": "discrete", "n": [int(space.n)]}
+    if isinstance(space, spaces.MultiDiscrete):
+        return {"kind": "multidiscrete", "n": [int(n) for n in space.nvec]}
+    if isinstance(space, spaces.Box):
+        return {"kind": "box", "low": [float(x) for x in space.low], "high": [float(x) for x in space.high]}
+    raise EnvError(f"found action space {space}, expected Discrete, MultiDiscrete or Box")
+
+
+def observation_space(announced: object) -> spaces.Box:
+    """Return the space a server announced; raises `EnvError`."""
+    shape = announced.get("shape") if isinstance(announced, dict) else None
+    positive = isinstance(shape, list) and shape and all(_whole(length) and length > 0 for length in shape)
+    if not positive or not isinstance(shape, list) or math.prod(shape) > _MAX_SIZE:
+        raise EnvError(f"found observation {announced!r}, expected a map with shape: a list of lengths above 0")
+    return spaces.Box(-np.inf, np.inf, tuple(shape), np.float32)
+
+
+def action_space(announced: object) -> spaces.Space[Any]:
+    """Return the space a server announced; raises `EnvError`."""
+    found = announced if isinstance(announced, dict) else {}
+    kind, choices, low, high = (found.get(key) for key in ("kind", "n", "low", "high"))
+    if kind in ("discrete", "multidiscrete") and isinstance(choices, list) and choices:
+        fits = all(_whole(n) and 0 < n <= _MAX_CHOICES for n in choices)
+        if fits and kind == "multidiscrete":
+            return spaces.MultiDiscrete(choices)
+        if fits and len(choices) == 1:
+            return spaces.Discrete(choices[0])
+    if kind == "box" and _numbers(low) and _numbers(high):
+        with np.errstate(over="ignore"):  # bounds beyond float32 are none
+            bottom, top = np.array(low, np.float32), np.array(high, np.float32)
+        if bottom.shape == top.shape and bottom.size and (bottom < top).all():
+            return spaces.Box(bottom, top, dtype=np.float32)
+    raise EnvError(
+        f"found action {announced!r}, expected kind discrete with n: [choices], multidiscrete with n: [choices, ...], "
+        "or box with low and high: lists of numbers, low < high"
+    )
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _numbers(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(x, int | float) and not isinstance(x, bool) and not math.isnan(x) for x in value
+    )

@@ -1,0 +1,171 @@
+"""Every number at which raymon calls something wrong, once, with its reason; page and alert rules read them."""
+
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+
+def _threshold(value: float, reason: str) -> float:
+    default: float = field(default=value, metadata={"reason": reason})
+    return default
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The limits of the verdicts. `reason_of(name)` tells why a number is what it is; units are in the names."""
+
+    heartbeat_stalled_seconds: float = _threshold(
+        8.0,
+        "A process flushes every second and Ray exports every second where raymon started it: eight beats missed are "
+        "not jitter, and 7 of the 15 s within which a stopped process must be named remain.",
+    )
+    heartbeat_report_factor: float = _threshold(
+        1.5,
+        "Where Ray exports less often (10 s by default), a heartbeat may be one interval old and another half late "
+        "before its silence means something.",
+    )
+    driver_gone_seconds: float = _threshold(
+        10.0,
+        "A driver that computes one long update still flushes from its thread, but shares the interpreter with it; "
+        "ten seconds of silence is a dead or stopped process, and leaves 5 of the 15 s to say so.",
+    )
+    dead_seconds: float = _threshold(
+        60.0,
+        "Ray drops a process's gauges after some 20 s of silence; a minute after its last beat, with no driver that "
+        "still counts on it, a worker is taken for dead rather than stopped.",
+    )
+    progress_stalled_seconds: float = _threshold(
+        9.0,
+        "A simulator's step takes milliseconds to a second; nine seconds without one finished, while the worker says "
+        "that it is sampling, is a hang, and leaves 6 of the 15 s for flush, export and scrape.",
+    )
+    progress_latency_factor: float = _threshold(
+        3.0,
+        "Where rollouts are long and progress is seen only at their end, three times the worker's own 99th percentile "
+        "separates a hang from a long rollout.",
+    )
+    startup_grace_seconds: float = _threshold(
+        90.0,
+        "Loading a simulator, importing torch or compiling takes up to a minute and more on a loaded machine; until "
+        "then a worker without progress is starting, not stalled.",
+    )
+    warmup_seconds: float = _threshold(
+        10.0,
+        "The first rollouts pay for imports, caches and empty windows; a worker is not compared with others before.",
+    )
+    slow_factor: float = _threshold(
+        2.0,
+        "Workers on shared cores differ by up to half; a worker that needs twice the others' time for a step costs a "
+        "synchronous run half its speed.",
+    )
+    slow_deviations: float = _threshold(
+        3.0,
+        "Where the others differ widely by design, an outlier must also lie this many robust deviations (1.4826 MAD "
+        "of the logarithms, since speeds differ by factors) beyond their median.",
+    )
+    slow_minority_ratio: float = _threshold(
+        1 / 3,
+        "A straggler is an exception: where more than a third of the workers stand out, they differ by design, and "
+        "none of them is called slow.",
+    )
+    pausing_seconds: float = _threshold(
+        2.0,
+        "A worker that has not moved at all for two seconds, and for twice its usual rollout, is not slow: it waits to "
+        "be called stalled, or moves on.",
+    )
+    slow_minimum_seconds: float = _threshold(
+        0.002,
+        "A rollout slower by less than two milliseconds is not worth anybody's time, whatever its ratio.",
+    )
+    slow_hold_seconds: float = _threshold(
+        3.0,
+        "A state derived from rates must hold this long before it is shown, so that one late export does not flash.",
+    )
+    learner_bound_ratio: float = _threshold(
+        0.5, "With more than half of the wall in the update, learning is the largest single cost."
+    )
+    sampling_bound_ratio: float = _threshold(
+        0.5, "With more than half of the wall waiting for samples, sampling is the largest single cost."
+    )
+    inference_bound_ratio: float = _threshold(
+        0.35, "Batched inference is a few percent of a healthy iteration; a third of the wall is the bottleneck."
+    )
+    transfer_bound_ratio: float = _threshold(
+        0.25,
+        "Moving fragments costs a few percent when they are large enough; a quarter of the wall is the bottleneck.",
+    )
+    weights_bound_ratio: float = _threshold(
+        0.2,
+        "Handing out weights takes milliseconds; a fifth of the wall means a model broadcast too often or too large.",
+    )
+    overhead_ratio: float = _threshold(
+        0.5,
+        "Workers that are idle half of their time while the driver waits for their samples are held up by the calls "
+        "between them, not by their work.",
+    )
+    other_ratio: float = _threshold(
+        0.4, "Time outside every named phase is the loop's own; 40 % of the wall means something unnamed costs most."
+    )
+    worker_share_ratio: float = _threshold(
+        0.5, "A worker's phase that takes more than half of its busy time is what its sampling costs."
+    )
+    store_used_ratio: float = _threshold(
+        0.85, "Ray spills to disk when the store is full; 85 % leaves time to act before it does."
+    )
+    spilled_bytes: float = _threshold(
+        50e6, "A few megabytes spilled once do no harm; fifty are fragments on disk that should be in memory."
+    )
+    refs_growth_per_second: float = _threshold(
+        0.5, "A healthy driver releases what it has trained on; half a reference a second more, sustained, is a leak."
+    )
+    refs_old_seconds: float = _threshold(
+        8.0, "Fragments are consumed within an iteration or two; a reference older than this is being kept."
+    )
+    memory_growth_bytes_per_second: float = _threshold(
+        2e6, "Two megabytes a second is 7 GB an hour: such a worker will be killed for memory within a working day."
+    )
+    memory_settle_seconds: float = _threshold(
+        20.0, "Imports, buffers and allocators fill a new process's memory in its first seconds; that is no leak."
+    )
+    no_update_seconds: float = _threshold(
+        10.0, "Updates take from milliseconds to seconds; ten seconds without one is worth a look."
+    )
+    no_update_factor: float = _threshold(
+        5.0, "Where an iteration is long by design, five times its usual duration without an update is not."
+    )
+    restart_loop_count: float = _threshold(
+        3.0, "One loss is an accident; a worker replaced three times has a cause that replacing does not mend."
+    )
+    kl_diverging_nats: float = _threshold(
+        0.3, "PPO steps are kept near 0.01-0.02 nats; an order of magnitude more is a policy torn away from its data."
+    )
+    dropped_ratio: float = _threshold(
+        0.2, "Losing a fragment now and then is the price of overlap; a fifth of all samples thrown away is waste."
+    )
+    policy_lag_updates: float = _threshold(
+        4.0, "PPO tolerates a lag of one or two updates; beyond four the clipped ratio throws most of the data away."
+    )
+    node_cpu_ratio: float = _threshold(
+        0.95, "Above 95 % of a node's CPU every process waits for a core: adding workers there slows all of them."
+    )
+    throughput_collapsed_ratio: float = _threshold(
+        0.5, "Throughput wanders by tens of percent with episode length; below half of its own average it collapsed."
+    )
+    exporter_quiet_seconds: float = _threshold(
+        5.0,
+        "A node's own numbers change with every export and at least every few seconds; while they stand still, the "
+        "silence of its processes is not their own.",
+    )
+    stale_seconds: float = _threshold(
+        12.0,
+        "With exports every second, numbers older than this are not live and are not judged; where Ray exports less "
+        "often the limit grows as that of a heartbeat.",
+    )
+
+
+THRESHOLDS: Final = Thresholds()
+"""The thresholds in force."""
+
+
+def reason_of(name: str) -> str:
+    """Return why the threshold `name` has the value it has; an unknown name is a KeyError."""
+    return {item.name: str(item.metadata["reason"]) for item in fields(Thresholds)}[name]

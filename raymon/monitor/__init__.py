@@ -1,0 +1,11 @@
+"""Recording, in the user's own processes: `Monitor` where is sampled, `DriverMonitor` where is trained, `instrument`.
+
+Imports the standard library and the catalogue; Ray only inside functions, once the user's process has it.
+"""
+
+from raymon.monitor.decorator import instrument
+from raymon.monitor.driver import DriverMonitor
+from raymon.monitor.worker import Monitor
+from raymon.monitor.wrappers import monitor_of
+
+__all__ = ["DriverMonitor", "Monitor", "instrument", "monitor_of"]

@@ -1,0 +1,328 @@
+"""`DriverMonitor`: what the process that trains records: ledger of fragments, phases, fleet, learning."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from raymon import catalog
+from raymon.catalog import Metric
+from raymon.monitor import export, identity
+from raymon.monitor.fleet import Fleet
+from raymon.monitor.flusher import flusher
+from raymon.monitor.iterations import Durations, Iteration
+from raymon.monitor.ledger import RefusedError, amount, finite
+from raymon.monitor.reasons import loss_reason
+from raymon.monitor.recorder import NANOSECOND, recording
+from raymon.monitor.refs import HeldRefs
+from raymon.monitor.timed import TimedRecorder
+from raymon.monitor.timeline import Span
+
+LAST_EPISODES: Final = 100
+_MOST_LAGS: Final = 10_000
+_OTHER: Final = "other"
+
+_UPDATE_GAUGES: Final[dict[str, tuple[Metric, dict[str, object]]]] = {
+    "policy_loss": (catalog.LOSS, {"term": "policy"}),
+    "value_loss": (catalog.LOSS, {"term": "value"}),
+    "entropy_loss": (catalog.LOSS, {"term": "entropy"}),
+    "loss": (catalog.LOSS, {"term": "total"}),
+    "kl": (catalog.KL, {}),
+    "entropy": (catalog.ENTROPY, {}),
+    "clip_ratio": (catalog.CLIP_RATIO, {}),
+    "explained_variance": (catalog.EXPLAINED_VARIANCE, {}),
+    "gradient_norm": (catalog.GRADIENT_NORM, {}),
+    "learning_rate": (catalog.LEARNING_RATE, {}),
+}
+_DIVERGING: Final = ("policy_loss", "value_loss", "entropy_loss", "loss", "gradient_norm")
+_START_AT_ZERO: Final = (
+    catalog.UPDATES,
+    catalog.NONFINITE_UPDATES,
+    catalog.ACTOR_CALLS,
+    catalog.FRAGMENTS,
+    catalog.FRAGMENT_STEPS,
+    catalog.FRAGMENTS_DROPPED,
+    catalog.WORKER_LOSSES,
+    catalog.PUT_BYTES,
+)
+"""Counters whose every series is exported from the start, so that `increase()` sees the first event."""
+
+
+class DriverMonitor(TimedRecorder):
+    """Records what the driving process does.
+
+    Example:
+        >>> import raymon
+        >>> driver = raymon.DriverMonitor("example", workers=2)
+        >>> with driver.iteration():
+        ...     with driver.phase("sample"):
+        ...         driver.received(0, seconds=0.1, env_steps=128, nbytes=4096)
+        ...     with driver.phase("learn"):
+        ...         driver.trained(1, env_steps=128)
+        ...     driver.update(loss=0.5, kl=0.01)
+        >>> driver.close()
+
+    The phases of an iteration sum to its wall time exactly; what is in no phase is `other`. Recording never raises and
+    never blocks; what cannot be recorded is dropped and counted.
+
+    Args:
+        run: The run's name, also for workers that name none; by default `RAYMON_RUN`, else the Ray job.
+        engine: Who trains: `own`, `rllib`, or a short text of yours.
+        algorithm: As it shall read on the dashboard.
+        sampler: How is sampled, in a word.
+        environment: The environment's id.
+        workers: How many workers are expected.
+        enabled: False makes every method a no-op.
+
+    Raises:
+        ValueError: For a run that cannot be a label or a number of workers below 0.
+    """
+
+    PHASES = catalog.DRIVER_PHASES
+    PHASE_METRIC = catalog.PHASE_SECONDS
+
+    def __init__(
+        self,
+        run: str | None = None,
+        engine: str = "own",
+        algorithm: str = "PPO",
+        sampler: str = "",
+        environment: str = "",
+        workers: int = 0,
+        enabled: bool = True,
+    ) -> None:
+        if workers < 0:
+            raise ValueError(f"workers: found {workers}, expected the number of workers, 0 or more")
+        made_with = (run, engine, algorithm, sampler, environment, workers, enabled)
+        super().__init__(identity.checked_run(run), catalog.DRIVER, enabled, made_with)
+        for metric in _START_AT_ZERO:
+            for label in metric.labels or ("",):
+                for value in metric.values.get(label, ("",)):
+                    self.ledger.cell(metric, {label: value} if label else {})
+        self._fleet = Fleet(workers)
+        self._refs = HeldRefs()
+        self._returns: deque[float] = deque(maxlen=LAST_EPISODES)
+        self._lengths: deque[float] = deque(maxlen=LAST_EPISODES)
+        self._iterations = Durations()
+        self._version = 0.0
+        self._versions: deque[float] = deque(maxlen=_MOST_LAGS)
+        self._published = False
+        self._info = {"engine": engine, "algorithm": algorithm, "sampler": sampler, "environment": environment}
+        self._start(self._info)
+        self._serve()
+
+    @recording
+    def _start(self, info: dict[str, str]) -> None:
+        self.ledger.set(catalog.RUN_INFO, {label: text or "none" for label, text in info.items()}, 1.0)
+        self.ledger.set(catalog.RUN_START, {}, time.time())
+        self.ledger.set(catalog.TARGET_STEPS, {}, 0.0)
+        self.ledger.set(catalog.TRAINED_STEPS, {}, 0.0)
+        self._set_state("starting")
+        if export.ray_is_up() and not flusher.lost_by_fork:
+            self._identify()
+
+    def iteration(self) -> Iteration:
+        """Time one iteration of collecting and learning; one that does not raise counts as an update of the policy."""
+        return Iteration(self)
+
+    @recording
+    def update(self, nonfinite: bool = False, **terms: float | None) -> None:
+        """Set what the last update of the policy came to; any subset of the terms.
+
+        Args:
+            nonfinite: The loss or gradient was not finite; found out by itself when such a value is given.
+            **terms: `policy_loss`, `value_loss`, `entropy_loss`, `loss`, `kl`, `entropy` (nats), `clip_ratio`,
+                `explained_variance`, `gradient_norm`, `learning_rate`.
+        """
+        diverged = nonfinite
+        for name, value in terms.items():
+            if name not in _UPDATE_GAUGES:
+                self.drop("update", RefusedError(f"found term {name!r}, expected one of {tuple(_UPDATE_GAUGES)}"))
+            elif value is not None and math.isfinite(value):
+                self.ledger.set(*_UPDATE_GAUGES[name], value)
+            elif value is not None and name in _DIVERGING:
+                diverged = True
+        if diverged:
+            self.count(catalog.NONFINITE_UPDATES)
+
+    @recording
+    def received(
+        self, worker: int | str, seconds: float, env_steps: int, nbytes: float = 0, policy_version: float | None = None
+    ) -> None:
+        """Enter a fragment that arrived into the ledger.
+
+        Args:
+            worker: Who sampled it.
+            seconds: How long the rollout took, by the worker's clock.
+            env_steps: Environment steps in it.
+            nbytes: Its size in the object store.
+            policy_version: The version it was sampled with.
+        """
+        self._fleet.heard_of(str(worker))
+        self.count(catalog.FRAGMENTS, outcome="received")
+        self.count(catalog.FRAGMENT_STEPS, env_steps, outcome="received")
+        self.count(catalog.PUT_BYTES, nbytes, kind="rollouts")
+        self.observe(catalog.FLEET_ROLLOUT, seconds)
+        if policy_version is not None:
+            self._versions.append(policy_version)
+
+    @recording
+    def trained(self, fragments: int, env_steps: int, lags: Sequence[float] = ()) -> None:
+        """Enter fragments that were trained on; `lags` in updates, by default from the versions that were received."""
+        self.count(catalog.FRAGMENTS, fragments, outcome="trained")
+        self.count(catalog.FRAGMENT_STEPS, env_steps, outcome="trained")
+        found = list(lags) or [self._version - version for version in self._versions]
+        self._versions.clear()
+        if found:
+            self.ledger.set(catalog.POLICY_LAG, {"statistic": "mean"}, sum(found) / len(found))
+            self.ledger.set(catalog.POLICY_LAG, {"statistic": "max"}, max(found))
+
+    @recording
+    def dropped(self, reason: str, fragments: int = 1, env_steps: int = 0) -> None:
+        """Enter fragments that were dropped, with one of `catalog.DROP_REASONS`."""
+        self.count(catalog.FRAGMENTS_DROPPED, fragments, reason=reason)
+        self.count(catalog.FRAGMENTS, fragments, outcome="dropped")
+        self.count(catalog.FRAGMENT_STEPS, env_steps, outcome="dropped")
+
+    @recording
+    def episodes(self, returns: Iterable[float], lengths: Iterable[float]) -> None:
+        """Add episodes of any worker to the fleet's last 100."""
+        found = [finite(value) for value in returns], [finite(value) for value in lengths]
+        with self.ledger.lock:
+            self._returns.extend(found[0])
+            self._lengths.extend(found[1])
+
+    @recording
+    def fleet_episodes(self, mean: float, low: float, high: float, length: float) -> None:
+        """Set the fleet's mean, lowest and highest return and mean length where only those are known."""
+        with self.ledger.lock:
+            self._returns.clear()
+            self._lengths.clear()
+        for statistic, value in (("mean", mean), ("min", low), ("max", high)):
+            self.ledger.set(catalog.FLEET_RETURN, {"statistic": statistic}, value)
+        self.ledger.set(catalog.FLEET_LENGTH, {}, length)
+
+    @recording
+    def progress(self, trained_env_steps: int, target_env_steps: int = 0) -> None:
+        """Set how far the run is: steps trained on, resumed ones included, and where it ends (0: nowhere)."""
+        self.ledger.set(catalog.TRAINED_STEPS, {}, trained_env_steps)
+        self.ledger.set(catalog.TARGET_STEPS, {}, target_env_steps)
+
+    @recording
+    def policy_version(self, version: int) -> None:
+        """Set the version of the policy in the learner: the updates made to it."""
+        self._version = finite(version)
+        self.ledger.set(catalog.LEARNER_VERSION, {}, version)
+
+    @recording
+    def put_bytes(self, kind: str, n: float) -> None:
+        """Count bytes sent through the object store, `rollouts`, `weights` or `other`."""
+        self.count(catalog.PUT_BYTES, n, kind=kind)
+
+    @recording
+    def called(self, n: int = 1) -> None:
+        """Count sampling calls made to actors."""
+        self.count(catalog.ACTOR_CALLS, n)
+
+    @recording
+    def inference(self, batches: int, observations: int) -> None:
+        """Count batches of observations the driver's policy answered."""
+        self.count(catalog.INFERENCE_BATCHES, batches)
+        self.count(catalog.INFERENCE_OBSERVATIONS, observations)
+
+    @recording
+    def gpu(self, utilization: float, memory_bytes: float) -> None:
+        """Set the learner's GPU: utilisation from 0 to 1 and allocated memory."""
+        self.ledger.set(catalog.GPU_UTILIZATION, {}, utilization)
+        self.ledger.set(catalog.GPU_MEMORY, {}, memory_bytes)
+
+    @recording
+    def hold(self, ref: object, nbytes: float = 0) -> None:
+        """Note an object reference the driver keeps, with its size; the monitor itself never keeps it alive."""
+        if not self._refs.hold(ref, amount(nbytes)):
+            raise RefusedError("too many references held to keep track of")
+
+    @recording
+    def release(self, ref: object) -> None:
+        """Note that the driver lets go of a reference; forgotten ones are found out through Ray's own count."""
+        self._refs.release(ref)
+
+    @recording
+    def worker_up(self, worker: int | str) -> None:
+        """Note that a worker answers."""
+        self._fleet.put(str(worker), "up")
+
+    @recording
+    def worker_lost(self, worker: int | str, reason: str | BaseException) -> None:
+        """Count a worker that was lost: one of `catalog.LOSS_REASONS`, or the exception that `ray.get` raised."""
+        reason = loss_reason(reason)
+        self.count(catalog.WORKER_LOSSES, reason=reason)
+        self._cell(catalog.WORKER_RESTARTS, worker=worker, reason=reason)  # exported as 0 before the restart counts
+        self._fleet.put(str(worker), "restarting")
+
+    @recording
+    def worker_restarted(self, worker: int | str, reason: str | BaseException) -> None:
+        """Count a worker that was replaced and is up again; `reason` is why it had been lost."""
+        self.count(catalog.WORKER_RESTARTS, worker=worker, reason=loss_reason(reason))
+        self._fleet.put(str(worker), "up")
+
+    @recording
+    def worker_given_up(self, worker: int | str) -> None:
+        """Note that a worker is not restarted any more."""
+        self._fleet.put(str(worker), "given_up")
+
+    @recording
+    def state(self, state: str) -> None:
+        """Set the state of the run, one of `catalog.RUN_STATES`; training starts the clock of the run."""
+        if state not in catalog.RUN_STATES:
+            raise RefusedError(f"found state {state!r}, expected one of {catalog.RUN_STATES}")
+        if state == "training":
+            self.ledger.set(catalog.RUN_START, {}, time.time())
+        self._set_state(state)
+
+    def _set_state(self, state: str) -> None:
+        for each in catalog.RUN_STATES:
+            self.ledger.set(catalog.RUN_STATE, {"state": each}, float(each == state))
+
+    def _identify(self) -> None:
+        if not self._published and self._run is not None:
+            identity.publish_run(self._run)
+        self._published = True
+        super()._identify()
+
+    def _begin_iteration(self) -> Span:
+        with self.ledger.lock:
+            span = self._timeline.enter(_OTHER)
+            self._iterations.begin(self._timeline.settle() * NANOSECOND)
+        return span
+
+    def _end_iteration(self, span: Span, finished: bool) -> None:
+        with self.ledger.lock:
+            self._timeline.leave(span)
+            self._iterations.end(self._timeline.settle() * NANOSECOND, finished)
+        if finished:
+            self.count(catalog.UPDATES)
+            self.ledger.set(catalog.LAST_UPDATE, {}, time.time())
+
+    def _collect(self) -> None:
+        seconds = self._iterations.mean(self._timeline.settle() * NANOSECOND)
+        if seconds:
+            self.ledger.set(catalog.ITERATION_SECONDS, {}, seconds)
+        self._collect_fleet()
+        held = self._refs.now()
+        self.ledger.set(catalog.REFS_HELD, {}, held.number)
+        self.ledger.set(catalog.REFS_HELD_BYTES, {}, held.nbytes)
+        self.ledger.set(catalog.REFS_OLDEST, {}, held.oldest)
+
+    def _collect_fleet(self) -> None:
+        for state, number in self._fleet.counts().items():
+            self.ledger.set(catalog.WORKERS, {"state": state}, number)
+        for worker, state, value in self._fleet.trouble():
+            self.ledger.set(catalog.WORKER_TROUBLE, {"worker": worker, "state": state}, value)
+        if self._returns:
+            ordered = sorted(self._returns)
+            for statistic, value in (("mean", sum(ordered) / len(ordered)), ("min", ordered[0]), ("max", ordered[-1])):
+                self.ledger.set(catalog.FLEET_RETURN, {"statistic": statistic}, value)
+        if self._lengths:
+            self.ledger.set(catalog.FLEET_LENGTH, {}, sum(self._lengths) / len(self._lengths))

@@ -1,0 +1,62 @@
+"""The only place that talks to Ray's exporter: one metric object per family and process, tags as text, zero as a start.
+
+Runs in the flush thread or in `flush()`. Ray is never imported here before the user's process has imported it, and
+nothing is recorded while Ray is not initialised.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from raymon.catalog import Metric
+
+_metrics: Final[dict[str, Any]] = {}
+
+
+def ray_is_up() -> bool:
+    """Tell whether this process is connected to Ray; does not import it."""
+    ray = sys.modules.get("ray")
+    try:
+        return bool(ray is not None and ray.is_initialized())
+    except Exception:  # noqa: BLE001  # Ray half imported or half shut down: not up
+        return False
+
+
+def hand_over(metric: Metric, tags: Mapping[str, str], value: float) -> None:
+    """Give Ray an increase of a counter, the value of a gauge or one observation of a histogram.
+
+    Raises:
+        Exception: Whatever Ray raises; the caller counts the loss.
+    """
+    recorder = _metrics.get(metric.name)
+    if recorder is None:
+        recorder = _metrics[metric.name] = _create(metric)
+    if metric.kind == "counter":
+        if value > 0:
+            recorder.inc(value, tags=dict(tags))
+    elif metric.kind == "gauge":
+        recorder.set(value, tags=dict(tags))
+    else:
+        recorder.observe(value, tags=dict(tags))
+
+
+def start_at_zero(metric: Metric, tags: Mapping[str, str]) -> None:
+    """Export a counter's series as 0, so that `increase()` sees its first event.
+
+    `inc(0)` raises in Ray 2.60, its private `_record` does not; without that a series starts with its first event.
+    """
+    recorder = _metrics.get(metric.name)
+    if recorder is None:
+        recorder = _metrics[metric.name] = _create(metric)
+    record = getattr(recorder, "_record", None)
+    if record is not None:
+        record(0.0, dict(tags))
+
+
+def _create(metric: Metric) -> Any:  # noqa: ANN401  # one of three classes of Ray, which are not annotated
+    from ray.util import metrics
+
+    if metric.kind == "histogram":
+        return metrics.Histogram(metric.recorded_name, metric.help, list(metric.buckets), metric.all_labels)
+    kinds = {"counter": metrics.Counter, "gauge": metrics.Gauge}
+    return kinds[metric.kind](metric.recorded_name, metric.help, metric.all_labels)

@@ -1,0 +1,103 @@
+"""The flush thread: one daemon thread per process hands over what every monitor of the process has, once a second.
+
+It starts with the first monitor, never keeps a process or a monitor alive, flushes once more when the process exits,
+and starts afresh in a forked child.
+"""
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from typing import Final, Protocol
+
+from raymon.monitor.export import ray_is_up
+
+INTERVAL_SECONDS: Final = 1.0
+
+
+class Flushable(Protocol):
+    """What the thread needs of a monitor."""
+
+    def flush(self) -> None:
+        """Hand over what there is; never raise."""
+
+    def renew_after_fork(self) -> None:
+        """Make a monitor that a forked child inherited harmless."""
+
+
+class Flusher:
+    """The process's flush thread and the monitors it serves."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._monitors: weakref.WeakSet[Flushable] = weakref.WeakSet()
+        self._thread: threading.Thread | None = None
+        self._registered = False
+        self._exiting = False
+        self.lost_by_fork = False
+        self.cpu_seconds = 0.0
+
+    def add(self, monitor: Flushable) -> None:
+        """Serve a monitor from now on; start the thread when it does not run."""
+        with self._lock:
+            self._monitors.add(monitor)
+        self.register_exit()
+        self.ensure_running()
+
+    def discard(self, monitor: Flushable) -> None:
+        """Serve a monitor no longer."""
+        with self._lock:
+            self._monitors.discard(monitor)
+
+    def ensure_running(self) -> None:
+        """Start the thread when it does not run, as in a forked child."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="raymon-flush", daemon=True)
+                self._thread.start()
+
+    def register_exit(self) -> None:
+        """Have everything flushed at exit: handlers run last in, first out, so Ray's own must be registered before."""
+        if not self._registered and ray_is_up():
+            self._registered = True
+            atexit.register(self._flush_last)
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread was started in this process."""
+        return self._thread is not None
+
+    def flush_all(self) -> None:
+        """Flush every monitor of the process."""
+        with self._lock:
+            monitors = list(self._monitors)
+        for monitor in monitors:
+            monitor.flush()
+
+    def _flush_last(self) -> None:
+        self._exiting = True  # Ray shuts down next: the thread must not talk to it any more
+        self.flush_all()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._exiting:
+            due = max(due + INTERVAL_SECONDS, time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
+            if not self._exiting:
+                self.register_exit()
+                self.flush_all()
+            self.cpu_seconds = time.thread_time()
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: no thread runs, and Ray's threads of the parent are gone for good."""
+        self._lock = threading.RLock()
+        self._thread = None
+        self.lost_by_fork = self.lost_by_fork or ray_is_up()
+        for monitor in list(self._monitors):
+            monitor.renew_after_fork()
+
+
+flusher: Final = Flusher()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=flusher.renew_after_fork)

@@ -1,0 +1,167 @@
+"""What one monitor has counted and not yet handed over: cells of sums, last values, observations.
+
+Written by the threads of the user's process, read by the flush thread. Every change is made under the ledger's lock,
+so that sums are exact whatever the interleaving; the lock is held for well under a microsecond. It is re-entrant
+because a signal handler or a finaliser may record in the middle of a recording.
+"""
+
+import math
+import threading
+from typing import Final, NamedTuple
+
+from raymon.catalog import Metric
+
+MOST_LABEL_SETS: Final = 200
+"""Series one monitor may make of one family; a label without enumerated values could otherwise grow without bound."""
+MOST_OBSERVATIONS: Final = 5_000
+"""Observations of one series kept until the next flush: Ray's agent replays each in Python (about 3 µs)."""
+LONGEST_LABEL: Final = 64
+
+Values = tuple[str, ...]
+Key = tuple[str, Values]
+
+
+class RefusedError(ValueError):
+    """An observation that does not fit its family; it is dropped and counted, never raised to the user."""
+
+
+class Cell:
+    """A sum that only grows, and how much of it Ray has been given; `scale` turns its unit into the metric's."""
+
+    __slots__ = ("handed", "scale", "total")
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.total: float = 0
+        self.handed: float = 0
+        self.scale = scale
+
+
+class Taken(NamedTuple):
+    """What one flush hands over: increases since the last, values now, observations since the last."""
+
+    increases: list[tuple[Key, Cell, float]]
+    values: list[tuple[Key, float]]
+    observations: list[tuple[Key, list[float]]]
+
+
+class Ledger:
+    """Exact sums per series, last values, and observations that wait for the next flush."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.metrics: dict[str, Metric] = {}
+        self._cells: dict[Key, Cell] = {}
+        self._values: dict[Key, float] = {}
+        self._observations: dict[Key, list[float]] = {}
+        self._sets: dict[str, set[Values]] = {}
+        self._keys: dict[tuple[object, ...], Key] = {}
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: forget what the parent will hand over, and a lock that a vanished thread may hold."""
+        self.lock = threading.RLock()
+        for cell in self._cells.values():
+            cell.handed = cell.total
+        self._observations.clear()
+
+    def key(self, metric: Metric, labels: dict[str, object]) -> Key:
+        """Return the key of a series; what was accepted once is not checked again.
+
+        Raises:
+            RefusedError: When a label is missing, unknown or outside its values, or the family has too many series.
+        """
+        for value in labels.values():
+            if value.__class__ is not str and value.__class__ is not int:  # 1, 1.0 and True would be one in a dict
+                return self._checked_key(metric, labels)
+        asked = (metric.name, *labels.items())
+        found = self._keys.get(asked)
+        if found is None:
+            found = self._keys[asked] = self._checked_key(metric, labels)
+        return found
+
+    def _checked_key(self, metric: Metric, labels: dict[str, object]) -> Key:
+        if labels.keys() != set(metric.labels):
+            raise RefusedError(f"{metric.name}: found labels {sorted(labels)}, expected {sorted(metric.labels)}")
+        values = []
+        for label in metric.labels:
+            value = str(labels[label])
+            allowed = metric.values.get(label)
+            if (allowed and value not in allowed) or not 0 < len(value) <= LONGEST_LABEL:
+                raise RefusedError(f"{metric.name}: found {label}={value!r}, expected {allowed or 'a short text'}")
+            values.append(value)
+        found = tuple(values)
+        with self.lock:
+            known = self._sets.setdefault(metric.name, set())
+            if found not in known:
+                if len(known) >= MOST_LABEL_SETS:
+                    raise RefusedError(f"{metric.name}: more than {MOST_LABEL_SETS} sets of label values")
+                known.add(found)
+                self.metrics.setdefault(metric.name, metric)
+        return metric.name, found
+
+    def cell(self, metric: Metric, labels: dict[str, object] | None = None, scale: float = 1.0) -> Cell:
+        """Return the cell of a counter's series; a new one is handed over as 0, so that `increase()` sees the first."""
+        if metric.kind != "counter":
+            raise RefusedError(f"{metric.name} is a {metric.kind}, it cannot be counted")
+        key = self.key(metric, labels or {})
+        cell = self._cells.get(key)
+        if cell is None:
+            with self.lock:
+                cell = self._cells.setdefault(key, Cell(scale))
+        return cell
+
+    def set(self, metric: Metric, labels: dict[str, object], value: float) -> None:
+        """Keep a gauge's value until the next; a value that is not finite is refused."""
+        if metric.kind != "gauge":
+            raise RefusedError(f"{metric.name} is a {metric.kind}, it cannot be set")
+        self._values[self.key(metric, labels)] = finite(value)
+
+    def observe(self, metric: Metric, labels: dict[str, object], value: float) -> None:
+        """Keep an observation of a histogram for the next flush."""
+        if metric.kind != "histogram":
+            raise RefusedError(f"{metric.name} is a {metric.kind}, it cannot be observed")
+        key = self.key(metric, labels)
+        with self.lock:
+            waiting = self._observations.setdefault(key, [])
+            if len(waiting) >= MOST_OBSERVATIONS:
+                raise RefusedError(f"{metric.name}: more than {MOST_OBSERVATIONS} observations between two flushes")
+            waiting.append(finite(value))
+
+    def take(self) -> Taken:
+        """Take what Ray has not been given yet; the caller hands it over or counts it as dropped."""
+        with self.lock:
+            increases = []
+            for key, cell in self._cells.items():
+                increase = cell.total - cell.handed
+                if increase >= 0:
+                    cell.handed = cell.total
+                    increases.append((key, cell, increase))
+            observations = [(key, found) for key, found in self._observations.items() if found]
+            self._observations = {}
+            return Taken(increases, list(self._values.items()), observations)
+
+
+def finite(value: float) -> float:
+    """Return the value as a float.
+
+    Raises:
+        RefusedError: When it is not one finite number.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RefusedError(f"found {type(value).__name__}, expected a number") from error
+    if not math.isfinite(number):
+        raise RefusedError(f"found {number}, expected a finite number")
+    return number
+
+
+def amount(value: float) -> float:
+    """Return what may be added to a counter: a finite number that is not negative; whole numbers stay exact.
+
+    Raises:
+        RefusedError: Otherwise.
+    """
+    number = finite(value)
+    if number < 0:
+        raise RefusedError(f"found {number}, expected an amount that is not negative")
+    return int(number) if number.is_integer() else number

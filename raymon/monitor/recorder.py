@@ -1,0 +1,189 @@
+"""What the worker's and the driver's monitor share: identity, own counters and gauges, handing over, never raising."""
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec
+
+from raymon import catalog
+from raymon.catalog import Metric
+from raymon.monitor import export, identity, process
+from raymon.monitor.flusher import flusher
+from raymon.monitor.ledger import Cell, Key, Ledger, amount
+
+P = ParamSpec("P")
+NANOSECOND: Final = 1e-9
+_logger: Final = logging.getLogger("raymon")
+_complained: Final = threading.Event()
+
+
+def complain(what: str, error: BaseException) -> None:
+    """Write one log line per process, however much goes wrong."""
+    if not _complained.is_set():
+        _complained.set()
+        _logger.warning(
+            "raymon could not record something (%s: %s); training goes on, drops are counted in %s",
+            what,
+            error,
+            catalog.RECORDING_DROPPED.name,
+        )
+
+
+def recording(method: Callable[P, None]) -> Callable[P, None]:
+    """Make a recording method a no-op when recording is off, and one that never raises when it is on."""
+
+    @functools.wraps(method)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        recorder: Any = args[0]
+        if recorder.enabled:
+            try:
+                method(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001  # recording never breaks training
+                recorder.drop(method.__name__, error)
+
+    return guarded
+
+
+class Recorder:
+    """A process's identity and ledger, flushed by the process's one thread.
+
+    Args:
+        run: The run's name; None takes `RAYMON_RUN`, else what the job's driver monitor is called, else the Ray job.
+        worker: The value of the label `worker`; None has a number assigned.
+        enabled: False makes every method a no-op.
+    """
+
+    _closed = True  # until the constructor has come that far: a refused declaration leaves nothing to flush
+
+    def __init__(self, run: str | None, worker: str | None, enabled: bool) -> None:
+        self.enabled = enabled
+        self.ledger = Ledger()
+        self._run = run
+        self._worker = worker
+        self._closed = False
+        self._flushing = threading.RLock()
+        self._tags: dict[Key, dict[str, str]] = {}
+        self._cpu = self._cell(catalog.CPU_SECONDS)
+        self._recording = self._cell(catalog.RECORDING_SECONDS)
+        self._dropped = self._cell(catalog.RECORDING_DROPPED)
+
+    def _serve(self) -> None:
+        """Have the thread flush this recorder from now on: the last act of a constructor, when all is in place."""
+        if self.enabled:
+            flusher.add(self)
+
+    @property
+    def run(self) -> str | None:
+        """The run's name; None as long as it is to come from a Ray job and Ray is not up."""
+        return self._run
+
+    @property
+    def worker(self) -> str | None:
+        """The label `worker`; None as long as it is to be assigned and Ray is not up."""
+        return self._worker
+
+    @recording
+    def count(self, metric: Metric, n: float = 1, **labels: object) -> None:
+        """Add to a counter of your own, declared as `raymon.Metric(..., "counter", ...)`."""
+        cell, more = self.ledger.cell(metric, labels), amount(n)
+        with self.ledger.lock:
+            cell.total += more
+
+    @recording
+    def set(self, metric: Metric, value: float, **labels: object) -> None:
+        """Set a gauge of your own; it is exported with this value until it is set again."""
+        self.ledger.set(metric, labels, value)
+
+    @recording
+    def observe(self, metric: Metric, value: float, **labels: object) -> None:
+        """Observe a value in a histogram of your own; about once per rollout, not per step."""
+        self.ledger.observe(metric, labels, value)
+
+    @recording
+    def flush(self) -> None:
+        """Hand over everything recorded so far; does nothing while Ray is not initialised."""
+        if not self._closed and export.ray_is_up() and not flusher.lost_by_fork:
+            with self._flushing:
+                self._identify()
+                with self.ledger.lock:
+                    self._measure_process()
+                    self._collect()
+                    taken = self.ledger.take()
+                self._hand_over_all(taken.increases, taken.values, taken.observations)
+
+    def close(self) -> None:
+        """Flush and record no more; the gauges vanish from the exporter within half a minute."""
+        self.flush()
+        self._closed = True
+        self.enabled = False
+        flusher.discard(self)
+
+    def drop(self, what: str, error: BaseException) -> None:
+        """Count an observation that could not be recorded; log the first of the process."""
+        with self.ledger.lock:
+            self._dropped.total += 1
+        complain(what, error)
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: leave to the parent what the parent counted."""
+        self._flushing = threading.RLock()
+        self.ledger.renew_after_fork()
+
+    def _cell(self, metric: Metric, scale: float = 1.0, **labels: object) -> Cell:
+        return self.ledger.cell(metric, labels, scale)
+
+    def _collect(self) -> None:
+        """Bring gauges and running spans up to date; called under the ledger's lock before each hand-over."""
+
+    def _identify(self) -> None:
+        if self._run is None:
+            self._run = identity.resolve_run()
+        if self._worker is None:
+            self._worker = identity.assign_worker(self._run)
+
+    def _measure_process(self) -> None:
+        self._cpu.total = process.cpu_seconds()
+        self._recording.total = flusher.cpu_seconds
+        self.ledger.set(catalog.HEARTBEAT, {}, time.time())
+        self.ledger.set(catalog.PROCESS_ID, {}, process.pid())
+        resident = process.resident_bytes()
+        if resident is not None:
+            self.ledger.set(catalog.RESIDENT_MEMORY, {}, resident)
+
+    def _hand_over_all(
+        self,
+        increases: list[tuple[Key, Cell, float]],
+        values: list[tuple[Key, float]],
+        observations: list[tuple[Key, list[float]]],
+    ) -> None:
+        for key, cell, increase in increases:
+            if not self._hand_over(key, increase * cell.scale):
+                with self.ledger.lock:
+                    cell.handed -= increase
+        for key, value in values:
+            self._hand_over(key, value)
+        for key, found in observations:
+            lost = sum(not self._hand_over(key, value) for value in found)
+            with self.ledger.lock:
+                self._dropped.total += lost
+
+    def _hand_over(self, key: Key, value: float) -> bool:
+        metric = self.ledger.metrics[key[0]]
+        try:
+            tags = self._tags.get(key)
+            if tags is None:
+                tags = self._tags_of(metric, key)
+                if metric.kind == "counter":
+                    export.start_at_zero(metric, tags)
+                self._tags[key] = tags
+            export.hand_over(metric, tags, value)
+        except Exception as error:  # noqa: BLE001  # whatever Ray raises, the sum is kept for the next flush
+            complain(metric.name, error)
+            return False
+        return True
+
+    def _tags_of(self, metric: Metric, key: Key) -> dict[str, str]:
+        mine = {"run": str(self._run), "worker": str(self._worker), **dict(zip(metric.labels, key[1], strict=True))}
+        return {label: mine[label] for label in metric.all_labels}

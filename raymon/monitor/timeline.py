@@ -1,0 +1,139 @@
+"""Where a process's wall time goes: open spans, nested and concurrent, credited so that nothing is counted twice.
+
+At any moment the time passes for the innermost open spans only. With one thread that is one span, so nested phases are
+exclusive and the phases sum to the wall time exactly (integer nanoseconds). Where several threads or asyncio tasks are
+in spans at once, the time is shared equally between them, so the sum is still the wall time. A span that is open is
+credited at every flush, so a phase of an hour shows while it lasts.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+
+from raymon.monitor.ledger import Cell
+
+_current: ContextVar["Span | None"] = ContextVar("raymon_span", default=None)
+
+
+class Span:
+    """One stay in a phase; `inner` counts the open spans directly inside it, `own` its nanoseconds outside those."""
+
+    __slots__ = ("inner", "opened", "own", "parent", "phase", "timeline")
+
+    def __init__(self, timeline: "Timeline", phase: str, parent: "Span | None") -> None:
+        self.timeline = timeline
+        self.phase = phase
+        self.parent = parent
+        self.inner = 0
+        self.own = 0
+        self.opened = True
+
+
+class Timeline:
+    """Credits wall time to the cells of phases, in nanoseconds; a phase without a cell is overhead and counted nowhere.
+
+    Args:
+        cells: Phase to the cell that holds its nanoseconds.
+        lock: The ledger's lock, so that crediting and taking exclude each other.
+        clock: Monotonic nanoseconds.
+    """
+
+    def __init__(
+        self, cells: Mapping[str, Cell], lock: threading.RLock, clock: Callable[[], int] = time.perf_counter_ns
+    ) -> None:
+        self.lock = lock
+        self._cells = cells
+        self._clock = clock
+        self._leaves: dict[Span, None] = {}
+        self._mark = clock()
+        self._idle: str | None = None
+
+    def enter(self, phase: str) -> Span:
+        """Open a span inside the innermost open one of this thread or task."""
+        with self.lock:
+            self.settle()
+            span = Span(self, phase, self.innermost())
+            if span.parent is not None:
+                span.parent.inner += 1
+                self._leaves.pop(span.parent, None)
+            self._leaves[span] = None
+        _current.set(span)
+        return span
+
+    def leave(self, span: Span) -> None:
+        """Close a span; one that is closed already stays closed."""
+        with self.lock:
+            if span.opened:
+                self.settle()
+                self._close(span)
+        if _current.get() is span:
+            _current.set(span.parent)
+
+    def idle(self, phase: str | None) -> None:
+        """From now on credit the time outside all spans to a phase; None ends that."""
+        with self.lock:
+            self.settle()
+            self._idle = phase
+
+    def add(self, phase: str, nanoseconds: int) -> None:
+        """Credit time measured elsewhere, and take it from the span it was spent in, as far as that has it."""
+        with self.lock:
+            self.settle()
+            self._credit(phase, nanoseconds)
+            around = self.innermost()
+            if around is not None:
+                inside = min(nanoseconds, around.own)
+                around.own -= inside
+                self._credit(around.phase, -inside)
+
+    def settle(self) -> int:
+        """Credit the time since the last event to the innermost open spans; return the clock's reading."""
+        now = self._clock()
+        elapsed, self._mark = now - self._mark, now
+        if self._leaves:
+            share, rest = divmod(elapsed, len(self._leaves))
+            for span in self._leaves:
+                span.own += share + rest
+                self._credit(span.phase, share + rest)
+                rest = 0
+        elif self._idle is not None:
+            self._credit(self._idle, elapsed)
+        return now
+
+    def innermost(self) -> Span | None:
+        """Return the innermost span of this timeline that is open in this thread or task."""
+        span = _current.get()
+        while span is not None and not (span.opened and span.timeline is self):
+            span = span.parent
+        return span
+
+    def passing(self) -> str | None:
+        """Return the phase the time passes for now; of several the one entered last."""
+        with self.lock:
+            return next(reversed(self._leaves)).phase if self._leaves else self._idle
+
+    def renew_after_fork(self, lock: threading.RLock) -> None:
+        """In a forked child: close what only the parent's threads could close."""
+        self.lock = lock
+        for span in self._leaves:
+            span.opened = False
+        self._leaves.clear()
+        self._mark = self._clock()
+        self._idle = None
+
+    def _credit(self, phase: str, nanoseconds: int) -> None:
+        cell = self._cells.get(phase)
+        if cell is not None:
+            cell.total += nanoseconds
+
+    def _close(self, span: Span) -> None:
+        span.opened = False
+        self._leaves.pop(span, None)
+        parent = span.parent
+        while parent is not None and not parent.opened:
+            parent = parent.parent
+        if parent is not None:
+            parent.inner += span.inner - 1  # spans left open inside the closed one now count as inside its parent
+            if parent.inner == 0:
+                self._leaves[parent] = None

@@ -1,0 +1,218 @@
+"""`Monitor`: what a process that samples records. Plain additions here; the flush thread talks to Ray."""
+
+import time
+from collections import deque
+from types import TracebackType
+from typing import Final, Self
+
+from raymon import catalog
+from raymon.monitor import export, identity
+from raymon.monitor.flusher import flusher
+from raymon.monitor.latency import SlidingQuantiles
+from raymon.monitor.ledger import RefusedError, amount, finite
+from raymon.monitor.recorder import NANOSECOND, recording
+from raymon.monitor.timed import TimedRecorder
+from raymon.monitor.timeline import Span
+
+WINDOW_SECONDS: Final = 60.0
+LAST_EPISODES: Final = 100
+_ROLLOUT: Final = "rollout"
+"""The span of a rollout itself: time in it but in no phase is overhead and counted in no phase."""
+
+
+class Monitor(TimedRecorder):
+    """Records what one sampling process does, for well under a microsecond a step.
+
+    Example:
+        >>> import raymon
+        >>> monitor = raymon.Monitor(worker=0, run="example")
+        >>> with monitor.rollout():
+        ...     with monitor.phase("inference"):
+        ...         action = 1
+        ...     with monitor.phase("environment"):
+        ...         monitor.steps(1)
+        >>> monitor.close()
+
+    Recording never raises and never blocks; what cannot be recorded is dropped and counted. Before Ray is initialised
+    everything is kept and handed over once it is. Several threads or asyncio tasks may use one monitor.
+
+    Args:
+        worker: The worker's number, from 0; by default `RAYMON_WORKER`, else the next free one of the run, kept over
+            restarts of the actor.
+        run: The run's name; by default `RAYMON_RUN`, else what the driver's monitor is called, else the Ray job.
+        enabled: False makes every method a no-op.
+
+    Raises:
+        ValueError: For a worker or run that cannot be a label.
+    """
+
+    PHASES = catalog.WORKER_PHASES
+    PHASE_METRIC = catalog.WORKER_PHASE
+
+    def __init__(self, worker: int | None = None, run: str | None = None, enabled: bool = True) -> None:
+        made_with = (worker, run, enabled)
+        super().__init__(identity.checked_run(run), identity.checked_worker(worker), enabled, made_with)
+        self._steps = self._cell(catalog.ENV_STEPS)
+        self._rollouts = self._cell(catalog.ROLLOUTS)
+        self._rollout_time = self._cell(catalog.ROLLOUT_SECONDS, NANOSECOND)
+        self._episodes = self._cell(catalog.EPISODES)
+        self._open: dict[Span, tuple[int, int]] = {}
+        self._latency = SlidingQuantiles(WINDOW_SECONDS)
+        self._returns: deque[float] = deque(maxlen=LAST_EPISODES)
+        self._activity: str | None = "starting"
+        self._done = (0.0, 0.0, 0.0)
+        self._progress = time.time()
+        self._start()
+        self._serve()
+
+    @recording
+    def _start(self) -> None:
+        """Ask for a number now, so that numbers follow the order of creation; later when Ray is not up yet."""
+        if export.ray_is_up() and not flusher.lost_by_fork:
+            self._identify()
+
+    def steps(self, n: int = 1) -> None:
+        """Count environment steps."""
+        if n.__class__ is int and n >= 0 and self.enabled:
+            with self.ledger.lock:
+                self._steps.total += n
+        else:
+            self._odd_steps(n)
+
+    @recording
+    def _odd_steps(self, n: float) -> None:
+        more = amount(n)
+        with self.ledger.lock:
+            self._steps.total += more
+
+    @recording
+    def episode(self, return_: float, length: float = 0) -> None:
+        """Count an episode that ended.
+
+        Args:
+            return_: Its undiscounted return.
+            length: Its steps; checked, but exported by the driver alone (`DriverMonitor.episodes`).
+        """
+        finite(length)
+        value = finite(return_)
+        with self.ledger.lock:
+            self._episodes.total += 1
+            self._returns.append(value)
+
+    def rollout(self) -> "_Rollout":
+        """Time one rollout: its latency, count and seconds; between rollouts the worker waits.
+
+        A rollout inside another of the same thread or task is part of that one; one that raises is not counted.
+        """
+        return _Rollout(self)
+
+    @recording
+    def activity(self, activity: str) -> None:
+        """Say what the worker does, one of `catalog.ACTIVITIES`, until the next rollout or phase begins or ends."""
+        if activity not in catalog.ACTIVITIES:
+            raise RefusedError(f"found activity {activity!r}, expected one of {catalog.ACTIVITIES}")
+        self._activity = activity
+
+    @recording
+    def policy_version(self, version: int) -> None:
+        """Set the version of the policy that is sampled with: the updates made to it."""
+        self.ledger.set(catalog.POLICY_VERSION, {}, version)
+
+    def elapsed(self) -> float:
+        """Return the seconds the running rollout has taken so far; of several the oldest's, 0 without any."""
+        with self.ledger.lock:
+            began = min((began for began, _ in self._open.values()), default=None)
+            return 0.0 if began is None else (self._timeline.settle() - began) * NANOSECOND
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: leave to the parent what the parent counted and timed."""
+        super().renew_after_fork()
+        self._open.clear()
+
+    def _enter_phase(self, phase: str) -> Span:
+        self._activity = None
+        return super()._enter_phase(phase)
+
+    def _leave_phase(self, span: Span) -> None:
+        self._activity = None
+        super()._leave_phase(span)
+
+    def _begin_rollout(self) -> Span | None:
+        around = self._timeline.innermost()
+        while around is not None:
+            if around in self._open:
+                return None
+            around = around.parent
+        if not flusher.running:
+            flusher.ensure_running()
+        self._activity = None
+        with self.ledger.lock:
+            span = self._timeline.enter(_ROLLOUT)
+            now = self._timeline.settle()
+            self._open[span] = (now, now)
+        return span
+
+    def _end_rollout(self, span: Span, finished: bool) -> None:
+        self._activity = None
+        with self.ledger.lock:
+            self._timeline.leave(span)
+            now = self._timeline.settle()
+            began, credited = self._open.pop(span, (now, now))
+            self._rollout_time.total += now - credited
+            if finished:
+                self._rollouts.total += 1
+                self._latency.add((now - began) * NANOSECOND, now * NANOSECOND)
+            if not self._open:
+                self._timeline.idle("waiting")
+
+    def _collect(self) -> None:
+        now = self._timeline.settle()
+        for span, (began, credited) in self._open.items():
+            self._rollout_time.total += now - credited
+            self._open[span] = (began, now)
+        self._collect_progress()
+        self._collect_activity()
+        if self._returns:
+            self.ledger.set(catalog.EPISODE_RETURN, {}, sum(self._returns) / len(self._returns))
+        longest = max((now - began for began, _ in self._open.values()), default=0) * NANOSECOND
+        found = self._latency.quantiles(catalog.QUANTILES, now * NANOSECOND, longest)
+        for quantile, seconds in zip(catalog.QUANTILES, found, strict=False):
+            self.ledger.set(catalog.ROLLOUT_LATENCY, {"quantile": quantile}, seconds)
+
+    def _collect_progress(self) -> None:
+        done = (self._steps.total, self._rollouts.total, self._episodes.total)
+        if done != self._done:
+            self._done, self._progress = done, time.time()
+        self.ledger.set(catalog.PROGRESS, {}, self._progress)
+
+    def _collect_activity(self) -> None:
+        passing = self._activity or self._timeline.passing() or "waiting"
+        doing = "environment" if passing == _ROLLOUT else passing
+        for activity in catalog.ACTIVITIES:
+            self.ledger.set(catalog.ACTIVITY, {"activity": activity}, float(activity == doing))
+
+
+class _Rollout:
+    """The context manager of `Monitor.rollout`."""
+
+    __slots__ = ("_monitor", "_span")
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._span: Span | None = None
+
+    def __enter__(self) -> Self:
+        monitor = self._monitor
+        if monitor.enabled:
+            try:
+                self._span = monitor._begin_rollout()
+            except Exception as error:  # noqa: BLE001  # recording never breaks training
+                monitor.drop("rollout", error)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        if self._span is not None:
+            try:
+                self._monitor._end_rollout(self._span, finished=kind is None)
+            except Exception as error:  # noqa: BLE001  # recording never breaks training
+                self._monitor.drop("rollout", error)

@@ -1,0 +1,123 @@
+"""The Ray a run lives in: a local one of its own, or one that is joined. Never stops a Ray it did not start."""
+
+import importlib.util
+import os
+import socket
+import sys
+import urllib.parse
+from dataclasses import dataclass
+from typing import Any, Final
+
+from raymon.ppo.config import Config
+from raymon.ppo.ports import pick_port
+
+USUAL_DASHBOARD_PORT: Final = 8265
+_CONNECT_SECONDS: Final = 5.0
+_NEEDED_BY_METRICS: Final = ("aiohttp", "colorful", "opencensus", "opentelemetry", "prometheus_client")
+
+
+class ClusterError(RuntimeError):
+    """Ray that is not there or cannot be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where things are.
+
+    Attributes:
+        dashboard_url: Of the Ray Dashboard; None when it does not run.
+        metrics_urls: One endpoint per node.
+        local: Whether the run started it.
+    """
+
+    dashboard_url: str | None
+    metrics_urls: tuple[str, ...]
+    local: bool
+
+
+def check_ray() -> None:
+    """Raise `ClusterError` when Ray was installed without what its metrics need; Ray itself would only log it."""
+    needed = ("ray", *_NEEDED_BY_METRICS)
+    # A module that is loaded may have no spec (colorful, once Ray uses it), on which find_spec raises.
+    missing = [name for name in needed if not sys.modules.get(name) and importlib.util.find_spec(name) is None]
+    if missing:
+        raise ClusterError(
+            f"found no package {', '.join(missing)}, expected ray[default], without which Ray exports no metrics: "
+            "pip install 'ray[default]'"
+        )
+
+
+def start(config: Config) -> Cluster:
+    """Start a local Ray or join the one at `config.address`; raises `ClusterError` or `PortError`."""
+    import ray
+
+    if config.address is not None:
+        return _join(config.address)
+    options: dict[str, Any] = {
+        "num_cpus": max(os.cpu_count() or 1, config.workers),
+        "object_store_memory": config.object_store_mb * 1_000_000,
+        "include_dashboard": config.dashboard,
+        # Ray exports every 10 s unless told otherwise, and that only when it starts.
+        "_system_config": {"metrics_report_interval_ms": 1000},
+    }
+    if config.dashboard:
+        options["dashboard_port"] = pick_port(
+            config.dashboard_port, USUAL_DASHBOARD_PORT, "the Ray Dashboard", "--dashboard-port"
+        )
+        options["dashboard_host"] = "127.0.0.1"
+    if config.ray_temp_dir is not None:
+        options["_temp_dir"] = str(config.ray_temp_dir.absolute())
+    try:
+        context = ray.init(address="local", log_to_driver=False, logging_level="ERROR", **options)
+    except Exception as error:
+        ray.shutdown()
+        hint = "; --no-dashboard starts it without its dashboard" if "dashboard" in str(error) else ""
+        raise ClusterError(f"Ray did not start: {_sentence(error)}{hint}") from error
+    return Cluster(_http(context.dashboard_url), _metrics_urls(), local=True)
+
+
+def _join(address: str) -> Cluster:
+    import ray
+
+    _check_reachable(address)
+    try:
+        context = ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:
+        ray.shutdown()
+        raise ClusterError(f"the Ray cluster at {address} cannot be joined: {_sentence(error)}") from error
+    return Cluster(_http(context.dashboard_url), _metrics_urls(), local=False)
+
+
+def _check_reachable(address: str) -> None:
+    if address in ("auto", "local"):
+        return
+    parts = urllib.parse.urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or not port:
+        raise ClusterError(f"found --address {address!r}, expected host:port of a Ray head, or auto")
+    try:
+        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(
+            f"nothing answers at --address {address} ({error}); start a head there with `ray start --head`, or leave "
+            "--address out for a local Ray"
+        ) from error
+
+
+def _http(url: str | None) -> str | None:
+    return None if not url else f"http://{url}"
+
+
+def _metrics_urls() -> tuple[str, ...]:
+    import ray
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return tuple(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes)
+
+
+def _sentence(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

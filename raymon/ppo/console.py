@@ -1,0 +1,121 @@
+"""What the terminal shows while a run trains: a live picture on a terminal, a line now and then in a log."""
+
+import time
+from typing import Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from raymon.ppo.ledger import Ledger
+from raymon.ppo.progress import Progress
+
+_DRAW_SECONDS: Final = 0.25
+_LINE_SECONDS: Final = 5.0
+_PHASE_COLOURS: Final = {
+    "sample": "white", "inference": "cyan", "transfer": "blue", "weights": "magenta", "learn": "green",
+    "checkpoint": "yellow", "log": "bright_black", "other": "red",
+}  # fmt: skip
+
+
+class Screen:
+    """Draws progress at most a few times a second; notices are printed above."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        self._title, self._console = title, console
+        self._live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
+        self._drawn = time.perf_counter()
+        self._phases: dict[str, float] = {}
+
+    def __enter__(self) -> "Screen":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print a notice."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def update(self, progress: Progress, phases: dict[str, float], up: int, workers: int, ledger: Ledger) -> None:
+        """Take one update's phase seconds in, and draw when it is time."""
+        for name, seconds in phases.items():
+            self._phases[name] = self._phases.get(name, 0.0) + seconds
+        now = time.perf_counter()
+        if now - self._drawn < (_DRAW_SECONDS if self._live is not None else _LINE_SECONDS):
+            return
+        self._drawn = now
+        self.draw(progress, up, workers, ledger)
+        self._phases = {name: seconds / 2 for name, seconds in self._phases.items()}
+
+    def draw(self, progress: Progress, up: int, workers: int, ledger: Ledger) -> None:
+        """Draw now."""
+        if self._live is not None:
+            self._live.update(self._picture(progress, up, workers, ledger), refresh=True)
+        else:
+            self.say(self._line(progress, up, workers, ledger))
+
+    def _line(self, progress: Progress, up: int, workers: int, ledger: Ledger) -> str:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in self._shares() if share >= 0.005)
+        return (
+            f"{progress.env_steps:,} of {progress.target:,} steps · {progress.steps_per_second():,.0f} steps/s · "
+            f"ETA {_duration(progress.eta_seconds())} · return {_number(progress.return_mean())} · "
+            f"workers {up}/{workers}{_trouble(ledger)} · {shares}"
+        )
+
+    def _picture(self, progress: Progress, up: int, workers: int, ledger: Ledger) -> Group:
+        table = Table.grid(padding=(0, 2))
+        for _ in range(2):
+            table.add_column(style="bright_black")
+            table.add_column()
+        mean = progress.return_mean()
+        table.add_row(
+            "steps", f"{progress.env_steps:,} of {progress.target:,}", "steps/s", f"{progress.steps_per_second():,.0f}"
+        )
+        table.add_row("elapsed", _duration(progress.seconds()), "ETA", _duration(progress.eta_seconds()))
+        table.add_row(
+            "return", f"{_number(mean)} (last {len(progress.returns)} episodes)", "updates", f"{progress.update:,}"
+        )
+        table.add_row("workers", f"{up} of {workers} up", "fragments", f"{ledger.trained:,} used{_trouble(ledger)}")
+        bar = ProgressBar(total=progress.target, completed=min(progress.env_steps, progress.target), width=60)
+        line = Table.grid()  # a bar alone would not end its line
+        line.add_row(bar)
+        return Group(Text(self._title, style="bold"), line, table, self._phase_text())
+
+    def _phase_text(self) -> Text:
+        text = Text("time  ", style="bright_black")
+        for name, share in self._shares():
+            if share >= 0.005:
+                text.append(f"{name} {share:.0%}  ", style=_PHASE_COLOURS.get(name, ""))
+        return text
+
+    def _shares(self) -> list[tuple[str, float]]:
+        total = sum(self._phases.values())
+        return [(name, self._phases.get(name, 0.0) / total) for name in _PHASE_COLOURS] if total > 0 else []
+
+
+def _trouble(ledger: Ledger) -> str:
+    parts = []
+    if dropped := sum(ledger.dropped.values()):
+        parts.append(f"{dropped} dropped")
+    if ledger.restarts:
+        parts.append(f"{ledger.restarts} restarts")
+    if ledger.given_up:
+        parts.append(f"{len(ledger.given_up)} given up")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

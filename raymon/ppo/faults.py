@@ -1,0 +1,169 @@
+"""Trouble on purpose, for tests and demonstrations: `--inject "slow worker=1 factor=5 after=20s"`.
+
+Faults of a worker act inside its environments' step, where real trouble arises; those of the driver act in the training
+loop. `after` counts from the start of training. A fault that ends a worker acts in its first life only, or in as many
+as `times` says, so that the replacement can be seen at work. Imported in workers: no torch, no Ray.
+"""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from numpy.typing import NDArray
+
+from raymon.envs import ThreadedVector
+from raymon.envs.vector import Step, Vector
+
+T = TypeVar("T")
+
+WORKER_FAULTS: Final = ("slow", "hang", "crash", "env-error", "leak")
+DRIVER_FAULTS: Final = ("ref-leak", "slow-learner", "nan-loss")
+_SECONDS: Final = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0}
+_DEFAULTS: Final[dict[str, dict[str, float]]] = {
+    "slow": {"factor": 5.0},
+    "hang": {"times": 1},
+    "crash": {"times": 1},
+    "env-error": {"times": 1},
+    "leak": {"mb": 10.0},
+    "ref-leak": {"mb": 1.0},
+    "slow-learner": {"factor": 3.0},
+    "nan-loss": {"times": 1},
+}
+
+
+class FaultError(ValueError):
+    """A fault that cannot be read."""
+
+
+class InjectedError(RuntimeError):
+    """Raised by an environment because `--inject env-error` asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        kind: One of `WORKER_FAULTS` or `DRIVER_FAULTS`.
+        worker: Which worker; None means every one (worker faults) or does not matter.
+        after: Seconds of training before it begins.
+        until: Seconds it lasts; infinite by default.
+        strength: `factor` of slow and slow-learner, `mb` per second of leak and ref-leak, `times` of the others.
+    """
+
+    kind: str
+    worker: int | None
+    after: float
+    until: float
+    strength: float
+
+    def active(self, elapsed: float) -> bool:
+        """Tell whether the fault acts `elapsed` seconds into training."""
+        return self.after <= elapsed < self.after + self.until
+
+
+def parse_fault(text: str) -> Fault:
+    """Read `kind key=value …`; raises `FaultError` that lists what is possible."""
+    kind, *pairs = text.split() or [""]
+    if kind not in _DEFAULTS:
+        raise FaultError(f"--inject {text!r}: unknown fault {kind!r}; expected one of {', '.join(_DEFAULTS)}")
+    (strength_name, strength), = _DEFAULTS[kind].items()  # fmt: skip
+    known = {"after": 0.0, "for": float("inf"), strength_name: strength}
+    if kind in WORKER_FAULTS:
+        known["worker"] = -1.0
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if key not in known or not equals:
+            raise FaultError(f"--inject {text!r}: found {pair!r}, expected {', '.join(f'{k}=…' for k in known)}")
+        known[key] = _number(text, pair, value, seconds=key in ("after", "for"))
+    worker = int(known.get("worker", -1.0))
+    if known[strength_name] <= 0 or (kind in ("slow", "slow-learner") and known[strength_name] < 1):
+        raise FaultError(f"--inject {text!r}: {strength_name} must be above 0, a factor at least 1")
+    return Fault(kind, worker if worker >= 0 else None, known["after"], known["for"], known[strength_name])
+
+
+def _number(text: str, pair: str, value: str, seconds: bool) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]*)", value)
+    if match is None or match[2] not in (_SECONDS if seconds else ("", "mb")):
+        raise FaultError(f"--inject {text!r}: found {pair!r}, expected a number" + (" of seconds, as 20s" * seconds))
+    return float(match[1]) * (_SECONDS[match[2]] if seconds else 1.0)
+
+
+def of_worker(faults: Sequence[Fault], worker: int, restarts: int, elapsed: float) -> tuple[Fault, ...]:
+    """Return the faults that act in a worker that was restarted so often and starts `elapsed` seconds into training.
+
+    One that ended the worker's earlier life does not strike again, unless its `times` says so.
+    """
+    mine = [f for f in faults if f.kind in WORKER_FAULTS and f.worker in (None, worker)]
+    return tuple(f for f in mine if f.kind in ("slow", "leak") or restarts < f.strength or elapsed < f.after)
+
+
+def with_faults(vector: Vector, faults: Sequence[Fault], elapsed: float) -> Vector:
+    """Return a vector environment in which faults happen, `elapsed` seconds into training."""
+    if not faults:
+        return vector
+    trouble = Trouble(faults, elapsed)
+    if isinstance(vector, ThreadedVector):
+        vector.around = trouble.around
+        return vector
+    return FaultyVector(vector, trouble)
+
+
+class Trouble:
+    """The faults of one worker, acting around a step."""
+
+    def __init__(self, faults: Sequence[Fault], elapsed: float) -> None:
+        self._faults = faults
+        self._began = time.perf_counter() - elapsed
+        self._leaked: list[bytearray] = []
+
+    def around(self, step: Callable[[], T]) -> T:
+        """Take a step with whatever trouble is due."""
+        elapsed = time.perf_counter() - self._began
+        due = [fault for fault in self._faults if fault.active(elapsed)]
+        began = time.perf_counter()
+        for fault in due:
+            self._strike(fault, elapsed)
+        result = step()
+        for fault in due:
+            if fault.kind == "slow":
+                time.sleep((fault.strength - 1.0) * (time.perf_counter() - began))
+        return result
+
+    def _strike(self, fault: Fault, elapsed: float) -> None:
+        if fault.kind == "crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif fault.kind == "env-error":
+            raise InjectedError("the environment failed because --inject env-error asked for it")
+        elif fault.kind == "hang":
+            time.sleep(1e9)
+        elif fault.kind == "leak":
+            due_bytes = int(fault.strength * 1e6 * (elapsed - fault.after))
+            if (missing := due_bytes - sum(map(len, self._leaked))) > 100_000:
+                self._leaked.append(bytearray(os.urandom(1)) * missing)
+
+
+class FaultyVector:
+    """A vector environment stepped in lock-step in which faults happen."""
+
+    def __init__(self, inner: Vector, trouble: Trouble) -> None:
+        self._inner, self._trouble = inner, trouble
+        self.num_envs = inner.num_envs
+        self.single_observation_space = inner.single_observation_space
+        self.single_action_space = inner.single_action_space
+
+    def reset(self, *, seed: int | None = None) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Reset the environments; no fault acts here."""
+        return self._inner.reset(seed=seed)
+
+    def step(self, actions: NDArray[Any]) -> Step:
+        """Step the environments, with whatever trouble is due."""
+        return self._trouble.around(lambda: self._inner.step(actions))
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._inner.close()

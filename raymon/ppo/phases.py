@@ -1,0 +1,41 @@
+"""Where the driver's time goes: phases of the iterations, for the metrics and for the run's own records."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from raymon import DriverMonitor
+
+
+class Phases:
+    """Times phases, which do not nest, and hands them to the monitor too."""
+
+    def __init__(self, monitor: DriverMonitor) -> None:
+        self._monitor = monitor
+        self._since = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+        self.totals: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Time a phase, one of `catalog.DRIVER_PHASES`."""
+        with self._monitor.phase(name):
+            began = time.perf_counter()
+            try:
+                yield
+            finally:
+                self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def begin(self) -> None:
+        """Start anew: what was before training counts nowhere."""
+        self._since, self._seconds, self.totals = time.perf_counter(), {}, {}
+
+    def lap(self) -> dict[str, float]:
+        """Return the seconds per phase since the last lap, what no phase covers as `other`, and start anew."""
+        now = time.perf_counter()
+        seconds, self._seconds = self._seconds, {}
+        seconds["other"] = max(0.0, now - self._since - sum(seconds.values()))
+        self._since = now
+        for name, value in seconds.items():
+            self.totals[name] = self.totals.get(name, 0.0) + value
+        return seconds

@@ -1,0 +1,199 @@
+"""`raymon train --engine rllib`: RLlib's PPO with raymon's callbacks, on the same environments and options.
+
+Both engines then stand side by side on one dashboard, told apart by the labels `run` and `engine`. What is raymon's
+own, its samplers, faults on purpose and resuming, is refused or has no effect here. Checkpoints are RLlib's own, for
+`Algorithm.from_checkpoint`. Runs in the driver.
+"""
+
+import contextlib
+import dataclasses
+import math
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+
+from raymon.ppo import cluster, session
+from raymon.ppo.cluster import Cluster, ClusterError
+from raymon.ppo.config import Config, ConfigError
+from raymon.ppo.ports import PortError, pick_port
+from raymon.ppo.progress import Progress
+from raymon.ppo.rundir import RunDirectory, new_name
+from raymon.ppo.stop import Stop
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.ppo import PPOConfig
+
+_ENV: Final = "raymon-environment"
+_TERMS: Final = {"policy": "policy_loss", "value": "vf_loss", "total": "total_loss"}
+
+
+def run(config: Config) -> int:
+    """Train as configured; return the exit code.
+
+    Raises:
+        ConfigError: For what RLlib cannot do, before anything runs.
+    """
+    _check(config)
+    if not config.name:
+        config = dataclasses.replace(config, name=new_name(config.env))
+    stop = Stop()
+    stop.install()
+    try:
+        page = pick_port(config.page_port, session.USUAL_PAGE_PORT, "the status page", "--page-port")
+        with _ray(config, stop) as place, contextlib.closing(RunDirectory(config)) as directory:
+            return _train(config, place, directory, stop, page if config.page else 0)
+    except (ClusterError, PortError) as error:
+        print(f"raymon train: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return stop.exit_code()
+
+
+def algorithm_config(config: Config) -> "PPOConfig":
+    """Return RLlib's configuration with the same meaning; its rollout is our fragment, its batch one of each worker."""
+    from ray.rllib.algorithms.ppo import PPOConfig
+    from ray.tune.registry import register_env
+
+    from raymon.rllib import Callbacks
+
+    env_id = config.env
+    register_env(_ENV, lambda context: _make(env_id, context.worker_index))
+    batch = max(1, config.workers) * config.envs_per_worker * config.fragment_steps
+    return (
+        PPOConfig()
+        .environment(_ENV)
+        .env_runners(
+            num_env_runners=config.workers,
+            num_envs_per_env_runner=config.envs_per_worker,
+            rollout_fragment_length=config.fragment_steps,
+        )
+        .learners(num_learners=0)
+        .training(
+            lr=config.learning_rate,
+            gamma=config.discount,
+            lambda_=config.gae_lambda,
+            train_batch_size_per_learner=batch,
+            minibatch_size=min(config.minibatch, batch),
+            num_epochs=config.epochs,
+            clip_param=config.clip,
+            vf_clip_param=config.value_clip if config.value_clip is not None else float("inf"),
+            vf_loss_coeff=config.value_coefficient,
+            entropy_coeff=config.entropy_coefficient,
+            use_kl_loss=False,
+            grad_clip=config.max_gradient_norm,
+        )
+        .rl_module(model_config={"fcnet_hiddens": list(config.hidden), "fcnet_activation": config.activation})
+        .fault_tolerance(restart_failed_env_runners=True, max_num_env_runner_restarts=config.max_restarts)
+        .debugging(seed=config.seed)
+        .callbacks(Callbacks.named(config.name, enabled=config.recording))
+    )
+
+
+def _check(config: Config) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("tree") is None:  # a dependency of RLlib that plain Ray does not bring
+        raise ConfigError("--engine rllib needs RLlib: pip install 'raymon-rl[rllib]'")
+    for option, found in (("--resume", config.resume), ("--inject", config.inject)):
+        if found:
+            raise ConfigError(f"{option} works with --engine own only; leave it out or take --engine own")
+    if config.env.startswith("zmq://"):
+        raise ConfigError(f"--engine rllib takes gymnasium ids, found {config.env}; take --engine own for ZeroMQ")
+
+
+def _make(env_id: str, index: int) -> Any:  # noqa: ANN401  # gymnasium is not annotated
+    """Make an environment as our own workers do; RLlib counts its remote runners from 1."""
+    from raymon.envs.make import find, make_single, split_arguments
+
+    name, arguments = split_arguments(env_id)
+    if "worker" in find(name).kwargs:
+        arguments.setdefault("worker", max(0, index - 1))
+    return make_single(name, arguments)
+
+
+@contextlib.contextmanager
+def _ray(config: Config, stop: Stop) -> Iterator[Cluster]:
+    import ray
+
+    try:
+        place = cluster.start(config)
+        stop.install()  # Ray has put handlers of its own there
+        yield place
+    finally:
+        ray.shutdown()
+
+
+def _train(config: Config, place: Cluster, directory: RunDirectory, stop: Stop, page: int) -> int:
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(f"run            {config.name}", f"({directory.path})")
+    console.print(f"metrics        {'  '.join(place.metrics_urls)}", soft_wrap=True)
+    progress = Progress(config.total_env_steps)
+    with contextlib.ExitStack() as stack:
+        if page:
+            console.print(f"status page    http://127.0.0.1:{page}")
+            stack.enter_context(session.status_page(page, place))
+        algorithm = algorithm_config(config).build_algo()
+        stack.callback(algorithm.stop)
+        stop.patient = True
+        mean: float | None = None
+        while progress.env_steps < progress.target and not stop.requested():
+            row = _iterate(algorithm, progress)
+            mean = row["return_mean"]
+            directory.append(row)
+            directory.flush()
+            if config.checkpoint_every and progress.update % config.checkpoint_every == 0:
+                _save(algorithm, directory)
+            console.print(
+                f"update {progress.update}  {progress.env_steps:,} steps  {progress.steps_per_second():,.0f} steps/s  "
+                f"return {'unknown' if mean is None else f'{mean:.1f}'}"
+            )
+            if config.stop_at_return is not None and mean is not None and mean >= config.stop_at_return:
+                break
+        stop.patient = False
+        _save(algorithm, directory)
+        directory.summarize({**_summary(config, progress, stop), "return_mean": mean})
+        if stop.requested():
+            return stop.exit_code()
+        if page and not config.exit_when_done:
+            console.print("done; the status page stays up until Ctrl-C")
+            with contextlib.suppress(KeyboardInterrupt):
+                while not stop.requested():
+                    time.sleep(0.5)
+    return 0
+
+
+def _save(algorithm: Any, directory: RunDirectory) -> None:  # noqa: ANN401  # RLlib is not annotated
+    """Write RLlib's checkpoint beside the last one and then take its place: one of the two is always whole."""
+    new, kept = directory.path / ".rllib-checkpoint", directory.path / "rllib-checkpoint"
+    shutil.rmtree(new, ignore_errors=True)
+    algorithm.save_to_path(str(new.resolve()))
+    shutil.rmtree(kept, ignore_errors=True)
+    new.rename(kept)
+
+
+def _iterate(algorithm: Any, progress: Progress) -> dict[str, Any]:  # noqa: ANN401  # RLlib is not annotated
+    result = algorithm.train()
+    sampled = result.get("env_runners", {})
+    progress.trained(int(result.get("num_env_steps_sampled_lifetime", 0)) - progress.env_steps)
+    found = float(sampled.get("episode_return_mean", math.nan))  # of its last 100 episodes; NaN before the first
+    mean = found if math.isfinite(found) else None
+    stats = result.get("learners", {}).get("default_policy", {})
+    return {
+        "update": progress.update, "env_steps": progress.env_steps, "time_seconds": progress.seconds(),
+        "steps_per_second": progress.steps_per_second(), "return_mean": mean,
+        "loss": {term: float(stats[name]) for term, name in _TERMS.items() if name in stats},
+        "entropy": float(stats["entropy"]) if "entropy" in stats else None,
+    }  # fmt: skip
+
+
+def _summary(config: Config, progress: Progress, stop: Stop) -> dict[str, Any]:
+    return {
+        "run": config.name, "environment": config.env, "engine": "rllib", "seed": config.seed,
+        "state": "stopped" if stop.requested() else "finished", "updates": progress.update,
+        "env_steps": progress.env_steps, "time_seconds": progress.seconds(),
+        "steps_per_second": progress.overall_rate(),
+    }  # fmt: skip

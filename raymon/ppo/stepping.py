@@ -1,0 +1,235 @@
+"""One call per environment step: one actor per environment, the policy answering in the driver.
+
+The pattern most people write first. It is here, correct and measured, so that its cost can be seen: calls per second,
+batch sizes and time waiting are among the metrics. Letters: T steps of a fragment, D observation, K action components.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import raymon
+from raymon.ppo.config import Config
+from raymon.ppo.fleet import Fleet, Slot
+from raymon.ppo.fragments import Discounts, Fragment, finish, unfinished
+from raymon.ppo.ledger import Ledger
+from raymon.ppo.normalize import Scaling
+from raymon.ppo.phases import Phases
+from raymon.ppo.policy import ModelSpec, Policy
+from raymon.ppo.rollouts import Rollouts
+from raymon.ppo.samplers import POLL_SECONDS, FleetSampler, Snapshot
+from raymon.ppo.spaces import Floats
+from raymon.ppo.worker import WorkerSpec
+
+
+class Transition(NamedTuple):
+    """What one step of one environment gives; of a reset, only the observation `[1, D]` means something."""
+
+    observation: Floats
+    reward: float = 0.0
+    terminated: bool = False
+    truncated: bool = False
+
+
+class StepWorker:
+    """One environment in an actor."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._monitor = raymon.Monitor(worker=spec.worker, run=spec.run, enabled=spec.recording)
+        self._environments = spec.make_environments()
+        self._to_environment = spec.model.actions.to_environment
+        self._steps_of_rollout = spec.fragment_steps
+        self._steps = 0
+        self._rollout: Any = None
+        self._return, self._length, self._was_done = 0.0, 0, False
+        self._left = time.perf_counter()
+
+    def ready(self) -> tuple[str, int]:
+        """Return node and process id of the actor; answers once the environment is made."""
+        import ray
+
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def reset(self) -> Transition:
+        """Begin an episode."""
+        observation, _ = self._environments.reset()
+        self._left = time.perf_counter()
+        return Transition(observation)
+
+    def step(self, action: NDArray[Any], version: int) -> Transition:
+        """Take one step with the action `[1, K]` that the policy `version` chose."""
+        monitor, began = self._monitor, time.perf_counter()
+        if self._rollout is None:
+            self._rollout = monitor.rollout()
+            self._rollout.__enter__()
+            monitor.policy_version(version)
+        else:
+            monitor.add_phase("waiting", began - self._left)
+        monitor.activity("environment")
+        observation, reward, terminated, truncated, _ = self._environments.step(self._to_environment(action))
+        monitor.add_phase("environment", time.perf_counter() - began)
+        self._count(float(reward[0]), bool(terminated[0]) or bool(truncated[0]))
+        self._steps += 1
+        monitor.activity("waiting")
+        if self._steps == self._steps_of_rollout:
+            self._rollout.__exit__(None, None, None)
+            self._rollout, self._steps = None, 0
+        self._left = time.perf_counter()
+        return Transition(observation, float(reward[0]), bool(terminated[0]), bool(truncated[0]))
+
+    def _count(self, reward: float, done: bool) -> None:
+        if not self._was_done:  # the step after an episode's end is a reset
+            self._monitor.steps(1)
+            self._return += reward
+            self._length += 1
+        self._was_done = done
+        if done:
+            self._monitor.episode(self._return, self._length)
+            self._return, self._length = 0.0, 0
+
+    def close(self) -> None:
+        """Flush the last counts and close the environment."""
+        self._environments.close()
+        self._monitor.close()
+
+
+@dataclass
+class _Column:
+    """The fragment one worker is filling.
+
+    Attributes:
+        rollouts: Arrays `[T, 1]`; None until the first observation has come.
+        log_probabilities: `[T, 1]`, of the actions under the policy that chose them.
+        t: Steps taken of it.
+        version: Of the policy at its start.
+        actor: Whose steps these are; another one after a replacement.
+        asked: Whether the worker awaits an action.
+    """
+
+    log_probabilities: Floats
+    rollouts: Rollouts | None = None
+    t: int = 0
+    version: int = 0
+    began: float = 0.0
+    actor: Any = None
+    asked: bool = False
+
+
+class StepSampler(FleetSampler):
+    """Steps every environment through its actor and answers as soon as `wait_for` of them are ready."""
+
+    def __init__(
+        self, fleet: Fleet, ledger: Ledger, phases: Phases, stopping: Callable[[], bool], config: Config,
+        model: ModelSpec, rollouts_of: Callable[[int, Floats], Rollouts],
+    ) -> None:  # fmt: skip
+        super().__init__(fleet, ledger, phases, stopping)
+        self._config, self._model, self._rollouts_of = config, model, rollouts_of
+        self._discounts = Discounts(config.discount, config.gae_lambda)
+        self._policy = Policy(model)
+        self._rng = np.random.default_rng([config.seed, 3])
+        self._columns = [_Column(np.zeros((config.fragment_steps, 1), np.float32)) for _ in range(config.workers)]
+
+    def collect(self, policy: Snapshot) -> list[Fragment]:
+        """Step until enough fragments are full."""
+        self._policy.load(policy.weights)
+        while not self._stopping():
+            self._ledger.drop_stale(policy.version, self._config.max_policy_lag)
+            if len(self._ledger.waiting) >= self._config.batch_fragments:
+                return self._ledger.take(self._config.batch_fragments)
+            self._answer(policy)
+            self._step(policy)
+        return []
+
+    def _answer(self, policy: Snapshot) -> None:
+        """Let the policy choose for every worker that awaits an action, in one batch, and send the actions."""
+        idle = self.fleet.idle()
+        for slot in idle:
+            column = self._columns[slot.worker]
+            if column.actor is not slot.actor:
+                self._give_up(slot.worker, "lost")
+                column.actor, column.asked = slot.actor, False
+                self.fleet.call(slot, "reset")
+        asking = [slot for slot in idle if self._columns[slot.worker].asked]
+        if not asking:
+            return
+        with self._phases("inference"):
+            heads, actions, log_probabilities = self._choose([self._columns[slot.worker] for slot in asking])
+        with self._phases("weights"):
+            for row, slot in enumerate(asking):
+                column = self._columns[slot.worker]
+                rollouts = _rollouts(column)
+                if not column.t:
+                    column.version, column.began = policy.version, time.perf_counter()
+                rollouts.heads[column.t, 0], rollouts.actions[column.t, 0] = heads[row], actions[row]
+                column.log_probabilities[column.t, 0] = log_probabilities[row]
+                column.asked = False
+                self.fleet.call(slot, "step", actions[row : row + 1], policy.version)
+
+    def _choose(self, columns: list[_Column]) -> tuple[Floats, NDArray[Any], Floats]:
+        observations = np.concatenate([_rollouts(column).observations[column.t] for column in columns])
+        heads = np.empty((len(columns), self._model.head_size), np.float32)
+        self._policy.head(observations, heads)
+        self._ledger.monitor.inference(1, len(columns))
+        actions = self._policy.choose(heads, self._policy.noise(self._rng, (len(columns),)))
+        return heads, actions, self._policy.log_probability(heads, actions)
+
+    def _step(self, policy: Snapshot) -> None:
+        with self._phases("sample"):
+            answered = self.fleet.wait(POLL_SECONDS, least=self._config.wait_for)
+        for slot in answered:
+            with self._phases("transfer"):
+                transition = self.fleet.fetch(slot)
+            if transition is not None:
+                self._enter(slot, transition, policy.scaling)
+
+    def _enter(self, slot: Slot, transition: Transition, scaling: Scaling | None) -> None:
+        """Put what a worker answered into its column; a full column is a fragment."""
+        column = self._columns[slot.worker]
+        column.asked = True
+        if column.rollouts is None:
+            column.rollouts, column.t = self._rollouts_of(slot.worker, transition.observation), 0
+            column.rollouts.put(0, transition.observation, scaling)
+            return
+        rollouts, t = column.rollouts, column.t
+        rollouts.rewards[t], rollouts.terminated[t] = transition.reward, transition.terminated
+        rollouts.done[t] = transition.terminated or transition.truncated
+        rollouts.put(t + 1, transition.observation, scaling)
+        column.t += 1
+        if column.t == self._config.fragment_steps:
+            seconds = time.perf_counter() - column.began
+            with self._phases("inference"):
+                steps = rollouts.end(column.t)
+                steps.log_probabilities = column.log_probabilities
+                full = finish(steps, self._policy, self._discounts, scaling, slot.worker, column.version)
+                self._ledger.receive(full._replace(seconds=seconds))
+            rollouts.put(0, transition.observation, scaling)
+            column.t = 0
+
+    def _give_up(self, worker: int, reason: str) -> None:
+        """Book the steps of a fragment that will never be full."""
+        column = self._columns[worker]
+        if column.rollouts is not None and column.t:
+            steps = column.rollouts.steps(column.t)
+            self._ledger.lose(unfinished(steps, column.t, worker, column.version), reason)
+        column.rollouts, column.t = None, 0
+
+    def drain(self, seconds: float) -> None:
+        """Take in the steps under way and book what is in unfinished fragments."""
+        deadline = time.perf_counter() + seconds
+        while self.fleet.busy() and time.perf_counter() < deadline:
+            for slot in self.fleet.wait(POLL_SECONDS):
+                if (transition := self.fleet.fetch(slot)) is not None:
+                    self._enter(slot, transition, None)
+        for worker in range(len(self._columns)):
+            self._give_up(worker, "shutdown")
+
+
+def _rollouts(column: _Column) -> Rollouts:
+    if column.rollouts is None:
+        raise RuntimeError("a worker was asked for a step before its first observation came")
+    return column.rollouts

@@ -1,0 +1,29 @@
+"""The query book: every PromQL expression over the catalogue once, with title, unit and help.
+
+Dashboards, alert rules and the readers of history take their queries from here. `BOOK` maps `room.NAME` to each.
+
+Example:
+    >>> from raymon import queries
+    >>> queries.run.STEPS_PER_SECOND_NOW.unit
+    'cps'
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType, ModuleType
+from typing import Final
+
+from raymon.queries import cluster, flow, learner, ray_families, run, workers
+from raymon.queries.query import Query, substitute
+
+__all__ = ["BOOK", "Query", "cluster", "flow", "learner", "ray_families", "run", "substitute", "workers"]
+
+
+def _of_module(module: ModuleType) -> dict[str, Query]:
+    room = module.__name__.rpartition(".")[2]
+    return {f"{room}.{name}": value for name, value in vars(module).items() if isinstance(value, Query)}
+
+
+BOOK: Final[Mapping[str, Query]] = MappingProxyType(
+    {name: query for module in (run, flow, workers, learner, cluster) for name, query in _of_module(module).items()}
+)
+"""Every query by its name, e.g. `run.STEPS_PER_SECOND`, in the order of declaration."""

@@ -1,0 +1,304 @@
+"""RLlib's new API stack under raymon: the same families as any other trainer, every runner by its own number.
+
+    config.callbacks(raymon.rllib.Callbacks)
+
+Runs in every env runner and in the algorithm's process. A runner is named by RLlib's own worker index (0 is the local
+one, which samples only without remote runners); evaluation runners are not recorded, their indices would clash. RLlib
+calls no callback where sampling, learning or sending weights begins, so those methods are wrapped on the objects
+themselves; one that RLlib has renamed is left alone and its phase stays empty.
+"""
+# ruff: noqa: ANN401  # RLlib is not annotated
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, TypeVar
+
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+from raymon.monitor import DriverMonitor, Monitor
+from raymon.monitor.reasons import loss_reason
+from raymon.monitor.recorder import complain
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_KEY: Final = "raymon"
+"""Where a runner's rollouts travel to the algorithm: among RLlib's own metrics of the runner, by its index."""
+_LOSSES: Final = {
+    "total_loss": "loss", "policy_loss": "policy_loss", "mean_pi_loss": "policy_loss", "vf_loss": "value_loss",
+    "mean_vf_loss": "value_loss", "entropy": "entropy", "mean_kl_loss": "kl", "vf_explained_var": "explained_variance",
+    "default_optimizer_learning_rate": "learning_rate", "gradients_default_optimizer_global_norm": "gradient_norm",
+}  # fmt: skip
+_PHASES: Final = {
+    "learner_group": {"update": "learn"},
+    "env_runner_group": {
+        "foreach_env_runner": "sample", "foreach_env_runner_async": "sample", "fetch_ready_async_reqs": "sample",
+        "foreach_env_runner_async_fetch_ready": "sample", "sync_weights": "weights",
+        "sync_env_runner_states": "weights",
+    },
+}  # fmt: skip
+
+
+def _harmless(callback: Callable[P, None]) -> Callable[P, None]:
+    """Make a callback one that never raises into RLlib, whatever its results look like in the next version."""
+
+    @functools.wraps(callback)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            callback(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001  # recording never breaks training
+            complain(callback.__name__, error)
+
+    return guarded
+
+
+class Callbacks(RLlibCallback):  # type: ignore[misc]  # RLlib is not annotated
+    """Give `config.callbacks` this class, or `Callbacks.named("my-run")`.
+
+    Attributes:
+        run: The run's name; None takes `RAYMON_RUN`, else the Ray job.
+        enabled: False records nothing.
+    """
+
+    run: str | None = None
+    enabled: bool = True
+
+    def __init__(self) -> None:
+        self._worker: Monitor | None = None
+        self._index = 0
+        self._driver: _Driver | None = None
+
+    @classmethod
+    def named(cls, run: str, enabled: bool = True) -> type["Callbacks"]:
+        """Return these callbacks for a run of that name; `config.callbacks` takes classes only."""
+        return type(cls.__name__, (cls,), {"run": run, "enabled": enabled})
+
+    @_harmless
+    def on_environment_created(self, *, env_runner: Any, **_: Any) -> None:
+        """Start recording in a runner that samples for training."""
+        config = env_runner.config
+        samples = env_runner.worker_index > 0 or not config.num_env_runners
+        if self._worker is not None or not self.enabled or config.in_evaluation or not samples:
+            return
+        self._index = env_runner.worker_index
+        monitor = self._worker = Monitor(self._index, self.run)
+        _wrap(env_runner, "sample", lambda sample: _rollouts(monitor, sample))
+        for stepping in ("_try_env_step", "_try_env_reset"):
+            _wrap(env_runner, stepping, lambda method: _in_phase(monitor, "environment", method))
+
+    @_harmless
+    def on_episode_end(self, *, episode: Any, prev_episode_chunks: list[Any] | None = None, **_: Any) -> None:
+        """Count an episode: its return and length over all its chunks."""
+        if self._worker is not None:
+            chunks = [*(prev_episode_chunks or []), episode]
+            self._worker.episode(sum(chunk.get_return() for chunk in chunks), sum(len(chunk) for chunk in chunks))
+
+    @_harmless
+    def on_sample_end(self, *, env_runner: Any, metrics_logger: Any = None, samples: Any = (), **_: Any) -> None:
+        """Count a rollout's steps and send its figures to the algorithm among RLlib's metrics."""
+        monitor = self._worker
+        if monitor is None:
+            return
+        steps = sum(episode.env_steps() for episode in samples)
+        version = int(getattr(env_runner, "_weights_seq_no", 0))
+        monitor.steps(steps)
+        monitor.policy_version(version)
+        if metrics_logger is not None:
+            figures = {"seconds": monitor.elapsed(), "steps": steps, "version": version}
+            for name, value in figures.items():
+                metrics_logger.log_value((_KEY, str(self._index), name), value, reduce="item_series")
+
+    @_harmless
+    def on_algorithm_init(self, *, algorithm: Any, **_: Any) -> None:
+        """Start recording in the algorithm's process."""
+        if self.enabled and self._driver is None:
+            self._driver = _Driver(algorithm, self.run)
+
+    @_harmless
+    def on_train_result(self, *, algorithm: Any, result: dict[str, Any], **_: Any) -> None:
+        """Enter what the runners sampled and what the learner made of it."""
+        if self._driver is not None:
+            self._driver.result(algorithm, result)
+
+    @_harmless
+    def on_env_runners_recreated(
+        self, *, env_runner_group: Any, env_runner_indices: list[int], is_evaluation: bool, **_: Any
+    ) -> None:
+        """Count restarts by runner."""
+        if self._driver is not None and not is_evaluation:
+            self._driver.recreated(env_runner_group, env_runner_indices)
+
+
+class _Driver:
+    """The algorithm's side: phases, ledger, fleet and learning."""
+
+    def __init__(self, algorithm: Any, run: str | None) -> None:
+        config = algorithm.config
+        self.monitor = DriverMonitor(
+            run, engine="rllib", algorithm=type(algorithm).__name__, sampler="rllib", environment=str(config.env),
+            workers=max(1, config.num_env_runners),
+        )  # fmt: skip
+        self._lost: set[int] = set()
+        self._reasons: dict[int, str] = {}
+        self._known = set(algorithm.env_runner_group.healthy_env_runner_ids())
+        self._version = 0.0
+        self._updated = False
+        self._inside = False
+        for worker in self._known or {0}:
+            self.monitor.worker_up(worker)
+        for holder, methods in _PHASES.items():
+            for method, phase in methods.items():
+                _wrap(getattr(algorithm, holder, None), method, functools.partial(self._outermost, phase))
+        _wrap(getattr(algorithm.env_runner_group, "_worker_manager", None), "_fetch_result", self._noting_errors)
+        _wrap(algorithm, "training_step", self._iterations)
+        _wrap(algorithm, "cleanup", self._closing)
+        self.monitor.state("training")
+
+    def _outermost(self, phase: str, method: Callable[P, R]) -> Callable[P, R]:
+        """Time a method unless it is called inside another of them: sending weights asks runners too."""
+
+        @functools.wraps(method)
+        def timed(*args: P.args, **kwargs: P.kwargs) -> R:
+            self._updated = self._updated or phase == "learn"
+            if self._inside:
+                return method(*args, **kwargs)
+            self._inside = True
+            try:
+                with self.monitor.phase(phase):
+                    return method(*args, **kwargs)
+            finally:
+                self._inside = False
+
+        return timed
+
+    def _iterations(self, training_step: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(training_step)
+        def timed(*args: P.args, **kwargs: P.kwargs) -> R:
+            self._updated = False
+            with self.monitor.iteration() as iteration:
+                result = training_step(*args, **kwargs)
+                if not self._updated:
+                    iteration.without_update()
+            return result
+
+        return timed
+
+    def _noting_errors(self, fetch: Callable[P, R]) -> Callable[P, R]:
+        """Keep the first error of each runner's calls: RLlib logs it, and says later only that the runner is lost."""
+
+        @functools.wraps(fetch)
+        def noted(*args: P.args, **kwargs: P.kwargs) -> R:
+            fetched: Any = fetch(*args, **kwargs)
+            try:
+                for each in fetched[1]:
+                    if not each.ok:
+                        self._reasons.setdefault(each.actor_id, loss_reason(each.get()))
+            except (AttributeError, TypeError, IndexError) as error:
+                complain("the results of RLlib's runners", error)
+            result: R = fetched
+            return result
+
+        return noted
+
+    def _closing(self, cleanup: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(cleanup)
+        def closed(*args: P.args, **kwargs: P.kwargs) -> R:
+            self.monitor.state("finished")
+            self.monitor.close()
+            return cleanup(*args, **kwargs)
+
+        return closed
+
+    def recreated(self, group: Any, indices: list[int]) -> None:
+        """Count runners that RLlib replaced."""
+        for index in indices:
+            if index not in self._lost:
+                self.monitor.worker_lost(index, self._reasons.get(index, "unknown"))
+            self._back(index)
+        self._look_for_losses(group)
+
+    def result(self, algorithm: Any, result: dict[str, Any]) -> None:
+        """Enter one iteration's results."""
+        self._look_for_losses(algorithm.env_runner_group)
+        sampled = result.get("env_runners", {})
+        rollouts = _rollouts_in(sampled.pop(_KEY, {}))
+        for worker, seconds, steps, version in rollouts:
+            self.monitor.received(worker, seconds=seconds, env_steps=int(steps), policy_version=version)
+        learners = {name: stats for name, stats in result.get("learners", {}).items() if name != "__all_modules__"}
+        lags = [max(0.0, self._version - version) for *_, version in rollouts]
+        # RLlib does not say which fragment a batch was made of: what came in an iteration counts as trained in it.
+        self.monitor.trained(len(rollouts), int(sum(steps for _, _, steps, _ in rollouts)), lags=lags)
+        self._episodes(sampled)
+        self._learning(learners)
+        self.monitor.progress(int(result.get("num_env_steps_sampled_lifetime", 0)))
+
+    def _episodes(self, sampled: dict[str, Any]) -> None:
+        names = [f"episode_return_{each}" for each in ("min", "mean", "max")]
+        low, mean, high = (float(sampled.get(name, math.nan)) for name in names)
+        if math.isfinite(low + mean + high):  # NaN while no episode has ended
+            self.monitor.fleet_episodes(mean, low, high, float(sampled.get("episode_len_mean", 0.0)))
+
+    def _learning(self, learners: dict[str, dict[str, Any]]) -> None:
+        terms: dict[str, float] = {}
+        for stats in learners.values():
+            terms.update({_LOSSES[name]: float(value) for name, value in stats.items() if name in _LOSSES})
+            if "weights_seq_no" in stats:
+                self._version = float(stats["weights_seq_no"])
+                self.monitor.policy_version(int(self._version))
+        self.monitor.update(nonfinite=False, **terms)
+
+    def _look_for_losses(self, group: Any) -> None:
+        healthy = set(group.healthy_env_runner_ids())
+        for index in self._known - healthy - self._lost:
+            self._lost.add(index)
+            self.monitor.worker_lost(index, self._reasons.get(index, "unknown"))
+        for index in self._lost & healthy:
+            self._back(index)
+
+    def _back(self, index: int) -> None:
+        self._lost.discard(index)
+        self._known.add(index)
+        self.monitor.worker_restarted(index, self._reasons.pop(index, "unknown"))
+
+
+def _rollouts_in(runners: dict[str, dict[str, Any]]) -> list[tuple[int, float, float, float]]:
+    """Return (runner, seconds, steps, version) of every rollout that RLlib's metrics brought."""
+    found = []
+    for runner, figures in runners.items():
+        columns = [_series(figures.get(name)) for name in ("seconds", "steps", "version")]
+        found += [(int(runner), a, b, c) for a, b, c in zip(*columns, strict=False)]
+    return found
+
+
+def _series(value: Any) -> list[float]:
+    """Return what RLlib made of a series: a list, of a single item the item itself, of none NaN."""
+    values = value if isinstance(value, list) else [math.nan if value is None else value]
+    return [float(each) for each in values if math.isfinite(each)]
+
+
+def _rollouts(monitor: Monitor, sample: Callable[P, R]) -> Callable[P, R]:
+    """Make a runner's `sample` a rollout; what is not stepping the environment is inference and RLlib's connectors."""
+
+    @functools.wraps(sample)
+    def timed(*args: P.args, **kwargs: P.kwargs) -> R:
+        with monitor.rollout(), monitor.phase("inference"):
+            return sample(*args, **kwargs)
+
+    return timed
+
+
+def _in_phase(monitor: Monitor, phase: str, method: Callable[P, R]) -> Callable[P, R]:
+    @functools.wraps(method)
+    def timed(*args: P.args, **kwargs: P.kwargs) -> R:
+        with monitor.phase(phase):
+            return method(*args, **kwargs)
+
+    return timed
+
+
+def _wrap(owner: object, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Replace a method on one object; an owner or a method that RLlib does not have is left alone."""
+    method = getattr(owner, name, None)
+    if callable(method):
+        setattr(owner, name, wrapper(method))

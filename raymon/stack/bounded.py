@@ -1,0 +1,32 @@
+"""A call that ends in time whatever it does: resolving a name or a server that drips has no time limit of its own."""
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def bounded(call: Callable[[], T], seconds: float) -> T:
+    """Return what `call` returns, or raise what it raises, if that comes within `seconds`.
+
+    Raises:
+        TimeoutError: When it does not; the call goes on in a daemon thread that nobody waits for.
+    """
+    returned: list[T] = []
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            returned.append(call())
+        except Exception as error:  # noqa: BLE001 - handed to the caller below
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name="raymon-bounded")
+    thread.start()
+    thread.join(seconds)
+    if raised:
+        raise raised[0]
+    if not returned:
+        raise TimeoutError
+    return returned[0]

@@ -1,0 +1,118 @@
+"""Checks of Prometheus: there, scraping this cluster, with raymon's rules, none broken."""
+
+from typing import Any, Final
+
+from raymon.stack import files
+from raymon.stack.checks.result import Check, Finding, absent, ok, problem, unknown
+from raymon.stack.checks.situation import Situation, host_and_port
+
+_NONE: Final = "No Prometheus to ask."
+
+
+def reachable(situation: Situation) -> Finding:
+    """Ask the question the Ray Dashboard asks, too."""
+    place = situation.prometheus
+    if situation.has_prometheus:
+        version = situation.ask_prometheus("status/buildinfo").get("version", "of unknown version")
+        return ok(f"Prometheus {version} answers at {place.url} ({place.by}).")
+    why = situation.prometheus_reply.error or "it is not a Prometheus"
+    if place.named:
+        mend = "raymon up" if place.by == "raymon up" else f"correct {place.by}, or start one: raymon up"
+        return problem(f"{place.url} ({place.by}) does not answer as Prometheus: {why}.", mend)
+    return absent(f"None at {place.url}: live pages work without it, history and alerts do not.", "raymon up")
+
+
+def scraping(situation: Situation) -> Finding:
+    """Compare what Prometheus scrapes with what the cluster offers."""
+    if not situation.has_prometheus:
+        return absent(_NONE)
+    wanted = {host_and_port(url) for url in situation.metrics_urls}
+    if not wanted:
+        return unknown("The cluster's endpoints are not known.")
+    targets = situation.ask_prometheus("targets", state="active").get("activeTargets", [])
+    scraped = {host_and_port(target.get("scrapeUrl", "")): target for target in targets}
+    lacking = sorted(wanted - set(scraped))
+    if lacking:
+        return problem(
+            f"It scrapes {len(scraped)} target(s), not {_some(lacking)} of this cluster.{_other(situation, scraped)}",
+            _follow(situation),
+        )
+    down = {where: scraped[where].get("lastError", "") for where in wanted if scraped[where].get("health") == "down"}
+    if down:
+        where, why = next(iter(down.items()))
+        return problem(
+            f"It fails on {len(down)} of {len(wanted)} node(s), such as {where}: {why}.",
+            "reach the nodes' metrics ports from where Prometheus runs (container network, firewall)",
+        )
+    waiting = [where for where in wanted if scraped[where].get("health") != "up"]
+    if waiting:
+        return unknown(f"It has just found {_some(waiting)} and not scraped it yet.", "ask again in 15 s")
+    return ok(f"It scrapes all {len(wanted)} endpoint(s) of this cluster.")
+
+
+def _other(situation: Situation, scraped: dict[str, Any]) -> str:
+    job = [where for where, target in scraped.items() if target.get("labels", {}).get("job") == "ray"]
+    if not job or situation.raylet is None:
+        return ""
+    return f" It scrapes {_some(job)} as job `ray`: another or an earlier session."
+
+
+def _follow(situation: Situation) -> str:
+    if situation.temp_dir:
+        return (
+            f"raymon up --ray-temp-dir {situation.temp_dir}; in a prometheus.yml of your own: file_sd_configs on "
+            f"{situation.temp_dir}/prom_metrics_service_discovery.json, never on one session's file"
+        )
+    target = host_and_port(situation.metrics_urls[0])
+    return f"raymon up --dashboard-url URL, or raymon up --target {target}, or as in docs/setup.md"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _groups(situation: Situation) -> list[dict[str, Any]]:
+    groups = situation.ask_prometheus("rules").get("groups", [])
+    return [group for group in groups if isinstance(group, dict)]
+
+
+def rules(situation: Situation) -> Finding:
+    """Look for raymon's rules."""
+    if not situation.has_prometheus:
+        return absent(_NONE)
+    wanted = {name for names in files.rule_groups().values() for name in names}
+    loaded = {rule.get("name") for group in _groups(situation) for rule in group.get("rules", [])}
+    lacking = sorted(wanted - loaded)
+    if not wanted:
+        return unknown("No rules come with this installation.")
+    if lacking:
+        share = files.share("prometheus")
+        return problem(
+            f"{len(lacking)} of raymon's {len(wanted)} rules are not loaded, such as {_some(lacking)}.",
+            f"raymon up; in a prometheus.yml of your own: rule_files: [{share}/…], then kill -HUP its process",
+        )
+    return ok(f"All {len(wanted)} rules are loaded.")
+
+
+def broken_rules(situation: Situation) -> Finding:
+    """Look for rules that Prometheus could not evaluate."""
+    if not situation.has_prometheus:
+        return absent(_NONE)
+    loaded = [rule for group in _groups(situation) for rule in group.get("rules", [])]
+    broken = [rule for rule in loaded if rule.get("health") == "err"]
+    if broken:
+        rule = broken[0]
+        return problem(
+            f"{len(broken)} of {len(loaded)} rules fail, such as {rule.get('name')}: {rule.get('lastError')}.",
+            "the error tells; rules written elsewhere may meet several series: promtool check rules FILE",
+        )
+    firing = sorted({rule["name"] for rule in loaded if rule.get("state") == "firing"})
+    return ok(f"None of {len(loaded)} rules fails." + (f" Firing now: {', '.join(firing)}." if firing else ""))
+
+
+CHECKS: Final = (
+    Check("prometheus", "Does Prometheus answer?", reachable),
+    Check("scraping", "Does it scrape this cluster?", scraping),
+    Check("rules", "Are raymon's rules loaded?", rules),
+    Check("broken-rules", "Do all rules evaluate?", broken_rules),
+)

@@ -1,0 +1,120 @@
+"""Checks of the machine: ports, shared memory, clock, versions."""
+
+import importlib.metadata
+import os
+import re
+import time
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from raymon.stack import process
+from raymon.stack.checks.result import Check, Finding, absent, ok, problem, unknown
+from raymon.stack.checks.situation import Place, Situation
+
+SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - looked at, never written
+KNOWN_GOOD: Final = re.compile(r"2\.60\.\d+")
+KNOWN_GOOD_WORDS: Final = "2.60"
+LEAST_SHARED_MEMORY: Final = 1_000_000_000
+"""Docker gives a container 64 MB; Ray then falls back to files on disk, which is slow. Bytes."""
+MOST_CLOCK_SKEW: Final = 3.0
+"""Seconds; the `Date` header has a resolution of one, and verdicts on heartbeats begin at several."""
+
+
+def ports(situation: Situation) -> Finding:
+    """Look whether strangers sit on the default ports; what answers wrongly at a named address is told elsewhere."""
+    strangers = []
+    places: tuple[tuple[str, Place, bool], ...] = (
+        ("Prometheus", situation.prometheus, situation.has_prometheus),
+        ("Grafana", situation.grafana_place, situation.has_grafana),
+    )
+    for name, place, there in places:
+        port = urlsplit(place.url).port or 0
+        if not place.named and not there and not process.is_free(port):
+            strangers.append(f"{port} ({name}'s)")
+    if strangers:
+        return problem(
+            f"Another program listens on {', '.join(strangers)}.",
+            "raymon up takes other ports by itself; who it is: ss -ltnp",
+        )
+    return ok("No stranger on the ports of Prometheus and Grafana.")
+
+
+def shared_memory(situation: Situation) -> Finding:
+    """Look at the file system of the object store."""
+    if situation.raylet is None and situation.address:
+        return absent("No node of this cluster runs on this machine.")
+    path = SHARED_MEMORY
+    if not path.exists():
+        return absent(f"This system has no {path}.")
+    room = os.statvfs(path)
+    total, free = room.f_frsize * room.f_blocks, room.f_frsize * room.f_bavail
+    if total < LEAST_SHARED_MEMORY:
+        return problem(
+            f"{path} has {total / 1e6:.0f} MB: the object store falls back to files on disk.",
+            "in a container: docker run --shm-size=8g, in compose shm_size: 8gb, in Kubernetes an emptyDir of medium "
+            "Memory at /dev/shm",
+        )
+    if free < 0.05 * total:
+        return problem(f"{path} is full: {free / 1e6:.0f} MB of {total / 1e6:.0f} MB are free.", "ls -l /dev/shm")
+    return ok(f"{path} has {free / 1e9:.1f} GB free of {total / 1e9:.1f} GB.")
+
+
+def clock(situation: Situation) -> Finding:
+    """Compare this machine's clock with the servers' `Date`."""
+    skews = {}
+    now = time.time()
+    if situation.has_prometheus:
+        asked = time.time()
+        told = situation.ask_prometheus("query", query="time()").get("result")
+        if isinstance(told, list) and told:
+            skews["Prometheus"] = float(told[0]) - asked
+    if situation.dashboard_url:
+        reply = situation.get(situation.dashboard_url + "/api/healthz")
+        if reply.server_time is not None:
+            skews["the Ray Dashboard"] = reply.server_time - time.time()
+    if not skews:
+        return unknown(
+            f"No other clock to compare with (here it is {time.strftime('%H:%M:%S', time.gmtime(now))} UTC)."
+        )
+    name, skew = max(skews.items(), key=lambda item: abs(item[1]))
+    if abs(skew) > MOST_CLOCK_SKEW:
+        side = "ahead of" if skew > 0 else "behind"
+        return problem(
+            f"The clock of {name} is {abs(skew):.0f} s {side} this machine's: ages and alerts are wrong by that.",
+            "on both machines: timedatectl set-ntp true; in WSL: sudo hwclock -s",
+        )
+    return ok(f"Agrees with {' and '.join(skews)} within {max(abs(s) for s in skews.values()):.1f} s.")
+
+
+def ray_version(situation: Situation) -> Finding:
+    """Compare Ray's versions here, in the cluster and in raymon's tests."""
+    cluster = situation.cluster.ray_version
+    if not cluster and situation.dashboard_url:
+        cluster = str(situation.ask_dashboard("/api/version").json().get("ray_version", ""))
+    try:
+        here = importlib.metadata.version("ray")
+    except importlib.metadata.PackageNotFoundError:
+        here = ""
+    found = cluster or here
+    if not found:
+        return unknown("No version of Ray is known.")
+    if cluster and here and cluster != here:
+        return problem(
+            f"The cluster runs Ray {cluster}, this Python has {here}: drivers of another version are refused.",
+            f"pip install 'ray[default]=={cluster}'",
+        )
+    if not KNOWN_GOOD.fullmatch(found):
+        return problem(
+            f"Ray {found} has not been tried with raymon; names and labels of its metrics may differ.",
+            "pip install 'ray[default]>=2.60,<2.61'",
+        )
+    return ok(f"Ray {found}{'' if cluster else ' here'} is one that raymon is tested with ({KNOWN_GOOD_WORDS}).")
+
+
+CHECKS: Final = (
+    Check("ports", "Are the ports free or ours?", ports),
+    Check("shared-memory", "Is /dev/shm large enough?", shared_memory),
+    Check("clock", "Do the clocks agree?", clock),
+    Check("ray-version", "Is this version of Ray known good?", ray_version),
+)

@@ -1,0 +1,64 @@
+"""Is the dashboard in Grafana the one that comes with raymon?"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from raymon import __version__
+from raymon.stack.grafana import Grafana
+
+_OF_THE_SERVER = ("id", "version", "iteration")
+
+
+def plain(model: dict[str, Any]) -> dict[str, Any]:
+    """Return a model without what the server puts into it."""
+    return {key: value for key, value in model.items() if key not in _OF_THE_SERVER}
+
+
+def digest(model: dict[str, Any]) -> str:
+    """Return a short digest of a model."""
+    return hashlib.sha256(json.dumps(plain(model), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def message(model: dict[str, Any]) -> str:
+    """Return the version message raymon saves a model with."""
+    return f"raymon {__version__} {digest(model)}"
+
+
+def pushed_by_raymon(text: str) -> bool:
+    """Tell whether a version message is one of raymon's."""
+    parts = text.split()
+    return len(parts) == 3 and parts[0] == "raymon"
+
+
+def _panels(model: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for panel in model.get("panels", []):
+        yield panel
+        yield from _panels(panel)
+
+
+def _shape(model: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        model.get("title"),
+        sorted(
+            (panel.get("title", ""), tuple(sorted(target.get("expr", "") for target in panel.get("targets", []))))
+            for panel in _panels(model)
+        ),
+    )
+
+
+def is_current(grafana: Grafana, model: dict[str, Any], found: dict[str, Any]) -> bool:
+    """Tell whether the dashboard found under the model's uid is the model.
+
+    Newer servers hand a model back migrated to their own schema version; then the digest in the message of its latest
+    version decides, or, for a provisioned one that has no message, its titles and queries.
+    """
+    there = found["dashboard"]
+    if plain(there) == plain(model):
+        return True
+    if there.get("schemaVersion") == model.get("schemaVersion"):
+        return False
+    if found.get("meta", {}).get("provisioned"):
+        return _shape(there) == _shape(model)
+    return (grafana.latest_message(model["uid"]) or "").endswith(f" {digest(model)}")

@@ -1,0 +1,76 @@
+"""Where the packaged dashboards and rules lie.
+
+In a wheel they are in `raymon/share/`, in a checkout or an editable install in the folders at the repository's top.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+class FilesError(Exception):
+    """A packaged file is missing or cannot be read: the message says which, and what to do."""
+
+
+def share(name: str) -> Path:
+    """Return the packaged file or folder of that name.
+
+    Raises:
+        FilesError: When neither the wheel's place nor the checkout's holds it.
+    """
+    places = (PACKAGE / "share" / name, PACKAGE.parent / name)
+    for place in places:
+        if place.exists():
+            return place
+    raise FilesError(
+        f"{name} not found at {places[0]} or {places[1]}: the installation is incomplete; install raymon-rl again"
+    )
+
+
+def dashboards() -> dict[str, dict[str, Any]]:
+    """Return the packaged dashboards as file name -> model, in the order of their names."""
+    found = {}
+    for path in sorted(share("dashboards").glob("*.json")):
+        model = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(model, dict) or not model.get("uid"):
+            raise FilesError(f"{path} is not a dashboard with a uid; install raymon-rl again")
+        found[path.name] = model
+    if not found:
+        raise FilesError(f"no dashboard in {share('dashboards')}: install raymon-rl again")
+    return found
+
+
+def datasource() -> dict[str, Any]:
+    """Return the packaged datasource: its uid, name, type and options; its `url` is to be replaced."""
+    path = share("dashboards") / "provisioning" / "datasources" / "raymon.yaml"
+    found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["datasources"][0]
+    return {key: value for key, value in found.items() if key != "editable"}  # a word of provisioning, not of the API
+
+
+def scrape_config() -> dict[str, Any]:
+    """Return the packaged configuration of Prometheus for the Ray of this machine."""
+    found: dict[str, Any] = yaml.safe_load((share("prometheus") / "prometheus.yml").read_text(encoding="utf-8"))
+    return found
+
+
+def rule_files() -> tuple[Path, ...]:
+    """Return the packaged files of Prometheus rules: those whose top level is `groups`."""
+    found = []
+    for path in sorted(share("prometheus").rglob("*.yml")):
+        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+        if len(documents) == 1 and isinstance(documents[0], dict) and set(documents[0]) == {"groups"}:
+            found.append(path)
+    return tuple(found)
+
+
+def rule_groups() -> dict[str, tuple[str, ...]]:
+    """Return the packaged groups of rules as group name -> names of its alerts and recorded series."""
+    groups: dict[str, tuple[str, ...]] = {}
+    for path in rule_files():
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
+            groups[group["name"]] = tuple(rule.get("alert") or rule["record"] for rule in group["rules"])
+    return groups

@@ -1,0 +1,166 @@
+"""Put raymon's dashboards, and its datasource if asked, into a Grafana: only what differs, never over others' work."""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from raymon.stack import compare
+from raymon.stack.grafana import Grafana, GrafanaError
+
+Action = Literal["create", "update", "unchanged", "refuse"]
+TAG = "raymon"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where things go.
+
+    Attributes:
+        folder_uid: Folder of the dashboards; made when it does not exist.
+        folder_title: Its title then.
+        prometheus_url: Prometheus as Grafana reaches it; empty leaves the datasources alone.
+        force: Overwrite dashboards and a datasource of our uids that are somebody else's or were edited.
+    """
+
+    folder_uid: str = "raymon"
+    folder_title: str = "raymon"
+    prometheus_url: str = ""
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is to be done with one thing.
+
+    Attributes:
+        kind: folder, datasource or dashboard.
+        name: Its uid.
+        action: What to do; `refuse` when it is not ours to change.
+        reason: Why, for a refusal; else what the server has.
+        there: What the server has, as plain data.
+        wanted: What it shall have.
+        message: Message of the version, for a dashboard.
+    """
+
+    kind: Literal["folder", "datasource", "dashboard"]
+    name: str
+    action: Action
+    reason: str = ""
+    there: dict[str, Any] = field(default_factory=dict)
+    wanted: dict[str, Any] = field(default_factory=dict)
+    message: str = ""
+
+    def diff(self) -> Iterator[str]:
+        """Yield the difference as unified diff lines."""
+        there, wanted = _text(self.there), _text(self.wanted)
+        yield from difflib.unified_diff(there, wanted, f"{self.name} (server)", f"{self.name} (raymon)", lineterm="")
+
+
+def _text(model: dict[str, Any]) -> list[str]:
+    return json.dumps(model, indent=1, sort_keys=True).splitlines() if model else []
+
+
+def plan(
+    grafana: Grafana, models: Mapping[str, dict[str, Any]], datasource: Mapping[str, Any], target: Target
+) -> list[Step]:
+    """Ask the server what it has and return what is to be done; changes nothing.
+
+    Raises:
+        GrafanaError: When the server cannot be asked.
+    """
+    grafana.health()
+    steps = [_folder(grafana, target)]
+    if target.prometheus_url:
+        steps.append(_datasource(grafana, {**datasource, "url": target.prometheus_url}, target.force))
+    steps += [_dashboard(grafana, model, target) for model in models.values()]
+    return steps
+
+
+def _folder(grafana: Grafana, target: Target) -> Step:
+    wanted = {"uid": target.folder_uid, "title": target.folder_title}
+    found = grafana.folder(target.folder_uid)
+    if found is None:
+        return Step("folder", target.folder_uid, "create", wanted=wanted)
+    return Step("folder", target.folder_uid, "unchanged", f"titled {found.get('title')!r}")
+
+
+def _datasource(grafana: Grafana, wanted: dict[str, Any], force: bool) -> Step:
+    uid = wanted["uid"]
+    found = grafana.datasource(uid)
+    if found is None:
+        return Step("datasource", uid, "create", wanted=wanted)
+    there = {key: found.get(key) for key in wanted}
+    if isinstance(found.get("jsonData"), dict):  # other keys in it are the administrator's
+        wanted = {**wanted, "jsonData": {**found["jsonData"], **wanted["jsonData"]}}
+        there["jsonData"] = found["jsonData"]
+    if there == wanted:
+        return Step("datasource", uid, "unchanged")
+    if found.get("readOnly"):
+        return Step("datasource", uid, "refuse", "it comes from a file on the server; change it there", there, wanted)
+    if found.get("type") != wanted["type"] and not force:
+        reason = f"a datasource of type {found.get('type')!r} has this uid; --force replaces it"
+        return Step("datasource", uid, "refuse", reason, there, wanted)
+    return Step("datasource", uid, "update", there=there, wanted=wanted)
+
+
+def _dashboard(grafana: Grafana, model: dict[str, Any], target: Target) -> Step:
+    uid = model["uid"]
+    wanted = compare.plain(model)
+    message = compare.message(model)
+    found = grafana.dashboard(uid)
+    if found is None:
+        return Step("dashboard", uid, "create", wanted=wanted, message=message)
+    there, meta = compare.plain(found["dashboard"]), found.get("meta", {})
+    moved = meta.get("folderUid", target.folder_uid) != target.folder_uid
+    if compare.is_current(grafana, model, found) and not moved:
+        return Step("dashboard", uid, "unchanged")
+    if reason := _not_ours(grafana, found, target, moved):
+        return Step("dashboard", uid, "refuse", reason, there, wanted)
+    # the server refuses the save when somebody changes the dashboard between this look and then
+    wanted = {**wanted, "version": found["dashboard"].get("version", 0)}
+    return Step("dashboard", uid, "update", there=there, wanted=wanted, message=message)
+
+
+def _not_ours(grafana: Grafana, found: dict[str, Any], target: Target, moved: bool) -> str:
+    """Return why a dashboard is not ours to overwrite, empty when it is."""
+    meta, there = found.get("meta", {}), found["dashboard"]
+    if meta.get("provisioned"):
+        file = meta.get("provisionedExternalId") or "a file"
+        return f"it is provisioned on the server from {file}: change it there; the API cannot"
+    if target.force:
+        return ""
+    if TAG not in (there.get("tags") or []):
+        return f"another team's dashboard {there.get('title')!r} has this uid; --force overwrites it"
+    if moved:
+        where = meta.get("folderTitle") or meta.get("folderUid") or "another folder"
+        return f"it is in folder {where!r}; push there with --folder-uid, or --force moves it"
+    latest = grafana.latest_message(there["uid"])
+    if latest is not None and not compare.pushed_by_raymon(latest):
+        return f"{meta.get('updatedBy') or 'somebody'} edited it since it was pushed; --force overwrites the edit"
+    return ""
+
+
+def carry_out(grafana: Grafana, steps: list[Step], target: Target) -> Iterator[tuple[Step, str]]:
+    """Do what the plan says; yield each step with an empty string, or with the sentence why it failed."""
+    for step in steps:
+        try:
+            _do(grafana, step, target)
+        except GrafanaError as error:
+            yield step, str(error)
+            if step.kind == "folder":  # without the folder every dashboard would fail in the same way
+                return
+        else:
+            yield step, ""
+
+
+def _do(grafana: Grafana, step: Step, target: Target) -> None:
+    if step.action not in ("create", "update"):
+        return
+    if step.kind == "folder":
+        grafana.create_folder(step.wanted["title"], step.wanted["uid"])
+    elif step.kind == "datasource":
+        (grafana.create_datasource if step.action == "create" else grafana.update_datasource)(step.wanted)
+    else:
+        grafana.save_dashboard({"id": None, **step.wanted}, target.folder_uid, step.message, overwrite=target.force)

@@ -1,0 +1,250 @@
+"""Start and stop the stack: a Prometheus and a Grafana that are installed, configured for the Ray of this machine.
+
+Example:
+    >>> with start_stack() as stack:            # before ray.init
+    ...     os.environ.update(stack.environment)
+    ...     context = ray.init()
+"""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from raymon.stack import fetch, files, grafana_server, missing, process, prometheus_server, state
+from raymon.stack.prometheus_server import Sources
+
+READY_SECONDS: Final = 90.0
+"""How long a program gets until it answers: Grafana's first start fills its database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to start, and how.
+
+    Attributes:
+        directory: Folder of configuration, data and logs; None for the user's own.
+        sources: Where Prometheus finds Ray's nodes.
+        prometheus_port: Port to use; None for 9090 when it is free, else any free one.
+        grafana_port: Port to use; None for 3000 when it is free, else any free one.
+        prometheus_url: A Prometheus that runs already, used instead of one of our own.
+        with_grafana: Whether to start Grafana.
+        add_sources: Whether a Prometheus that runs already goes on scraping what it scrapes, too.
+        anonymous: Whether Grafana shows its dashboards without a login, as the Ray Dashboard's frames need.
+    """
+
+    directory: Path | None = None
+    sources: Sources = field(default_factory=Sources)
+    prometheus_port: int | None = None
+    grafana_port: int | None = None
+    prometheus_url: str = ""
+    with_grafana: bool = True
+    anonymous: bool = False
+    add_sources: bool = False
+
+
+@dataclass(slots=True)
+class Stack:
+    """What runs now.
+
+    Attributes:
+        directory: Folder of configuration, data and logs.
+        prometheus_url: Where Prometheus answers, empty without one.
+        grafana_url: Where Grafana answers, empty without one.
+        started: The parts this call started, as opposed to those that ran already.
+        restarted: The parts that ran already and were started again to read what changed.
+        problems: What is missing or failed, each with what mends it.
+        password: The administrator's password when it was made just now, else empty.
+    """
+
+    directory: Path
+    prometheus_url: str = ""
+    grafana_url: str = ""
+    started: tuple[str, ...] = ()
+    restarted: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    password: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables for Ray's head process: with them the Ray Dashboard's "Set up Prometheus and Grafana" goes away."""
+        variables = {}
+        if self.prometheus_url:
+            variables["RAY_PROMETHEUS_HOST"] = self.prometheus_url
+            variables["RAY_PROMETHEUS_NAME"] = grafana_server.DATASOURCE_NAME
+        if self.grafana_url:
+            variables["RAY_GRAFANA_HOST"] = self.grafana_url
+            variables["RAY_GRAFANA_IFRAME_HOST"] = self.grafana_url
+            variables["RAY_GRAFANA_ORG_ID"] = "1"
+        return variables
+
+    def stop(self) -> None:
+        """Stop the parts this call started, in the opposite order; what ran before goes on running."""
+        stop_stack(self.directory, only=self.started)
+        self.started = ()
+
+    def __enter__(self) -> "Stack":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def start_stack(options: Options | None = None) -> Stack:
+    """Start what is installed and not running yet; what is missing or fails is told in the result, never raised."""
+    options = options or Options()
+    directory = (options.directory or state.default_directory()).resolve()
+    stack = Stack(directory, prometheus_url=options.prometheus_url.rstrip("/"))
+    try:
+        with state.locked(directory):
+            _start_parts(options, directory, stack)
+    except OSError as error:
+        stack.problems += (f"{directory} cannot be used: {error.strerror or error}; choose another with --directory",)
+    return stack
+
+
+def _start_parts(options: Options, directory: Path, stack: Stack) -> None:
+    known = state.read(directory)
+    options = replace(options, sources=_sources(options, known))
+    if not options.prometheus_url:
+        _attempt(stack, "prometheus", lambda: _start_prometheus(options, directory, known, stack))
+    if options.with_grafana:
+        _attempt(stack, "grafana", lambda: _start_grafana(options, directory, known, stack))
+
+
+def stop_stack(directory: Path | None = None, only: tuple[str, ...] | None = None) -> tuple[list[str], list[str]]:
+    """Stop what was started, if it is still the same process.
+
+    Returns:
+        The names of the parts that were stopped, and of those that were gone already.
+    """
+    directory = (directory or state.default_directory()).resolve()
+    stopped: list[str] = []
+    gone: list[str] = []
+    if not directory.is_dir():
+        return [], []
+    with state.locked(directory):
+        known = state.read(directory)
+        for name in reversed(list(known.parts)):
+            if only is not None and name not in only:
+                continue
+            part = known.parts.pop(name)
+            (stopped if process.stop(part.pid, part.mark) else gone).append(name)
+        state.write(directory, known)
+    return stopped, gone
+
+
+def _sources(options: Options, known: state.State) -> Sources:
+    if options.add_sources and known.running("prometheus"):
+        return options.sources.and_also(known.sources).or_local()
+    return options.sources.or_local()
+
+
+class StartError(Exception):
+    """A part could not be started: the message says why and what to do."""
+
+
+def _attempt(stack: Stack, name: str, start: Callable[[], None]) -> None:
+    try:
+        start()
+    except (StartError, files.FilesError, OSError) as error:
+        stack.problems += (f"{name}: {error}",)
+
+
+def _start_prometheus(options: Options, directory: Path, known: state.State, stack: Stack) -> None:
+    changed = state.write_file(directory / "prometheus.yml", prometheus_server.config(options.sources))
+    known.sources = options.sources.plain()
+    if part := known.running("prometheus"):
+        if options.prometheus_port not in (None, part.port):
+            raise StartError(f"it runs on port {part.port} already; `raymon down` first to move it")
+        if changed:
+            os.kill(part.pid, signal.SIGHUP)
+            state.write(directory, known)
+        stack.prometheus_url = part.url
+        return
+    program = process.find_program("prometheus")
+    if not program:
+        raise StartError(missing.prometheus())
+    port = _port(options.prometheus_port, known.parts.get("prometheus"), prometheus_server.DEFAULT_PORT)
+    command = prometheus_server.command(program, directory, port)
+    stack.prometheus_url = _launch("prometheus", command, directory, port, known, "/-/ready")
+    stack.started += ("prometheus",)
+
+
+def _start_grafana(options: Options, directory: Path, known: state.State, stack: Stack) -> None:
+    running = known.running("grafana")
+    if running and options.grafana_port not in (None, running.port):
+        raise StartError(f"it runs on port {running.port} already; `raymon down` first to move it")
+    program = grafana_server.find()
+    if not program and not running:
+        raise StartError(missing.grafana())
+    before = known.parts.get("grafana")
+    port = running.port if running else _port(options.grafana_port, before, grafana_server.DEFAULT_PORT)
+    _, made = grafana_server.admin_password(directory)
+    temp_dirs = options.sources.temp_dirs
+    changed = grafana_server.provision(directory, port, stack.prometheus_url, temp_dirs, options.anonymous)
+    if running and not changed:
+        stack.grafana_url = running.url
+        return
+    if running:  # it reads its configuration at its start only
+        process.stop(running.pid, running.mark)
+    if not program:
+        raise StartError(missing.grafana())
+    command = grafana_server.command(program, directory)
+    environment = grafana_server.environment()
+    stack.grafana_url = _launch("grafana", command, directory, port, known, "/api/health", environment)
+    if running:
+        stack.restarted += ("grafana",)
+    else:
+        stack.started += ("grafana",)
+    if made:
+        stack.password = grafana_server.admin_password(directory)[0]
+
+
+def _port(wanted: int | None, before: state.Part | None, preferred: int) -> int:
+    if wanted is None:
+        return process.choose_port(before.port if before and process.is_free(before.port) else preferred)
+    if not process.is_free(wanted):
+        raise StartError(f"port {wanted} is taken by another program; choose another, or none for any free one")
+    return wanted
+
+
+def _launch(
+    name: str, command: list[str], directory: Path, port: int, known: state.State, ready: str,
+    env: dict[str, str] | None = None,
+) -> str:  # fmt: skip
+    log = directory / f"{name}.log"
+    _keep_short(log)
+    pid = process.launch(command, log, env, cwd=directory)
+    url = f"http://127.0.0.1:{port}"
+    part = state.Part(name, pid, process.start_mark(pid), port, url, command)
+    known.parts[name] = part
+    state.write(directory, known)
+    try:
+        _await(part, url + ready, log)
+    except BaseException:  # Ctrl-C while it starts must not leave it behind either
+        process.stop(pid, part.mark)
+        del known.parts[name]
+        state.write(directory, known)
+        raise
+    return url
+
+
+def _await(part: state.Part, url: str, log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while part.running:
+        if fetch.get(url, timeout=2.0).ok:
+            return
+        if time.monotonic() > deadline:
+            raise StartError(f"it did not answer at {url} within {READY_SECONDS:g} s; see {log}")
+        time.sleep(0.1)
+    raise StartError(f"it ended at once; the end of {log}:\n{process.tail(log)}")
+
+
+def _keep_short(log: Path, limit: int = 10_000_000) -> None:
+    if log.exists() and log.stat().st_size > limit:
+        shutil.move(log, log.with_suffix(".log.1"))

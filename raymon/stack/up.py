@@ -1,0 +1,106 @@
+"""`raymon up`: start the Prometheus and the Grafana that are installed, provisioned, on the loopback."""
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from raymon.stack import grafana_server, state
+from raymon.stack.prometheus_server import Sources
+from raymon.stack.running import Options, Stack, start_stack
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options of `raymon up`."""
+    found = argparse.ArgumentParser(
+        prog="raymon up",
+        description="Start the Prometheus and Grafana that are installed, on the loopback, with raymon's "
+        "configuration, rules and dashboards. Running it again changes nothing that is right already.",
+    )
+    add = found.add_argument
+    add("--ray-temp-dir", type=Path, action="append", default=[], metavar="DIR",
+        help="Ray temp dir to follow, repeatable; without any source: /tmp/ray")  # fmt: skip
+    add("--dashboard-url", action="append", default=[], metavar="URL",
+        help="Ray Dashboard that lists its nodes over HTTP, repeatable")  # fmt: skip
+    add("--token-file", type=Path, metavar="FILE", help="token for --dashboard-url (default: ~/.ray/auth_token)")
+    add("--target", action="append", default=[], metavar="HOST:PORT", help="metrics endpoint of a node, repeatable")
+    add("--prometheus-port", type=int, metavar="PORT", help="default: 9090, or any free port")
+    add("--grafana-port", type=int, metavar="PORT", help="default: 3000, or any free port")
+    add("--prometheus-url", default="", metavar="URL", help="use this Prometheus instead of starting one")
+    add("--no-grafana", action="store_true", help="start Prometheus only")
+    add("--anonymous", action="store_true",
+        help="let Grafana show its dashboards without login and inside the Ray Dashboard's frames")  # fmt: skip
+    add("--directory", type=Path, metavar="DIR",
+        help=f"configuration, data and logs (default: {state.default_directory()})")  # fmt: skip
+    add("--foreground", action="store_true", help="stay, and stop everything at Ctrl-C")
+    return found
+
+
+def options_from(given: argparse.Namespace) -> Options:
+    """Return what the command line asks for."""
+    token_file = given.token_file
+    default = Path.home() / ".ray" / "auth_token"
+    if given.dashboard_url and token_file is None and default.exists():
+        token_file = default
+    sources = Sources(tuple(given.ray_temp_dir), tuple(given.dashboard_url), tuple(given.target), token_file)
+    return Options(
+        given.directory, sources, given.prometheus_port, given.grafana_port, given.prometheus_url,
+        not given.no_grafana, given.anonymous,
+    )  # fmt: skip
+
+
+def addresses(stack: Stack) -> list[str]:
+    """Return where the parts answer and how to log in, one line each."""
+    lines = []
+    for name, url in (("prometheus", stack.prometheus_url), ("grafana", stack.grafana_url)):
+        if url:
+            how = "started" if name in stack.started else "running already"
+            how = "started again" if name in stack.restarted else how
+            lines.append(f"{name:<10}  {url}  ({how})")
+    if stack.grafana_url:
+        file = stack.directory / "grafana-admin-password"
+        told = f"{stack.password} (shown this once; kept in {file})" if stack.password else f"in {file}"
+        lines.append(f"{'login':<10}  user {grafana_server.ADMIN}, password {told}")
+    return lines
+
+
+def describe(stack: Stack) -> list[str]:
+    """Return what a person wants to know after the start, one line each."""
+    lines = addresses(stack)
+    if stack.environment:
+        lines.append("")
+        lines.append("For the Ray Dashboard, set these where Ray's head starts, before it starts:")
+        lines += [f"  export {name}={value}" for name, value in stack.environment.items()]
+    return lines
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; 0 when everything asked for runs, 1 when something is missing or failed."""
+    given = parser().parse_args(arguments)
+    stack = start_stack(options_from(given))
+    print("\n".join(describe(stack)))
+    for problem in stack.problems:
+        print(f"raymon up: {problem}", file=sys.stderr)
+    if given.foreground and stack.started:
+        _stay(stack)
+    return 1 if stack.problems else 0
+
+
+def _stay(stack: Stack) -> None:
+    done = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        done.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    print("\nCtrl-C stops everything.", flush=True)
+    known = state.read(stack.directory)
+    while not done.wait(1.0):
+        for name in stack.started:
+            if not known.parts[name].running:
+                print(f"raymon up: {name} ended by itself; see {stack.directory / name}.log", file=sys.stderr)
+                done.set()
+    stack.stop()

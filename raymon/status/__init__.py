@@ -1,0 +1,1 @@
+"""Looking at a run: scrape, judge, show. Runs when someone looks; imports no torch, no ray."""

@@ -1,0 +1,200 @@
+"""`raymon status`: start the page as a child process, on loopback, print where it is, end it cleanly."""
+
+import argparse
+import contextlib
+import ipaddress
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from raymon.status import targets
+
+PORT: Final = 8501
+PAGE_TOKEN: Final = "RAYMON_PAGE_TOKEN"  # noqa: S105  # the name of a variable, not a token
+START_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 5.0
+_OPTIONS: Final = {
+    "server.headless": "true",
+    "browser.gatherUsageStats": "false",
+    "server.fileWatcherType": "none",
+    "server.runOnSave": "false",
+    "client.toolbarMode": "minimal",
+    "client.showErrorDetails": "none",
+    "global.developmentMode": "false",
+    "logger.level": "error",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options of `raymon status`; the page reads the same ones."""
+    made = argparse.ArgumentParser(
+        prog="raymon status",
+        description="Open the status page: who is in trouble, why, and what to do. It reads the nodes' metrics "
+        "endpoints, joins no cluster and changes nothing. Without options it finds the newest Ray session here.",
+    )
+    made.add_argument("--port", type=int, default=None, help=f"port of the page; {PORT}, or the next free one")
+    made.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; beyond this machine a token is asked for"
+    )
+    made.add_argument("--metrics-url", action="append", default=[], metavar="URL",
+                      help="metrics endpoint of a node, http://HOST:PORT/metrics; repeat for several")  # fmt: skip
+    made.add_argument("--discovery-file", default="", metavar="FILE", help="Ray's prom_metrics_service_discovery.json")
+    made.add_argument(
+        "--dashboard-url", default="", metavar="URL", help="Ray Dashboard: to find the nodes, and to link to"
+    )
+    made.add_argument("--token-file", default="", metavar="FILE", help="file with the Ray Dashboard's token")
+    made.add_argument("--prometheus-url", default="", metavar="URL", help="Prometheus, for alerts and older history")
+    made.add_argument("--grafana-url", default="", metavar="URL", help="Grafana to link to")
+    made.add_argument("--run", default="", help="the run shown first")
+    return made
+
+
+def options(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the options; wrong ones end the process with a sentence and exit code 2."""
+    return parser().parse_args(list(arguments))
+
+
+def targets_of(given: argparse.Namespace) -> targets.Targets:
+    """Return what to scrape; a dashboard given beside endpoints is only linked to."""
+    dashboard = "" if given.metrics_url or given.discovery_file else given.dashboard_url
+    return targets.choose(given.metrics_url, given.discovery_file, dashboard)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the page until it is interrupted; exit code 0 ended, 1 could not start, 2 wrong options."""
+    made, given = parser(), options(arguments)
+    try:
+        targets_of(given)
+        port = _port(given.host, given.port)
+    except ValueError as error:
+        made.error(str(error))
+    except OSError as error:
+        print(f"raymon status: {error}", file=sys.stderr)
+        return 1
+    environment = dict(os.environ)
+    if given.token_file:
+        environment["RAY_AUTH_TOKEN_PATH"] = str(Path(given.token_file).resolve())
+        environment.pop("RAY_AUTH_TOKEN", None)
+    environment.pop(PAGE_TOKEN, None)
+    if not _is_loopback(given.host):
+        environment[PAGE_TOKEN] = secrets.token_urlsafe(18)
+        print(
+            f"Warning: the page listens on {given.host}, unencrypted; whoever has the token sees the run.\n"
+            f"Token: {environment[PAGE_TOKEN]}",
+            flush=True,
+        )
+    return _serve(_command(given.host, port, arguments), environment, given.host, port)
+
+
+def _command(host: str, port: int, arguments: Sequence[str]) -> list[str]:
+    """Return the command line of the child."""
+    page = Path(__file__).with_name("page.py")
+    settings = {**_OPTIONS, "server.address": host, "server.port": str(port)}
+    if _is_loopback(host):  # a page elsewhere may sit behind any name; here a foreign name is an attack (DNS rebinding)
+        settings["server.allowedHosts"] = "localhost"
+    flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
+    if _is_loopback(host):
+        flags += ["--server.allowedHosts", "127.0.0.1", "--server.allowedHosts", "[::1]"]
+    return [sys.executable, "-m", "raymon.status.serve", str(os.getpid()), "run", *flags, str(page), "--", *arguments]
+
+
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _port(host: str, wanted: int | None) -> int:
+    """Return the port to listen on: the wanted one, or from the default upwards the first free one.
+
+    Raises:
+        OSError: The wanted port is taken, or the address is not of this machine.
+        ValueError: No port has that number.
+    """
+    if wanted is not None and not 0 < wanted < 65536:
+        raise ValueError(f"found port {wanted}, expected 1 to 65535")
+    candidates = [wanted] if wanted is not None else range(PORT, PORT + 50)
+    for port in candidates:
+        try:
+            with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+                return port
+        except OSError as error:
+            last = error
+    if wanted is not None and last.errno == 98:
+        raise OSError(f"port {wanted} is in use; give another with --port, or leave it out to have a free one chosen")
+    raise OSError(f"cannot listen on {host}: {last.strerror or last}")
+
+
+def _serve(command: Sequence[str], environment: dict[str, str], host: str, port: int) -> int:
+    """Start the child, wait until it answers, print where, wait for its end or a signal."""
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
+    with _stopping() as stop:
+        # A session of its own: a Ctrl-C of the terminal reaches the child through us only, so that it ends once.
+        child = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            if not _answers(f"http://{shown}:{port}/_stcore/health", child, stop):
+                if stop:
+                    return 0
+                print("raymon status: the page did not start; what it said is above", file=sys.stderr)
+                return 1
+            print(f"Status page: http://{shown}:{port}  (Ctrl-C ends it)", flush=True)
+            while child.poll() is None and not stop:
+                time.sleep(0.1)
+            if child.returncode not in (None, 0):
+                print(f"raymon status: the page ended by itself with code {child.returncode}", file=sys.stderr)
+                return 1
+            return 0
+        finally:
+            _end(child)
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[list[int]]:
+    """Yield a list that is empty until SIGINT, SIGTERM or SIGHUP arrives."""
+    got: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        got.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield got
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _answers(url: str, child: subprocess.Popen[bytes], stop: list[int]) -> bool:
+    """Wait until the page's health check answers; False when the child ended, a signal came or time is up."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + START_SECONDS
+    while child.poll() is None and not stop and time.monotonic() < deadline:
+        with contextlib.suppress(urllib.error.URLError, OSError), opener.open(url, timeout=1.0) as reply:
+            if reply.status == 200:
+                return True
+        time.sleep(0.1)
+    return False
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End the child and whatever it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(STOP_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()

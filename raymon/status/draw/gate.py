@@ -1,0 +1,23 @@
+"""What a viewer sees before giving the token, where the page is bound to more than this machine."""
+
+from raymon.status.draw.markup import Html, tag
+
+
+def gate(refused: bool) -> Html:
+    """Return the question for the token."""
+    told = "That is not the token." if refused else "This page is open to the network and asks for its token."
+    form = tag(
+        "form",
+        tag("input", type="password", name="token", aria_label="Token", autocomplete="off", required=True),
+        tag("button", "Open", type="submit", class_="chip"),
+    )
+    body = tag(
+        "section",
+        tag("div", "raymon", class_="headline"),
+        tag("p", told, class_="sentence", role="alert" if refused else None),
+        tag("p", "`raymon status` has printed it where it was started.", class_="soft"),
+        form,
+        class_="verdict gate",
+        data_state="refused" if refused else "gate",
+    )
+    return tag("div", body, class_="page", data_view="gate")

@@ -1,0 +1,157 @@
+// Puts the HTML the server sends into the page without replacing what has not changed, so that focus, text being typed,
+// selection and hovering survive each second; and sends back what the viewer chooses. No network access of its own.
+const SILENT_MS = 6000;
+
+function sameKind(old, next) {
+  return old.nodeType === next.nodeType && old.nodeName === next.nodeName && keyOf(old) === keyOf(next);
+}
+
+function keyOf(node) {
+  return node.nodeType === 1 ? node.getAttribute("data-key") : null;
+}
+
+function syncAttributes(old, next) {
+  for (const { name } of [...old.attributes]) if (!next.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of next.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+}
+
+function morph(old, next, active) {
+  if (old.nodeType !== 1) {
+    if (old.data !== next.data) old.data = next.data;
+    return;
+  }
+  syncAttributes(old, next);
+  if (old.localName === "input" && old !== active) old.value = next.getAttribute("value") || "";
+  if (old.localName === "select" && old === active) return;
+  morphChildren(old, next, active);
+}
+
+function morphChildren(old, next, active) {
+  const keyed = new Map();
+  for (const child of old.childNodes) if (keyOf(child)) keyed.set(keyOf(child), child);
+  let at = old.firstChild;
+  for (const wanted of [...next.childNodes]) {
+    const known = keyed.get(keyOf(wanted));
+    if (known && known !== at && known.nodeName === wanted.nodeName) old.insertBefore(known, at);
+    else if (!at || !sameKind(at, wanted)) {
+      old.insertBefore(wanted, at);
+      continue;
+    }
+    const match = known && known.nodeName === wanted.nodeName ? known : at;
+    if (match === at) at = at.nextSibling;
+    morph(match, wanted, active);
+  }
+  while (at) {
+    const rest = at.nextSibling;
+    at.remove();
+    at = rest;
+  }
+}
+
+function showTip(tip, text, x, y) {
+  tip.textContent = text;
+  tip.hidden = false;
+  const { width, height } = tip.getBoundingClientRect();
+  tip.style.left = `${Math.max(8, Math.min(x - width / 2, innerWidth - width - 8))}px`;
+  tip.style.top = `${y + height + 24 > innerHeight ? y - height - 14 : y + 16}px`;
+}
+
+function readout(plot, clientX) {
+  const [at, words] = JSON.parse(plot.dataset.readout);
+  const box = plot.getBoundingClientRect();
+  const wanted = ((clientX - box.left) / box.width) * 1000;
+  let best = 0;
+  for (let i = 1; i < at.length; i++) if (Math.abs(at[i] - wanted) < Math.abs(at[best] - wanted)) best = i;
+  return at.length ? { text: words[best], x: box.left + (at[best] / 1000) * box.width } : null;
+}
+
+function listen(root, view, tip, send) {
+  let timer;
+  const pick = (event, selector) => event.target.closest && event.target.closest(selector);
+  root.addEventListener("click", (event) => {
+    const source = pick(event, "[data-set]");
+    if (!source || (source.localName === "tr" && String(getSelection()))) return;
+    const [name, ...value] = source.dataset.set.split("=");
+    send({ [name]: value.join("=") });
+  });
+  root.addEventListener("input", (event) => {
+    const bound = pick(event, "input[data-bind]");
+    if (!bound) return;
+    clearTimeout(timer);
+    timer = setTimeout(() => send({ [bound.dataset.bind]: bound.value, rows: "" }), 120);
+  });
+  root.addEventListener("change", (event) => {
+    const bound = pick(event, "select[data-bind]");
+    if (bound) send({ [bound.dataset.bind]: bound.value });
+    if (bound) bound.blur();
+  });
+  root.addEventListener("submit", (event) => {
+    event.preventDefault();
+    send({ token: root.querySelector("input[name=token]").value });
+  });
+  root.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    tip.hidden = true;
+    const close = root.querySelector("[data-escape]");
+    if (close && event.target.localName !== "input") close.click();
+  });
+  root.addEventListener("pointermove", (event) => {
+    const plot = pick(event, "[data-readout]");
+    const point = plot && readout(plot, event.clientX);
+    const help = pick(event, "[data-help]");
+    if (point) showTip(tip, point.text, point.x, event.clientY);
+    else if (help) showTip(tip, help.dataset.help, event.clientX, event.clientY);
+    else tip.hidden = true;
+  });
+  root.addEventListener("pointerleave", () => (tip.hidden = true));
+  root.addEventListener("focusin", (event) => {
+    const help = pick(event, "[data-help]");
+    if (!help || !help.matches(":focus-visible")) return;
+    const box = help.getBoundingClientRect();
+    showTip(tip, help.dataset.help, box.left + box.width / 2, box.bottom - 10);
+  });
+  root.addEventListener("focusout", () => (tip.hidden = true));
+}
+
+function watchSilence(root, view) {
+  setInterval(() => {
+    const silent = performance.now() - root.seen;
+    const page = view.querySelector(".page");
+    if (document.hidden || !page) return;
+    let banner = view.querySelector(".banner.silent");
+    page.classList.toggle("frozen", silent > SILENT_MS);
+    if (silent <= SILENT_MS) return banner && banner.remove();
+    if (!banner) {
+      banner = document.createElement("p");
+      banner.className = "banner silent";
+      banner.setAttribute("role", "alert");
+      page.insertBefore(banner, page.children[1] || null);
+    }
+    banner.textContent = `raymon status has not answered for ${Math.round(silent / 1000)} s: what is below is old.`;
+  }, 1000);
+  document.addEventListener("visibilitychange", () => (root.seen = performance.now()));
+}
+
+export default function draw({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".raymon");
+  const view = root.querySelector(".view");
+  if (!root.seen) {
+    const tip = root.querySelector(".tip");
+    root.pending = {};
+    root.sent = 0;
+    // An event may be overtaken by the next before the server has run: each carries all that is not yet heard.
+    listen(root, view, tip, (event) => {
+      Object.assign(root.pending, event);
+      setTriggerValue("choose", { ...root.pending, number: ++root.sent });
+    });
+    watchSilence(root, view);
+  }
+  root.seen = performance.now();
+  if (!data) return;
+  if (data.heard >= root.sent) root.pending = {};
+  document.title = data.title;
+  document.documentElement.lang = "en";
+  const fresh = document.createElement("template");
+  fresh.innerHTML = data.html;
+  morphChildren(view, fresh.content, (parentElement.activeElement || document.activeElement));
+}

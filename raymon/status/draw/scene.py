@@ -1,0 +1,89 @@
+"""What the sections are drawn from: one run of the snapshot, its verdict, its history in the chosen span."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from raymon.health import RunVerdict, WorkerVerdict
+from raymon.status.draw.choice import Choice
+from raymon.status.snapshot import Floats, RunHistory, Snapshot, WorkerHistory
+from raymon.views import RunView, WorkerView
+
+UNJUDGED = RunVerdict("unknown", "No verdict yet.", severity="unknown")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """One run, ready to be drawn.
+
+    Attributes:
+        now: Wall-clock seconds of the drawing; ages on the axes count from here.
+        other: The run laid over the curves, or None.
+    """
+
+    snapshot: Snapshot
+    choice: Choice
+    run: RunView
+    verdict: RunVerdict
+    history: RunHistory
+    now: float
+    other: "Scene | None" = None
+
+    def series(self, name: str) -> tuple[Floats, Floats]:
+        """Return seconds before now (negative, rising) and values of a series in the chosen span; both `[K]`."""
+        times = np.asarray(self.history.times, float)
+        values = np.asarray(self.history.values.get(name, np.full(len(times), np.nan)), float)
+        ages = times - self.now
+        kept = ages >= -self.choice.span_seconds
+        return ages[kept], values[kept]
+
+    def before(self, name: str, seconds: float) -> float | None:
+        """Return the value a series had that long ago, or None when history does not reach back so far."""
+        times = np.asarray(self.history.times, float)
+        values = self.history.values.get(name)
+        if values is None or not len(times):
+            return None
+        index = int(np.searchsorted(times, self.now - seconds, side="right")) - 1
+        if index < 0 or self.now - seconds - times[index] > 5.0:
+            return None
+        value = float(values[index])
+        return value if np.isfinite(value) else None
+
+    @property
+    def domain(self) -> tuple[float, float]:
+        """Return the ends of the time axis in seconds before now: the chosen span, or less while history is short."""
+        times = np.asarray(self.history.times, float)
+        reach = self.now - float(times[0]) if len(times) else 30.0
+        return -min(max(reach, 30.0), self.choice.span_seconds), 0.0
+
+    def blank_ratio(self, ages: Floats) -> float:
+        """Return the share of the time axis that lies before the first of some ages."""
+        left = self.domain[0]
+        return min(max((float(ages[0]) - left) / -left, 0.0), 1.0) if len(ages) else 1.0
+
+    def judged(self) -> list[tuple[WorkerView, WorkerVerdict]]:
+        """Return every worker with its verdict, in the order of the view."""
+        by_name: Mapping[str, WorkerVerdict] = {item.worker: item for item in self.verdict.workers}
+        return [(w, by_name.get(w.worker) or WorkerVerdict(w.worker, "unknown", "")) for w in self.run.workers]
+
+    def workers(self) -> tuple[WorkerHistory, dict[str, int]]:
+        """Return the history of the workers and the row of each."""
+        history = self.history.workers
+        return history, {name: row for row, name in enumerate(history.workers)}
+
+
+def scene_of(snapshot: Snapshot, choice: Choice) -> Scene | None:
+    """Return the scene of the chosen run, or None when there is no run at all."""
+    run = snapshot.run(choice.run or None) or snapshot.run()
+    if run is None:
+        return None
+    compared = snapshot.run(choice.against) if choice.against and choice.against != run.run else None
+    other = None if compared is None else _scene(snapshot, choice, compared, None)
+    return _scene(snapshot, choice, run, other)
+
+
+def _scene(snapshot: Snapshot, choice: Choice, run: RunView, other: Scene | None) -> Scene:
+    verdict = snapshot.verdicts.get(run.run, UNJUDGED)
+    history = snapshot.histories.get(run.run, RunHistory())
+    return Scene(snapshot, choice, run, verdict, history, snapshot.taken_at, other)

@@ -1,0 +1,54 @@
+"""Keep a verdict still until a change has lasted: one late export must not flash a state."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from raymon.health import RUN_STATES, THRESHOLDS, RunVerdict, WorkerVerdict, judge, judge_workers
+from raymon.views import RunView
+
+WORKER_HOLD_SECONDS: Final[Mapping[str, float]] = {"slow": THRESHOLDS.slow_hold_seconds, "stalled": 0.9}
+_AT_ONCE: Final = (
+    "starting",
+    "stale",
+    "references_kept",
+    "straggler_bound",
+    "finished",
+    "failed",
+    "driver_gone",
+    "workers_lost",
+    "worker_stalled",
+    "unknown",
+)
+RUN_HOLD_SECONDS: Final[Mapping[str, float]] = {
+    state: THRESHOLDS.slow_hold_seconds for state in RUN_STATES if state not in _AT_ONCE
+}
+
+
+@dataclass(slots=True)
+class Hold:
+    """What was judged before: a state that needs to be held is shown once it has lasted that long."""
+
+    _runs: dict[str, tuple[RunVerdict, str, float]] = field(default_factory=dict)
+    _since: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+
+    def judge(self, run: RunView, now: float) -> RunVerdict:
+        """Return the verdict on the run at `now`, with what is too new to be shown held back."""
+        workers = tuple(self._worker(run.run, worker, now) for worker in judge_workers(run))
+        verdict = judge(run, workers)
+        shown, state, since = self._runs.get(run.run, (verdict, verdict.state, now))
+        if state != verdict.state:
+            state, since = verdict.state, now
+        if shown.state in ("starting", verdict.state) or now - since >= RUN_HOLD_SECONDS.get(verdict.state, 0.0):
+            shown = verdict
+        self._runs[run.run] = (shown, state, since)
+        return replace(shown, workers=workers)
+
+    def _worker(self, run: str, worker: WorkerVerdict, now: float) -> WorkerVerdict:
+        state, since = self._since.get((run, worker.worker), ("", now))
+        if state != worker.state:
+            self._since[run, worker.worker] = (worker.state, now)
+            since = now
+        if now - since < WORKER_HOLD_SECONDS.get(worker.state, 0.0):
+            return replace(worker, state="running", reason=f"perhaps {worker.state}: {worker.reason}")
+        return worker

@@ -1,0 +1,127 @@
+"""A node's metrics page to numbers: only the families raymon reads, each series' labels taken apart once.
+
+The text comes over the network from a process that may be broken or hostile, so nothing in it raises: a line that is
+not a sample of a wanted family is dropped and counted. One regular expression picks the wanted lines (a page is mostly
+Ray's own families); what stands before the value is then looked up among the series already known, so that a known
+series costs one dictionary look-up. `tests/test_scrape.py` compares it with
+`prometheus_client.parser`, in result and in time.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from raymon import catalog
+from raymon.queries.ray_families import NODE_CPU, NODE_MEMORY_USED, STORE_AVAILABLE, STORE_FALLBACK, STORE_MEMORY
+
+RAY_FAMILIES: Final = (STORE_AVAILABLE, STORE_MEMORY, STORE_FALLBACK, NODE_CPU, NODE_MEMORY_USED)
+"""Ray's own families that a view is made of; their values change whenever a node exports."""
+
+WANTED: Final = frozenset({metric.name for metric in catalog.every() if metric.kind != "histogram"} | {*RAY_FAMILIES})
+
+LONGEST_LINE: Final = 4096
+LONGEST_LABEL: Final = 120
+_LINE: Final = re.compile(rb"^(?:ray_raymon_|%s)[^\n]{0,%d}" % (
+    b"|".join(re.escape(name.encode()) for name in RAY_FAMILIES), LONGEST_LINE), re.MULTILINE)  # fmt: skip
+_LABEL: Final = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
+_ESCAPE: Final = re.compile(r"\\(.)")
+_NUMBER: Final = re.compile(rb"[-+0-9.eE]+")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeriesKey:
+    """One series: its family and its labels. Compared by identity, since `Parser` makes each only once."""
+
+    name: str
+    labels: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Parser:
+    """Turn pages into samples, remembering the series seen before.
+
+    Attributes:
+        most_series: Beyond so many known series new ones are dropped, which bounds the memory a hostile page can take.
+        dropped: Lines of wanted families that were not samples, so far.
+    """
+
+    most_series: int = 200_000
+    dropped: int = 0
+    _known: dict[bytes, SeriesKey | None] = field(default_factory=dict)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many series are known that those long gone should be forgotten."""
+        return len(self._known) > self.most_series * 3 // 4
+
+    def keep(self, alive: Set[SeriesKey]) -> None:
+        """Forget every series but these."""
+        self._known = {head: series for head, series in self._known.items() if series in alive}
+
+    def samples(self, page: bytes) -> Iterator[tuple[SeriesKey, float]]:
+        """Yield every finite sample of a wanted family; a series that stands twice on the page is yielded twice."""
+        known = self._known
+        for match in _LINE.finditer(page):
+            line = match[0]
+            brace = line.rfind(b"}") + 1
+            head, _, rest = (line[:brace], b"", line[brace:]) if brace else line.partition(b" ")
+            try:
+                series = known[head]
+            except KeyError:
+                series = self._learn(head)
+            if series is not None:
+                if (value := number(rest)) is None:
+                    self.dropped += 1
+                else:
+                    yield series, value
+
+    def _learn(self, head: bytes) -> SeriesKey | None:
+        if len(self._known) >= self.most_series:
+            self.dropped += 1
+            return None
+        series = series_key(head)
+        self._known[head] = series
+        return series
+
+
+def number(text: bytes) -> float | None:
+    """Return the value of a sample (its time stamp, if any, is ignored); None unless it is a finite number."""
+    parts = text.split(None, 2)
+    if not parts or len(parts) > 2 or not _NUMBER.fullmatch(parts[0]):
+        return None
+    try:
+        value = float(parts[0])
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def series_key(head: bytes) -> SeriesKey | None:
+    """Take apart what stands before a sample's value; None for a family not wanted or for broken labels."""
+    name, brace, rest = head.decode("utf-8", "replace").partition("{")
+    if name.strip() not in WANTED:
+        return None
+    labels: dict[str, str] = {}
+    body = rest[:-1] if brace else ""
+    at = 0
+    while at < len(body):
+        match = _LABEL.match(body, at)
+        if match is None:
+            return None
+        labels[match[1]] = clean(_unescape(match[2]))
+        at = match.end()
+    return SeriesKey(name.strip(), MappingProxyType(labels))
+
+
+def _unescape(text: str) -> str:
+    return _ESCAPE.sub(lambda match: "\n" if match[1] == "n" else match[1], text) if "\\" in text else text
+
+
+def clean(text: str) -> str:
+    """Make a label harmless to show: unprintable characters (terminal escapes, line ends) replaced, length bounded."""
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"

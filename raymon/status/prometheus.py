@@ -1,0 +1,187 @@
+"""An optional Prometheus: the alerts that fire there, and the history from before the viewer was opened.
+
+Asked in a thread of its own, so that a Prometheus that hangs delays no collection; without one everything else works.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import numpy as np
+
+from raymon.health import ALERTS
+from raymon.queries import BOOK
+from raymon.status.parse import clean, number
+from raymon.status.scrape import Scraper
+from raymon.status.snapshot import Alert, Floats, RunHistory
+
+REFRESH_SECONDS: Final = 5.0
+HISTORY_SECONDS: Final = 3600.0
+MOST_ALERTS: Final = 200
+HISTORY_QUERIES: Final[Mapping[str, str]] = {
+    "steps_per_second": "run.STEPS_PER_SECOND",
+    "return_mean": "run.FLEET_RETURN",
+    "kl": "learner.KL",
+    "policy_entropy": "learner.ENTROPY",
+    "clip_ratio": "learner.CLIP_RATIO",
+    "explained_variance": "learner.EXPLAINED_VARIANCE",
+    "gradient_norm": "learner.GRADIENT_NORM",
+    "learning_rate": "learner.LEARNING_RATE",
+}
+"""Series of `RunHistory.values` to the query of the book that yields it, one series per run."""
+
+History = Mapping[str, Mapping[str, tuple[Floats, Floats]]]
+"""Run to series name to moments and values."""
+
+
+class Prometheus:
+    """The HTTP API of one Prometheus, asked now and then.
+
+    Args:
+        url: Its base address.
+        scraper: How it is asked; bounded in time and size.
+    """
+
+    def __init__(self, url: str, scraper: Scraper | None = None) -> None:
+        self.url = (url if "://" in url else f"http://{url}").rstrip("/")
+        self._scraper = scraper or Scraper()
+        self._stop = threading.Event()
+        self._answers = False
+        self._alerts: tuple[Alert, ...] | None = None
+        self._history: History = {}
+        self.error = "it has not been asked yet"
+
+    def start(self) -> None:
+        """Begin asking in a daemon thread."""
+        threading.Thread(target=self._run, name="raymon-prometheus", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the thread after its present question."""
+        self._stop.set()
+
+    def answers(self) -> bool:
+        """Tell whether it answered when last asked."""
+        return self._answers
+
+    def has_rules(self) -> bool:
+        """Tell whether it evaluates raymon's rules; then its alerts are the ones to show."""
+        return self._alerts is not None
+
+    def alerts(self) -> tuple[Alert, ...]:
+        """Return raymon's alerts that fire there."""
+        return self._alerts or ()
+
+    def extended(self, run: str, history: RunHistory) -> RunHistory:
+        """Return the history with what this Prometheus knows from before its first sample."""
+        older = self._history.get(run, {})
+        first = history.times[0] if len(history.times) else time.time()
+        times = np.unique(np.concatenate([moments[moments < first] for moments, _ in older.values()] or [np.empty(0)]))
+        if not len(times):
+            return history
+        values = {}
+        for name, known in history.values.items():
+            before = np.full(len(times), np.nan)
+            if name in older:
+                moments, numbers = older[name]
+                kept = moments < first
+                before[np.searchsorted(times, moments[kept])] = numbers[kept]
+            values[name] = np.concatenate([before, known])
+        return replace(history, times=np.concatenate([times, history.times]), values=values)
+
+    def refresh(self) -> None:
+        """Ask now, in the calling thread; never raises."""
+        reply = self._ask("rules", type="alert")
+        self._answers = reply is not None
+        self._alerts = _alerts(reply)
+        if reply is not None and not self._history:
+            self._history = self._older()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.refresh()
+            self._stop.wait(REFRESH_SECONDS)
+
+    def _older(self) -> dict[str, dict[str, tuple[Floats, Floats]]]:
+        now = time.time()
+        found: dict[str, dict[str, tuple[Floats, Floats]]] = {}
+        for name, query in HISTORY_QUERIES.items():
+            span = {"start": f"{now - HISTORY_SECONDS:.0f}", "end": f"{now:.0f}", "step": "15"}
+            reply = self._ask("query_range", query=BOOK[query].fill(), **span)
+            for series in reply.get("result", []) if isinstance(reply, dict) else []:
+                run, points = _points(series)
+                if len(points):
+                    found.setdefault(run, {})[name] = (points[:, 0], points[:, 1])
+        return found
+
+    def _ask(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON from outside, checked where it is read
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        (page,) = self._scraper.fetch([f"{self.url}/api/v1/{path}{query}"])
+        if page.error:
+            self.error = page.error
+            return None
+        try:
+            reply = json.loads(page.body)
+        except ValueError:
+            reply = None
+        if not isinstance(reply, dict) or reply.get("status") != "success":
+            self.error = "what answers there is not a Prometheus"
+            return None
+        self.error = ""
+        return reply.get("data")
+
+
+def _alerts(data: object) -> tuple[Alert, ...] | None:
+    """Return what fires of raymon's rules; None where none of them is loaded."""
+    rules = [rule for group in _listed(data, "groups") for rule in _listed(group, "rules")][:10_000]
+    ours = [rule for rule in rules if isinstance(rule, dict) and str(rule.get("name", "")) in ALERTS]
+    if not ours:
+        return None
+    firing = [item for rule in ours for item in _listed(rule, "alerts") if _is_firing(item)]
+    return tuple(_alert(item) for item in firing[:MOST_ALERTS])
+
+
+def _listed(data: object, key: str) -> list[Any]:
+    found = data.get(key) if isinstance(data, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def _is_firing(item: object) -> bool:
+    return isinstance(item, dict) and item.get("state") == "firing" and isinstance(item.get("labels"), dict)
+
+
+def _alert(item: Mapping[str, Any]) -> Alert:
+    labels, notes = item["labels"], item.get("annotations")
+    notes = notes if isinstance(notes, dict) else {}
+    name, severity, run, worker = (
+        clean(str(labels.get(key, ""))) for key in ("alertname", "severity", "run", "worker")
+    )
+    summary = clean(str(notes.get("description") or notes.get("summary") or name))
+    return Alert(name, severity, summary, run, worker, _age(item.get("activeAt")), "Prometheus")
+
+
+def _age(moment: object) -> float:
+    try:
+        return max(0.0, time.time() - datetime.fromisoformat(str(moment)).timestamp())
+    except ValueError:
+        return 0.0
+
+
+def _points(series: object) -> tuple[str, Floats]:
+    """Return the run and `[K, 2]` moments and values of one series of a range query; empty for something else."""
+    nothing = np.empty((0, 2))
+    if not isinstance(series, dict) or not isinstance(series.get("values"), list):
+        return "", nothing
+    labels = series.get("metric")
+    run = labels.get("run") if isinstance(labels, dict) else None
+    rows = []
+    for point in series["values"][:20_000]:
+        if isinstance(point, list) and len(point) == 2 and isinstance(point[0], int | float):
+            value = number(str(point[1]).encode())
+            if value is not None:
+                rows.append((float(point[0]), value))
+    return (clean(str(run)), np.array(rows)) if run is not None and rows else ("", nothing)

@@ -1,0 +1,54 @@
+"""Ages of moments that other machines wrote down, in spite of clocks that disagree and viewers that slept."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+LAG_WINDOW_SECONDS: Final = 30.0
+TOLERATED_LAG_SECONDS: Final = 4.0
+"""A fresh heartbeat is read a flush, an export and a scrape after it was written at most; more is a differing clock."""
+PAUSE_SECONDS: Final = 5.0
+"""A gap between two rounds beyond this means that this process, or the whole machine, stood still."""
+
+
+@dataclass(slots=True)
+class Clock:
+    """Turn moments into ages.
+
+    Each node's clock is compared with ours through the smallest age at which a heartbeat of that node was first seen.
+    A gap between rounds (a suspended laptop, a stopped virtual machine) is not counted into the ages of older moments.
+    """
+
+    _lags: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
+    _pauses: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=16))
+    _last_tick: float | None = None
+
+    def tick(self, now: float) -> None:
+        """Begin a round at wall-clock `now`."""
+        if self._last_tick is not None and now - self._last_tick > PAUSE_SECONDS:
+            self._pauses.append((now, now - self._last_tick))
+        self._last_tick = now
+
+    def saw(self, node: str, lag: float, now: float) -> None:
+        """Note that a heartbeat of a node was first seen `lag` seconds after it was written, by the two clocks."""
+        lags = self._lags.setdefault(node, deque(maxlen=64))
+        if lags and lags[-1][0] == now:
+            lags[-1] = (now, min(lag, lags[-1][1]))
+        else:
+            lags.append((now, lag))
+        while lags[0][0] < now - LAG_WINDOW_SECONDS and len(lags) > 1:
+            lags.popleft()
+
+    def skew(self, node: str) -> float:
+        """Return by how many seconds the node's clock is behind ours; 0 while that cannot be told from a delay."""
+        lags = self._lags.get(node)
+        if not lags:
+            return 0.0
+        least = min(lag for _, lag in lags)
+        return least if least < 0.0 or least > TOLERATED_LAG_SECONDS else 0.0
+
+    def age(self, moment: float, node: str, now: float) -> float:
+        """Return the age in seconds, at our wall-clock `now`, of a moment by the node's clock."""
+        ours = moment + self.skew(node)
+        paused = sum(seconds for end, seconds in self._pauses if ours < end)
+        return max(0.0, now - ours - paused)

@@ -1,0 +1,155 @@
+"""Everything a viewer draws, at one moment: plain data, made by the collector or, for tests and pictures, from numbers.
+
+Letters of the shapes: K samples in time, W workers.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymon import health
+from raymon.health import RunVerdict
+from raymon.views import RunView
+
+Floats = NDArray[np.float64]
+
+STRIP: Final = (
+    "absent",
+    "starting",
+    "environment",
+    "inference",
+    "sending",
+    "waiting",
+    "stalled",
+    "restarting",
+    "dead",
+    "given_up",
+    "slow",
+)
+"""What a worker was doing during one sample; `WorkerHistory.strip` holds indices into this tuple."""
+
+
+def _no_floats() -> Floats:
+    return np.empty(0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WorkerHistory:
+    """Per worker over time.
+
+    Attributes:
+        workers: The label of each row.
+        times: Wall-clock seconds of each column, rising; `[K]`.
+        steps_per_second: NaN where not known; `[W, K]` float32.
+        strip: Index into `STRIP`; `[W, K]` int8.
+        rss_bytes: NaN where not known; `[W, K]` float32.
+        latency_seconds: 95th percentile of the rollouts of the last minute, NaN where not known; `[W, K]` float32.
+    """
+
+    workers: tuple[str, ...] = ()
+    times: Floats = field(default_factory=_no_floats)
+    steps_per_second: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    strip: NDArray[np.int8] = field(default_factory=lambda: np.empty((0, 0), np.int8))
+    rss_bytes: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    latency_seconds: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunHistory:
+    """A run over time: `times` are wall-clock seconds, rising; every value is `[K]` and NaN where not known.
+
+    Attributes:
+        values: Name to series: steps_per_second, trained_steps_per_second, trained_steps, iteration_seconds,
+            updates_per_second, policy_lag_mean, policy_lag_max, store_used_bytes, store_spilled_bytes, refs_held,
+            refs_held_bytes, workers_up, driver_rss_bytes, put_<kind>_bytes_per_second, phase_<phase> (share of
+            the wall), and the terms of `RunView.learning` (return_mean, policy, value, entropy, total, kl, …).
+        workers: The same per worker.
+    """
+
+    times: Floats = field(default_factory=_no_floats)
+    values: Mapping[str, Floats] = field(default_factory=dict)
+    workers: WorkerHistory = field(default_factory=WorkerHistory)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert: as Prometheus fires it, or evaluated here from the same thresholds (`source` "local")."""
+
+    name: str
+    severity: str
+    summary: str
+    run: str = ""
+    worker: str = ""
+    active_seconds: float = 0.0
+    source: str = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetState:
+    """How the last scrape of one metrics endpoint went; `error` is empty when it worked."""
+
+    url: str
+    error: str = ""
+    answered_seconds_ago: float | None = None
+    page_bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """Everything known at one moment. `verdicts` and `histories` are keyed by the run's name.
+
+    Attributes:
+        taken_at: Wall-clock seconds.
+        runs: Live runs first, the newest first among them.
+        source: In words, where the numbers come from.
+        data_age_seconds: Age of the newest number, from heartbeats, not from the HTTP reply; None without any.
+        problem: What keeps the collector from seeing anything, and what to do; empty when it sees a run.
+        rounds: Collections since the start.
+    """
+
+    taken_at: float
+    runs: tuple[RunView, ...] = ()
+    verdicts: Mapping[str, RunVerdict] = field(default_factory=dict)
+    histories: Mapping[str, RunHistory] = field(default_factory=dict)
+    alerts: tuple[Alert, ...] = ()
+    targets: tuple[TargetState, ...] = ()
+    source: str = ""
+    data_age_seconds: float | None = None
+    problem: str = ""
+    rounds: int = 0
+    round_seconds: float = 0.0
+
+    def run(self, name: str | None = None) -> RunView | None:
+        """Return the run of that name, or the first; None when there is none."""
+        return next((run for run in self.runs if name is None or run.run == name), None)
+
+
+def snapshot_of(
+    runs: Sequence[RunView],
+    histories: Mapping[str, RunHistory] | None = None,
+    *,
+    taken_at: float | None = None,
+    source: str = "synthetic",
+    targets: Sequence[TargetState] = (),
+    alerts: Sequence[Alert] = (),
+    problem: str = "",
+) -> Snapshot:
+    """Judge the views and put everything into a snapshot: what tests and pictures start from."""
+    ages = [run.data_age_seconds for run in runs if run.data_age_seconds is not None]
+    return Snapshot(
+        taken_at=time.time() if taken_at is None else taken_at,
+        runs=tuple(runs),
+        verdicts={run.run: health.judge(run) for run in runs},
+        histories=dict(histories or {}),
+        alerts=tuple(alerts),
+        targets=tuple(targets),
+        source=source,
+        data_age_seconds=min(ages, default=None),
+        problem=problem,
+        rounds=1,
+    )

@@ -1,0 +1,130 @@
+"""What is known of a run at one moment: the plain data that verdicts, page, terminal view and JSON are made from.
+
+Built by `raymon.status` from scraped metrics (or by a test from numbers), judged by `raymon.health`, drawn by the page.
+No behaviour, no I/O. `None` always means "not known", never zero; every age and duration is in seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """One worker as last seen.
+
+    Attributes:
+        worker: The label `worker`: a small integer as text.
+        activity: One of `catalog.ACTIVITIES`, as the worker last said.
+        heartbeat_age_seconds: Since the worker last flushed; keeps growing when its gauges have vanished.
+        progress_age_seconds: Since it last finished a step, episode or rollout.
+        stuck_seconds: Since it last progressed or waited, or, if it never did, was first seen; None while not known.
+        present: Whether its gauges were in the last scrape.
+        exporter_age_seconds: Since its node's own numbers last changed; None while not known.
+        lifecycle: `up`, `restarting` or `given_up`, as the driver says; None when no driver reports.
+        latency_seconds: Quantile ("p50", "p95", "p99") to rollout latency over the last minute.
+        mean_rollout_seconds: Mean duration of the rollouts that ended within the rate window.
+        rollout_steps: Environment steps per rollout in the same window.
+        phase_ratio: Worker phase to its share of the worker's wall time over the rate window.
+        restarts: Reason to number of replacements.
+        recent_restarts: Replacements within the last half minute.
+        rss_growth_bytes_per_second: Slope over the history at hand.
+        log_id: Ray's worker id, which is in the name of its log files.
+    """
+
+    worker: str
+    activity: str | None = None
+    heartbeat_age_seconds: float | None = None
+    progress_age_seconds: float | None = None
+    stuck_seconds: float | None = None
+    present: bool = True
+    exporter_age_seconds: float | None = None
+    lifecycle: str | None = None
+    pid: int | None = None
+    node: str | None = None
+    steps_per_second: float | None = None
+    rollouts_per_second: float | None = None
+    latency_seconds: Mapping[str, float] = field(default_factory=dict)
+    mean_rollout_seconds: float | None = None
+    rollout_steps: float | None = None
+    phase_ratio: Mapping[str, float] = field(default_factory=dict)
+    episode_return: float | None = None
+    policy_version: float | None = None
+    policy_lag: float | None = None
+    restarts: Mapping[str, int] = field(default_factory=dict)
+    recent_restarts: int = 0
+    rss_bytes: float | None = None
+    rss_growth_bytes_per_second: float | None = None
+    cpu_ratio: float | None = None
+    seen_seconds: float = 0.0
+    log_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreView:
+    """Ray's object store, summed over the nodes, and what the run holds in it."""
+
+    used_bytes: float | None = None
+    available_bytes: float | None = None
+    spilled_bytes: float | None = None
+    fallback_bytes: float | None = None
+    refs_held: float | None = None
+    refs_held_bytes: float | None = None
+    refs_oldest_age_seconds: float | None = None
+    refs_growth_per_second: float | None = None
+    put_bytes_per_second: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run as last seen.
+
+    Attributes:
+        state: One of `catalog.RUN_STATES`; None when no driver reports.
+        driver_heartbeat_age_seconds: None when there never was a driver process that records.
+        phase_ratio: Driver phase to its share of the driver's wall time over the rate window.
+        workers_by_state: `catalog.FLEET_STATES` to number, as the driver counts them.
+        learning: Term to last value: policy, value, entropy, total, kl, clip_ratio, explained_variance,
+            gradient_norm, learning_rate, policy_entropy, return_mean, return_min, return_max, episode_length,
+            nonfinite_updates (so far), nonfinite_updates_per_second.
+        recent_losses: Reason to workers lost within the last half minute.
+        usual_steps_per_second: Median over the last minutes, the last quarter of a minute left out.
+        data_age_seconds: Since the newest sample that this view is made from was exported.
+        exporter_age_seconds: Since the nodes' own numbers last changed: Ray's exporters stand still when it grows.
+        report_seconds: How often Ray exports, as seen from the heartbeats.
+    """
+
+    run: str
+    engine: str | None = None
+    algorithm: str | None = None
+    sampler: str | None = None
+    environment: str | None = None
+    state: str | None = None
+    driver_heartbeat_age_seconds: float | None = None
+    last_update_age_seconds: float | None = None
+    started_seconds_ago: float | None = None
+    steps_per_second: float | None = None
+    usual_steps_per_second: float | None = None
+    trained_steps_per_second: float | None = None
+    trained_steps: float | None = None
+    target_steps: float | None = None
+    updates: float | None = None
+    updates_per_second: float | None = None
+    iteration_seconds: float | None = None
+    phase_ratio: Mapping[str, float] = field(default_factory=dict)
+    policy_lag_mean: float | None = None
+    policy_lag_max: float | None = None
+    workers: tuple[WorkerView, ...] = ()
+    workers_by_state: Mapping[str, int] = field(default_factory=dict)
+    recent_losses: Mapping[str, int] = field(default_factory=dict)
+    dropped_per_second: Mapping[str, float] = field(default_factory=dict)
+    received_per_second: float | None = None
+    inference_batch_size: float | None = None
+    actor_calls_per_second: float | None = None
+    learning: Mapping[str, float] = field(default_factory=dict)
+    return_history: tuple[tuple[float, float], ...] = ()
+    store: StoreView = field(default_factory=StoreView)
+    node_cpu_ratio: Mapping[str, float] = field(default_factory=dict)
+    driver_rss_bytes: float | None = None
+    data_age_seconds: float | None = None
+    exporter_age_seconds: float | None = None
+    report_seconds: float | None = None

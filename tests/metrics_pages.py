@@ -1,0 +1,130 @@
+"""Metrics pages as a Ray node serves them, for a run whose every number a test decides."""
+
+from raymon import catalog
+from raymon.queries.ray_families import NODE_CPU, STORE_AVAILABLE, STORE_MEMORY
+from raymon.status.collector import Collector
+from raymon.status.scrape import Page
+
+URL = "http://10.0.0.1:8080/metrics"
+NOW = 1_800_000_000.0
+
+
+def line(name, value, node="10.0.0.1", worker_id="", **labels):
+    told = {"Component": "core_worker", "NodeAddress": node, "SessionName": "s", "WorkerId": worker_id, **labels}
+    pairs = ",".join(f'{key}="{text}"' for key, text in told.items())
+    return f"{name}{{{pairs}}} {value}\n"
+
+
+class FakeProcess:
+    """A recording process: `numbers` maps a metric, or a metric and its label values, to its value."""
+
+    def __init__(self, run="r", worker="0", life=1, node="10.0.0.1", **numbers):
+        self.run, self.worker, self.node = run, worker, node
+        self.worker_id = f"{run}-{worker}-{life}"
+        self.numbers = {}
+        self.gauges_shown = True
+        self.beats = True
+
+    def set(self, metric, value, *labels):
+        self.numbers[metric, labels] = value
+
+    def add(self, metric, value, *labels):
+        self.numbers[metric, labels] = self.numbers.get((metric, labels), 0.0) + value
+
+    def lines(self):
+        for (metric, values), value in self.numbers.items():
+            if metric.kind == "gauge" and not self.gauges_shown:
+                continue
+            labels = {"run": self.run, **dict(zip(metric.labels, values, strict=True))}
+            if metric.source != "driver":
+                labels = {"worker": self.worker, **labels}
+            yield line(metric.name, value, self.node, self.worker_id, **labels)
+
+
+class FakeWorker(FakeProcess):
+    """A worker that samples `speed` steps a second in rollouts of 100 steps while it works."""
+
+    def __init__(self, worker="0", speed=1000.0, life=1, **more):
+        super().__init__(worker=worker, life=life, **more)
+        self.speed, self.works, self.activity = speed, True, "environment"
+
+    def second(self, now):
+        if not self.beats:
+            return
+        self.set(catalog.HEARTBEAT, now)
+        self.set(catalog.PROCESS_ID, 4000 + int(self.worker))
+        self.set(catalog.RESIDENT_MEMORY, 300e6)
+        for name in catalog.ACTIVITIES:
+            self.set(catalog.ACTIVITY, float(name == self.activity), name)
+        if self.works and self.activity not in ("waiting", "starting"):
+            self.set(catalog.PROGRESS, now)
+            self.add(catalog.ENV_STEPS, self.speed)
+            self.add(catalog.ROLLOUTS, self.speed / 100.0)
+            self.add(catalog.ROLLOUT_SECONDS, 0.9)
+            self.add(catalog.WORKER_PHASE, 0.9, "environment")
+
+
+class FakeDriver(FakeProcess):
+    """A driver that makes two updates a second, most of their time in `phase`."""
+
+    def __init__(self, expected=3, phase="learn", share=0.5, **more):
+        super().__init__(worker=catalog.DRIVER, **more)
+        self.expected, self.phase, self.share, self.started = expected, phase, share, NOW - 100.0
+        self.state, self.works = "training", True
+
+    def second(self, now):
+        if not self.beats:
+            return
+        self.set(catalog.HEARTBEAT, now)
+        self.set(catalog.RUN_INFO, 1.0, "own", "PPO", "async", "zmq://host:1")
+        self.set(catalog.RUN_START, self.started)
+        for name in catalog.RUN_STATES:
+            self.set(catalog.RUN_STATE, float(name == self.state), name)
+        self.set(catalog.WORKERS, self.expected, "expected")
+        self.set(catalog.WORKERS, self.expected, "up")
+        self.set(catalog.ITERATION_SECONDS, 0.5)
+        if self.works:
+            self.set(catalog.LAST_UPDATE, now)
+            self.add(catalog.UPDATES, 2.0)
+            self.add(catalog.PHASE_SECONDS, self.share, self.phase)
+            self.add(catalog.PHASE_SECONDS, 1.0 - self.share, "other" if self.phase != "other" else "log")
+
+
+class FakeCluster:
+    """Processes on one node, a clock, and a collector that reads their page once a second."""
+
+    def __init__(self, *processes, first=NOW):
+        self.processes, self.now = list(processes), first
+        self.exports, self.answers = True, True
+        self._page = b""
+        self.collector = self.viewer()
+
+    def viewer(self):
+        return Collector([URL], clock=lambda: self.now)
+
+    def page(self):
+        rows = [text for process in self.processes for text in process.lines()]
+        rows.append(line(NODE_CPU, 40 + self.now % 7, ip="10.0.0.1"))
+        rows.append(line(STORE_AVAILABLE, 150e6))
+        rows.append(line(STORE_MEMORY, 50e6, Location="MMAP_SHM"))
+        rows.append(line(STORE_MEMORY, 900e6, Location="WORKER_HEAP"))
+        return ('# TYPE x gauge\nray_something_else{a="b"} 1.0\n' + "".join(rows)).encode()
+
+    def look(self, collector=None):
+        error = "" if self.answers else "connection refused"
+        page = Page(URL, b"" if error else self._page, error)
+        return (collector or self.collector).digest([page])
+
+    def run(self, seconds, each=None):
+        """Let time pass, a second and a look at a time; return the last snapshot."""
+        snapshot = None
+        for _ in range(seconds):
+            self.now += 1.0
+            for process in self.processes:
+                process.second(self.now - 0.3)
+            if self.exports:
+                self._page = self.page()
+            snapshot = self.look()
+            if each is not None:
+                each(snapshot)
+        return snapshot

@@ -1,0 +1,116 @@
+"""A stage for the status page: metrics of runs in every state, served over HTTP, and the page that looks at them."""
+
+import contextlib
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from support import ROOT, Command, free_port, get, poll
+
+from benchmarks.synthetic import Node, Page
+from benchmarks.synthetic_values import Process
+from raymon import catalog
+
+
+def processes(run, faults=None, workers=4, age=3600.0):
+    """A driver and its workers; `faults` maps a worker to what is wrong with it, since now."""
+    now = time.time()
+    driver = Process(run, catalog.DRIVER, now - age, 900, workers=workers)
+    crew = [
+        Process(run, str(w), now - age, 1000 + w, fault=(faults or {}).get(w, ""), fault_at=now) for w in range(workers)
+    ]
+    return [driver, *crew]
+
+
+class Stage:
+    """One metrics endpoint whose page can be changed while somebody looks.
+
+    Attributes:
+        asked: How often it was asked.
+        silent: Whether it refuses to answer.
+    """
+
+    def __init__(self, *cast):
+        self.asked, self.silent, self._edits = 0, False, []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/metrics"
+        self.play(*cast)
+
+    def play(self, *cast):
+        """Show these processes from now on."""
+        self._page = Page(Node(0, tuple(cast)))
+
+    def edit(self, metric, run, value, **labels):
+        """Show another value for the series of a run that have these labels; None takes them away."""
+        wanted = [f'run="{run}"', *(f'{name}="{text}"' for name, text in labels.items())]
+        self._edits.append((f"{metric.name}{{", wanted, value))
+
+    def _text(self):
+        lines = []
+        for line in self._page.render(time.time()).splitlines():
+            for name, wanted, value in self._edits:
+                if line.startswith(name) and all(part in line for part in wanted):
+                    line = None if value is None else re.sub(r"\} .*", f"}} {value}", line)  # noqa: PLW2901
+                    break
+            if line is not None:
+                lines.append(line)
+        return "\n".join(lines) + "\n"
+
+    def _handler(stage):  # noqa: N805  # the handler below is the one called self
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                stage.asked += 1
+                if stage.silent:
+                    self.send_error(503)
+                    return
+                body = stage._text().encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                with contextlib.suppress(ConnectionError):
+                    self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        return Handler
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextlib.contextmanager
+def looking_at(*urls, options=()):
+    """`raymon status` on metrics endpoints; yields the command, its address in `url`."""
+    port = free_port()
+    targets = [part for url in urls for part in ("--metrics-url", url)]
+    with Command("status", "--port", str(port), *targets, *options, cwd=ROOT) as command:
+        command.url = f"http://127.0.0.1:{port}"
+        poll(lambda: "Status page: http://" in command.text(), 60, "the page is announced")
+        poll(lambda: get(f"{command.url}/_stcore/health"), 30, "the page answers")
+        yield command
+
+
+def show(page, url, query="", view="run"):
+    """Open the page and wait until it has drawn a view: run, empty or gate."""
+    page.goto(f"{url}/{query}")
+    page.wait_for_selector(f'.raymon .page[data-view="{view}"]', timeout=60_000)
+
+
+def verdict(page):
+    """The state of the verdict and its words."""
+    section = page.locator(".verdict")
+    return section.get_attribute("data-state"), section.inner_text()
+
+
+def states(page):
+    """Worker to state, in the order of the table."""
+    rows = page.eval_on_selector_all("tr[data-worker]", "rows => rows.map(r => [r.dataset.worker, r.dataset.state])")
+    return dict(rows)

@@ -1,0 +1,181 @@
+"""Real parts for tests: a Ray cluster of their own, Debian's Prometheus, Chromium; polling instead of sleeping."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+ROOT = Path(__file__).resolve().parent.parent
+T = TypeVar("T")
+
+
+def poll(condition: Callable[[], T], seconds: float = 30.0, what: str = "", every: float = 0.1) -> T:
+    """Return the first true result of `condition`; fail with what was seen last after `seconds`."""
+    deadline = time.monotonic() + seconds
+    seen: object = None
+    while True:
+        try:
+            seen = condition()
+        except (OSError, AssertionError, KeyError, IndexError, ValueError) as error:
+            seen = None
+            last: object = error
+        else:
+            last = seen
+            if seen:
+                return seen  # type: ignore[return-value]
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what or condition}; last: {last!r}")
+        time.sleep(every)
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def get(url: str, timeout: float = 10.0) -> str:
+    """Return the body of a GET; proxies of the environment are not used."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=timeout) as reply:
+        return str(reply.read().decode())
+
+
+@contextlib.contextmanager
+def short_folder() -> Iterator[Path]:
+    """A new folder with a path short enough for Ray's sockets; removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="rm-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Command:
+    """`python -m raymon …` (or another program) as a child in a process group of its own."""
+
+    def __init__(
+        self, *arguments: str, cwd: Path, program: tuple[str, ...] = (sys.executable, "-m", "raymon"), **env: str
+    ):
+        self.output = Path(tempfile.mkstemp(prefix="rm-out-")[1])
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "160", **env}
+        with self.output.open("wb") as out:
+            self.process = subprocess.Popen(
+                [*program, *arguments], cwd=cwd, env=environment, stdout=out, stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    def text(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def wait(self, seconds: float = 120.0) -> int:
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {seconds:g} s:\n{self.text()[-4000:]}") from None
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+    def __enter__(self) -> "Command":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.output.unlink(missing_ok=True)
+
+
+class Prometheus:
+    """A running Prometheus and its HTTP API."""
+
+    def __init__(self, url: str):
+        self.url = url
+
+    def api(self, path: str, **parameters: str) -> Any:
+        reply = json.loads(get(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))
+        assert reply["status"] == "success", reply
+        return reply["data"]
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        return list(self.api("query", query=expression)["result"])
+
+    def names(self, prefix: str = "") -> set[str]:
+        return {name for name in self.api("label/__name__/values") if name.startswith(prefix)}
+
+
+@contextlib.contextmanager
+def running_prometheus(config: Path, data: Path, *options: str) -> Iterator[Prometheus]:
+    """Start Debian's Prometheus with a config file and wait until it is ready."""
+    port = free_port()
+    command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={data}",
+               f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn", *options]  # fmt: skip
+    log = data.parent / f"prometheus-{port}.log"
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            poll(lambda: get(f"{url}/-/ready"), 30, f"Prometheus ready; {log}")
+            yield Prometheus(url)
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def chromium_page(width: int = 1280, height: int = 900, dark: bool = False) -> Iterator[Any]:
+    """Yield a playwright page in Debian's headless Chromium with a fresh profile."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+                  "--no-first-run", "--disable-sync", "--disable-quic"],
+        )  # fmt: skip
+        try:
+            context = browser.new_context(
+                viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+            )
+            yield context.new_page()
+        finally:
+            browser.close()
+
+
+@contextlib.contextmanager
+def ray_session(num_cpus: int = 2, dashboard: bool = False, **options: Any) -> Iterator[Path]:
+    """Start a local Ray with fast metrics and a temp dir of its own; yield the temp dir (holds the discovery file)."""
+    import ray
+
+    with short_folder() as folder:
+        ray.init(
+            num_cpus=num_cpus, include_dashboard=dashboard, object_store_memory=200_000_000, log_to_driver=False,
+            _temp_dir=str(folder), _system_config={"metrics_report_interval_ms": 1000}, **options,
+        )  # fmt: skip
+        try:
+            yield folder
+        finally:
+            ray.shutdown()
+
+
+def metrics_url() -> str:
+    """Return the metrics endpoint of the head node of the Ray this process is connected to."""
+    import ray
+
+    node = ray.nodes()[0]
+    return f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"

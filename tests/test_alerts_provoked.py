@@ -1,0 +1,128 @@
+"""Every alert provoked once: real runs with injected faults, a real Prometheus, our rules with quickened clocks."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from scraping import scraping
+from support import Command, poll, ray_session
+
+from raymon.artifacts.alert import Pace
+from raymon.artifacts.alerts import alerts
+from raymon.queries import workers
+
+# The fixture is most of the time; on a loaded machine it takes minutes.
+pytestmark = pytest.mark.timeout(600)
+SPEED = 10.0
+"""Rules hold, remember and look back for a tenth of the time."""
+SLOW, LOOP = "slow", "loop"
+RUNS = {
+    # Worker 1 straggles, worker 2 hangs; later all are slow. The step size is absurd, so that the policy diverges.
+    SLOW: (
+        *("--workers", "4", "--learning-rate", "1.0"),
+        *("--inject", "slow worker=1 factor=6"),
+        *("--inject", "hang worker=2 after=12s"),
+        *("--inject", "slow factor=60 after=30s"),
+    ),
+    LOOP: ("--workers", "2", "--inject", "crash worker=1 times=9", "--inject", "nan-loss after=3s"),
+}
+
+
+EXPECTED = {
+    "RaymonWorkerDead": {"run": SLOW, "worker": "3"},
+    "RaymonWorkerStalled": {"run": SLOW, "worker": "2"},
+    "RaymonWorkerStraggling": {"run": SLOW, "worker": "1"},
+    "RaymonWorkerRestartLoop": {"run": LOOP, "worker": "1"},
+    "RaymonThroughputCollapsed": {"run": SLOW},
+    "RaymonNoUpdate": {"run": LOOP},
+    "RaymonLossNotFinite": {"run": LOOP},
+    "RaymonPolicyDiverging": {"run": SLOW},
+    "RaymonObjectStorePressure": {},
+    "RaymonMetricsMissing": {"run": SLOW},
+}
+"""Whom each alert must name."""
+
+
+def train(folder, address, name):
+    """Start a run on an environment that waits more than it computes, so that several fit on two cores."""
+    return Command(
+        *("train", "--name", name, "--runs", str(folder), "--address", address, "--no-page", "--exit-when-done"),
+        *("--env", "raymon/Simulated-v0", "--envs-per-worker", "4", "--fragment-steps", "8", "--no-anneal"),
+        *("--total-env-steps", "100000000", "--worker-timeout", "600", "--max-restarts", "3"),
+        *RUNS[name],
+        cwd=folder,
+    )
+
+
+class Watch:
+    """Looks at the firing alerts again and again and remembers them."""
+
+    def __init__(self, prometheus):
+        self.prometheus = prometheus
+        self.fired = {}
+
+    def look(self):
+        """Add what fires now."""
+        for alert in self.prometheus.api("alerts")["alerts"]:
+            if alert["state"] == "firing":
+                self.fired.setdefault(alert["labels"]["alertname"], []).append(alert)
+        return self.fired
+
+    def named(self, name):
+        """Tell whether this alert has fired for the one it is provoked for: on a busy machine others may fire too."""
+        return any(EXPECTED[name].items() <= alert["labels"].items() for alert in self.fired.get(name, ()))
+
+    def until(self, *names, seconds):
+        """Wait until all of these have fired for whom they are expected."""
+        poll(lambda: self.look() and all(map(self.named, names)), seconds, f"{names} fire as expected", every=0.5)
+
+
+@pytest.fixture(scope="module")
+def fired(tmp_path_factory):
+    """Provoke everything and return the alerts that fired, by name."""
+    import ray
+
+    folder = tmp_path_factory.mktemp("alerts")
+    with ray_session(num_cpus=8, dashboard=True) as temp:
+        discovery = temp / "prom_metrics_service_discovery.json"
+        poll(discovery.exists, 30, "Ray wrote its discovery file")
+        address = ray.get_runtime_context().gcs_address
+        with (
+            scraping(discovery, folder, rule_speed=SPEED) as prometheus,
+            train(folder, address, SLOW) as slow,
+            train(folder, address, LOOP) as loop,
+        ):
+            watch = Watch(prometheus)
+            watch.until("RaymonWorkerStraggling", "RaymonWorkerStalled", "RaymonLossNotFinite", seconds=120)
+            # A stopped process: alive for the driver, silent in the metrics.
+            stopped = process_of(prometheus, SLOW, "3")
+            os.kill(stopped, signal.SIGSTOP)
+            kept = ray.put(np.zeros(180_000_000, dtype=np.uint8))
+            watch.until("RaymonObjectStorePressure", "RaymonWorkerRestartLoop", "RaymonPolicyDiverging", seconds=120)
+            del kept
+            watch.until("RaymonMetricsMissing", "RaymonWorkerDead", "RaymonThroughputCollapsed", seconds=120)
+            loop.process.kill()
+            watch.until("RaymonNoUpdate", seconds=120)
+            assert slow.process.poll() is None, slow.text()
+            yield watch.fired
+            os.kill(stopped, signal.SIGCONT)
+
+
+def process_of(prometheus, run, worker):
+    """Return the process id of a worker, as its own gauge told it."""
+    expression = workers.ONE_PROCESS.fill(run=run, worker=worker)
+    found = poll(lambda: prometheus.query(expression), 10, "the worker's process id")
+    return int(float(found[0]["value"][1]))
+
+
+@pytest.mark.parametrize("name", [alert.name for alert in alerts(Pace())])
+def test_the_alert_fires_and_names_whom_it_is_about(fired, name):
+    labels = [alert["labels"] for alert in fired[name]]
+    assert any(EXPECTED[name].items() <= found.items() for found in labels), labels
+    for alert in fired[name]:
+        texts = alert["annotations"]
+        assert "{{" not in "".join(texts.values())
+        assert "no value" not in texts["description"]
+        for value in EXPECTED[name]:
+            assert alert["labels"][value] in texts["description"]

@@ -1,0 +1,119 @@
+"""Checkpoints: what is saved comes back, and what is no checkpoint is refused without running anything in it."""
+
+import dataclasses
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from raymon.ppo import checkpoint
+from raymon.ppo.checkpoint import Checkpoint, CheckpointError
+from raymon.ppo.normalize import Normalizer, moments_of
+from raymon.ppo.policy import ModelSpec
+from raymon.ppo.spaces import ActionSpec
+
+
+@pytest.fixture
+def saved():
+    model = ModelSpec(3, ActionSpec("box", (1,), low=(-1.0,), high=(1.0,)), (4,))
+    normalizer = Normalizer.fresh(3, observations=True, rewards=True)
+    rng = np.random.default_rng(1)
+    normalizer.add(moments_of(rng.normal(size=(50, 3))), moments_of(rng.normal(size=(50, 1))))
+    arrays = {name: rng.normal(size=model.size()).astype(np.float32) for name in ("weights", "adam_exp_avg")}
+    state = dict(rng.bit_generator.state)
+    return Checkpoint({"env": "x"}, model, arrays, normalizer, state, {"update": 7, "returns": [1.5]})
+
+
+def test_everything_comes_back(saved, tmp_path):
+    saved.save(tmp_path / checkpoint.FILE_NAME)
+    found = checkpoint.load(tmp_path)
+    assert (found.config, found.model, found.counters) == (saved.config, saved.model, saved.counters)
+    for name, array in saved.arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array)
+    np.testing.assert_allclose(found.normalizer.scaling().mean, saved.normalizer.scaling().mean)
+    assert found.normalizer.rewards.rows == 50
+    rng = np.random.default_rng()
+    rng.bit_generator.state = found.rng
+    expected = np.random.default_rng()
+    expected.bit_generator.state = saved.rng
+    assert rng.random() == expected.random()
+
+
+def test_a_write_that_fails_leaves_the_old_file(saved, tmp_path, monkeypatch):
+    path = tmp_path / checkpoint.FILE_NAME
+    saved.save(path)
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        dataclasses.replace(saved, counters={"update": 8}).save(path)
+    assert checkpoint.load(path).counters["update"] == 7
+    assert [entry.name for entry in tmp_path.iterdir()] == [checkpoint.FILE_NAME]
+
+
+def truncated(path, saved):
+    saved.save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def empty(path, _):
+    path.write_bytes(b"")
+
+
+def text(path, _):
+    path.write_text("not a checkpoint")
+
+
+def other_arrays(path, _):
+    with path.open("wb") as file:
+        np.savez(file, a=np.zeros(3))
+
+
+def other_format(path, _):
+    with path.open("wb") as file:
+        np.savez(file, meta=np.array(json.dumps({"format": "theirs", "version": 9})))
+
+
+def shortened_weights(path, saved):
+    dataclasses.replace(saved, arrays={"weights": np.zeros(3, np.float32)}).save(path)
+
+
+@pytest.mark.parametrize("spoil", [truncated, empty, text, other_arrays, other_format, shortened_weights])
+def test_a_spoilt_or_foreign_file_is_one_clear_error(spoil, saved, tmp_path):
+    path = tmp_path / checkpoint.FILE_NAME
+    spoil(path, saved)
+    with pytest.raises(CheckpointError, match=checkpoint.FILE_NAME):
+        checkpoint.load(path)
+
+
+def test_every_truncation_is_an_error_and_not_something_else(saved, tmp_path):
+    path = tmp_path / checkpoint.FILE_NAME
+    saved.save(path)
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 97):
+        path.write_bytes(whole[:size])
+        with pytest.raises(CheckpointError):
+            checkpoint.load(path)
+
+
+class Bomb:
+    def __reduce__(self):
+        return (os.mkdir, ("exploded",))
+
+
+def test_a_pickle_inside_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bomb.npz").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(CheckpointError):
+        checkpoint.load(tmp_path / "bomb.npz")
+    with (tmp_path / "object.npz").open("wb") as file:
+        np.savez(file, meta=np.array([Bomb()], dtype=object))
+    with pytest.raises(CheckpointError):
+        checkpoint.load(tmp_path / "object.npz")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_missing_file_says_what_was_expected(tmp_path):
+    with pytest.raises(CheckpointError, match="expected a run's directory"):
+        checkpoint.load(tmp_path)

@@ -1,0 +1,370 @@
+"""What is remembered between scrapes and what is said about it, on pages whose every number is known."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from metrics_pages import NOW, URL, FakeCluster, FakeDriver, FakeWorker, line
+
+from raymon import catalog
+from raymon.status.history import MOST_SAMPLES, Ring, WorkerSample
+from raymon.status.scrape import Page
+from raymon.status.skew import Clock
+from raymon.status.workers import DriverSays
+
+
+def cluster(workers=3, **driver):
+    return FakeCluster(FakeDriver(expected=workers, **driver), *(FakeWorker(str(i)) for i in range(workers)))
+
+
+def states(snapshot, run="r"):
+    return {worker.worker: worker.state for worker in snapshot.verdicts[run].workers}
+
+
+def seconds_until(made, condition, most=40):
+    for second in range(1, most + 1):
+        if condition(made.run(1)):
+            return second
+    raise AssertionError(f"not within {most} s")
+
+
+def test_a_healthy_run_is_read_as_it_is():
+    made = cluster()
+    snapshot = made.run(20)
+    run = snapshot.run()
+    assert (run.engine, run.sampler, run.environment, run.state) == ("own", "async", "zmq://host:1", "training")
+    assert run.steps_per_second == pytest.approx(3000)
+    assert run.updates_per_second == pytest.approx(2)
+    assert run.phase_ratio["learn"] == pytest.approx(0.5)
+    assert sum(run.phase_ratio.values()) == pytest.approx(1.0)
+    assert run.store.used_bytes == 50e6, "the heap of workers is not in the object store"
+    assert run.workers[1].mean_rollout_seconds == pytest.approx(0.09)
+    assert run.workers[1].pid == 4001
+    assert set(states(snapshot).values()) == {"running"}
+    assert snapshot.verdicts["r"].severity in ("ok", "info")
+    assert snapshot.alerts == ()
+    assert snapshot.data_age_seconds == pytest.approx(0.3)
+
+
+def test_a_restart_never_takes_counts_away():
+    made = cluster()
+    made.run(20)
+    made.processes[2].beats = made.processes[2].works = False
+    made.processes.append(FakeWorker("1", life=2))
+    rates = []
+    made.run(15, each=lambda s: rates.append(s.run().workers[1].steps_per_second))
+    assert min(rates) >= 0.0
+    assert rates[-1] == pytest.approx(1000)
+    assert made.run(1).run().workers[1].log_id == "r-1-2", "the newest process speaks for the worker"
+
+
+def test_a_counter_that_begins_anew_does_not_go_backwards():
+    made = cluster()
+    made.run(20)
+    made.processes[1].set(catalog.ENV_STEPS, 0.0)
+    rates = []
+    made.run(12, each=lambda s: rates.append(s.run().workers[0].steps_per_second))
+    assert min(rates) > 0.0
+    assert max(rates) == pytest.approx(1000, rel=0.2)
+
+
+def test_a_stopped_process_is_stalled_within_15_s_and_stays_so_when_its_gauges_are_gone():
+    made = cluster()
+    made.run(20)
+    stopped = made.processes[2]
+    stopped.beats = False
+    assert seconds_until(made, lambda s: states(s)["1"] == "stalled") <= 13
+    stopped.gauges_shown = False
+    snapshot = made.run(30)
+    assert states(snapshot)["1"] == "stalled"
+    assert not snapshot.run().workers[1].present
+    assert snapshot.run().workers[1].steps_per_second == 0.0
+    assert snapshot.verdicts["r"].state == "worker_stalled"
+    assert any(alert.worker == "1" for alert in snapshot.alerts)
+    stopped.beats = stopped.gauges_shown = True
+    assert seconds_until(made, lambda s: states(s)["1"] == "running") <= 3
+
+
+def test_an_environment_that_hangs_is_stalled_within_15_s_an_idle_worker_never():
+    made = cluster()
+    made.run(20)
+    made.processes[2].works = False
+    made.processes[3].activity = "waiting"
+    assert seconds_until(made, lambda s: states(s)["1"] == "stalled") <= 13
+    snapshot = made.run(120)
+    assert states(snapshot) == {"0": "running", "1": "stalled", "2": "waiting"}
+    assert "in phase environment" in snapshot.verdicts["r"].workers[1].reason
+
+
+def test_a_worker_that_waited_long_is_not_stalled_when_it_starts_a_long_rollout():
+    made = cluster()
+    made.processes[2].activity = "waiting"
+    made.run(60)
+    made.processes[2].activity, made.processes[2].works = "environment", False
+    made.run(7, each=lambda s: pytest.fail("stalled") if states(s)["1"] == "stalled" else None)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_opened_late_a_stopped_worker_is_still_named(gone):
+    made = cluster()
+    made.run(20)
+    made.processes[2].beats, made.processes[2].gauges_shown = False, not gone
+    made.run(30)
+    made.collector = made.viewer()
+    assert states(made.run(5))["1"] == "stalled"
+
+
+def test_opened_late_labels_of_an_earlier_run_of_the_same_name_are_not_workers():
+    made = cluster()
+    earlier = FakeWorker("7")
+    earlier.second(NOW)
+    earlier.gauges_shown = earlier.beats = False
+    made.processes.append(earlier)
+    assert [worker.worker for worker in made.run(5).run().workers] == ["0", "1", "2"]
+
+
+def test_the_drivers_word_on_a_lost_worker():
+    made = cluster()
+    made.run(20)
+    driver, lost = made.processes[0], made.processes[2]
+    lost.beats = False
+    driver.set(catalog.WORKER_TROUBLE, 1.0, "1", "restarting")
+    driver.set(catalog.WORKER_LOSSES, 1.0, "killed")
+    snapshot = made.run(2)
+    assert states(snapshot)["1"] == "restarting"
+    assert snapshot.verdicts["r"].state == "workers_lost"
+    assert snapshot.run().recent_losses == {"killed": 1}
+    driver.set(catalog.WORKER_TROUBLE, 0.0, "1", "restarting")
+    driver.set(catalog.WORKER_RESTARTS, 1.0, "1", "killed")
+    made.processes.append(FakeWorker("1", life=2))
+    snapshot = made.run(3)
+    assert states(snapshot)["1"] == "running"
+    assert snapshot.run().workers[1].restarts == {"killed": 1}
+    assert "just replaced worker 1" in snapshot.verdicts["r"].sentence
+    assert made.run(40).verdicts["r"].severity in ("ok", "info"), "half a minute later it is history"
+    driver.set(catalog.WORKER_TROUBLE, 1.0, "1", "given_up")
+    assert states(made.run(1))["1"] == "given_up"
+
+
+def test_a_silent_driver_is_named_and_its_workers_are_not_blamed():
+    made = cluster()
+    made.run(20)
+    made.processes[0].beats = False
+    assert seconds_until(made, lambda s: s.verdicts["r"].state == "driver_gone") <= 15
+    assert set(states(made.run(1)).values()) == {"running"}
+
+
+def test_a_frozen_exporter_never_looks_live():
+    made = cluster()
+    made.run(20)
+    made.exports = False
+    ages = []
+    made.run(20, each=lambda s: ages.append(s.data_age_seconds))
+    assert ages == sorted(ages)
+    assert ages[-1] > 19
+    snapshot = made.run(1)
+    assert snapshot.verdicts["r"].state == "stale"
+    assert set(states(snapshot).values()) == {"unknown"}
+
+
+def test_an_unreachable_endpoint_says_so_and_keeps_the_last_state():
+    made = cluster()
+    made.run(20)
+    made.answers = False
+    snapshot = made.run(20)
+    assert "connection refused" in snapshot.problem
+    assert snapshot.targets[0].answered_seconds_ago == pytest.approx(20)
+    assert snapshot.verdicts["r"].state == "stale"
+    made.answers = True
+    assert seconds_until(made, lambda s: not s.problem and s.verdicts["r"].severity in ("ok", "info")) <= 5
+
+
+def test_a_finished_run_keeps_its_last_state():
+    made = cluster()
+    made.run(20)
+    made.processes[0].state = "finished"
+    made.run(2)
+    for process in made.processes:
+        process.beats = process.gauges_shown = False
+    snapshot = made.run(60)
+    assert snapshot.verdicts["r"].state == "finished"
+    assert snapshot.run().updates == 44
+
+
+def test_a_viewer_that_slept_calls_nobody_stalled():
+    made = cluster()
+    made.run(20)
+    made.now += 600.0
+    assert set(states(made.look()).values()) == {"running"}
+    assert made.look().verdicts["r"].severity in ("ok", "info")
+    assert set(states(made.run(20)).values()) == {"running"}
+
+
+@pytest.mark.parametrize("behind", [-120.0, 45.0])
+def test_a_node_whose_clock_differs_is_not_stalled(behind):
+    made = cluster()
+    for process in made.processes:
+        usual = process.second
+        process.second = lambda now, usual=usual: usual(now - behind)
+    made.run(5)
+    made.run(30, each=lambda s: pytest.fail(str(states(s))) if set(states(s).values()) != {"running"} else None)
+    assert made.run(1).data_age_seconds < 5
+    made.processes[2].beats = False
+    assert seconds_until(made, lambda s: states(s)["1"] == "stalled") <= 15
+
+
+def test_ten_seconds_between_exports_alarm_nobody():
+    made = cluster()
+    made.exports = True
+    alarmed = []
+    for second in range(90):
+        made.exports = second % 10 == 0
+        snapshot = made.run(1)
+        run = snapshot.run()
+        verdict = snapshot.verdicts[run.run]
+        alarmed += [verdict.sentence] if verdict.severity not in ("ok", "info") else []
+    assert alarmed == []
+    assert snapshot.run().report_seconds == pytest.approx(10)
+
+
+def test_several_runs_the_live_one_first():
+    made = cluster()
+    older = FakeDriver(run="older")
+    older.started = NOW - 5000.0
+    other = FakeWorker("0", run="older")
+    made.processes += [older, other]
+    assert [run.run for run in made.run(5).runs] == ["r", "older"]
+    for process in made.processes[:4]:
+        process.beats = False
+    snapshot = made.run(40)
+    assert [run.run for run in snapshot.runs] == ["older", "r"]
+    assert snapshot.run("r").run == "r"
+    assert snapshot.run("none") is None
+
+
+def test_workers_without_a_driver_are_shown_too():
+    made = FakeCluster(FakeWorker("0"), FakeWorker("1"))
+    snapshot = made.run(20)
+    assert snapshot.run().steps_per_second == pytest.approx(2000)
+    made.processes[0].beats = made.processes[0].gauges_shown = False
+    assert states(made.run(20))["0"] == "stalled"
+    assert states(made.run(60))["0"] == "dead"
+
+
+def test_a_series_that_stands_twice_counts_once():
+    made = cluster()
+    page = made.page
+
+    def doubled():
+        text = page()
+        return text + text.replace(b"environment", b"environment")
+
+    made.page = doubled
+    assert made.run(20).run().steps_per_second == pytest.approx(3000)
+
+
+def test_broken_pages_between_good_ones_change_nothing():
+    made = cluster()
+    made.run(20)
+    not_a_number = line(catalog.ENV_STEPS.name, "NaN", run="r", worker="0").encode()
+    endless = line(catalog.HEARTBEAT.name, "1e999", worker_id="r-0-1", run="r", worker="0").encode()
+    unclosed = catalog.ENV_STEPS.name.encode() + b'{run="r" 5\n'
+    rubbish = [b"", b"<html>busy</html>", b"\xff\xfe\x00", not_a_number, endless, unclosed, b"ray_raymon_" * 10_000]
+    for body in rubbish:
+        made.now += 0.1
+        made.collector.digest([Page(URL, body)])
+    snapshot = made.run(15)
+    assert snapshot.run().steps_per_second == pytest.approx(3000, rel=0.1)
+    assert [run.run for run in snapshot.runs] == ["r"]
+
+
+def test_terminal_escapes_and_endless_labels_are_made_harmless():
+    made = FakeCluster()
+    worker = FakeWorker("0", run="\x1b[2J" + "x" * 500)
+    made.processes.append(worker)
+    run = made.run(2).run()
+    assert "\x1b" not in run.run
+    assert len(run.run) <= 120
+
+
+def test_history_is_there_bounded_and_not_changed_by_later_samples():
+    made = cluster()
+    first = made.run(10).histories["r"]
+    kept = first.times.copy()
+    made.processes[2].activity = "waiting"
+    history = made.run(30).histories["r"]
+    assert np.array_equal(first.times, kept)
+    assert len(history.times) == 40
+    assert history.values["steps_per_second"][-12] == pytest.approx(2000, rel=0.01)
+    assert history.workers.strip.shape == (3, 40)
+    assert history.workers.steps_per_second[0, -1] == pytest.approx(1000)
+
+
+def test_a_full_history_is_thinned_and_keeps_its_span():
+    ring = Ring()
+    sample = {"0": WorkerSample(1.0, 2.0, 0.5, "environment")}
+    for second in range(3 * MOST_SAMPLES):
+        ring.add(float(second), {"steps_per_second": float(second)}, sample)
+    frozen = ring.freeze()
+    assert len(frozen.times) <= MOST_SAMPLES
+    assert frozen.times[0] == 0.0
+    assert frozen.times[-1] == 3 * MOST_SAMPLES - 1
+    assert np.all(np.diff(frozen.times) > 0)
+    assert np.array_equal(frozen.times, frozen.values["steps_per_second"])
+    assert np.all(np.diff(frozen.times)[-300:] == 1.0), "the last minutes stay complete"
+
+
+def test_memory_that_jumps_once_is_no_leak_memory_that_climbs_is():
+    ring = Ring()
+    for second in range(30):
+        jump = WorkerSample(1.0, 300e6 if second < 25 else 500e6, 0.5, "environment")
+        climb = WorkerSample(1.0, 300e6 + 5e6 * second, 0.5, "environment")
+        ring.add(float(second), {}, {"jump": jump, "climb": climb})
+    slopes = ring.memory_slopes(9.0)
+    assert slopes["climb"] == pytest.approx(5e6, rel=0.01)
+    assert slopes["jump"] < 1e5
+
+
+def test_ages_leave_out_pauses_of_the_viewer_only():
+    clock = Clock()
+    for now in (100.0, 101.0, 161.0, 162.0):
+        clock.tick(now)
+    assert clock.age(100.5, "n", 162.0) == pytest.approx(1.5)
+    assert clock.age(161.5, "n", 162.0) == pytest.approx(0.5)
+
+
+def test_no_view_holds_a_number_that_is_not_finite():
+    made = cluster()
+    made.processes[0].set(catalog.LOSS, "NaN", "policy")
+    made.processes[0].set(catalog.KL, "+Inf")
+    run = made.run(5).run()
+    assert "policy" not in run.learning
+    numbers = [value for value in dataclasses.asdict(run).values() if isinstance(value, float)]
+    assert all(math.isfinite(value) for value in numbers)
+
+
+def test_a_frozen_node_among_live_ones_does_not_make_its_workers_stalled():
+    near, far = cluster(2), FakeCluster(FakeWorker("2", node="10.0.0.2"))
+    far_url, snapshot = "http://10.0.0.2:8080/metrics", None
+    seen = set()
+    for second in range(50):
+        for made in (near, far):
+            made.now = NOW + second
+            for process in made.processes:
+                process.second(made.now - 0.3)
+        near._page = near.page()
+        if second < 20:
+            far._page = far.page()
+        snapshot = near.collector.digest([Page(URL, near._page), Page(far_url, far._page)])
+        seen.add(states(snapshot).get("2"))
+    assert states(snapshot) == {"0": "running", "1": "running", "2": "unknown"}
+    assert "stalled" not in seen
+
+
+def test_the_lag_of_a_worker_leaves_out_the_updates_made_between_two_reports():
+    driver = DriverSays(version=1000.0, beat_age=0.2, updates_per_second=20.0)
+    assert driver.lag_of(985.0, 0.9) == 1.0
+    assert driver.lag_of(1010.0, 0.1) == 0.0
+    assert driver.lag_of(400.0, 30.0) == 600.0, "a worker that is silent falls behind"
+    assert driver.lag_of(None, 0.1) is None

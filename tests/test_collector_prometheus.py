@@ -1,0 +1,140 @@
+"""Alerts and older history from a Prometheus that is there, is gone, or answers nonsense."""
+
+import contextlib
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from metrics_pages import FakeCluster, FakeDriver, FakeWorker
+
+from raymon.status.collector import Collector
+from raymon.status.prometheus import Prometheus
+from raymon.status.snapshot import RunHistory
+
+ALERT = {"state": "firing", "activeAt": "2026-01-01T00:00:00.5Z",
+         "labels": {"alertname": "RaymonWorkerStalled", "severity": "critical", "run": "r", "worker": "3"},
+         "annotations": {"summary": "A worker is stalled.", "description": "Worker 3 stood\x1b[2J still."}}  # fmt: skip
+PENDING = {"state": "pending", "labels": {"alertname": "RaymonWorkerStalled"}}
+FOREIGN = {"name": "DiskFull", "alerts": [{"state": "firing", "labels": {"alertname": "DiskFull"}}]}
+
+
+def rules(*alerts):
+    """What Prometheus answers about its rules: one of ours with these alerts, and one of somebody else's."""
+    return {"groups": [{"rules": [{"name": "RaymonWorkerStalled", "alerts": list(alerts)}, FOREIGN]}]}
+
+
+@contextlib.contextmanager
+def prometheus(answers):
+    """An HTTP server that answers a path's last word with the given data."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked = self.path.partition("?")[0].rsplit("/", 1)[-1]
+            body = answers[asked] if isinstance(answers, dict) else answers
+            if not isinstance(body, bytes):
+                body = json.dumps({"status": "success", "data": body}).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{made.server_port}"
+    finally:
+        made.shutdown()
+        made.server_close()
+
+
+def series(first, count):
+    points = [[first + 15 * number, str(100.0 + number)] for number in range(count)]
+    return {"resultType": "matrix", "result": [{"metric": {"run": "r"}, "values": points}]}
+
+
+def test_alerts_that_fire_there_are_shown_and_others_not():
+    with prometheus({"rules": rules(ALERT, PENDING), "query_range": series(0, 0)}) as url:
+        asked = Prometheus(url)
+        asked.refresh()
+    (alert,) = asked.alerts()
+    assert (alert.name, alert.run, alert.worker, alert.source) == ("RaymonWorkerStalled", "r", "3", "Prometheus")
+    assert alert.summary == "Worker 3 stood\N{REPLACEMENT CHARACTER}[2J still."
+    assert alert.active_seconds > 1000
+
+
+def test_history_from_before_the_viewer_was_opened_is_put_in_front():
+    now = time.time()
+    with prometheus({"rules": rules(), "query_range": series(now - 600, 20)}) as url:
+        asked = Prometheus(url)
+        asked.refresh()
+    mine = RunHistory(
+        np.array([now - 400, now]), {"steps_per_second": np.array([1.0, 2.0]), "policy": np.array([3.0, 4.0])}
+    )
+    longer = asked.extended("r", mine)
+    assert len(longer.times) == 14 + 2
+    assert np.all(np.diff(longer.times) > 0)
+    assert longer.values["steps_per_second"].tolist() == [100.0 + n for n in range(14)] + [1.0, 2.0]
+    assert np.isnan(longer.values["policy"][:14]).all()
+    assert asked.extended("another", mine) is mine
+
+
+def test_the_collector_says_where_alerts_come_from_and_goes_on_without():
+    made = FakeCluster(FakeDriver(), FakeWorker("0"), FakeWorker("1"))
+    with prometheus({"rules": rules(ALERT), "query_range": series(0, 0)}) as url:
+        made.collector = Collector(["a:1"], clock=lambda: made.now, prometheus_url=url)
+        made.collector._prometheus.refresh()
+        snapshot = made.run(12)
+        assert [alert.source for alert in snapshot.alerts] == ["Prometheus"]
+        assert url in snapshot.source
+    made.collector._prometheus.refresh()
+    assert not made.collector._prometheus.answers()
+    made.processes[2].beats = False
+    snapshot = made.run(15)
+    assert "does not answer: connection refused" in snapshot.source
+    (alert,) = snapshot.alerts
+    assert (alert.source, alert.worker) == ("local", "1")
+    assert 1.0 < alert.active_seconds < 15.0
+
+
+def test_a_prometheus_without_our_rules_silences_nobody():
+    made = FakeCluster(FakeDriver(), FakeWorker("0"), FakeWorker("1"))
+    with prometheus({"rules": {"groups": [{"rules": [FOREIGN]}]}, "query_range": series(0, 0)}) as url:
+        made.collector = Collector(["a:1"], clock=lambda: made.now, prometheus_url=url)
+        made.collector._prometheus.refresh()
+    made.run(12)
+    made.processes[2].beats = False
+    snapshot = made.run(15)
+    assert "without raymon's rules" in snapshot.source
+    assert [(alert.source, alert.worker) for alert in snapshot.alerts] == [("local", "1")]
+
+
+def test_where_prometheus_usually_is_nobody_needs_to_answer():
+    made = FakeCluster(FakeDriver(), FakeWorker("0"))
+    made.collector = Collector(
+        ["a:1"], clock=lambda: made.now, prometheus_url="http://127.0.0.1:1", prometheus_expected=False
+    )
+    made.collector._prometheus.refresh()
+    assert "Prometheus" not in made.run(3).source
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"<html>", b"[]", b'{"status": "error"}', b'{"status": "success"}',
+     {"rules": {"groups": 5}, "query_range": 5},
+     {"rules": {"groups": [5, {"rules": 5}, {"rules": [5, {"name": "RaymonNoUpdate", "alerts": 5}]}]},
+      "query_range": 5},
+     {"rules": rules(5, {"labels": 5}, {"labels": {}, "state": "stopped"}),
+      "query_range": {"result": [5, {"values": 5}, {"metric": 5, "values": [[1, "NaN"], [1], "x", ["a", "b"]]}]}}],
+)  # fmt: skip
+def test_nonsense_is_harmless(answer):
+    with prometheus(answer) as url:
+        asked = Prometheus(url)
+        asked.refresh()
+    assert asked.alerts() == ()
+    history = RunHistory()
+    assert asked.extended("r", history) is history

@@ -1,0 +1,246 @@
+"""The dashboards: current, sound by the rules of dashboard-linter and of Grafana 9.4 to 13, every link alive."""
+
+import json
+import re
+import subprocess
+import sys
+import warnings
+
+import pytest
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from support import ROOT
+
+from raymon.artifacts.boards import DASHBOARDS
+from raymon.artifacts.dashboard import RAY_DASHBOARD
+
+with warnings.catch_warnings():
+    # It advises the second version of the schema, which Grafana 9 to 11 do not read.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from grafana_foundation_sdk.models import dashboard as sdk
+
+# Without these it knows nothing of what is inside a panel's options, its custom fields and its targets.
+plugins.register_default_plugins()
+
+FILES = sorted((ROOT / "dashboards").glob("*.json"))
+NAMES = [path.stem for path in FILES]
+KINDS = {
+    "stat",
+    "timeseries",
+    "table",
+    "heatmap",
+    "state-timeline",
+    "status-history",
+    "bargauge",
+    "gauge",
+    "text",
+    "row",
+}
+UNITS = {"none", "short", "percentunit", "percent", "s", "bytes", "Bps", "cps", "sci"}
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+UID = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+def model(name):
+    return json.loads((ROOT / "dashboards" / f"{name}.json").read_text())
+
+
+def panels_of(board, rows=False):
+    """Yield every panel, those inside collapsed rows too."""
+    for panel in board["panels"]:
+        if panel["type"] == "row":
+            if rows:
+                yield panel
+            yield from panel["panels"]
+        else:
+            yield panel
+
+
+def test_the_generated_files_are_current(tmp_path):
+    checked = subprocess.run(
+        [sys.executable, "-m", "raymon.artifacts", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert [board.uid for board in sorted(DASHBOARDS, key=lambda board: board.uid)] == NAMES
+
+
+def test_what_is_not_current_is_named_and_mended(tmp_path):
+    command = [sys.executable, "-m", "raymon.artifacts", "--root", str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    changed = tmp_path / "dashboards" / "raymon-overview.json"
+    changed.write_text(changed.read_text().replace("Is it alive?", "Is it dead?"))
+    found = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert "dashboards/raymon-overview.json" in found.stderr
+    assert "python -m raymon.artifacts" in found.stderr
+    subprocess.run(command, check=True, capture_output=True)
+    assert changed.read_text() == (ROOT / "dashboards" / "raymon-overview.json").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_grafana_refuses_or_ignores_is_not_there(name):
+    board = model(name)
+    assert board["uid"] == name
+    assert UID.fullmatch(board["uid"])
+    assert board["id"] is None
+    assert board["title"]
+    assert board["schemaVersion"] == 37
+    assert board["editable"] is False
+    assert board["refresh"] in ("5s", "10s", "30s", "1m")
+    assert "__inputs" not in board
+    numbers = [panel["id"] for panel in panels_of(board, rows=True)]
+    assert len(numbers) == len(set(numbers))
+
+
+@pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_sdk_of_grafana_reads_it_and_finds_no_misspelt_key(name):
+    board = model(name)
+    read = sdk.Dashboard.from_json(board)
+    written = json.loads(JSONEncoder(sort_keys=True).encode(read))
+    lost = missing_keys(board, written)
+    # Grafana 9.4's word for what is called `mode` since 10.
+    assert lost <= {"panels.options.tooltip.show"}
+
+
+@pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
+def test_a_misspelt_key_would_be_found():
+    board = model("raymon-overview")
+    graph = next(panel for panel in panels_of(board) if panel["type"] == "timeseries")
+    graph["options"]["legend"]["showLegends"] = True
+    graph["targets"][0]["legendFormt"] = "x"
+    graph["fieldConfig"]["defaults"]["custom"]["fillOpacit"] = 1
+    board["descripton"] = "x"
+    found = missing_keys(board, json.loads(JSONEncoder(sort_keys=True).encode(sdk.Dashboard.from_json(board))))
+    assert {key.rpartition(".")[2] for key in found} >= {"showLegends", "legendFormt", "fillOpacit", "descripton"}
+
+
+def missing_keys(given, read, path=""):
+    if isinstance(given, dict) and isinstance(read, dict):
+        lost = {f"{path}{key}" for key in given if key not in read and given[key] is not None}
+        return lost.union(
+            *(missing_keys(given[key], read[key], f"{path}{key}.") for key in given if key in read), set()
+        )
+    if isinstance(given, list) and isinstance(read, list):
+        return set().union(*(missing_keys(left, right, path) for left, right in zip(given, read, strict=True)), set())
+    return set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_panel_lies_beyond_the_edge_or_over_another(name):
+    board = model(name)
+    for placed in (board["panels"], *(row["panels"] for row in board["panels"] if row["type"] == "row")):
+        taken = set()
+        for panel in placed:
+            place = panel["gridPos"]
+            assert place["x"] + place["w"] <= 24
+            cells = {
+                (x, y)
+                for x in range(place["x"], place["x"] + place["w"])
+                for y in range(place["y"], place["y"] + place["h"])
+            }
+            assert not cells & taken, panel["title"]
+            taken |= cells
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_panel_says_what_it_shows(name):
+    board = model(name)
+    titles = [panel["title"] for panel in panels_of(board)]
+    assert len(titles) == len(set(titles)), "two panels with one title"
+    for panel in panels_of(board):
+        assert panel["type"] in KINDS - {"row"}
+        assert panel["title"]
+        assert panel["description"].endswith(".")
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+        assert panel["options"], "newer Grafana fails on empty options"
+        assert panel["targets"]
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+        assert panel["datasource"] == SOURCE
+        assert all(target["datasource"] == SOURCE for target in panel["targets"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_legends_and_tables_are_of_the_kind_every_version_draws(name):
+    for panel in panels_of(model(name)):
+        legend = panel["options"].get("legend", {})
+        if panel["type"] in ("timeseries", "state-timeline"):
+            assert "showLegend" in legend
+        if panel["type"] == "table":
+            assert all(target["format"] == "table" and target["instant"] for target in panel["targets"])
+        if panel["type"] == "heatmap":
+            assert all(target["format"] == "heatmap" for target in panel["targets"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_variables_are_labelled_and_reread(name):
+    board = model(name)
+    variables = board["templating"]["list"]
+    names = [variable["name"] for variable in variables]
+    assert names[0] == "datasource"
+    first = variables[0]
+    assert (first["label"], first["query"]) == ("Data source", "prometheus")
+    assert first["current"]["value"] == "default"
+    for variable in variables[1:]:
+        assert variable["refresh"] == 2
+        assert variable["allValue"] == ".+"
+        assert variable["label"]
+        assert variable["datasource"] == SOURCE
+        assert variable["query"]["query"].startswith("label_values(")
+    used = set(re.findall(r"\$(?!__)(\w+)", json.dumps([board["panels"], board["annotations"]])))
+    used |= {found for variable in variables for found in re.findall(r"\$(\w+)", json.dumps(variable.get("query", "")))}
+    assert used <= set(names)
+    assert set(names) - {"datasource"} <= used | {"run"}, "a variable that chooses nothing"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_are_chosen_through_their_engine(name):
+    variables = {variable["name"]: variable for variable in model(name)["templating"]["list"]}
+    if "engine" in variables:
+        assert 'engine=~"$engine"' in variables["run"]["query"]["query"]
+
+
+def test_every_link_leads_to_a_dashboard_of_ours_or_rays():
+    known = {RAY_DASHBOARD: {}} | {
+        name: {variable["name"] for variable in model(name)["templating"]["list"]} for name in NAMES
+    }
+    followed = set()
+    for name in NAMES:
+        for url in re.findall(r'"url": "(/d/[^"]*)"', (ROOT / "dashboards" / f"{name}.json").read_text()):
+            uid, _, query = url.removeprefix("/d/").partition("?")
+            assert uid in known
+            followed.add(uid)
+            assert set(re.findall(r"var-(\w+)=", query)) <= set(known[uid])
+    assert {"raymon-worker", "raymon-learner", RAY_DASHBOARD} <= followed
+
+
+def test_the_row_of_a_worker_opens_that_worker():
+    table = next(panel for panel in panels_of(model("raymon-overview")) if panel["title"] == "Workers")
+    links = [
+        prop["value"][0]["url"]
+        for override in table["fieldConfig"]["overrides"]
+        for prop in override["properties"]
+        if prop["id"] == "links" and override["matcher"]["options"] == "worker"
+    ]
+    (link,) = links
+    assert link.startswith("/d/raymon-worker?${datasource:queryparam}&var-run=${__data.fields.run}&")
+    assert link.endswith("&var-worker=${__data.fields.worker}&${__url_time_range}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_restarts_and_starts_are_annotated(name):
+    annotations = {found["name"]: found for found in model(name)["annotations"]["list"] if not found.get("builtIn")}
+    assert set(annotations) == {"Training began", "Worker lost"}
+    assert annotations["Training began"]["useValueForTime"] == "on"
+
+
+def test_the_overview_asks_its_questions_in_order():
+    rows = [panel["title"] for panel in panels_of(model("raymon-overview"), rows=True) if panel["type"] == "row"]
+    assert rows == [
+        "Is it alive?",
+        "Is it learning?",
+        "Where does the time go?",
+        "Which worker?",
+        "What does it wait for?",
+        "What does it use?",
+    ]

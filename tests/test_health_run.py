@@ -1,0 +1,169 @@
+"""Verdicts on runs, from numbers: what is named first, in which words, and what is kept quiet about."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+from test_health_worker import fleet, run, worker
+
+from raymon import health
+from raymon.health import RUN_STATES, SEVERITIES, judge
+from raymon.views import RunView, StoreView
+
+CONFIG = Path(health.__file__).parents[1] / "ppo" / "config.py"
+
+PHASES = {"environment": 0.8, "inference": 0.1, "sending": 0.01, "waiting": 0.05}
+
+
+def sampling(shares, **more):
+    workers = tuple(worker(str(number), phase_ratio=shares) for number in range(2))
+    return run(*workers, phase_ratio={"sample": 0.8, "learn": 0.2}, **more)
+
+
+def healthy(**more):
+    told = {"phase_ratio": {"sample": 0.45, "learn": 0.45, "other": 0.1}, **more}
+    return dataclasses.replace(fleet(0.1, 0.1, 0.1), **told)
+
+
+CASES = {
+    "learner": (run(worker(phase_ratio={"waiting": 0.78}), phase_ratio={"learn": 0.96}), "learner_bound", "info"),
+    "environment": (sampling(PHASES), "environment_bound", "info"),
+    "inference": (sampling({**PHASES, "environment": 0.1, "inference": 0.8}), "inference_bound", "info"),
+    "sending": (sampling({**PHASES, "environment": 0.1, "sending": 0.8}), "transfer_bound", "info"),
+    "mixed": (sampling({"environment": 0.3, "inference": 0.3, "sending": 0.3}), "sampling_bound", "info"),
+    "calls": (sampling({"environment": 0.1, "waiting": 0.8}), "overhead_bound", "info"),
+    "one awaited": (
+        run(*(worker(str(n), phase_ratio={"environment": 0.9 if n == 1 else 0.1, "waiting": 0.8}) for n in range(3)),
+            phase_ratio={"sample": 0.9}),
+        "sampling_bound", "info",
+    ),
+    "one that hangs": (
+        run(*(worker(str(n), phase_ratio={"environment": 0.1, "waiting": 0.8}, stuck_seconds=5.0 * (n == 1),
+                     activity="environment" if n == 1 else "waiting") for n in range(3)), phase_ratio={"sample": 0.9}),
+        "sampling_bound", "info",
+    ),
+    "sampling": (run(phase_ratio={"sample": 0.9}), "sampling_bound", "info"),
+    "driver's inference": (healthy(phase_ratio={"inference": 0.5}), "inference_bound", "info"),
+    "transfer": (healthy(phase_ratio={"transfer": 0.5}), "transfer_bound", "info"),
+    "weights": (healthy(phase_ratio={"weights": 0.5}), "weights_bound", "info"),
+    "other": (healthy(phase_ratio={"other": 0.7}), "overhead_bound", "info"),
+    "healthy": (healthy(), "healthy", "ok"),
+    "stalled": (run(worker(heartbeat_age_seconds=30.0), worker("1")), "worker_stalled", "critical"),
+    "given up": (run(worker(lifecycle="given_up"), worker("1")), "workers_lost", "critical"),
+    "restarting": (run(worker(lifecycle="restarting"), worker("1")), "workers_lost", "warning"),
+    "just replaced": (healthy(recent_losses={"killed": 1}), "workers_lost", "warning"),
+    "straggler": (fleet(0.1, 0.1, 0.5), "straggler_bound", "warning"),
+    "no progress": (healthy(last_update_age_seconds=20.0, iteration_seconds=0.5), "no_progress", "critical"),
+    "long iterations": (healthy(last_update_age_seconds=20.0, iteration_seconds=9.0), "healthy", "ok"),
+    "diverging": (healthy(learning={"kl": 2.0}), "diverging", "warning"),
+    "not finite": (healthy(learning={"nonfinite_updates_per_second": 0.1}), "diverging", "critical"),
+    "store full": (healthy(store=StoreView(used_bytes=9e8, available_bytes=1e8)), "object_store", "warning"),
+    "spilled": (healthy(store=StoreView(spilled_bytes=2e8)), "object_store", "warning"),
+    "references": (
+        healthy(store=StoreView(refs_held=90, refs_oldest_age_seconds=20.0, refs_growth_per_second=3)),
+        "references_kept",
+        "warning",
+    ),
+    "references turn over": (
+        healthy(store=StoreView(refs_held=90, refs_oldest_age_seconds=0.4, refs_growth_per_second=3)),
+        "healthy",
+        "ok",
+    ),
+    "memory": (run(worker(rss_growth_bytes_per_second=9e6, rss_bytes=1e9), worker("1")), "memory_growth", "warning"),
+    "dropped": (healthy(dropped_per_second={"stale": 3.0}, received_per_second=10.0), "samples_dropped", "warning"),
+    "dropped at the end": (healthy(dropped_per_second={"shutdown": 3.0}, received_per_second=10.0), "healthy", "ok"),
+    "driver gone": (healthy(driver_heartbeat_age_seconds=20.0), "driver_gone", "critical"),
+    "stale": (healthy(exporter_age_seconds=30.0, data_age_seconds=30.0), "stale", "unknown"),
+    "finished": (healthy(state="finished", data_age_seconds=900.0), "finished", "ok"),
+    "failed": (healthy(state="failed"), "failed", "critical"),
+    "starting": (healthy(state="starting", started_seconds_ago=5.0), "starting", "info"),
+    "only counters": (RunView(run="r"), "unknown", "unknown"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_what_is_said_first(case):
+    view, state, severity = CASES[case]
+    verdict = judge(view)
+    assert (verdict.state, verdict.severity) == (state, severity), verdict.sentence
+    assert state in RUN_STATES
+    assert severity in SEVERITIES
+    assert verdict.sentence.endswith(".")
+    assert len(verdict.workers) == len(view.workers)
+
+
+def test_every_state_that_is_not_well_is_reached_by_a_case():
+    assert {state for _, state, _ in CASES.values()} == set(RUN_STATES)
+
+
+def test_the_sentence_on_a_learner_has_the_numbers_and_the_options():
+    verdict = judge(CASES["learner"][0])
+    assert verdict.sentence == "Learner-bound: 96 % of the wall is the update, workers wait 78 % of the time."
+    assert "--minibatch" in verdict.advice
+    assert "--device cuda" in verdict.advice
+
+
+def test_advice_names_only_options_that_exist():
+    fields = set(re.findall(r"^    (\w+): ", CONFIG.read_text(), re.MULTILINE))
+    advised = {option for view, _, _ in CASES.values() for option in re.findall(r"--([a-z-]+)", judge(view).advice)}
+    advised -= {"pid"}
+    assert len(advised) > 10
+    assert not {option for option in advised if option.replace("-", "_") not in fields}
+
+
+def test_with_a_full_cpu_more_workers_are_not_advised():
+    assert "--workers" in judge(sampling(PHASES, node_cpu_ratio={"a": 0.3})).advice
+    full = judge(sampling(PHASES, node_cpu_ratio={"a": 0.99}))
+    assert "--workers" not in full.advice
+    assert any("CPU of every node is full" in sentence for sentence in full.evidence)
+
+
+def test_what_else_is_wrong_is_evidence():
+    view = run(worker(heartbeat_age_seconds=30.0), worker("1", rss_growth_bytes_per_second=9e6), worker("2"),
+               learning={"kl": 2.0}, phase_ratio={"learn": 0.9}, steps_per_second=100.0, usual_steps_per_second=900.0,
+               )  # fmt: skip
+    verdict = judge(view)
+    assert verdict.state == "worker_stalled"
+    told = " ".join(verdict.evidence)
+    for word in ("Diverging", "memory", "Learner-bound", "Throughput fell to 100 steps/s; usual are 900"):
+        assert word in told
+
+
+def test_several_stalled_workers_are_counted():
+    view = run(*(worker(str(number), heartbeat_age_seconds=30.0) for number in range(9)), worker("9"))
+    assert "0, 1, 2, 3, 4 and 4 more" in judge(view).sentence
+
+
+def test_a_driver_in_one_long_update_is_not_gone_and_workers_still_starting_are_no_fault():
+    assert judge(healthy(driver_heartbeat_age_seconds=4.0)).severity == "ok"
+    young = run(worker(activity="starting", progress_age_seconds=None), started_seconds_ago=3.0, updates=0.0)
+    assert judge(young).state == "starting"
+
+
+def test_each_alert_is_raised_by_its_symptom_and_the_healthy_run_raises_none():
+    assert list(health.alarms(healthy(), judge(healthy()))) == []
+    again = dataclasses.replace(worker("1"), restarts={"died": 3}, recent_restarts=1)
+    symptoms = {
+        "RaymonWorkerStalled": run(worker("0"), worker("1", heartbeat_age_seconds=30.0)),
+        "RaymonWorkerDead": run(worker("0"), dataclasses.replace(worker("1"), lifecycle="given_up")),
+        "RaymonWorkerStraggling": run(*(worker(str(n), mean_rollout_seconds=0.1 + 0.9 * (n == 1)) for n in range(4))),
+        "RaymonWorkerRestartLoop": run(worker("0"), again),
+        "RaymonThroughputCollapsed": healthy(steps_per_second=100.0, usual_steps_per_second=1000.0),
+        "RaymonNoUpdate": healthy(last_update_age_seconds=100.0),
+        "RaymonLossNotFinite": healthy(learning={"nonfinite_updates_per_second": 1.0, "nonfinite_updates": 3.0}),
+        "RaymonPolicyDiverging": healthy(learning={"kl": 2.0}),
+        "RaymonObjectStorePressure": healthy(store=StoreView(used_bytes=95.0, available_bytes=5.0)),
+        "RaymonMetricsMissing": healthy(exporter_age_seconds=60.0),
+    }
+    assert set(symptoms) == set(health.ALERTS)
+    for name, view in symptoms.items():
+        raised = list(health.alarms(view, judge(view)))
+        assert name in {alarm.name for alarm in raised}, (name, judge(view))
+        assert all(alarm.summary.endswith((".", "…")) for alarm in raised)
+
+
+def test_two_harms_at_once_raise_two_alerts():
+    view = healthy(learning={"kl": 2.0}, store=StoreView(used_bytes=95.0, available_bytes=5.0))
+    raised = {alarm.name for alarm in health.alarms(view, judge(view))}
+    assert raised == {"RaymonPolicyDiverging", "RaymonObjectStorePressure"}

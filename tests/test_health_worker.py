@@ -1,0 +1,144 @@
+"""Verdicts on workers, from numbers."""
+
+import dataclasses
+
+import pytest
+
+from raymon import health
+from raymon.health import THRESHOLDS, judge_workers
+from raymon.views import RunView, WorkerView
+
+
+def worker(name="0", cost=0.1, **more):
+    told = {"activity": "environment", "heartbeat_age_seconds": 0.5, "progress_age_seconds": 0.5, "stuck_seconds": 0.5,
+            "lifecycle": "up", "mean_rollout_seconds": cost, "rollout_steps": 100.0, "steps_per_second": 900.0,
+            "rollouts_per_second": 9.0, "seen_seconds": 100.0, **more}  # fmt: skip
+    return WorkerView(worker=name, **told)
+
+
+def fleet(*costs, **more):
+    return run(*(worker(str(number), cost) for number, cost in enumerate(costs)), **more)
+
+
+def run(*workers, **more):
+    told = {"state": "training", "data_age_seconds": 0.5, "report_seconds": 1.0, "exporter_age_seconds": 0.5, **more}
+    return RunView(run="r", workers=workers, **told)
+
+
+def states(view):
+    return [verdict.state for verdict in judge_workers(view)]
+
+
+def one(**more):
+    return judge_workers(run(worker(**more)))[0]
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        ({}, "running"),
+        ({"activity": "waiting", "progress_age_seconds": 500.0, "stuck_seconds": 0.2}, "waiting"),
+        ({"activity": "starting", "progress_age_seconds": None, "stuck_seconds": 30.0}, "starting"),
+        ({"activity": "environment", "progress_age_seconds": None, "stuck_seconds": 30.0}, "starting"),
+        ({"activity": "starting", "progress_age_seconds": None, "stuck_seconds": 300.0}, "stalled"),
+        ({"heartbeat_age_seconds": 20.0}, "stalled"),
+        ({"heartbeat_age_seconds": 20.0, "present": False, "lifecycle": None}, "stalled"),
+        ({"heartbeat_age_seconds": 90.0, "present": False, "lifecycle": None}, "dead"),
+        ({"heartbeat_age_seconds": 90.0, "present": False, "lifecycle": "up"}, "stalled"),
+        ({"heartbeat_age_seconds": 90.0, "lifecycle": "restarting"}, "restarting"),
+        ({"heartbeat_age_seconds": 90.0, "lifecycle": "given_up"}, "given_up"),
+        ({"progress_age_seconds": 20.0, "stuck_seconds": 20.0}, "stalled"),
+        ({"progress_age_seconds": 20.0, "stuck_seconds": 3.0}, "running"),
+        ({"progress_age_seconds": 20.0, "stuck_seconds": 20.0, "latency_seconds": {"p99": 15.0}}, "running"),
+        ({"heartbeat_age_seconds": None, "present": False}, "stalled"),
+        ({"heartbeat_age_seconds": None, "present": False, "lifecycle": None}, "unknown"),
+    ],
+)
+def test_one_worker(told, state):
+    verdict = one(**told)
+    assert verdict.state == state
+    assert verdict.reason
+
+
+def test_every_state_is_in_the_vocabulary():
+    for state in ("running", "waiting", "starting", "slow", "stalled", "restarting", "dead", "given_up", "unknown"):
+        assert state in health.WORKER_STATES
+
+
+def test_when_all_are_silent_nobody_is_singled_out():
+    silent = [worker(str(number), heartbeat_age_seconds=9.5) for number in range(3)]
+    assert states(run(*silent, data_age_seconds=9.5)) == ["unknown"] * 3
+    assert "nothing of this run" in judge_workers(run(*silent, data_age_seconds=9.5))[0].reason
+
+
+def test_where_ray_exports_every_ten_seconds_a_heartbeat_may_be_older():
+    late = worker(heartbeat_age_seconds=12.0)
+    assert states(run(late, data_age_seconds=1.0, report_seconds=10.0)) == ["running"]
+    assert states(run(late, data_age_seconds=1.0, report_seconds=1.0)) == ["stalled"]
+    assert states(run(late, data_age_seconds=1.0, report_seconds=None)) == ["running"], "not known yet: Ray's default"
+
+
+def test_after_the_end_nobody_is_stalled():
+    silent = worker(heartbeat_age_seconds=500.0, present=False)
+    assert states(run(silent, state="finished")) == ["unknown"]
+
+
+def test_a_straggler_among_three():
+    assert states(fleet(0.1, 0.31, 0.1)) == ["running", "slow", "running"]
+    reason = judge_workers(fleet(0.1, 0.31, 0.1))[1].reason
+    assert "3.1 times the median of the others" in reason
+    assert "310 ms a rollout against 100 ms" in reason
+
+
+def test_a_straggler_of_two_and_none_when_alone():
+    assert states(fleet(0.1, 0.25)) == ["running", "slow"]
+    assert states(fleet(0.5)) == ["running"]
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [
+        (0.1, 0.13, 0.19),
+        (0.1, 0.15, 0.2, 0.25),
+        (0.1, 0.1, 0.3, 0.3),
+        (0.05, 0.1, 0.2, 0.4),
+        tuple(0.1 * 1.03**number for number in range(40)),
+    ],
+)
+def test_workers_of_different_speed_by_design_are_not_slow(costs):
+    assert set(states(fleet(*costs))) == {"running"}
+
+
+def test_one_of_a_thousand_is_found_and_a_thousand_are_quick_to_judge():
+    view = fleet(*[0.1 + 0.00002 * (number % 50) for number in range(999)], 0.35)
+    assert states(view).count("slow") == 1
+    assert states(view)[-1] == "slow"
+
+
+def test_differences_too_small_to_matter_are_no_straggler():
+    assert states(fleet(0.0005, 0.0005, 0.0012)) == ["running"] * 3
+
+
+def test_fragments_of_different_lengths_compare_by_the_step():
+    longer = worker("2", 0.4, rollout_steps=400.0)
+    assert states(run(worker("0"), worker("1"), longer)) == ["running"] * 3
+
+
+def test_a_worker_in_its_warm_up_is_not_compared():
+    young = worker("2", 0.9, seen_seconds=THRESHOLDS.warmup_seconds - 1)
+    assert states(run(worker("0"), worker("1"), young))[2] == "running"
+
+
+def test_a_slow_worker_that_waits_now_is_still_slow():
+    waiting = worker("1", 0.9, activity="waiting")
+    assert states(run(worker("0"), waiting, worker("2")))[1] == "slow"
+
+
+def test_every_threshold_has_a_reason_and_acts():
+    for field in dataclasses.fields(THRESHOLDS):
+        assert health.reason_of(field.name).endswith(".")
+        assert getattr(THRESHOLDS, field.name) > 0
+    strict = dataclasses.replace(THRESHOLDS, slow_factor=1.1, slow_deviations=1.0)
+    assert judge_workers(fleet(0.1, 0.12, 0.1), strict)[1].state == "slow"
+    with pytest.raises(KeyError):
+        health.reason_of("nonsense")

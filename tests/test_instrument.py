@@ -1,0 +1,260 @@
+"""`instrument` changes nothing of a class but that its rollouts are recorded."""
+
+import asyncio
+import copy
+import inspect
+import pickle
+import typing
+from dataclasses import dataclass
+
+import cloudpickle
+import pytest
+
+import raymon
+from raymon import catalog
+from raymon.monitor import monitor_of
+
+
+def total(instance, metric, *labels):
+    cell = monitor_of(instance).ledger._cells[metric.name, labels]
+    return cell.total
+
+
+@raymon.instrument(rollout="sample", steps=len, worker="index")
+class Sampler:
+    """Samples."""
+
+    scale: int = 2
+
+    def __init__(self, index: int, *, offset: int = 0) -> None:
+        self.index = index
+        self.offset = offset
+
+    def sample(self, n: int = 3) -> list[int]:
+        """Sample n numbers."""
+        return [self.offset] * n
+
+    def other(self) -> int:
+        return self.index
+
+    def __eq__(self, other):
+        return vars(self) == vars(other)
+
+    def __hash__(self):
+        return self.index
+
+
+class Plain:
+    def __init__(self, index: int, *, offset: int = 0) -> None:
+        self.index = index
+        self.offset = offset
+
+    def sample(self, n: int = 3) -> list[int]:
+        """Sample n numbers."""
+        return [self.offset] * n
+
+
+def test_signature_type_hints_names_and_docstrings_stay():
+    assert inspect.signature(Sampler) == inspect.signature(Plain)
+    assert inspect.signature(Sampler.sample) == inspect.signature(Plain.sample)
+    assert typing.get_type_hints(Sampler.sample) == typing.get_type_hints(Plain.sample)
+    assert typing.get_type_hints(Sampler) == {"scale": int}
+    assert (Sampler.__name__, Sampler.__qualname__, Sampler.__doc__) == ("Sampler", "Sampler", "Samples.")
+    assert Sampler.sample.__doc__ == Plain.sample.__doc__
+
+
+@dataclass
+class Foreign:
+    """A class that is not to be edited."""
+
+    state: int
+
+    def sample(self, n):
+        return list(range(n))
+
+
+def test_an_instance_of_a_class_that_is_left_alone_pickles_too():
+    mine = raymon.instrument(Foreign, rollout="sample", steps=len)(3)
+    for module in (pickle, cloudpickle):
+        again = module.loads(module.dumps(mine))
+        assert isinstance(again, Foreign)
+        assert type(again) is not Foreign
+        assert again.state == 3
+        again.sample(2)
+        assert monitor_of(again).enabled
+    assert copy.deepcopy(mine).state == 3
+
+
+def test_instances_keep_their_state_and_pickle_as_before():
+    sampler = Sampler(4, offset=1)
+    assert vars(sampler) == {"index": 4, "offset": 1}
+    for module in (pickle, cloudpickle):
+        again = module.loads(module.dumps(sampler))
+        assert again == sampler
+        assert type(again) is Sampler
+        assert again.sample(2) == [1, 1]
+        assert total(again, catalog.ENV_STEPS) == 2
+    assert total(sampler, catalog.ENV_STEPS) == 0
+
+
+def test_rollouts_and_steps_are_recorded_under_the_constructor_s_number():
+    sampler = Sampler(4)
+    assert sampler.sample(5) == [0] * 5
+    sampler.sample(n=2)
+    sampler.other()
+    assert monitor_of(sampler).worker == "4"
+    assert total(sampler, catalog.ENV_STEPS) == 7
+    assert total(sampler, catalog.ROLLOUTS) == 2
+    assert total(sampler, catalog.WORKER_PHASE, "environment") > 0
+
+
+def test_errors_of_the_class_are_the_class_s_own():
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'index'"):
+        Sampler()
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
+        Sampler(1).sample(k=3)
+
+
+def test_a_class_one_cannot_edit_is_left_alone():
+    theirs = Plain.sample
+    mine = raymon.instrument(Plain, rollout="sample", steps=3, phase="inference")
+    assert Plain.sample is theirs
+    assert issubclass(mine, Plain)
+    assert inspect.signature(mine) == inspect.signature(Plain)
+    instance = cloudpickle.loads(cloudpickle.dumps(mine))(1)
+    instance.sample()
+    assert total(instance, catalog.ENV_STEPS) == 3
+    assert total(instance, catalog.WORKER_PHASE, "inference") > 0
+
+
+def test_classes_of_every_make():
+    @raymon.instrument(rollout="run", steps=1)
+    class Slotted:
+        __slots__ = ("x",)
+
+        def run(self):
+            return self
+
+    @raymon.instrument(rollout="run", steps=1)
+    @dataclass(order=True)
+    class Data:
+        x: int = 0
+
+        def run(self):
+            return self
+
+    @raymon.instrument(rollout="run", steps=1)
+    class Pair(typing.NamedTuple("Pair", [("x", int)])):
+        def run(self):
+            return self
+
+    class Base:
+        def run(self):
+            return self
+
+    @raymon.instrument(rollout="run", steps=1)
+    class Derived(Base):
+        pass
+
+    assert str(inspect.signature(Derived)) == "()"
+    for instance in (Slotted(), Data(3), Pair(x=3), Derived()):
+        assert instance.run() is instance
+        assert total(instance, catalog.ENV_STEPS) == 1
+    base = Base()
+    base.run()
+    assert not monitor_of(base).enabled, "the base class is left alone"
+
+
+def test_an_overridden_method_that_calls_the_instrumented_one_is_one_rollout():
+    @raymon.instrument(rollout="sample", steps=len)
+    class Longer(Sampler):
+        def sample(self, n=3):
+            return super().sample(n) + super().sample(n)
+
+    longer = Longer(1)
+    longer.sample(2)
+    assert total(longer, catalog.ROLLOUTS) == 1
+
+
+def test_coroutines_run_side_by_side_in_exact_numbers():
+    @raymon.instrument(rollout=("sample", "sample_more"), steps=lambda result: result)
+    class Async:
+        async def sample(self, n):
+            await asyncio.sleep(0.001 * (n % 3))
+            with monitor_of(self).phase("inference"):
+                await asyncio.sleep(0.001)
+            return n
+
+        async def sample_more(self, n):
+            return n
+
+    async def body():
+        await asyncio.gather(*(worker.sample(n) for n in range(50)), worker.sample_more(1000))
+
+    worker = Async()
+    assert inspect.iscoroutinefunction(Async.sample)
+    asyncio.run(body())
+    assert total(worker, catalog.ENV_STEPS) == sum(range(50)) + 1000
+    assert total(worker, catalog.ROLLOUTS) == 51
+    spent = {p: total(worker, catalog.WORKER_PHASE, p) for p in catalog.WORKER_PHASES}
+    assert spent["inference"] > 0
+    assert spent["environment"] > 0
+
+
+def test_each_item_of_a_method_that_yields_is_a_rollout():
+    @raymon.instrument(rollout=("items", "later"), steps=len)
+    class Streams:
+        def items(self, n):
+            for size in range(n):
+                yield "x" * size
+            return "end"
+
+        async def later(self, n):
+            for size in range(n):
+                yield "x" * size
+
+    async def consume():
+        return [item async for item in streams.later(4)]
+
+    streams = Streams()
+    assert list(streams.items(4)) == ["", "x", "xx", "xxx"]
+    assert total(streams, catalog.ROLLOUTS) == 4
+    assert asyncio.run(consume()) == ["", "x", "xx", "xxx"]
+    assert total(streams, catalog.ROLLOUTS) == 8
+    assert total(streams, catalog.ENV_STEPS) == 12
+
+
+def test_episodes_and_a_counting_function_that_fails():
+    @raymon.instrument(rollout="sample", steps=lambda result: result["steps"], episodes=lambda result: result["done"])
+    class Worker:
+        def sample(self, result):
+            return result
+
+    worker = Worker()
+    worker.sample({"steps": 9, "done": [(1.0, 4), (3.0, 5)]})
+    worker.sample({})
+    assert total(worker, catalog.EPISODES) == 2
+    assert total(worker, catalog.ENV_STEPS) == 9
+    assert total(worker, catalog.ROLLOUTS) == 2
+    assert total(worker, catalog.RECORDING_DROPPED) == 1
+
+
+def test_a_number_that_is_none_does_not_stop_the_actor():
+    sampler = Sampler("first")
+    assert len(sampler.sample()) == 3
+    assert total(sampler, catalog.RECORDING_DROPPED) == 1
+
+
+def test_wrong_declarations_say_what_there_is():
+    with pytest.raises(ValueError, match="Plain has no method 'smaple'; it has sample"):
+        raymon.instrument(Plain, rollout="smaple")
+    with pytest.raises(ValueError, match="no parameter 'rank'"):
+        raymon.instrument(Plain, rollout="sample", worker="rank")
+    with pytest.raises(ValueError, match="expected one of environment"):
+        raymon.instrument(Plain, rollout="sample", phase="stepping")
+    with pytest.raises(TypeError, match="expected a class"):
+        raymon.instrument(rollout="sample")(print)
+
+
+def test_switched_off_it_returns_the_class():
+    assert raymon.instrument(Plain, rollout="sample", enabled=False) is Plain

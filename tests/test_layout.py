@@ -1,0 +1,104 @@
+"""The package listing is the architecture: who may import whom, what importing costs, the public names, the verbs."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from support import ROOT
+
+PACKAGE = ROOT / "raymon"
+
+# Room -> rooms it may import; a room may always import itself and the catalogue.
+ALLOWED = {
+    "catalog": set(),
+    "views": set(),
+    "queries": {"health"},
+    "health": {"views"},
+    "monitor": set(),
+    "rllib": {"monitor"},
+    "envs": set(),
+    "ppo": {"monitor", "envs", "rllib", "stack"},
+    "status": {"queries", "health", "views"},
+    "stack": {"queries", "artifacts", "status", "health", "views"},
+    "artifacts": {"queries", "health"},
+    "cli": set(),
+}
+PUBLIC = ("Monitor", "DriverMonitor", "Metric", "instrument")
+HEAVY = ("torch", "streamlit", "pandas", "ray.rllib", "tensorflow")
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def raymon_imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module] if node.module != "raymon" else [f"raymon.{alias.name}" for alias in node.names]
+        for name in names:
+            if name.startswith("raymon."):
+                room = name.split(".")[1]
+                yield "monitor" if room in PUBLIC else room
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_a_room_imports_only_what_the_architecture_allows(room):
+    files = [path for path in PACKAGE.rglob("*.py") if room_of(path) == room]
+    assert files, f"room {room} is gone; change the architecture too"
+    for path in files:
+        stray = set(raymon_imports(path)) - ALLOWED[room] - {room, "catalog", "__version__"}
+        assert not stray, f"{path.relative_to(ROOT)} imports {sorted(stray)}"
+
+
+def test_every_file_belongs_to_a_room():
+    rooms = {room_of(path) for path in PACKAGE.rglob("*.py")}
+    assert rooms - {"__init__", "__main__"} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("module", ["raymon", "raymon.monitor", "raymon.status.collector", "raymon.health"])
+def test_importing_in_a_trainer_brings_nothing_heavy(module):
+    code = f"import sys, {module}; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert not loaded & {*HEAVY, *(("ray",) if module != "raymon.rllib" else ())}
+
+
+def test_public_names():
+    import raymon
+
+    assert sorted(raymon.__all__) == sorted((*PUBLIC, "__version__"))
+    for name in raymon.__all__:
+        assert getattr(raymon, name) is not None
+
+
+def test_the_verbs_and_their_help():
+    from raymon.cli import VERBS
+
+    names = [verb.name for verb in VERBS]
+    assert names == ["train", "evaluate", "demo", "status", "top", "doctor", "up", "down", "dashboards"]
+    listing = subprocess.run([sys.executable, "-m", "raymon", "--help"], capture_output=True, text=True, check=True)
+    assert all(name in listing.stdout for name in names)
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "demo", "status", "top", "doctor", "up", "down", "dashboards"])
+def test_each_verb_tells_its_options_and_refuses_unknown_ones(verb):
+    told = subprocess.run([sys.executable, "-m", "raymon", verb, "--help"], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert "--" in told.stdout
+    refused = subprocess.run(
+        [sys.executable, "-m", "raymon", verb, "--no-such-option"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode != 0
+    assert "Traceback" not in refused.stderr + refused.stdout
+
+
+def test_an_unknown_verb_is_one_clear_sentence():
+    done = subprocess.run([sys.executable, "-m", "raymon", "trian"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("raymon: unknown command 'trian'; expected one of train")

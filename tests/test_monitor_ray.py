@@ -1,0 +1,207 @@
+"""What really arrives at Ray's endpoint: exact counts, living gauges, numbers kept over restarts, no loss at exit."""
+
+import os
+import re
+import signal
+import threading
+import time
+
+import pytest
+import ray
+from support import get, metrics_url, poll, ray_session
+
+import raymon
+from raymon import catalog
+
+RUN = "monitor-test"
+LINE = re.compile(r"(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>\S+)")
+LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+def series(metric, **wanted):
+    """Return the values of a family's series in the scrape that carry the wanted labels."""
+    found = []
+    for line in get(metrics_url()).splitlines():
+        match = LINE.fullmatch(line)
+        if match and match["name"] == metric.name:
+            labels = dict(LABEL.findall(match["labels"]))
+            if all(labels.get(label) == str(value) for label, value in wanted.items()):
+                found.append(float(match["value"]))
+    return found
+
+
+def total(metric, **wanted):
+    return sum(series(metric, **wanted))
+
+
+@pytest.fixture(scope="module")
+def early():
+    """A driver's monitor that counts before Ray is up."""
+    driver = raymon.DriverMonitor(RUN, environment="none", workers=2)
+    driver.called(11)
+    return driver
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(early):
+    with ray_session(num_cpus=4):
+        yield
+
+
+@ray.remote(num_cpus=0)
+class Worker:
+    def __init__(self, worker=None):
+        self.monitor = raymon.Monitor(worker)
+
+    def sample(self, n, seconds=0.0):
+        with self.monitor.rollout(), self.monitor.phase("environment"):
+            self.monitor.steps(n)
+            self.monitor.episode(1.0, n)
+            time.sleep(seconds)
+        return n
+
+    def hammer(self, threads, calls):
+        def body():
+            for _ in range(calls):
+                with self.monitor.phase("inference"):
+                    self.monitor.steps(3)
+
+        running = [threading.Thread(target=body) for _ in range(threads)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+        self.monitor.flush()
+
+    def who(self):
+        return self.monitor.run, self.monitor.worker, os.getpid()
+
+    def leave(self, n):
+        self.monitor.steps(n)
+        ray.actor.exit_actor()
+
+
+def test_what_was_counted_before_ray_was_up_is_handed_over_once_it_is():
+    poll(lambda: series(catalog.ACTOR_CALLS, run=RUN) == [11.0], 30, "the calls counted before")
+    assert series(catalog.RUN_INFO, run=RUN, environment="none", engine="own") == [1.0]
+
+
+def test_counts_of_many_threads_arrive_exactly_and_the_run_s_name_is_given_once():
+    worker = Worker.remote(0)
+    ray.get([worker.sample.remote(7), worker.sample.remote(0)])
+    ray.get(worker.hammer.remote(8, 2000))
+    poll(lambda: total(catalog.ENV_STEPS, run=RUN, worker=0) == 7 + 8 * 2000 * 3, 30, "every step")
+    assert total(catalog.ROLLOUTS, run=RUN, worker=0) == 2
+    assert total(catalog.EPISODES, run=RUN, worker=0) == 2
+    assert total(catalog.RECORDING_DROPPED, run=RUN, worker=0) == 0
+    assert {len(series(catalog.ROLLOUT_LATENCY, run=RUN, worker=0, quantile=q)) for q in catalog.QUANTILES} == {1}
+
+
+def test_the_driver_s_ledger_arrives_exactly(early):
+    for fragment in range(100):
+        with early.iteration(), early.phase("sample"):
+            early.received(0, seconds=0.05, env_steps=fragment, nbytes=1000)
+        early.trained(1, fragment)
+    early.dropped("stale", 3, 30)
+    early.flush()
+    poll(lambda: total(catalog.FRAGMENTS, run=RUN, outcome="dropped") == 3, 30, "the drops")
+    assert total(catalog.FRAGMENTS, run=RUN, outcome="received") == 100
+    assert total(catalog.FRAGMENT_STEPS, run=RUN, outcome="trained") == 4950
+    assert total(catalog.UPDATES, run=RUN) == 100
+    assert total(catalog.PUT_BYTES, run=RUN, kind="rollouts") == 100_000
+    assert len(series(catalog.WORKER_LOSSES, run=RUN)) == len(catalog.LOSS_REASONS), "every reason starts at 0"
+
+
+def test_a_worker_that_hangs_beats_but_makes_no_progress_and_shows_its_phase():
+    worker = Worker.remote(5)
+    hanging = worker.sample.remote(1, 8.0)
+    poll(lambda: series(catalog.ACTIVITY, worker=5, activity="environment") == [1.0], 30, "the activity")
+    progress, beat = series(catalog.PROGRESS, worker=5)[0], series(catalog.HEARTBEAT, worker=5)[0]
+    poll(lambda: series(catalog.HEARTBEAT, worker=5)[0] >= beat + 2, 30, "a later heartbeat")
+    if not ray.wait([hanging], timeout=0)[0]:
+        assert series(catalog.PROGRESS, worker=5)[0] == pytest.approx(progress, abs=1.0)
+        assert total(catalog.WORKER_PHASE, worker=5, phase="environment") > 1.0, "time of the phase in progress"
+        assert total(catalog.ROLLOUT_SECONDS, worker=5) > 1.0
+        assert series(catalog.ROLLOUT_LATENCY, worker=5, quantile="0.5")[0] > 1.0
+    ray.get(hanging)
+
+
+def test_numbers_are_assigned_and_kept_over_a_restart():
+    workers = [Worker.options(max_restarts=1, max_task_retries=-1).remote() for _ in range(3)]
+    before = ray.get([worker.who.remote() for worker in workers])
+    assert {run for run, _, _ in before} == {RUN}
+    assert len({number for _, number, _ in before}) == 3
+    assert all(int(number) < 10 for _, number, _ in before)
+    os.kill(before[1][2], signal.SIGKILL)
+    after = ray.get([worker.who.remote() for worker in workers])
+    assert [number for _, number, _ in after] == [number for _, number, _ in before]
+    assert after[1][2] != before[1][2]
+
+
+def test_a_named_actor_keeps_its_number_when_it_is_made_anew():
+    first = Worker.options(name="monitor-named").remote()
+    number = ray.get(first.who.remote())[1]
+    ray.kill(first)
+    again = poll(lambda: Worker.options(name="monitor-named").remote(), 30, "the name is free again")
+    assert ray.get(again.who.remote())[1] == number
+
+
+def test_an_actor_that_leaves_loses_nothing():
+    worker = Worker.remote(6)
+    ray.get(worker.sample.remote(0))
+    worker.leave.remote(123)
+    poll(lambda: total(catalog.ENV_STEPS, run=RUN, worker=6) == 123, 30, "the steps of its last moment")
+
+
+def test_the_driver_knows_what_it_keeps_alive_without_keeping_it_alive(early):
+    before = time.time()
+    kept, let_go = ray.put(b"x" * 1000), ray.put(b"y" * 500)
+    early.hold(kept, nbytes=1000)
+    early.hold(let_go, nbytes=500)
+    del let_go
+    early.flush()
+    poll(lambda: series(catalog.REFS_HELD_BYTES, run=RUN) == [1000.0], 30, "the bytes of what is kept")
+    assert before <= series(catalog.REFS_OLDEST, run=RUN)[0] <= time.time()
+    early.release(kept)
+    early.flush()
+    poll(lambda: series(catalog.REFS_HELD, run=RUN) == [0.0], 30, "nothing is kept")
+
+
+def test_two_monitors_of_one_process_share_the_families(early):
+    one, two = raymon.Monitor(20, RUN), raymon.Monitor(21, RUN)
+    same = raymon.Monitor(20, RUN)
+    for monitor, steps in ((one, 1), (two, 10), (same, 100)):
+        monitor.steps(steps)
+        monitor.flush()
+    poll(lambda: total(catalog.ENV_STEPS, worker=20) == 101, 30, "both monitors of worker 20")
+    assert total(catalog.ENV_STEPS, worker=21) == 10
+    for monitor in (one, two, same):
+        monitor.close()
+
+
+def test_own_figures_beside_the_catalogue_s(early):
+    collisions = raymon.Metric(
+        "test_collisions_total", "counter", "Collisions seen.", labels=("kind",), values={"kind": ("soft", "hard")}
+    )
+    height = raymon.Metric("test_height", "gauge", "Height of the walker.")
+    impact = raymon.Metric("test_impact_seconds", "histogram", "Time of contact.", "seconds", buckets=(0.1, 1.0))
+    monitor = raymon.Monitor(30, RUN)
+    monitor.count(collisions, 2, kind="soft")
+    monitor.set(height, 1.5)
+    monitor.observe(impact, 0.5)
+    monitor.flush()
+    poll(lambda: series(collisions, worker=30, kind="soft", run=RUN) == [2.0], 30, "the collisions")
+    assert series(height, worker=30) == [1.5]
+    buckets = [line for line in get(metrics_url()).splitlines() if line.startswith(impact.name + "_bucket")]
+    assert len(buckets) == 3
+    monitor.close()
+
+
+def test_a_flush_of_a_worker_is_cheap(early):
+    monitor = raymon.Monitor(40, RUN)
+    monitor.flush()
+    began = time.thread_time()
+    for _ in range(20):
+        monitor.flush()
+    assert (time.thread_time() - began) / 20 < 0.01
+    monitor.close()

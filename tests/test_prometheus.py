@@ -1,0 +1,135 @@
+"""The scrape configurations, one for each way people run Ray: accepted by promtool and at work in a Prometheus."""
+
+import json
+import subprocess
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+import yaml
+from scraping import scraping
+from support import ROOT, get, poll, running_prometheus
+
+from benchmarks.synthetic import fleet, serve, write_discovery
+from raymon import catalog
+from raymon.queries import run
+
+FOLDER = ROOT / "prometheus"
+CONFIGS = ("prometheus.yml", "http-discovery.yml", "several-clusters.yml", "static-hosts.yml")
+TOKEN = "a-token"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_promtool_accepts_the_configuration(name):
+    checked = subprocess.run(
+        ["promtool", "check", "config", FOLDER / name], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_every_file_of_the_folder_is_checked_somewhere():
+    assert {path.name for path in FOLDER.glob("*.yml")} == {*CONFIGS, "rules.yml", "rules_test.yml"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_nothing_of_prometheus_3_only_is_used(name):
+    text = (FOLDER / name).read_text()
+    assert not [
+        key for key in ("fallback_scrape_protocol", "validation_scheme", "scrape_protocols", "otlp") if key in text
+    ]
+    config = yaml.safe_load(text)
+    assert config["global"]["scrape_interval"] == "5s"
+
+
+def test_the_datasource_knows_the_scrape_interval():
+    (source,) = yaml.safe_load((ROOT / "dashboards/provisioning/datasources/raymon.yaml").read_text())["datasources"]
+    assert source["jsonData"]["timeInterval"] == "5s"
+    assert source["uid"]
+    assert source["access"] == "proxy"
+    assert source["isDefault"] is False
+    (provider,) = yaml.safe_load((ROOT / "dashboards/provisioning/dashboards/raymon.yaml").read_text())["providers"]
+    assert (provider["type"], provider["allowUiUpdates"]) == ("file", False)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with serve(fleet(workers=24, nodes=3, runs=2)) as targets:
+        yield targets
+
+
+def test_a_new_session_is_followed_by_itself(cluster, tmp_path):
+    """Ray replaces the discovery file when it starts again; the old targets must go, the new ones come."""
+    discovery = tmp_path / "prom_metrics_service_discovery.json"
+    write_discovery(discovery, cluster[:1])
+    with scraping(discovery, tmp_path) as prometheus:
+        poll(lambda: up(prometheus) == {cluster[0]}, 20, "the first session is scraped")
+        write_discovery(discovery, cluster[1:])
+        poll(lambda: up(prometheus) == set(cluster[1:]), 20, "the second session is scraped instead")
+
+
+def up(prometheus):
+    active = prometheus.api("targets")["activeTargets"]
+    return {target["labels"]["instance"] for target in active if target["health"] == "up"}
+
+
+def test_the_constant_labels_of_ray_are_not_stored(cluster, tmp_path):
+    discovery = tmp_path / "prom_metrics_service_discovery.json"
+    write_discovery(discovery, cluster)
+    with scraping(discovery, tmp_path) as prometheus:
+        found = poll(
+            lambda: prometheus.api("series", **{"match[]": catalog.HEARTBEAT.name}), 20, "heartbeats are stored"
+        )
+        assert not [label for series in found for label in series if label.startswith("otel_")]
+        poll(lambda: prometheus.query(run.STEPS_PER_SECOND_NOW.fill(rate_interval="8s")), 20, "a rate can be asked for")
+
+
+def test_http_discovery_sends_the_token(cluster, tmp_path):
+    """`http-discovery.yml` against a server that behaves as the Ray Dashboard does: no token, no targets."""
+    config = yaml.safe_load((FOLDER / "http-discovery.yml").read_text())
+    (discovered,) = config["scrape_configs"][0]["http_sd_configs"]
+    with Dashboard(cluster) as port:
+        discovered["url"] = discovered["url"].replace("127.0.0.1:8265", f"127.0.0.1:{port}")
+        discovered["refresh_interval"] = "1s"
+        discovered["authorization"]["credentials_file"] = str(tmp_path / "token")
+        config["rule_files"] = []
+        config["global"] = {"scrape_interval": "1s"}
+        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+        (tmp_path / "token").write_text("another")
+        with running_prometheus(tmp_path / "prometheus.yml", tmp_path / "data") as prometheus:
+            failures = "prometheus_sd_http_failures_total"
+            poll(lambda: own_metric(prometheus, failures), 20, "the wrong token is refused")
+            assert up(prometheus) == set()
+            (tmp_path / "token").write_text(TOKEN)
+            poll(lambda: up(prometheus) == set(cluster), 20, "the right token brings the targets")
+
+
+def own_metric(prometheus, name):
+    lines = [line for line in get(f"{prometheus.url}/metrics").splitlines() if line.startswith(f"{name} ")]
+    return float(lines[0].split()[1]) if lines else 0.0
+
+
+class Dashboard:
+    """The route of the Ray Dashboard that tells Prometheus the targets, with the token asked for."""
+
+    def __init__(self, targets):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                known = self.path == "/api/prometheus/sd" and self.headers["Authorization"] == f"Bearer {TOKEN}"
+                body = json.dumps([{"labels": {"job": "ray"}, "targets": targets}]).encode() if known else b"{}"
+                self.send_response(200 if known else 401)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def __enter__(self):
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        return self._server.server_address[1]
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()

@@ -1,0 +1,349 @@
+"""`raymon dashboards push`: what it does to a Grafana, what it leaves alone, what it says when the server refuses."""
+
+import json
+import subprocess
+
+import fake_grafana
+import pytest
+from support import free_port
+
+from raymon.stack import compare, dashboards, files
+
+
+@pytest.fixture
+def grafana():
+    with fake_grafana.running() as fake:
+        yield fake
+
+
+@pytest.fixture
+def push(grafana, tmp_path, capsys, monkeypatch):
+    """Run the command against the fake; returns (exit code, everything printed)."""
+    monkeypatch.delenv("RAYMON_GRAFANA_TOKEN", raising=False)
+
+    def run(*options, token="secret-admin", url=None):
+        login = []
+        if token:
+            (tmp_path / "token").write_text(token + "\n")
+            login = ["--token-file", str(tmp_path / "token")]
+        code = dashboards.main(["push", "--url", url or grafana.url, *login, *options])
+        told = capsys.readouterr()
+        return code, told.out + told.err
+
+    return run
+
+
+def wanted():
+    return {model["uid"]: model for model in files.dashboards().values()}
+
+
+def overview():
+    return next(iter(wanted().values()))
+
+
+def test_the_first_push_makes_folder_datasource_and_dashboards(grafana, push):
+    code, told = push("--prometheus-url", "http://prometheus:9090")
+    assert code == 0, told
+    assert grafana.folders == {"raymon": "raymon"}
+    source = grafana.datasources[files.datasource()["uid"]]
+    assert (source["url"], source["type"], source["isDefault"]) == ("http://prometheus:9090", "prometheus", False)
+    assert set(grafana.dashboards) == set(wanted())
+    for uid, kept in grafana.dashboards.items():
+        assert compare.plain(kept["model"]) == compare.plain(wanted()[uid])
+        assert kept["folder"] == "raymon"
+        assert compare.pushed_by_raymon(kept["versions"][0]["message"])
+
+
+def test_the_second_push_changes_nothing(grafana, push):
+    push("--prometheus-url", "http://prometheus:9090")
+    grafana.requests.clear()
+    code, told = push("--prometheus-url", "http://prometheus:9090")
+    assert code == 0
+    assert {method for method, *_ in grafana.requests} == {"GET"}
+    assert told.count(": unchanged") == len(wanted()) + 2
+
+
+def test_without_a_prometheus_url_the_datasources_are_left_alone(grafana, push):
+    assert push(token="secret-editor")[0] == 0
+    assert not grafana.datasources
+    assert set(grafana.dashboards) == set(wanted())
+
+
+def test_an_older_version_of_ours_is_updated(grafana, push):
+    grafana.folders["raymon"] = "raymon"
+    old = {**overview(), "title": "Older"}
+    grafana.put_dashboard(old, "raymon", compare.message(old), by="raymon-bot")
+    code, told = push()
+    assert code == 0, told
+    assert f"dashboard {old['uid']}: updated" in told
+    assert grafana.dashboards[old["uid"]]["model"]["title"] == overview()["title"]
+    assert grafana.dashboards[old["uid"]]["model"]["version"] == 2
+    assert f"dashboard {old['uid']}: unchanged" in push()[1], "the server's count of versions is no difference"
+
+
+def test_a_dry_run_shows_the_difference_and_changes_nothing(grafana, push):
+    grafana.folders["raymon"] = "raymon"
+    old = {**overview(), "title": "Older"}
+    grafana.put_dashboard(old, "raymon", compare.message(old))
+    code, told = push("--dry-run")
+    assert code == 0, told
+    assert '-  "title": "Older"'.replace("-  ", "- ") in told
+    assert f'+ "title": "{overview()["title"]}"' in told
+    assert {method for method, *_ in grafana.requests} == {"GET"}
+    assert list(grafana.dashboards) == [old["uid"]]
+
+
+def test_another_teams_dashboard_of_the_same_uid_is_left_alone_without_force(grafana, push):
+    theirs = {"uid": overview()["uid"], "title": "Sales", "tags": ["sales"], "panels": []}
+    grafana.put_dashboard(theirs, "", "", by="bob")
+    code, told = push()
+    assert code == 1
+    assert "another team's dashboard 'Sales'" in told
+    assert "--force" in told
+    assert grafana.dashboards[theirs["uid"]]["model"]["title"] == "Sales"
+    assert set(grafana.dashboards) == set(wanted()), "the others are pushed all the same"
+    assert push("--force")[0] == 0
+    assert grafana.dashboards[theirs["uid"]]["model"]["title"] == overview()["title"]
+
+
+def test_an_edit_made_in_grafana_is_not_lost_without_force(grafana, push):
+    push()
+    grafana.put_dashboard({**overview(), "title": "Edited"}, "raymon", "nicer title", by="alice")
+    code, told = push()
+    assert code == 1
+    assert "alice edited it" in told
+    assert grafana.dashboards[overview()["uid"]]["model"]["title"] == "Edited"
+    assert push("--force")[0] == 0
+    assert grafana.dashboards[overview()["uid"]]["model"]["title"] == overview()["title"]
+
+
+def test_a_provisioned_dashboard_is_left_alone_even_with_force(grafana, push):
+    grafana.put_dashboard({**overview(), "title": "From a file"}, provisioned=True)
+    code, told = push("--force")
+    assert code == 1
+    assert "provisioned on the server from boards.json" in told
+
+
+def test_a_dashboard_moved_to_another_folder_is_told(grafana, push):
+    push()
+    grafana.folders["ops"] = "Operations"
+    grafana.dashboards[overview()["uid"]]["folder"] = "ops"
+    code, told = push()
+    assert code == 1
+    assert "it is in folder 'Operations'" in told
+
+
+def test_a_server_that_migrates_models_still_counts_as_current(grafana, push):
+    push()
+    for kept in grafana.dashboards.values():
+        kept["model"]["schemaVersion"] = 42
+    code, told = push()
+    assert (code, told.count(": unchanged")) == (0, len(wanted()) + 1), told
+
+
+def test_versions_of_older_servers_are_understood(grafana, push):
+    grafana.version = "9.4.7"
+    push()
+    grafana.put_dashboard({**overview(), "title": "Edited"}, "raymon", "", by="alice")
+    assert "alice edited it" in push()[1]
+
+
+def test_a_datasource_is_updated_and_keeps_the_administrators_options(grafana, push):
+    uid = files.datasource()["uid"]
+    ours = {**files.datasource(), "url": "http://old:9090"}
+    ours["jsonData"] = {**ours["jsonData"], "manageAlerts": False}
+    grafana.datasources[uid] = {"id": 1, "readOnly": False, **ours}
+    assert push("--prometheus-url", "http://new:9090")[0] == 0
+    assert grafana.datasources[uid]["url"] == "http://new:9090"
+    assert grafana.datasources[uid]["jsonData"]["manageAlerts"] is False
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [({"readOnly": True, "url": "http://old"}, "comes from a file"), ({"type": "loki"}, "of type 'loki'")],
+)
+def test_a_datasource_that_is_not_ours_to_change_is_left_alone(grafana, push, change, expected):
+    uid = files.datasource()["uid"]
+    grafana.datasources[uid] = {"id": 1, "readOnly": False, **files.datasource(), "url": "http://new:9090", **change}
+    code, told = push("--prometheus-url", "http://new:9090")
+    assert code == 1
+    assert expected in told
+
+
+def test_a_url_with_a_sub_path(tmp_path, push):
+    with fake_grafana.running(sub_path="tools/grafana") as fake:
+        assert push(url=fake.url + "/")[0] == 0
+        assert set(fake.dashboards) == set(wanted())
+        code, told = push(url=fake.url.removesuffix("/tools/grafana"))
+        assert code == 1
+        assert "sub-path" in told
+
+
+def one_sentence(told):
+    lines = told.strip().splitlines()
+    assert len(lines) == 1, told
+    assert "Traceback" not in told
+    assert "object at 0x" not in told
+    return lines[0]
+
+
+def only(path_part, answer):
+    return lambda path: answer(path) if path_part in path else None
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [("wrong", "HTTP 401, Unauthorized: the token is missing, wrong or expired"), ("", "HTTP 401")],
+)
+def test_a_wrong_login(push, token, expected):
+    code, told = push(token=token)
+    assert code == 1
+    assert expected in one_sentence(told)
+
+
+def test_a_token_without_the_right(grafana, push):
+    code, told = push(token="secret-viewer")
+    assert code == 1
+    assert "HTTP 403" in one_sentence(told)
+    assert "Editor" in told
+    code, told = push("--prometheus-url", "http://p:9090", token="secret-editor")
+    assert (code, "Admin for the datasource" in one_sentence(told)) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (fake_grafana.redirect("https://sso.example.org/login"), "redirects to https://sso.example.org/login"),
+        (fake_grafana.html(200), "answered with a web page instead of JSON: a login page or another program"),
+        (fake_grafana.html(502, "Bad Gateway message"), "HTTP 502 with a web page: the server or a proxy before it"),
+        (fake_grafana.html(404), "HTTP 404 with a web page: is a sub-path missing?"),
+        (fake_grafana.plain(500, b'"a message"'), "HTTP 500, Internal Server Error: Grafana itself failed"),
+        (fake_grafana.plain(503, b'{"message": "database locked"}'), "HTTP 503, database locked"),
+        (fake_grafana.plain(200, b""), "an empty reply"),
+        (fake_grafana.plain(200, b"[]"), "answered unlike Grafana"),
+        (fake_grafana.plain(200, b"{}"), "not as Grafana does"),
+        (fake_grafana.plain(200, b"{", "text/plain"), "text/plain, not JSON"),
+        (fake_grafana.plain(429, b'{"message": "slow down"}'), "HTTP 429, slow down"),
+    ],
+)
+def test_answers_that_are_not_grafanas(grafana, push, answer, expected):
+    grafana.misbehave = answer
+    code, told = push()
+    assert code == 1
+    assert expected in one_sentence(told)
+
+
+def test_a_conflict_of_names_is_told(grafana, push):
+    grafana.folders["other"] = "raymon"
+    code, told = push()
+    assert code == 1
+    assert "HTTP 409, a folder with the same name already exists" in one_sentence(told)
+    assert not grafana.dashboards, "nothing is put where nobody asked for it"
+
+
+def test_a_dashboard_changed_between_looking_and_saving_is_not_overwritten(grafana, push):
+    push()
+    for uid, kept in grafana.dashboards.items():
+        old = {**kept["model"], "title": f"old {uid}"}
+        grafana.put_dashboard(old, "raymon", compare.message(old), by="raymon-bot")
+    uid = overview()["uid"]
+
+    def meddle():
+        grafana.before_save = None
+        grafana.put_dashboard({**overview(), "title": "Just edited"}, "raymon", "edit")
+
+    grafana.before_save = meddle
+    code, told = push()
+    assert code == 1
+    assert f"dashboard {uid}: failed: HTTP 412, The dashboard has been changed by someone else" in told
+    assert grafana.dashboards[uid]["model"]["title"] == "Just edited"
+    assert told.count(": updated") == len(wanted()) - 1
+
+
+def test_failures_while_saving_are_told_for_each_dashboard(grafana, push):
+    grafana.misbehave = only(
+        "/dashboards/db", fake_grafana.plain(400, b'{"message": "Cannot save provisioned dashboard"}')
+    )
+    code, told = push()
+    assert code == 1
+    assert told.count("HTTP 400, Cannot save provisioned dashboard: it comes from a file on the server") == len(
+        wanted()
+    )
+    grafana.misbehave = only("/dashboards/db", fake_grafana.plain(400, b'{"message": "folder not found"}'))
+    assert "HTTP 400, folder not found: the folder is gone" in push()[1]
+
+
+def test_a_server_that_does_not_answer(grafana, push):
+    grafana.misbehave = fake_grafana.silence(3)
+    code, told = push("--timeout", "0.3")
+    assert code == 1
+    assert "did not answer within 0.3 s" in one_sentence(told)
+
+
+def test_nobody_listens(push):
+    code, told = push(url=f"http://127.0.0.1:{free_port()}")
+    assert code == 1
+    assert "cannot be reached" in one_sentence(told)
+    assert "refused" in told
+
+
+def test_https_with_an_unknown_certificate_and_with_its_authority(tmp_path, push):
+    pem = tmp_path / "server.pem"
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key", "-out", tmp_path / "ca.pem"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    pem.write_text((tmp_path / "key").read_text() + (tmp_path / "ca.pem").read_text())
+    with fake_grafana.running(certificate=pem) as fake:
+        code, told = push(url=fake.url)
+        assert code == 1
+        assert "TLS error" in one_sentence(told)
+        assert "--ca-file" in told
+        assert push("--ca-file", str(tmp_path / "ca.pem"), url=fake.url)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "url", ["grafana.example.org", "ftp://host", "http://host:notaport", "http://", "http://host/?orgId=1"]
+)
+def test_what_is_not_an_address_is_refused(push, url):
+    code, told = push(url=url)
+    assert code == 1
+    assert "is not the address of a Grafana" in one_sentence(told)
+
+
+def test_a_password_in_the_url_is_refused_without_being_repeated(push):
+    code, told = push(url="http://admin:hunter2@host:3000")
+    assert code == 1
+    assert "hunter2" not in told
+
+
+def test_logins(grafana, tmp_path, capsys, monkeypatch, push):
+    grafana.password = "pass word"
+    (tmp_path / "password").write_text("pass word\n")
+    login = ["--user", "admin", "--password-file", str(tmp_path / "password")]
+    assert dashboards.main(["push", "--url", grafana.url, *login]) == 0
+    monkeypatch.setenv("RAYMON_GRAFANA_TOKEN", "secret-editor")
+    assert dashboards.main(["push", "--url", grafana.url]) == 0
+    assert grafana.requests[-1][2] == "Bearer secret-editor"
+    capsys.readouterr()
+    for wrong in (["--token-file", "/nonexistent"], ["--user", "x"], [*login, "--token-file", "t"]):
+        assert dashboards.main(["push", "--url", grafana.url, *wrong]) == 2
+        one_sentence(capsys.readouterr().err)
+
+
+def test_without_a_login_no_authorization_is_sent(grafana, push, monkeypatch, tmp_path):
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    push(token="")
+    assert {authorization for *_, authorization in grafana.requests} == {None}
+
+
+def test_export_writes_what_grafana_loads(tmp_path, capsys):
+    assert dashboards.main(["export", str(tmp_path / "new" / "folder")]) == 0
+    written = sorted((tmp_path / "new" / "folder").iterdir())
+    assert [json.loads(path.read_text()) for path in written] == list(files.dashboards().values())
+    (tmp_path / "file").write_text("")
+    assert dashboards.main(["export", str(tmp_path / "file")]) == 1
+    assert "cannot write" in capsys.readouterr().err

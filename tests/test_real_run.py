@@ -1,0 +1,193 @@
+"""One real training run, a killed worker in it, scraped by a real Prometheus: names, ledger, panels, restarts."""
+
+import json
+import time
+
+import pytest
+from scraping import Span, scraping
+from support import Command, poll, ray_session
+from test_catalog import stored_names
+
+from raymon import catalog
+from raymon.artifacts.boards import DASHBOARDS
+from raymon.queries import cluster, flow, learner, run, workers
+
+# The fixture is most of the time; on a loaded machine it takes minutes.
+pytestmark = pytest.mark.timeout(600)
+RUN = "real"
+STEP_RUN = "real-step"
+RATE_INTERVAL = "8s"
+UNDER_WAY = 4 * 32 * 64
+"""Steps in the fragments that were being sampled at the crash and at the end."""
+PANELS = [
+    pytest.param(board, panel, query, id=f"{board.uid}: {panel.title or query.title}: {query.title}")
+    for board in DASHBOARDS
+    for panel in board.panels()
+    for query in panel.queries
+]
+EMPTY = {
+    id(cluster.OOM_KILLS): "no worker was killed for memory",
+    id(cluster.NODE_GPU): "no GPU",
+    id(cluster.NODE_GPU_MEMORY): "no GPU",
+    id(learner.GPU): "the learner is not on CUDA",
+    id(learner.GPU_MEMORY): "the learner is not on CUDA",
+}
+ABSENT = ("with the learner on CUDA",)
+"""Conditions of families, as the catalogue words them, that do not hold for these runs."""
+
+
+class RealRun:
+    """What the fixture leaves behind: two runs that ended, and everything that was stored of them.
+
+    Attributes:
+        prometheus: Still running, still scraping; so does Ray.
+        summaries: Run to what it wrote into `summary.json`.
+        walls: Run to its training time at its last update, in seconds.
+        span: From before the first run to after the last.
+    """
+
+    def __init__(self, prometheus, summaries, walls, span):
+        self.prometheus = prometheus
+        self.summaries = summaries
+        self.walls = walls
+        self.span = span
+
+
+def train(folder, address, name, *options):
+    """Start a run of two workers on the Ray at an address."""
+    return Command(
+        "train", "--name", name, "--runs", str(folder), "--address", address, "--workers", "2", "--no-page",
+        "--exit-when-done", *options, cwd=folder,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """Train with the default sampler and a worker that crashes, then with one call per step, and scrape both."""
+    import ray
+
+    folder = tmp_path_factory.mktemp("real")
+    # The runs' own warm-up is seconds of one core; --total-env-steps is what bounds them.
+    with ray_session(num_cpus=3, dashboard=True) as temp:
+        discovery = temp / "prom_metrics_service_discovery.json"
+        poll(discovery.exists, 30, "Ray wrote its discovery file")
+        address = ray.get_runtime_context().gcs_address
+        with scraping(discovery, folder) as prometheus:
+            begin = time.time()
+            crash = ("--total-env-steps", "400000", "--inject", "crash worker=1 after=3s", "--inject", "ref-leak mb=1")
+            with train(folder, address, RUN, *crash) as command:
+                assert command.wait(240) == 0, command.text()
+            step = ("--sampler", "step", "--envs-per-worker", "1", "--total-env-steps", "4000")
+            with train(folder, address, STEP_RUN, *step) as command:
+                assert command.wait(240) == 0, command.text()
+            summaries = {name: json.loads((folder / name / "summary.json").read_text()) for name in (RUN, STEP_RUN)}
+            walls = {name: last_row(folder / name)["time_seconds"] for name in summaries}
+            yield RealRun(prometheus, summaries, walls, Span(prometheus, begin))
+
+
+def last_row(directory):
+    return json.loads((directory / "progress.jsonl").read_text().splitlines()[-1])
+
+
+def total(real, metric, *matchers, by="", name=RUN):
+    """Return a counter's value at the end of a run, summed, or by a label."""
+    selector = ",".join((f'run="{name}"', *matchers))
+    result = real.prometheus.query(f"sum by ({by}) (last_over_time({metric.name}{{{selector}}}[10m]))")
+    values = {found["metric"].get(by, ""): float(found["value"][1]) for found in result}
+    return values if by else values.get("", 0.0)
+
+
+def test_the_stored_names_are_the_catalogue(real):
+    expected = {name for metric in catalog.every() if metric.present not in ABSENT for name in stored_names(metric)}
+    assert real.prometheus.names(catalog.PREFIX) == expected
+
+
+def test_the_labels_are_those_of_the_catalogue(real):
+    rays = {"Component", "NodeAddress", "SessionName", "Version", "WorkerId", "job", "instance", "le", "__name__"}
+    for metric in catalog.every():
+        for name in stored_names(metric):
+            for found in real.prometheus.api("series", **{"match[]": name}):
+                assert set(found) - rays == set(metric.all_labels) | ({"worker"} & set(found)), name
+
+
+def test_the_driver_s_counters_equal_its_ledger(real):
+    books = real.summaries[RUN]["ledger"]
+    expected = {
+        catalog.FRAGMENTS: {"received": books["received"], "trained": books["trained"],
+                            "dropped": sum(books["dropped"].values())},
+        catalog.FRAGMENT_STEPS: {"received": books["received_steps"], "trained": books["trained_steps"],
+                                 "dropped": books["dropped_steps"]},
+    }  # fmt: skip
+    for metric, outcomes in expected.items():
+        assert total(real, metric, by="outcome") == outcomes
+    reasons = total(real, catalog.FRAGMENTS_DROPPED, by="reason")
+    assert {reason: number for reason, number in reasons.items() if number} == books["dropped"]
+    assert total(real, catalog.ACTOR_CALLS) == books["calls"]
+    assert books["received"] == books["trained"] + sum(books["dropped"].values()) + books["waiting"]
+
+
+def test_what_the_workers_sampled_is_what_was_received_and_what_was_under_way(real):
+    books = real.summaries[STEP_RUN]["ledger"]
+    sampled = total(real, catalog.ENV_STEPS, name=STEP_RUN)
+    assert books["received_steps"] <= sampled <= books["calls"]
+    # Of the crashed worker, what it counted since its last flush and Ray's last export is missing: two seconds at most.
+    books, seconds = real.summaries[RUN]["ledger"], real.summaries[RUN]["time_seconds"]
+    lost = 2 * books["received_steps"] / seconds
+    assert books["received_steps"] - lost <= total(real, catalog.ENV_STEPS) <= books["received_steps"] + UNDER_WAY
+
+
+def test_the_killed_worker_was_counted_with_its_reason_and_replaced(real):
+    books = real.summaries[RUN]["ledger"]
+    reasons = total(real, catalog.WORKER_LOSSES, by="reason")
+    assert {reason: number for reason, number in reasons.items() if number} == books["losses"]
+    assert books["losses"]["killed"] >= 1
+    by_worker = total(real, catalog.WORKER_RESTARTS, by="worker")
+    assert sum(by_worker.values()) == books["restarts"], (by_worker, books)
+    assert by_worker["1"] >= 1
+
+
+def test_rates_never_fall_below_zero_over_the_restart(real):
+    for found in real.span.series(workers.STEPS.fill(run=RUN, rate_interval=RATE_INTERVAL)):
+        assert min(float(value) for _, value in found["values"]) >= 0
+
+
+@pytest.mark.parametrize("name", [RUN, STEP_RUN])
+def test_the_phases_sum_to_the_wall_time(real, name):
+    wall = real.walls[name]
+    phases = total(real, catalog.PHASE_SECONDS, by="phase", name=name)
+    assert set(phases) == set(catalog.DRIVER_PHASES)
+    assert sum(phases.values()) == pytest.approx(wall, rel=0.01, abs=0.1)
+    assert sum(real.summaries[name]["phase_seconds"].values()) == pytest.approx(wall, rel=0.01, abs=0.1)
+
+
+def test_no_alert_fires_for_a_worker_that_came_back(real):
+    fired = {found["metric"]["alertname"] for found in real.span.series('ALERTS{alertstate="firing"}')}
+    assert fired == set()
+
+
+@pytest.mark.parametrize(("board", "panel", "query"), PANELS)
+def test_every_panel_has_data(real, board, panel, query):
+    found = real.span.series(query.fill(rate_interval=RATE_INTERVAL, window="60s"))
+    if id(query) in EMPTY:
+        assert not found, f"allowed to be empty since {EMPTY[id(query)]}; it is not, so take it off the list"
+    else:
+        assert found, query.expression
+        if panel.kind in ("timeseries", "state-timeline"):
+            at_most_ten(found)
+
+
+def at_most_ten(found):
+    by_moment = {}
+    for series in found:
+        for moment, _ in series["values"]:
+            by_moment[moment] = by_moment.get(moment, 0) + 1
+    assert max(by_moment.values()) <= 10
+
+
+def test_both_runs_stand_side_by_side(real):
+    shown = {found["metric"]["run"] for found in real.span.series(run.RUN_INFO.fill())}
+    assert shown == {RUN, STEP_RUN}
+    batches = {
+        found["metric"]["run"] for found in real.span.series(flow.INFERENCE_BATCH.fill(rate_interval=RATE_INTERVAL))
+    }
+    assert batches == {STEP_RUN}

@@ -1,0 +1,154 @@
+"""RLlib's PPO, IMPALA and APPO record every runner by its number, losses and restarts included."""
+
+import math
+import os
+import signal
+import warnings
+
+import numpy as np
+import pytest
+from support import poll, ray_session
+from test_monitor_ray import series, total
+
+import raymon.rllib
+from raymon import catalog
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    with ray_session(num_cpus=8):
+        yield
+
+
+def build(algorithm, run, **training):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # RLlib's and gymnasium's own, of the import and of building an algorithm
+        return configured(algorithm, run, **training).build_algo()
+
+
+def configured(algorithm, run, **training):
+    from ray.tune.registry import get_trainable_cls
+
+    config = (
+        get_trainable_cls(algorithm)
+        .get_default_config()
+        .environment("CartPole-v1")
+        .env_runners(num_env_runners=2, rollout_fragment_length=32)
+        .learners(num_learners=0)
+        .training(train_batch_size_per_learner=128, **training)
+        .fault_tolerance(restart_failed_env_runners=True, delay_between_env_runner_restarts_s=0.1)
+        .reporting(min_time_s_per_iteration=0)
+        .callbacks(raymon.rllib.Callbacks.named(run))
+    )
+    if algorithm != "PPO":
+        config.learners(num_aggregator_actors_per_learner=0)
+    return config
+
+
+@pytest.fixture(autouse=True)
+def only_our_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.fixture(scope="module")
+def ppo():
+    algorithm = build("PPO", "rllib-ppo", minibatch_size=64, num_epochs=1)
+    yield algorithm
+    algorithm.stop()
+
+
+def test_what_ppo_sampled_arrives_by_runner_and_in_the_ledger(ppo):
+    result = {}
+    for _ in range(3):
+        result = ppo.train()
+    assert "raymon" not in result["env_runners"], "RLlib's result stays as it was"
+    sampled = int(result["num_env_steps_sampled_lifetime"])
+    run = "rllib-ppo"
+    poll(lambda: total(catalog.FRAGMENT_STEPS, run=run, outcome="received") == sampled, 30, "the ledger")
+    poll(lambda: total(catalog.ENV_STEPS, run=run) == sampled, 30, "the runners' steps")
+    assert {len(series(catalog.ENV_STEPS, run=run, worker=number)) for number in (1, 2)} == {1}
+    assert total(catalog.FRAGMENTS, run=run, outcome="received") == total(catalog.ROLLOUTS, run=run)
+    assert total(catalog.UPDATES, run=run) == 3
+    assert total(catalog.EPISODES, run=run) == result["env_runners"]["num_episodes_lifetime"]
+    assert series(catalog.TRAINED_STEPS, run=run) == [sampled]
+    assert series(catalog.POLICY_LAG, run=run, statistic="max") == [0.0]
+    assert series(catalog.RUN_INFO, run=run, engine="rllib", algorithm="PPO", environment="CartPole-v1") == [1.0]
+
+
+def test_where_ppo_s_time_goes(ppo):
+    run = "rllib-ppo"
+    poll(lambda: total(catalog.PHASE_SECONDS, run=run, phase="learn") > 0, 30, "the learner's time")
+    assert total(catalog.PHASE_SECONDS, run=run, phase="sample") > 0
+    assert total(catalog.PHASE_SECONDS, run=run, phase="weights") > 0
+    for number in (1, 2):
+        assert total(catalog.WORKER_PHASE, run=run, worker=number, phase="environment") > 0
+        assert total(catalog.WORKER_PHASE, run=run, worker=number, phase="inference") > 0
+        assert len(series(catalog.ROLLOUT_LATENCY, run=run, worker=number)) == len(catalog.QUANTILES)
+
+
+def test_what_ppo_s_learner_made_of_it(ppo):
+    run = "rllib-ppo"
+    for metric in (catalog.KL, catalog.ENTROPY, catalog.EXPLAINED_VARIANCE, catalog.LEARNING_RATE):
+        assert math.isfinite(poll(lambda metric=metric: series(metric, run=run), 30, metric.name)[0])
+    assert len(series(catalog.LOSS, run=run)) == 3
+    assert total(catalog.RECORDING_DROPPED, run=run) == 0
+
+
+def test_a_killed_runner_is_counted_by_its_number(ppo):
+    pids = dict(ppo.env_runner_group.foreach_env_runner(
+        lambda runner: (runner.worker_index, os.getpid()), local_env_runner=False
+    ))  # fmt: skip
+    os.kill(pids[2], signal.SIGKILL)
+    run = "rllib-ppo"
+
+    def trained_until_restarted():
+        ppo.train()
+        return total(catalog.WORKER_RESTARTS, run=run, worker=2, reason="killed") == 1
+
+    poll(trained_until_restarted, 120, "the restart of runner 2")
+    assert total(catalog.WORKER_LOSSES, run=run) == total(catalog.WORKER_LOSSES, run=run, reason="killed") == 1
+    assert total(catalog.WORKER_RESTARTS, run=run) == 1
+    poll(lambda: series(catalog.WORKERS, run=run, state="up") == [2.0], 60, "both runners up")
+
+
+@pytest.mark.parametrize("algorithm", ["IMPALA", "APPO"])
+def test_asynchronous_algorithms(algorithm):
+    run = f"rllib-{algorithm}"
+    built = build(algorithm, run)
+
+    def trained():
+        built.train()
+        return total(catalog.UPDATES, run=run) >= 2 and len(series(catalog.LOSS, run=run))
+
+    try:
+        poll(trained, 150, "updates", every=0.0)
+        assert all(total(catalog.ENV_STEPS, run=run, worker=number) > 0 for number in (1, 2))
+        # The runners' own counts may come an export later than the driver's.
+        received = lambda: total(catalog.FRAGMENT_STEPS, run=run, outcome="received")  # noqa: E731
+        poll(lambda: received() <= total(catalog.ENV_STEPS, run=run), 20, "received were sampled")
+        assert total(catalog.PHASE_SECONDS, run=run, phase="learn") > 0
+        assert total(catalog.RECORDING_DROPPED, run=run) == 0
+    finally:
+        built.stop()
+
+
+def test_a_result_of_another_shape_never_breaks_training(caplog):
+    from raymon.monitor import recorder
+
+    callbacks = raymon.rllib.Callbacks()
+    callbacks._driver = object()
+    recorder._complained.clear()
+    callbacks.on_train_result(algorithm=None, result={"env_runners": 3})
+    callbacks.on_env_runners_recreated(env_runner_group=None, env_runner_indices=[1], is_evaluation=False)
+    assert len([record for record in caplog.records if record.name == "raymon"]) == 1
+
+
+def test_rollouts_come_as_lists_or_not_at_all():
+    good = {"1": {"seconds": [0.1, 0.2], "steps": [3, 4], "version": [0, 1]}}
+    single = {"3": {"seconds": np.float64(0.5), "steps": 7, "version": 2}}
+    empty = {"2": {"seconds": np.nan, "steps": np.nan, "version": np.nan}}
+    assert raymon.rllib._rollouts_in({**good, **empty}) == [(1, 0.1, 3.0, 0.0), (1, 0.2, 4.0, 1.0)]
+    assert raymon.rllib._rollouts_in(single) == [(3, 0.5, 7.0, 2.0)]
+    assert raymon.rllib._rollouts_in({}) == []

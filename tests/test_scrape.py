@@ -1,0 +1,324 @@
+"""Fetching and reading metrics pages: right on real ones, harmless on broken and hostile ones, bounded always."""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from metrics_pages import URL, line
+from prometheus_client.parser import text_string_to_metric_families
+from support import get, poll
+
+from benchmarks.synthetic import fleet, serve
+from raymon import catalog
+from raymon.status import targets
+from raymon.status.collector import Collector
+from raymon.status.parse import LONGEST_LABEL, WANTED, Parser, number
+from raymon.status.scrape import Page, Scraper
+from raymon.status.targets import Dashboard, DiscoveryFile, Given, Local, endpoints, metrics_url
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"
+SAMPLE = line(catalog.ENV_STEPS.name, 5, run="r", worker="0").encode()
+
+
+@contextlib.contextmanager
+def server(answer):
+    """A TCP server on the loopback; `answer(connection)` is called for each connection, in a thread of its own."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    stopped = threading.Event()
+
+    def talk(connection):
+        with connection, contextlib.suppress(OSError):
+            answer(connection, stopped)
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                threading.Thread(target=talk, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/metrics"
+    finally:
+        stopped.set()
+        listening.close()
+
+
+def sending(*parts):
+    def answer(connection, _):
+        connection.recv(65536)
+        for part in parts:
+            connection.sendall(part)
+
+    return answer
+
+
+def dripping(before):
+    def answer(connection, stopped):
+        connection.recv(65536)
+        connection.sendall(before)
+        while not stopped.wait(0.05):
+            connection.sendall(b"x")
+
+    return answer
+
+
+def endless(connection, stopped):
+    connection.recv(65536)
+    connection.sendall(OK)
+    while not stopped.is_set():
+        connection.sendall(SAMPLE * 5000)
+
+
+def silent(_, stopped):
+    stopped.wait()
+
+
+def samples(page):
+    return {(series.name, *sorted(series.labels.items())): value for series, value in Parser().samples(page)}
+
+
+def test_a_whole_page_reads_as_the_reference_parser_reads_it():
+    with serve(fleet(workers=8, nodes=1, runs=2)) as addresses:
+        page = get(metrics_url(addresses[0]))
+    ours = samples(page.encode())
+    reference = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name in WANTED
+    }
+    assert ours == reference
+    assert len(ours) > 8 * 20
+
+
+def test_reading_is_many_times_faster_than_the_reference_parser():
+    with serve(fleet(workers=60, nodes=1, runs=1)) as addresses:
+        page = get(metrics_url(addresses[0]))
+    parser, body = Parser(), page.encode()
+
+    def spent(work):
+        times = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - begun)
+        return min(times)
+
+    assert 5 * spent(lambda: list(parser.samples(body))) < spent(lambda: list(text_string_to_metric_families(page)))
+
+
+def test_escapes_in_labels_are_undone_and_unprintable_ones_replaced():
+    body = catalog.ENV_STEPS.name.encode() + b'{run="a\\"b\\\\c{}, d=\\"e",worker="x\\ny\x1b[1m"} 3e+09 1700000000000\n'
+    ((series, value),) = Parser().samples(body)
+    assert (series.labels["run"], value) == ('a"b\\c{}, d="e', 3e9)
+    assert series.labels["worker"] == "x\N{REPLACEMENT CHARACTER}y\N{REPLACEMENT CHARACTER}[1m"
+
+
+@pytest.mark.parametrize("text", ["NaN", "+Inf", "1_000", "0x10", "", "five", "1 2 3", "\uff11"])
+def test_what_is_no_finite_number_is_none(text):
+    assert number(text.encode()) is None
+
+
+def test_series_beyond_the_limit_are_dropped_and_those_gone_forgotten():
+    parser = Parser(most_series=100)
+    body = b"".join(line(catalog.ENV_STEPS.name, 1, run=f"r{i}", worker="0").encode() for i in range(500))
+    found = list(parser.samples(body))
+    assert len(found) == 100
+    assert parser.dropped == 400
+    assert parser.crowded
+    parser.keep({found[0][0]})
+    assert len(list(parser.samples(body))) == 100
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=3000))
+def test_any_bytes_are_harmless(body):
+    for series, value in Parser().samples(body + b"\n" + SAMPLE + b"\n" + body):
+        assert series.name in WANTED
+        assert value == value
+
+
+names = st.sampled_from(sorted(WANTED))
+labels = st.dictionaries(
+    st.sampled_from(
+        ["run", "worker", "WorkerId", "activity", "phase", "state", "kind", "NodeAddress", "Location", "ip"]
+    ),
+    st.one_of(st.sampled_from(["r", "0", "driver", "waiting", "up", "learn", "1"]), st.text(max_size=200)),
+)
+values = st.one_of(
+    st.floats().map(repr), st.integers().map(str), st.sampled_from(["NaN", "+Inf", "-1e308", "1e308", "x"])
+)
+
+
+def pairs(told):
+    safe = {key: text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for key, text in told.items()}
+    return ",".join(f'{key}="{text}"' for key, text in safe.items())
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(st.tuples(names, labels, values), max_size=25), min_size=1, max_size=4), st.data())
+def test_any_samples_of_any_family_leave_a_snapshot_that_can_be_shown(rounds, data):
+    now = 1.8e9
+    collector = Collector([URL], clock=lambda: now)
+    for rows in rounds:
+        now += data.draw(st.sampled_from([0.0, 1.0, 20.0, -50.0, 1e6]))
+        text = "".join(f"{name}{{{pairs(told)}}} {value}\n" for name, told, value in rows)
+        snapshot = collector.digest([Page(URL, text.encode("utf-8", "replace"))])
+    for run in snapshot.runs:
+        assert run.run.isprintable()
+        assert len(run.run) <= LONGEST_LABEL
+        assert run.run in snapshot.verdicts
+        assert all(worker.worker.isprintable() for worker in run.workers)
+        assert run.data_age_seconds is None or run.data_age_seconds >= 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (dripping(OK), "not complete within"),
+        (dripping(b"HTTP/1.1 200 OK\r\nX-Slow: "), "not complete within"),
+        (silent, "within 1 s"),
+        (endless, "larger than"),
+        (sending(b"HTTP/1.1 302 Found\r\nLocation: http://example.com/\r\nContent-Length: 0\r\n\r\n"), "redirects"),
+        (sending(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"), "wants a token"),
+        (sending(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"), "HTTP 500"),
+        (sending(b"SSH-2.0-OpenSSH_9.2\r\n"), "does not speak HTTP"),
+        (sending(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nray"), "broke off"),
+        (sending(b""), "does not speak HTTP"),
+    ],
+)
+def test_a_server_that_misbehaves_costs_a_sentence_and_a_bounded_time(answer, told):
+    scraper = Scraper(timeout_seconds=1.0, most_bytes=2_000_000)
+    with server(answer) as bad, server(sending(OK, SAMPLE)) as good:
+        begun = time.perf_counter()
+        pages = scraper.fetch([bad, good])
+        assert time.perf_counter() - begun < 5.0
+    assert told in pages[0].error
+    assert pages[0].body == b""
+    assert (pages[1].error, pages[1].body) == ("", SAMPLE)
+
+
+def test_hanging_servers_are_asked_at_once_and_leave_no_threads():
+    before = threading.active_count()
+    scraper = Scraper(timeout_seconds=1.0)
+    with server(silent) as bad:
+        begun = time.perf_counter()
+        pages = scraper.fetch([f"{bad}?{number}" for number in range(40)])
+        assert time.perf_counter() - begun < 8.0
+    assert all(page.error for page in pages)
+    poll(lambda: threading.active_count() <= before + 45, 10, "the fetching threads end")
+    poll(lambda: not [t for t in threading.enumerate() if t.name == "raymon-fetch"], 10, "no fetching thread is left")
+
+
+def test_nothing_listens_no_such_host_no_url():
+    pages = Scraper(timeout_seconds=2.0).fetch(["http://127.0.0.1:1/metrics", "ftp://x/y", "http://"])
+    assert "nothing listens" in pages[0].error
+    assert "expected http" in pages[1].error
+    assert pages[2].error
+
+
+def test_a_page_that_is_no_metrics_page_is_called_so():
+    with server(sending(OK, b"<html><body>login</body></html>")) as url:
+        assert "not the metrics page" in Collector([url]).collect().problem
+    with server(sending(OK, b"# HELP ray_x y\nray_x 1\n")) as url:
+        assert "no run has recorded" in Collector([url]).collect().problem
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("10.0.0.1:8080", "http://10.0.0.1:8080/metrics"),
+        ("http://node:8080", "http://node:8080/metrics"),
+        ("https://node/sub/metrics", "https://node/sub/metrics"),
+        ("[::1]:8080", "http://[::1]:8080/metrics"),
+    ],
+)
+def test_endpoints_are_completed(text, url):
+    assert metrics_url(text) == url
+
+
+@pytest.mark.parametrize("text", ["", "ftp://node/metrics", "http://", "node:port", "file:///etc/passwd"])
+def test_wrong_endpoints_are_refused(text):
+    with pytest.raises(ValueError, match=r".+"):
+        Given.of([text])
+
+
+def test_a_discovery_file_is_read_again_each_time(tmp_path):
+    path = tmp_path / "sd.json"
+    found = DiscoveryFile(path).find()
+    assert "cannot be read" in found.problem
+    path.write_text("{not json")
+    assert "not JSON" in DiscoveryFile(path).find().problem
+    path.write_text(json.dumps([{"labels": {}, "targets": ["10.0.0.1:1", "10.0.0.2:2", "file:///x", 5, "a\x1bb:1"]}]))
+    assert DiscoveryFile(path).find().urls == ("http://10.0.0.1:1/metrics", "http://10.0.0.2:2/metrics")
+    path.write_text("[]")
+    assert "lists no node" in DiscoveryFile(path).find().problem
+
+
+@given(st.recursive(st.none() | st.text() | st.integers(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
+def test_any_discovery_document_is_harmless(document):
+    assert endpoints(document) == () or all(url.startswith("http") for url in endpoints(document))
+
+
+def test_a_dashboard_is_asked_with_rays_token(tmp_path, monkeypatch):
+    seen = []
+
+    def answer(connection, _):
+        seen.append(connection.recv(65536).decode())
+        body = b'[{"targets": ["10.0.0.1:8080"]}]'
+        told = b"200 OK" if "Bearer secret" in seen[-1] else b"401 Unauthorized"
+        connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (told, len(body), body))
+
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    with server(answer) as url:
+        address = url.removesuffix("/metrics").removeprefix("http://")
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+        assert "token" in Dashboard(address, Scraper()).find().problem
+        (tmp_path / "token").write_text("secret\n")
+        assert Dashboard(address, Scraper()).find().urls == ("http://10.0.0.1:8080/metrics",)
+    assert "GET /api/prometheus/sd " in seen[0]
+
+
+def test_the_newest_local_session_is_found_with_and_without_a_discovery_file(tmp_path):
+    processes, temp = tmp_path / "proc", tmp_path / "ray"
+
+    def node(pid, name, node_id, port):
+        session = temp / name
+        session.mkdir(parents=True, exist_ok=True)
+        (session / f"metrics_export_port_{node_id}").write_text(str(port))
+        (processes / str(pid)).mkdir(parents=True)
+        arguments = [
+            "/x/raylet/raylet",
+            f"--session_dir={session}",
+            f"--node_id={node_id}",
+            "--node_ip_address=10.0.0.9",
+        ]
+        (processes / str(pid) / "cmdline").write_text("\0".join(arguments))
+        return session
+
+    processes.mkdir()
+    assert "No Ray cluster runs" in Local(processes).find().problem
+    node(11, "session_2026-01-01_00-00-00_1_1", "aa", 1111)
+    newest = node(12, "session_2026-02-01_00-00-00_1_1", "bb", 2222)
+    node(13, "session_2026-02-01_00-00-00_1_1", "cc", 3333)
+    assert set(Local(processes).find().urls) == {"http://10.0.0.9:2222/metrics", "http://10.0.0.9:3333/metrics"}
+    (newest / "metrics_export_port_bb").write_text("-1")
+    assert Local(processes).find().urls == ("http://10.0.0.9:3333/metrics",)
+    (temp / "session_latest").symlink_to(newest)
+    listed = temp / targets.DISCOVERY_FILE
+    listed.write_text(json.dumps([{"targets": ["10.0.0.7:7777"]}]))
+    assert Local(processes).find().urls == ("http://10.0.0.7:7777/metrics",), "other nodes' endpoints are only there"
+    os.utime(listed, (1, 1))
+    assert Local(processes).find().urls == ("http://10.0.0.9:3333/metrics",), "an old list is of an ended session"
+
+
+def test_only_one_way_to_name_the_endpoints_is_taken():
+    with pytest.raises(ValueError, match="not several"):
+        targets.choose(["a:1"], "file.json")
