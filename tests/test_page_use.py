@@ -50,6 +50,19 @@ def test_search_filter_order_and_their_address(page, status):
     poll(lambda: list(states(page)) == ["0", "1", "2", "3", "4", "5"], 10)
 
 
+def test_a_redraw_between_typing_and_a_click_loses_neither(page, status):
+    slow = page.context.new_page()
+    # The page waits a moment for the next letter; here so long that a redraw comes in between for certain.
+    slow.add_init_script("const soon = setTimeout; setTimeout = (f, ms) => soon(f, ms > 50 && ms < 500 ? 2500 : ms)")
+    show(slow, status.url, "?run=use&q=no such thing")
+    poll(lambda: "clear the search" in slow.locator("tbody").inner_text(), 20)
+    slow.locator("input[data-bind=q]").fill("worker")
+    slow.locator('button[data-set="order=worker"]').click()
+    poll(lambda: list(states(slow)) == ["0", "1", "2", "3", "4", "5"], 10)
+    assert slow.locator("input[data-bind=q]").input_value() == "worker"
+    slow.close()
+
+
 def test_typing_and_focus_survive_the_redraw_each_second(page, status):
     show(page, status.url, "?run=use")
     search = page.locator("input[data-bind=q]")

@@ -53,12 +53,24 @@ class RealRun:
         self.span = span
 
 
-def train(folder, address, name, *options):
-    """Start a run of two workers on the Ray at an address."""
-    return Command(
+def train(folder, address, name, *options, until):
+    """Train with two workers on the Ray at an address until something is seen, however fast the machine is."""
+    with Command(
         "train", "--name", name, "--runs", str(folder), "--address", address, "--workers", "2", "--no-page",
-        "--exit-when-done", *options, cwd=folder,
-    )  # fmt: skip
+        "--total-env-steps", "1000000000", *options, cwd=folder,
+    ) as command:  # fmt: skip
+        poll(until, 200, f"what the run is for\n{command.text()}")
+        command.interrupt()
+        assert command.wait(60) == 130, command.text()
+    return json.loads((folder / name / "summary.json").read_text())
+
+
+def worked_after_a_restart(prometheus):
+    """Tell whether a replacement of worker 1 has made progress 2 s after it was counted."""
+    restarted = f'timestamp({catalog.WORKER_RESTARTS.name}{{run="{RUN}",worker="1"}} > 0)'
+    (first,) = prometheus.query(f"min_over_time(({restarted})[10m:1s])")
+    (latest,) = prometheus.query(f'max({catalog.PROGRESS.name}{{run="{RUN}",worker="1"}})')
+    return float(latest["value"][1]) > float(first["value"][1]) + 2
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +79,20 @@ def real(tmp_path_factory):
     import ray
 
     folder = tmp_path_factory.mktemp("real")
-    # The runs' own warm-up is seconds of one core; --total-env-steps is what bounds them.
     with ray_session(num_cpus=3, dashboard=True) as temp:
         discovery = temp / "prom_metrics_service_discovery.json"
         poll(discovery.exists, 30, "Ray wrote its discovery file")
         address = ray.get_runtime_context().gcs_address
         with scraping(discovery, folder) as prometheus:
             begin = time.time()
-            crash = ("--total-env-steps", "400000", "--inject", "crash worker=1 after=3s", "--inject", "ref-leak mb=1")
-            with train(folder, address, RUN, *crash) as command:
-                assert command.wait(240) == 0, command.text()
-            step = ("--sampler", "step", "--envs-per-worker", "1", "--total-env-steps", "4000")
-            with train(folder, address, STEP_RUN, *step) as command:
-                assert command.wait(240) == 0, command.text()
-            summaries = {name: json.loads((folder / name / "summary.json").read_text()) for name in (RUN, STEP_RUN)}
+            crash = ("--inject", "crash worker=1 after=3s", "--inject", "ref-leak mb=1")
+            step = ("--sampler", "step", "--envs-per-worker", "1")
+            summaries = {
+                RUN: train(folder, address, RUN, *crash, until=lambda: worked_after_a_restart(prometheus)),
+                STEP_RUN: train(
+                    folder, address, STEP_RUN, *step, until=lambda: last_row(folder / STEP_RUN)["time_seconds"] > 5
+                ),
+            }
             walls = {name: last_row(folder / name)["time_seconds"] for name in summaries}
             yield RealRun(prometheus, summaries, walls, Span(prometheus, begin))
 

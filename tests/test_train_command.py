@@ -98,6 +98,9 @@ def test_ctrl_c_ends_everything_and_kill_9_leaves_a_run_that_resumes(tmp_path):
         progress = tmp_path / "one" / "progress.jsonl"
         with Command("train", *local, "--name", "one", "--total-env-steps", "900000000", cwd=tmp_path) as run:
             poll(lambda: len(rows(progress)) > 6, 120, f"updates\n{run.text()}")
+            for _ in range(20):
+                saved = checkpoint.load(tmp_path / "one")
+                assert rows(progress)[-1]["update"] >= saved.counters["update"], "rows come first"
             started = children_of(run.process.pid)
             assert len(started) > 3
             run.process.kill()

@@ -125,6 +125,7 @@ class Trainer:
                     break
                 self._learn(fragments)
                 self._report()
+        self.phases.lap()  # of the last update: what its row could not hold
 
     def _ended(self) -> bool:
         done = self.progress.env_steps >= self.progress.target or self.progress.solved(self._config.stop_at_return)
@@ -158,19 +159,19 @@ class Trainer:
             self.monitor.policy_version(self.progress.update)
             self.monitor.progress(self.progress.env_steps, self.progress.target)
             self._screen_update()
-        every = self._config.checkpoint_every
-        if every and self.progress.update % every == 0:
-            with self.phases("checkpoint"):
-                self._save()
-        lap = self.phases.lap()
-        self._directory.append(self._row(update, lap))
+        self._lap = self.phases.lap()
+        self._directory.append(self._row(update, self._lap))
         now = time.perf_counter()
         if now - self._flushed > _FLUSH_SECONDS:
             self._flushed = now
             self._directory.flush()
             if (gpu := self.learner.gpu()) is not None:
                 self.monitor.gpu(*gpu)
-        self._lap = lap
+        every = self._config.checkpoint_every
+        if every and self.progress.update % every == 0:
+            with self.phases("checkpoint"):  # counted in the next update's row: this one's must be on its way first
+                self._directory.flush()
+                self._save()
 
     def _screen_update(self) -> None:
         if self._fleet is not None:

@@ -1,6 +1,7 @@
 // Puts the HTML the server sends into the page without replacing what has not changed, so that focus, text being typed,
 // selection and hovering survive each second; and sends back what the viewer chooses. No network access of its own.
 const SILENT_MS = 6000;
+const TYPING_MS = 120;
 
 function sameKind(old, next) {
   return old.nodeType === next.nodeType && old.nodeName === next.nodeName && keyOf(old) === keyOf(next);
@@ -15,18 +16,18 @@ function syncAttributes(old, next) {
   for (const { name, value } of next.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
 }
 
-function morph(old, next, active) {
+function morph(old, next, busy) {
   if (old.nodeType !== 1) {
     if (old.data !== next.data) old.data = next.data;
     return;
   }
   syncAttributes(old, next);
-  if (old.localName === "input" && old !== active) old.value = next.getAttribute("value") || "";
-  if (old.localName === "select" && old === active) return;
-  morphChildren(old, next, active);
+  if (old.localName === "input" && !busy(old)) old.value = next.getAttribute("value") || "";
+  if (old.localName === "select" && busy(old)) return;
+  morphChildren(old, next, busy);
 }
 
-function morphChildren(old, next, active) {
+function morphChildren(old, next, busy) {
   const keyed = new Map();
   for (const child of old.childNodes) if (keyOf(child)) keyed.set(keyOf(child), child);
   let at = old.firstChild;
@@ -39,7 +40,7 @@ function morphChildren(old, next, active) {
     }
     const match = known && known.nodeName === wanted.nodeName ? known : at;
     if (match === at) at = at.nextSibling;
-    morph(match, wanted, active);
+    morph(match, wanted, busy);
   }
   while (at) {
     const rest = at.nextSibling;
@@ -65,29 +66,26 @@ function readout(plot, clientX) {
   return at.length ? { text: words[best], x: box.left + (at[best] / 1000) * box.width } : null;
 }
 
-function listen(root, view, tip, send) {
-  let timer;
+function listen(root, tip, tell) {
   const pick = (event, selector) => event.target.closest && event.target.closest(selector);
   root.addEventListener("click", (event) => {
     const source = pick(event, "[data-set]");
     if (!source || (source.localName === "tr" && String(getSelection()))) return;
     const [name, ...value] = source.dataset.set.split("=");
-    send({ [name]: value.join("=") });
+    tell({ [name]: value.join("=") });
   });
   root.addEventListener("input", (event) => {
     const bound = pick(event, "input[data-bind]");
-    if (!bound) return;
-    clearTimeout(timer);
-    timer = setTimeout(() => send({ [bound.dataset.bind]: bound.value, rows: "" }), 120);
+    if (bound) tell({ [bound.dataset.bind]: bound.value, rows: "" }, TYPING_MS);
   });
   root.addEventListener("change", (event) => {
     const bound = pick(event, "select[data-bind]");
-    if (bound) send({ [bound.dataset.bind]: bound.value });
+    if (bound) tell({ [bound.dataset.bind]: bound.value });
     if (bound) bound.blur();
   });
   root.addEventListener("submit", (event) => {
     event.preventDefault();
-    send({ token: root.querySelector("input[name=token]").value });
+    tell({ token: root.querySelector("input[name=token]").value });
   });
   root.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
@@ -139,19 +137,25 @@ export default function draw({ data, parentElement, setTriggerValue }) {
     const tip = root.querySelector(".tip");
     root.pending = {};
     root.sent = 0;
-    // An event may be overtaken by the next before the server has run: each carries all that is not yet heard.
-    listen(root, view, tip, (event) => {
+    // An event may be overtaken by the next before the server has run: each carries all that is not yet heard, and
+    // what is being typed goes with a click that follows it.
+    listen(root, tip, (event, delay = 0) => {
       Object.assign(root.pending, event);
-      setTriggerValue("choose", { ...root.pending, number: ++root.sent });
+      clearTimeout(root.timer);
+      root.timer = setTimeout(() => {
+        root.timer = 0;
+        setTriggerValue("choose", { ...root.pending, number: ++root.sent });
+      }, delay);
     });
     watchSilence(root, view);
   }
   root.seen = performance.now();
   if (!data) return;
-  if (data.heard >= root.sent) root.pending = {};
+  if (!root.timer && data.heard >= root.sent) root.pending = {};
   document.title = data.title;
   document.documentElement.lang = "en";
   const fresh = document.createElement("template");
   fresh.innerHTML = data.html;
-  morphChildren(view, fresh.content, (parentElement.activeElement || document.activeElement));
+  const active = parentElement.activeElement || document.activeElement;
+  morphChildren(view, fresh.content, (node) => node === active || node.dataset.bind in root.pending);
 }
