@@ -39,6 +39,11 @@ def poll(condition: Callable[[], T], seconds: float = 30.0, what: str = "", ever
         time.sleep(every)
 
 
+def settle(check: Callable[[], object], seconds: float = 30.0) -> None:
+    """Call `check`, which asserts, until it passes: what several processes report arrives at different moments."""
+    poll(lambda: check() is None, seconds, check.__name__)
+
+
 def free_port() -> int:
     """Return a TCP port of the loopback that nothing listens on."""
     with socket.socket() as probe:

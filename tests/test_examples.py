@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import ray
-from support import ROOT, free_port, poll, ray_session
+from support import ROOT, free_port, ray_session, settle
 from test_monitor_ray import series, total
 
 from raymon import catalog
@@ -51,37 +51,56 @@ def test_every_example_is_run_here():
 
 def test_a_sampler_with_one_call_per_step(run):
     assert "3 updates" in run("sampler")
-    poll(lambda: total(catalog.UPDATES, run="sampler") == 3, 30, "three updates")
-    assert poll(lambda: total(catalog.ENV_STEPS, run="sampler") >= 120 - 3 * 2, 30, "the steps")
-    assert total(catalog.ROLLOUTS, run="sampler") == total(catalog.ENV_STEPS, run="sampler")
-    assert total(catalog.PHASE_SECONDS, run="sampler", phase="inference") > 0
+
+    def recorded():
+        assert total(catalog.UPDATES, run="sampler") == 3
+        assert total(catalog.ROLLOUTS, run="sampler") == total(catalog.ENV_STEPS, run="sampler") >= 120 - 3 * 2
+        assert total(catalog.PHASE_SECONDS, run="sampler", phase="inference") > 0
+
+    settle(recorded)
 
 
 def test_workers_whose_weights_are_averaged(run):
     assert "distance" in run("averaging")
-    poll(lambda: total(catalog.ENV_STEPS, run="averaging") == 2 * 3 * 5 * 64, 30, "every step")
-    assert total(catalog.PUT_BYTES, run="averaging", kind="weights") == 3 * 16 * 8
-    assert total(catalog.WORKER_PHASE, run="averaging", phase="environment") > 0
+
+    def recorded():
+        assert total(catalog.ENV_STEPS, run="averaging") == 2 * 3 * 5 * 64
+        assert total(catalog.PUT_BYTES, run="averaging", kind="weights") == 3 * 16 * 8
+        assert total(catalog.WORKER_PHASE, run="averaging", phase="environment") > 0
+
+    settle(recorded)
 
 
 def test_a_simulation_that_learns_nothing(run):
     assert "pi is about 3." in run("simulation")
-    poll(lambda: total(catalog.ENV_STEPS, run="simulation") == 2 * 3 * 1000, 30, "every point")
-    assert {len(series(catalog.ROLLOUTS, run="simulation", worker=worker)) for worker in (0, 1)} == {1}
+
+    def recorded():
+        assert total(catalog.ENV_STEPS, run="simulation") == 2 * 3 * 1000
+        assert {len(series(catalog.ROLLOUTS, run="simulation", worker=worker)) for worker in (0, 1)} == {1}
+
+    settle(recorded)
 
 
 def test_rllib_with_an_environment_of_one_s_own(run):
     assert "mean return" in run("rllib_own_env")
-    poll(lambda: total(catalog.UPDATES, run="corridor") == 2, 30, "two updates")
-    # RLlib kills its runners, and their last second with them: the driver's ledger has everything.
-    assert poll(lambda: total(catalog.FRAGMENT_STEPS, run="corridor", outcome="received") >= 256, 30, "the steps")
-    assert len(series(catalog.ENV_STEPS, run="corridor", worker=1)) == 1
+
+    def recorded():
+        assert total(catalog.UPDATES, run="corridor") == 2
+        # RLlib kills its runners, and their last second with them: the driver's ledger has everything.
+        assert total(catalog.FRAGMENT_STEPS, run="corridor", outcome="received") >= 256
+        assert len(series(catalog.ENV_STEPS, run="corridor", worker=1)) == 1
+
+    settle(recorded)
 
 
 def test_rllib_on_bipedal_walker(run):
     assert "mean return" in run("rllib_bipedal")
-    assert poll(lambda: total(catalog.FRAGMENT_STEPS, run="bipedal", outcome="received") >= 512, 30, "the steps")
-    assert len(series(catalog.ENV_STEPS, run="bipedal", worker=1)) == 1
+
+    def recorded():
+        assert total(catalog.FRAGMENT_STEPS, run="bipedal", outcome="received") >= 512
+        assert len(series(catalog.ENV_STEPS, run="bipedal", worker=1)) == 1
+
+    settle(recorded)
 
 
 def test_a_simulator_in_cpp(run, tmp_path):
@@ -94,5 +113,9 @@ def test_a_simulator_in_cpp(run, tmp_path):
             assert "mean reward" in run("cpp_simulator", f"--port {port}")
         finally:
             server.terminate()
-    poll(lambda: total(catalog.ENV_STEPS, run="cpp") == 2 * 2 * 20, 30, "every step")
-    assert total(catalog.WORKER_PHASE, run="cpp", phase="environment") > 0
+
+    def recorded():
+        assert total(catalog.ENV_STEPS, run="cpp") == 2 * 2 * 20
+        assert total(catalog.WORKER_PHASE, run="cpp", phase="environment") > 0
+
+    settle(recorded)

@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 import ray
-from support import poll, ray_session
+from support import ray_session, settle
 from test_monitor_ray import series, total
 
 import raymon
@@ -58,25 +58,37 @@ def test_over_and_under_and_around_somebody_else_s():
     items = theirs.items.options(num_returns="streaming").remote(4)
     assert [ray.get(item) for item in items] == [0, 1, 2, 3]
     ray.get(untouched.sample.remote(1000))
-    poll(lambda: total(catalog.ENV_STEPS, run="over") == 15, 30, "three workers over")
-    assert {total(catalog.ENV_STEPS, run="over", worker=number) for number in range(3)} == {5.0}
-    poll(lambda: total(catalog.ENV_STEPS, run="under", worker=7) == 4, 30, "the worker under")
-    poll(lambda: total(catalog.ENV_STEPS, run="theirs") == 196, 30, "the async worker")
-    assert total(catalog.ROLLOUTS, run="theirs") == 24
+
+    def arrived():
+        assert total(catalog.ENV_STEPS, run="over") == 15
+        assert {total(catalog.ENV_STEPS, run="over", worker=number) for number in range(3)} == {5.0}
+        assert total(catalog.ENV_STEPS, run="under", worker=7) == 4
+        assert total(catalog.ENV_STEPS, run="theirs") == 196
+        assert total(catalog.ROLLOUTS, run="theirs") == 24
+
+    settle(arrived)
 
 
 def test_threaded_actors_in_exact_numbers():
     worker = Under.options(max_concurrency=8).remote(rank=8)
     ray.get([worker.sample.remote(n) for n in range(200)])
-    poll(lambda: total(catalog.ENV_STEPS, run="under", worker=8) == sum(range(200)), 30, "every step")
-    assert total(catalog.ROLLOUTS, run="under", worker=8) == 200
+
+    def arrived():
+        assert total(catalog.ENV_STEPS, run="under", worker=8) == sum(range(200))
+        assert total(catalog.ROLLOUTS, run="under", worker=8) == 200
+
+    settle(arrived)
 
 
 def test_a_worker_shows_before_its_first_rollout():
     waiting = Over.remote()
     ray.get(waiting.__ray_ready__.remote())
-    poll(lambda: len(series(catalog.ACTIVITY, run="over", activity="starting")) == 4, 30, "the fourth worker")
-    assert series(catalog.ACTIVITY, run="over", activity="starting").count(1.0) == 1
+
+    def shown():
+        found = series(catalog.ACTIVITY, run="over", activity="starting")
+        assert (len(found), found.count(1.0)) == (4, 1)
+
+    settle(shown)
 
 
 def test_the_remote_class_keeps_its_methods_and_options():

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import ray
-from support import get, metrics_url, poll, ray_session
+from support import get, metrics_url, poll, ray_session, settle
 
 import raymon
 from raymon import catalog
@@ -82,19 +82,26 @@ class Worker:
 
 
 def test_what_was_counted_before_ray_was_up_is_handed_over_once_it_is():
-    poll(lambda: series(catalog.ACTOR_CALLS, run=RUN) == [11.0], 30, "the calls counted before")
-    assert series(catalog.RUN_INFO, run=RUN, environment="none", engine="own") == [1.0]
+    def arrived():
+        assert series(catalog.ACTOR_CALLS, run=RUN) == [11.0]
+        assert series(catalog.RUN_INFO, run=RUN, environment="none", engine="own") == [1.0]
+
+    settle(arrived)
 
 
 def test_counts_of_many_threads_arrive_exactly_and_the_run_s_name_is_given_once():
     worker = Worker.remote(0)
     ray.get([worker.sample.remote(7), worker.sample.remote(0)])
     ray.get(worker.hammer.remote(8, 2000))
-    poll(lambda: total(catalog.ENV_STEPS, run=RUN, worker=0) == 7 + 8 * 2000 * 3, 30, "every step")
-    assert total(catalog.ROLLOUTS, run=RUN, worker=0) == 2
-    assert total(catalog.EPISODES, run=RUN, worker=0) == 2
-    assert total(catalog.RECORDING_DROPPED, run=RUN, worker=0) == 0
-    assert {len(series(catalog.ROLLOUT_LATENCY, run=RUN, worker=0, quantile=q)) for q in catalog.QUANTILES} == {1}
+
+    def arrived():
+        assert total(catalog.ENV_STEPS, run=RUN, worker=0) == 7 + 8 * 2000 * 3
+        assert total(catalog.ROLLOUTS, run=RUN, worker=0) == 2
+        assert total(catalog.EPISODES, run=RUN, worker=0) == 2
+        assert total(catalog.RECORDING_DROPPED, run=RUN, worker=0) == 0
+        assert {len(series(catalog.ROLLOUT_LATENCY, run=RUN, worker=0, quantile=q)) for q in catalog.QUANTILES} == {1}
+
+    settle(arrived)
 
 
 def test_the_driver_s_ledger_arrives_exactly(early):
@@ -104,12 +111,16 @@ def test_the_driver_s_ledger_arrives_exactly(early):
         early.trained(1, fragment)
     early.dropped("stale", 3, 30)
     early.flush()
-    poll(lambda: total(catalog.FRAGMENTS, run=RUN, outcome="dropped") == 3, 30, "the drops")
-    assert total(catalog.FRAGMENTS, run=RUN, outcome="received") == 100
-    assert total(catalog.FRAGMENT_STEPS, run=RUN, outcome="trained") == 4950
-    assert total(catalog.UPDATES, run=RUN) == 100
-    assert total(catalog.PUT_BYTES, run=RUN, kind="rollouts") == 100_000
-    assert len(series(catalog.WORKER_LOSSES, run=RUN)) == len(catalog.LOSS_REASONS), "every reason starts at 0"
+
+    def arrived():
+        assert total(catalog.FRAGMENTS, run=RUN, outcome="dropped") == 3
+        assert total(catalog.FRAGMENTS, run=RUN, outcome="received") == 100
+        assert total(catalog.FRAGMENT_STEPS, run=RUN, outcome="trained") == 4950
+        assert total(catalog.UPDATES, run=RUN) == 100
+        assert total(catalog.PUT_BYTES, run=RUN, kind="rollouts") == 100_000
+        assert len(series(catalog.WORKER_LOSSES, run=RUN)) == len(catalog.LOSS_REASONS), "every reason starts at 0"
+
+    settle(arrived)
 
 
 def test_a_worker_that_hangs_beats_but_makes_no_progress_and_shows_its_phase():
@@ -160,8 +171,12 @@ def test_the_driver_knows_what_it_keeps_alive_without_keeping_it_alive(early):
     early.hold(let_go, nbytes=500)
     del let_go
     early.flush()
-    poll(lambda: series(catalog.REFS_HELD_BYTES, run=RUN) == [1000.0], 30, "the bytes of what is kept")
-    assert before <= series(catalog.REFS_OLDEST, run=RUN)[0] <= time.time()
+
+    def kept_is_counted():
+        assert series(catalog.REFS_HELD_BYTES, run=RUN) == [1000.0]
+        assert before <= series(catalog.REFS_OLDEST, run=RUN)[0] <= time.time()
+
+    settle(kept_is_counted)
     early.release(kept)
     early.flush()
     poll(lambda: series(catalog.REFS_HELD, run=RUN) == [0.0], 30, "nothing is kept")
@@ -173,8 +188,12 @@ def test_two_monitors_of_one_process_share_the_families(early):
     for monitor, steps in ((one, 1), (two, 10), (same, 100)):
         monitor.steps(steps)
         monitor.flush()
-    poll(lambda: total(catalog.ENV_STEPS, worker=20) == 101, 30, "both monitors of worker 20")
-    assert total(catalog.ENV_STEPS, worker=21) == 10
+
+    def arrived():
+        assert total(catalog.ENV_STEPS, worker=20) == 101
+        assert total(catalog.ENV_STEPS, worker=21) == 10
+
+    settle(arrived)
     for monitor in (one, two, same):
         monitor.close()
 
@@ -190,10 +209,14 @@ def test_own_figures_beside_the_catalogue_s(early):
     monitor.set(height, 1.5)
     monitor.observe(impact, 0.5)
     monitor.flush()
-    poll(lambda: series(collisions, worker=30, kind="soft", run=RUN) == [2.0], 30, "the collisions")
-    assert series(height, worker=30) == [1.5]
-    buckets = [line for line in get(metrics_url()).splitlines() if line.startswith(impact.name + "_bucket")]
-    assert len(buckets) == 3
+
+    def arrived():
+        assert series(collisions, worker=30, kind="soft", run=RUN) == [2.0]
+        assert series(height, worker=30) == [1.5]
+        buckets = [line for line in get(metrics_url()).splitlines() if line.startswith(impact.name + "_bucket")]
+        assert len(buckets) == 3
+
+    settle(arrived)
     monitor.close()
 
 

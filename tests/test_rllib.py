@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from support import poll, ray_session
+from support import poll, ray_session, settle
 from test_monitor_ray import series, total
 
 import raymon.rllib
@@ -66,34 +66,46 @@ def test_what_ppo_sampled_arrives_by_runner_and_in_the_ledger(ppo):
     assert "raymon" not in result["env_runners"], "RLlib's result stays as it was"
     sampled = int(result["num_env_steps_sampled_lifetime"])
     run = "rllib-ppo"
-    poll(lambda: total(catalog.FRAGMENT_STEPS, run=run, outcome="received") == sampled, 30, "the ledger")
-    poll(lambda: total(catalog.ENV_STEPS, run=run) == sampled, 30, "the runners' steps")
-    assert {len(series(catalog.ENV_STEPS, run=run, worker=number)) for number in (1, 2)} == {1}
-    assert total(catalog.FRAGMENTS, run=run, outcome="received") == total(catalog.ROLLOUTS, run=run)
-    assert total(catalog.UPDATES, run=run) == 3
-    assert total(catalog.EPISODES, run=run) == result["env_runners"]["num_episodes_lifetime"]
-    assert series(catalog.TRAINED_STEPS, run=run) == [sampled]
-    assert series(catalog.POLICY_LAG, run=run, statistic="max") == [0.0]
-    assert series(catalog.RUN_INFO, run=run, engine="rllib", algorithm="PPO", environment="CartPole-v1") == [1.0]
+
+    def arrived():
+        assert total(catalog.FRAGMENT_STEPS, run=run, outcome="received") == sampled
+        assert total(catalog.ENV_STEPS, run=run) == sampled
+        assert {len(series(catalog.ENV_STEPS, run=run, worker=number)) for number in (1, 2)} == {1}
+        assert total(catalog.FRAGMENTS, run=run, outcome="received") == total(catalog.ROLLOUTS, run=run)
+        assert total(catalog.UPDATES, run=run) == 3
+        assert total(catalog.EPISODES, run=run) == result["env_runners"]["num_episodes_lifetime"]
+        assert series(catalog.TRAINED_STEPS, run=run) == [sampled]
+        assert series(catalog.POLICY_LAG, run=run, statistic="max") == [0.0]
+        assert series(catalog.RUN_INFO, run=run, engine="rllib", algorithm="PPO", environment="CartPole-v1") == [1.0]
+
+    settle(arrived)
 
 
 def test_where_ppo_s_time_goes(ppo):
     run = "rllib-ppo"
-    poll(lambda: total(catalog.PHASE_SECONDS, run=run, phase="learn") > 0, 30, "the learner's time")
-    assert total(catalog.PHASE_SECONDS, run=run, phase="sample") > 0
-    assert total(catalog.PHASE_SECONDS, run=run, phase="weights") > 0
-    for number in (1, 2):
-        assert total(catalog.WORKER_PHASE, run=run, worker=number, phase="environment") > 0
-        assert total(catalog.WORKER_PHASE, run=run, worker=number, phase="inference") > 0
-        assert len(series(catalog.ROLLOUT_LATENCY, run=run, worker=number)) == len(catalog.QUANTILES)
+
+    def arrived():
+        assert total(catalog.PHASE_SECONDS, run=run, phase="learn") > 0
+        assert total(catalog.PHASE_SECONDS, run=run, phase="sample") > 0
+        assert total(catalog.PHASE_SECONDS, run=run, phase="weights") > 0
+        for number in (1, 2):
+            assert total(catalog.WORKER_PHASE, run=run, worker=number, phase="environment") > 0
+            assert total(catalog.WORKER_PHASE, run=run, worker=number, phase="inference") > 0
+            assert len(series(catalog.ROLLOUT_LATENCY, run=run, worker=number)) == len(catalog.QUANTILES)
+
+    settle(arrived)
 
 
 def test_what_ppo_s_learner_made_of_it(ppo):
     run = "rllib-ppo"
-    for metric in (catalog.KL, catalog.ENTROPY, catalog.EXPLAINED_VARIANCE, catalog.LEARNING_RATE):
-        assert math.isfinite(poll(lambda metric=metric: series(metric, run=run), 30, metric.name)[0])
-    assert len(series(catalog.LOSS, run=run)) == 3
-    assert total(catalog.RECORDING_DROPPED, run=run) == 0
+
+    def arrived():
+        for metric in (catalog.KL, catalog.ENTROPY, catalog.EXPLAINED_VARIANCE, catalog.LEARNING_RATE):
+            assert math.isfinite(series(metric, run=run)[0])
+        assert len(series(catalog.LOSS, run=run)) == 3
+        assert total(catalog.RECORDING_DROPPED, run=run) == 0
+
+    settle(arrived)
 
 
 def test_a_killed_runner_is_counted_by_its_number(ppo):
@@ -108,9 +120,13 @@ def test_a_killed_runner_is_counted_by_its_number(ppo):
         return total(catalog.WORKER_RESTARTS, run=run, worker=2, reason="killed") == 1
 
     poll(trained_until_restarted, 120, "the restart of runner 2")
-    assert total(catalog.WORKER_LOSSES, run=run) == total(catalog.WORKER_LOSSES, run=run, reason="killed") == 1
-    assert total(catalog.WORKER_RESTARTS, run=run) == 1
-    poll(lambda: series(catalog.WORKERS, run=run, state="up") == [2.0], 60, "both runners up")
+
+    def arrived():
+        assert total(catalog.WORKER_LOSSES, run=run) == total(catalog.WORKER_LOSSES, run=run, reason="killed") == 1
+        assert total(catalog.WORKER_RESTARTS, run=run) == 1
+        assert series(catalog.WORKERS, run=run, state="up") == [2.0]
+
+    settle(arrived, 60)
 
 
 @pytest.mark.parametrize("algorithm", ["IMPALA", "APPO"])
@@ -122,14 +138,16 @@ def test_asynchronous_algorithms(algorithm):
         built.train()
         return total(catalog.UPDATES, run=run) >= 2 and len(series(catalog.LOSS, run=run))
 
-    try:
-        poll(trained, 150, "updates", every=0.0)
+    def arrived():
         assert all(total(catalog.ENV_STEPS, run=run, worker=number) > 0 for number in (1, 2))
-        # The runners' own counts may come an export later than the driver's.
-        received = lambda: total(catalog.FRAGMENT_STEPS, run=run, outcome="received")  # noqa: E731
-        poll(lambda: received() <= total(catalog.ENV_STEPS, run=run), 20, "received were sampled")
+        received = total(catalog.FRAGMENT_STEPS, run=run, outcome="received")
+        assert received <= total(catalog.ENV_STEPS, run=run)
         assert total(catalog.PHASE_SECONDS, run=run, phase="learn") > 0
         assert total(catalog.RECORDING_DROPPED, run=run) == 0
+
+    try:
+        poll(trained, 150, "updates", every=0.0)
+        settle(arrived)
     finally:
         built.stop()
 
