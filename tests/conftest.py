@@ -4,10 +4,15 @@ import os
 import shutil
 import sys
 
+import hypothesis
 import pytest
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+# A stall of the machine is no finding about the code.
+hypothesis.settings.register_profile("steady", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("steady")
 
 # Tests against a real Grafana exist only where there is one, so that nothing is ever reported as skipped.
 has_grafana = os.environ.get("RAYMON_GRAFANA_URL") or shutil.which("grafana-server") or shutil.which("grafana")

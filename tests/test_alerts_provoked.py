@@ -98,15 +98,19 @@ def fired(tmp_path_factory):
             # A stopped process: alive for the driver, silent in the metrics.
             stopped = process_of(prometheus, SLOW, "3")
             os.kill(stopped, signal.SIGSTOP)
-            kept = ray.put(np.zeros(180_000_000, dtype=np.uint8))
-            watch.until("RaymonObjectStorePressure", "RaymonWorkerRestartLoop", "RaymonPolicyDiverging", seconds=120)
-            del kept
-            watch.until("RaymonMetricsMissing", "RaymonWorkerDead", "RaymonThroughputCollapsed", seconds=120)
-            loop.process.kill()
-            watch.until("RaymonNoUpdate", seconds=120)
-            assert slow.process.poll() is None, slow.text()
-            yield watch.fired
-            os.kill(stopped, signal.SIGCONT)
+            try:
+                kept = ray.put(np.zeros(180_000_000, dtype=np.uint8))
+                watch.until(
+                    "RaymonObjectStorePressure", "RaymonWorkerRestartLoop", "RaymonPolicyDiverging", seconds=120
+                )
+                del kept
+                watch.until("RaymonMetricsMissing", "RaymonWorkerDead", "RaymonThroughputCollapsed", seconds=120)
+                loop.process.kill()
+                watch.until("RaymonNoUpdate", seconds=120)
+                assert slow.process.poll() is None, slow.text()
+                yield watch.fired
+            finally:
+                os.kill(stopped, signal.SIGCONT)
 
 
 def process_of(prometheus, run, worker):

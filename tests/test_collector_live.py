@@ -132,7 +132,7 @@ def test_stopped_hanging_and_idle_workers_are_told_apart_and_recover(fleet):
             )
     finally:
         os.kill(pid, signal.SIGCONT)
-    ray.get([samplers[2].set.remote("hang", False), samplers[3].set.remote("idle", False)])
+        ray.get([samplers[2].set.remote("hang", False), samplers[3].set.remote("idle", False)])
     poll(expect(collector, w0="running", w1="running", w2="running", w3="running"), 30, "all running again")
 
 

@@ -58,7 +58,7 @@ def series(first, count):
 
 
 def test_alerts_that_fire_there_are_shown_and_others_not():
-    with prometheus({"rules": rules(ALERT, PENDING), "query_range": series(0, 0)}) as url:
+    with prometheus({"rules": rules(ALERT, PENDING), "values": [], "query_range": series(0, 0)}) as url:
         asked = Prometheus(url)
         asked.refresh()
     (alert,) = asked.alerts()
@@ -69,7 +69,7 @@ def test_alerts_that_fire_there_are_shown_and_others_not():
 
 def test_history_from_before_the_viewer_was_opened_is_put_in_front():
     now = time.time()
-    with prometheus({"rules": rules(), "query_range": series(now - 600, 20)}) as url:
+    with prometheus({"rules": rules(), "values": [], "query_range": series(now - 600, 20)}) as url:
         asked = Prometheus(url)
         asked.refresh()
     mine = RunHistory(
@@ -85,7 +85,7 @@ def test_history_from_before_the_viewer_was_opened_is_put_in_front():
 
 def test_the_collector_says_where_alerts_come_from_and_goes_on_without():
     made = FakeCluster(FakeDriver(), FakeWorker("0"), FakeWorker("1"))
-    with prometheus({"rules": rules(ALERT), "query_range": series(0, 0)}) as url:
+    with prometheus({"rules": rules(ALERT), "values": ["r"], "query_range": series(0, 0)}) as url:
         made.collector = Collector(["a:1"], clock=lambda: made.now, prometheus_url=url)
         made.collector._prometheus.refresh()
         snapshot = made.run(12)
@@ -103,13 +103,25 @@ def test_the_collector_says_where_alerts_come_from_and_goes_on_without():
 
 def test_a_prometheus_without_our_rules_silences_nobody():
     made = FakeCluster(FakeDriver(), FakeWorker("0"), FakeWorker("1"))
-    with prometheus({"rules": {"groups": [{"rules": [FOREIGN]}]}, "query_range": series(0, 0)}) as url:
+    with prometheus({"rules": {"groups": [{"rules": [FOREIGN]}]}, "values": [], "query_range": series(0, 0)}) as url:
         made.collector = Collector(["a:1"], clock=lambda: made.now, prometheus_url=url)
         made.collector._prometheus.refresh()
     made.run(12)
     made.processes[2].beats = False
     snapshot = made.run(15)
     assert "without raymon's rules" in snapshot.source
+    assert [(alert.source, alert.worker) for alert in snapshot.alerts] == [("local", "1")]
+
+
+def test_the_prometheus_of_another_cluster_silences_nobody():
+    made = FakeCluster(FakeDriver(), FakeWorker("0"), FakeWorker("1"))
+    with prometheus({"rules": rules(ALERT), "values": ["theirs"], "query_range": series(0, 0)}) as url:
+        made.collector = Collector(["a:1"], clock=lambda: made.now, prometheus_url=url)
+        made.collector._prometheus.refresh()
+    made.run(12)
+    made.processes[2].beats = False
+    snapshot = made.run(15)
+    assert "has not scraped these runs" in snapshot.source
     assert [(alert.source, alert.worker) for alert in snapshot.alerts] == [("local", "1")]
 
 
@@ -125,10 +137,11 @@ def test_where_prometheus_usually_is_nobody_needs_to_answer():
 @pytest.mark.parametrize(
     "answer",
     [b"", b"<html>", b"[]", b'{"status": "error"}', b'{"status": "success"}',
-     {"rules": {"groups": 5}, "query_range": 5},
+     {"rules": {"groups": 5}, "values": [5], "query_range": 5},
      {"rules": {"groups": [5, {"rules": 5}, {"rules": [5, {"name": "RaymonNoUpdate", "alerts": 5}]}]},
-      "query_range": 5},
+      "values": "r", "query_range": 5},
      {"rules": rules(5, {"labels": 5}, {"labels": {}, "state": "stopped"}),
+      "values": {"r": 5},
       "query_range": {"result": [5, {"values": 5}, {"metric": 5, "values": [[1, "NaN"], [1], "x", ["a", "b"]]}]}}],
 )  # fmt: skip
 def test_nonsense_is_harmless(answer):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support import ROOT, Command, short_folder
+from support import ROOT, Command, poll, short_folder
 
 from raymon.ppo import command
 from raymon.ppo.demo import SCENES, main, train_arguments
@@ -39,15 +39,16 @@ def test_wrong_use_is_told(capsys):
 
 def test_the_crash_scene_is_played_to_its_end():
     with short_folder() as folder:
-        options = ["--fault", "crash", "--after", "1", "--no-page", "--no-dashboard", "--exit-when-done", "--name", "d",
-                   "--workers", "2", "--total-env-steps", "9000", "--runs", str(folder / "runs"),
+        options = ["--fault", "crash", "--after", "1", "--no-page", "--no-dashboard", "--name", "d",
+                   "--workers", "2", "--total-env-steps", "1000000000", "--runs", str(folder / "runs"),
                    "--ray-temp-dir", str(folder / "ray")]  # fmt: skip
         with Command("demo", *options, cwd=ROOT) as demo:
-            assert demo.wait(150) == 0, demo.text()
+            poll(lambda: demo.text().count("worker 1 lost (killed)") >= 3, 200, "three losses")
+            demo.interrupt()
+            assert demo.wait(60) == 130, demo.text()
             text = demo.text()
         summary = json.loads((folder / "runs/d/summary.json").read_text())
     assert "From 1 seconds on: worker 1 is killed three times" in text
-    assert "worker 1 lost (killed)" in text
-    assert summary["ledger"]["losses"] == {"killed": summary["ledger"]["restarts"]}
-    assert summary["ledger"]["restarts"] >= 1
+    assert summary["ledger"]["losses"] == {"killed": 3}
+    assert summary["ledger"]["restarts"] in (2, 3)
     assert summary["ledger"]["balanced"]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import ray
-from support import ROOT, free_port, ray_session, settle
+from support import ROOT, free_port, poll, ray_session, settle
 from test_monitor_ray import series, total
 
 from raymon import catalog
@@ -43,6 +43,21 @@ def run(monkeypatch, capsys):
         return capsys.readouterr().out
 
     return run_example
+
+
+@pytest.fixture
+def wait_for_runner(monkeypatch):
+    """RLlib kills its runners at the end: let the end wait until runner 1 of a run has lived long enough to be seen."""
+    from ray.rllib.algorithms.algorithm import Algorithm
+
+    def wait(name):
+        def patient(self, stop=Algorithm.stop):
+            poll(lambda: series(catalog.ENV_STEPS, run=name, worker=1), 30, "the runner's figures")
+            stop(self)
+
+        monkeypatch.setattr(Algorithm, "stop", patient)
+
+    return wait
 
 
 def test_every_example_is_run_here():
@@ -81,7 +96,8 @@ def test_a_simulation_that_learns_nothing(run):
     settle(recorded)
 
 
-def test_rllib_with_an_environment_of_one_s_own(run):
+def test_rllib_with_an_environment_of_one_s_own(run, wait_for_runner):
+    wait_for_runner("corridor")
     assert "mean return" in run("rllib_own_env")
 
     def recorded():
@@ -93,7 +109,8 @@ def test_rllib_with_an_environment_of_one_s_own(run):
     settle(recorded)
 
 
-def test_rllib_on_bipedal_walker(run):
+def test_rllib_on_bipedal_walker(run, wait_for_runner):
+    wait_for_runner("bipedal")
     assert "mean return" in run("rllib_bipedal")
 
     def recorded():

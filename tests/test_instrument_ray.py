@@ -84,9 +84,8 @@ def test_a_worker_shows_before_its_first_rollout():
     waiting = Over.remote()
     ray.get(waiting.__ray_ready__.remote())
 
-    def shown():
-        found = series(catalog.ACTIVITY, run="over", activity="starting")
-        assert (len(found), found.count(1.0)) == (4, 1)
+    def shown():  # beside those of the actors before it, which fade with time
+        assert series(catalog.ACTIVITY, run="over", activity="starting").count(1.0) == 1
 
     settle(shown)
 

@@ -99,7 +99,7 @@ def test_used_after_shutdown_and_with_no_agent_to_hear_it():
         handler = logging.Handler()
         handler.emit = heard.append
         logging.getLogger("raymon").addHandler(handler)
-        with tempfile.TemporaryDirectory(prefix="rm-", dir="/tmp") as folder:
+        with tempfile.TemporaryDirectory(prefix="rm-", dir="/tmp", ignore_cleanup_errors=True) as folder:
             options = dict(num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=folder,
                            object_store_memory=100_000_000)
             ray.init(**options, _system_config={"enable_metrics_collection": False})

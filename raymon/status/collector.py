@@ -118,7 +118,7 @@ class Collector:
             histories=self._histories(views),
             alerts=self._alerts(views, verdicts, now),
             targets=self._target_states(pages, now),
-            source=self._source(found),
+            source=self._source(found, views),
             data_age_seconds=min((v.data_age_seconds for v in views if v.data_age_seconds is not None), default=None),
             problem=_problem(found, pages, views),
             rounds=self._snapshot.rounds + 1,
@@ -173,18 +173,24 @@ class Collector:
         return {run: self._prometheus.extended(run, history) for run, history in frozen.items()}
 
     def _alerts(self, views: Sequence[RunView], verdicts: Mapping[str, RunVerdict], now: float) -> tuple[Alert, ...]:
-        if self._prometheus is not None and self._prometheus.has_rules():
-            return self._prometheus.alerts()
+        asked = self._prometheus
+        if asked is not None and asked.has_rules() and asked.knows(view.run for view in views):
+            return asked.alerts()
         return self._alarms.firing(views, verdicts, now)
 
-    def _source(self, found: Found) -> str:
-        if self._prometheus is None or not (self._prometheus.answers() or self._prometheus_expected):
+    def _source(self, found: Found, views: Sequence[RunView]) -> str:
+        asked = self._prometheus
+        if asked is None or not (asked.answers() or self._prometheus_expected):
             return found.source
-        if not self._prometheus.answers():
-            told = f" (which does not answer: {self._prometheus.error})"
+        if not asked.answers():
+            told = f" (which does not answer: {asked.error})"
+        elif not asked.has_rules():
+            told = " (without raymon's rules: alerts are evaluated here)"
+        elif views and not asked.knows(view.run for view in views):
+            told = " (which has not scraped these runs: alerts are evaluated here)"
         else:
-            told = "" if self._prometheus.has_rules() else " (without raymon's rules: alerts are evaluated here)"
-        return f"{found.source}, and Prometheus {self._prometheus.url}{told}"
+            told = ""
+        return f"{found.source}, and Prometheus {asked.url}{told}"
 
     def _target_states(self, pages: Sequence[Page], now: float) -> tuple[TargetState, ...]:
         states = []

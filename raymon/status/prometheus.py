@@ -6,7 +6,7 @@ Asked in a thread of its own, so that a Prometheus that hangs delays no collecti
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
+from raymon import catalog
 from raymon.health import ALERTS
 from raymon.queries import BOOK
 from raymon.status.parse import clean, number
@@ -53,6 +54,7 @@ class Prometheus:
         self._stop = threading.Event()
         self._answers = False
         self._alerts: tuple[Alert, ...] | None = None
+        self._runs: frozenset[str] = frozenset()
         self._history: History = {}
         self.error = "it has not been asked yet"
 
@@ -69,8 +71,12 @@ class Prometheus:
         return self._answers
 
     def has_rules(self) -> bool:
-        """Tell whether it evaluates raymon's rules; then its alerts are the ones to show."""
+        """Tell whether it evaluates raymon's rules."""
         return self._alerts is not None
+
+    def knows(self, runs: Iterable[str]) -> bool:
+        """Tell whether it has lately scraped one of these runs, rather than only somebody else's."""
+        return not self._runs.isdisjoint(runs)
 
     def alerts(self) -> tuple[Alert, ...]:
         """Return raymon's alerts that fire there."""
@@ -98,6 +104,8 @@ class Prometheus:
         reply = self._ask("rules", type="alert")
         self._answers = reply is not None
         self._alerts = _alerts(reply)
+        if reply is not None:
+            self._runs = self._known_runs()
         if reply is not None and not self._history:
             self._history = self._older()
 
@@ -105,6 +113,16 @@ class Prometheus:
         while not self._stop.is_set():
             self.refresh()
             self._stop.wait(REFRESH_SECONDS)
+
+    def _known_runs(self) -> frozenset[str]:
+        now = time.time()
+        span = {"start": f"{now - HISTORY_SECONDS:.0f}", "end": f"{now + 60:.0f}"}
+        names = self._ask("label/run/values", **{"match[]": catalog.RUN_INFO.name}, **span)
+        return (
+            frozenset(clean(name) for name in names if isinstance(name, str))
+            if isinstance(names, list)
+            else frozenset()
+        )
 
     def _older(self) -> dict[str, dict[str, tuple[Floats, Floats]]]:
         now = time.time()

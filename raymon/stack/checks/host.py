@@ -68,11 +68,12 @@ def clock(situation: Situation) -> Finding:
         asked = time.time()
         told = situation.ask_prometheus("query", query="time()").get("result")
         if isinstance(told, list) and told:
-            skews["Prometheus"] = float(told[0]) - asked
+            skews["Prometheus"] = float(told[0]) - (asked + time.time()) / 2
     if situation.dashboard_url:
+        asked = time.time()
         reply = situation.get(situation.dashboard_url + "/api/healthz")
-        if reply.server_time is not None:
-            skews["the Ray Dashboard"] = reply.server_time - time.time()
+        if reply.server_time is not None:  # a whole second: half of one later on average
+            skews["the Ray Dashboard"] = reply.server_time + 0.5 - (asked + time.time()) / 2
     if not skews:
         return unknown(
             f"No other clock to compare with (here it is {time.strftime('%H:%M:%S', time.gmtime(now))} UTC)."
