@@ -228,3 +228,21 @@ def test_a_flush_of_a_worker_is_cheap(early):
         monitor.flush()
     assert (time.thread_time() - began) / 20 < 0.01
     monitor.close()
+
+
+def test_more_lost_workers_than_there_is_room_for_silence_nothing_else(early, monkeypatch):
+    monkeypatch.setattr("raymon.monitor.ledger.MOST_WORKER_SETS", 20)
+    driver = raymon.DriverMonitor("crowded", workers=50)
+    for worker in range(50):
+        driver.worker_lost(worker, "killed")
+
+    def arrived():
+        assert total(catalog.WORKER_LOSSES, run="crowded") == 50
+        assert series(catalog.WORKERS, run="crowded", state="restarting") == [50.0]
+        assert len(series(catalog.WORKER_TROUBLE, run="crowded")) == 20
+        assert total(catalog.RECORDING_DROPPED, run="crowded") > 30
+
+    settle(arrived)
+    driver.called(3)
+    poll(lambda: total(catalog.ACTOR_CALLS, run="crowded") == 3, 30, "what comes after")
+    driver.close()

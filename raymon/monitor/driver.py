@@ -257,9 +257,9 @@ class DriverMonitor(TimedRecorder):
     def worker_lost(self, worker: int | str, reason: str | BaseException) -> None:
         """Count a worker that was lost: one of `catalog.LOSS_REASONS`, or the exception that `ray.get` raised."""
         reason = loss_reason(reason)
+        self._fleet.put(str(worker), "restarting")
         self.count(catalog.WORKER_LOSSES, reason=reason)
         self._cell(catalog.WORKER_RESTARTS, worker=worker, reason=reason)  # exported as 0 before the restart counts
-        self._fleet.put(str(worker), "restarting")
 
     @recording
     def worker_restarted(self, worker: int | str, reason: str | BaseException) -> None:
@@ -309,17 +309,20 @@ class DriverMonitor(TimedRecorder):
         seconds = self._iterations.mean(self._timeline.settle() * NANOSECOND)
         if seconds:
             self.ledger.set(catalog.ITERATION_SECONDS, {}, seconds)
-        self._collect_fleet()
         held = self._refs.now()
         self.ledger.set(catalog.REFS_HELD, {}, held.number)
         self.ledger.set(catalog.REFS_HELD_BYTES, {}, held.nbytes)
         self.ledger.set(catalog.REFS_OLDEST, {}, held.oldest)
+        self._collect_episodes()
+        self._collect_fleet()
 
     def _collect_fleet(self) -> None:
         for state, number in self._fleet.counts().items():
             self.ledger.set(catalog.WORKERS, {"state": state}, number)
         for worker, state, value in self._fleet.trouble():
             self.ledger.set(catalog.WORKER_TROUBLE, {"worker": worker, "state": state}, value)
+
+    def _collect_episodes(self) -> None:
         if self._returns:
             ordered = sorted(self._returns)
             for statistic, value in (("mean", sum(ordered) / len(ordered)), ("min", ordered[0]), ("max", ordered[-1])):

@@ -13,6 +13,8 @@ from raymon.catalog import Metric
 
 MOST_LABEL_SETS: Final = 200
 """Series one monitor may make of one family; a label without enumerated values could otherwise grow without bound."""
+MOST_WORKER_SETS: Final = 4_000
+"""The same for a family of the driver's with a series per worker: 2,000 workers that were each lost once."""
 MOST_OBSERVATIONS: Final = 5_000
 """Observations of one series kept until the next flush: Ray's agent replays each in Python (about 3 µs)."""
 LONGEST_LABEL: Final = 64
@@ -92,8 +94,9 @@ class Ledger:
         with self.lock:
             known = self._sets.setdefault(metric.name, set())
             if found not in known:
-                if len(known) >= MOST_LABEL_SETS:
-                    raise RefusedError(f"{metric.name}: more than {MOST_LABEL_SETS} sets of label values")
+                most = MOST_WORKER_SETS if "worker" in metric.labels else MOST_LABEL_SETS
+                if len(known) >= most:
+                    raise RefusedError(f"{metric.name}: more than {most} sets of label values")
                 known.add(found)
                 self.metrics.setdefault(metric.name, metric)
         return metric.name, found

@@ -109,7 +109,10 @@ class Recorder:
                 self._identify()
                 with self.ledger.lock:
                     self._measure_process()
-                    self._collect()
+                    try:
+                        self._collect()
+                    except Exception as error:  # noqa: BLE001  # one family that is refused must not silence the others
+                        self.drop("collect", error)
                     taken = self.ledger.take()
                 self._hand_over_all(taken.increases, taken.values, taken.observations)
 

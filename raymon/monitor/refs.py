@@ -41,7 +41,7 @@ class HeldRefs:
         counted = _counted_by_ray() if self._held else None
         if counted is not None:
             for gone in self._held.keys() - counted:
-                del self._held[gone]
+                self._held.pop(gone, None)  # which another thread may just have released
         sizes = list(self._held.values())
         return Held(len(sizes), sum(nbytes for nbytes, _ in sizes), sizes[0][1] if sizes else 0.0)
 
