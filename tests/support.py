@@ -44,6 +44,14 @@ def settle(check: Callable[[], object], seconds: float = 30.0) -> None:
     poll(lambda: check() is None, seconds, check.__name__)
 
 
+def alive(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended and nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def free_port() -> int:
     """Return a TCP port of the loopback that nothing listens on."""
     with socket.socket() as probe:

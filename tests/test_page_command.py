@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stage import Stage, looking_at, processes, show
 from streamlit.testing.v1 import AppTest
-from support import ROOT, Command, chromium_page, free_port, poll
+from support import ROOT, Command, alive, chromium_page, free_port, poll
 
 from raymon.status.diffuse import Diffusion
 from raymon.status.draw import choice, markup, numbers
@@ -31,12 +31,6 @@ def children(pid):
             if int(fields[1]) == pid and fields[0] != "Z":
                 found.append(int(path.parent.name))
     return found
-
-
-def alive(pid):
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -79,6 +73,31 @@ def upgrade(port, host):
         )  # fmt: skip
         connection.sendall("\r\n".join(lines).encode())
         return connection.recv(200).decode().splitlines()[0]
+
+
+STARTER = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-m", "raymon", "status", "--metrics-url", "127.0.0.1:9"],
+                         env={**os.environ, "RAYMON_PAGE_PARENT": str(os.getpid())})
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_page_of_a_run_ends_with_it_even_when_it_is_killed(tmp_path):
+    with Command("-c", STARTER, cwd=tmp_path, program=(sys.executable,)) as run:
+        poll(lambda: "Status page: http" in run.text(), 60, f"the page\n{run.text()}")
+        page = int(run.text().split()[0])
+        assert alive(page)
+        run.process.kill()
+        poll(lambda: not alive(page), 20, "it ends")
+
+
+def test_two_pages_opened_at_once_take_different_ports(tmp_path):
+    options = ("status", "--metrics-url", "127.0.0.1:9")
+    with Command(*options, cwd=tmp_path) as one, Command(*options, cwd=tmp_path) as other:
+        found = [poll(lambda page=page: re.search(r"http://\S+", page.text()), 60)[0] for page in (one, other)]
+        assert found[0] != found[1]
 
 
 def test_a_foreign_host_name_is_refused():

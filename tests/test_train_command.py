@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, Command, free_port, poll, short_folder
+from support import ROOT, Command, alive, free_port, poll, short_folder
 
 from raymon.ppo import checkpoint, command
 from raymon.ppo import config as configuration
@@ -79,13 +79,6 @@ def children_of(pid):
         found |= more
         added = bool(more)
     return found - {pid}
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def rows(path):
@@ -159,7 +152,7 @@ def test_the_module_of_a_worker_needs_no_torch(tmp_path):
 
 
 def test_the_next_free_port_is_taken_when_none_was_asked_for():
-    from raymon.ppo.ports import pick_port
+    from raymon.ports import pick_port
 
     with socket.socket() as taken:
         usual = free_port()
@@ -169,7 +162,7 @@ def test_the_next_free_port_is_taken_when_none_was_asked_for():
 
 
 CLAIM = (
-    "import time; from raymon.ppo.ports import pick_port; print(pick_port(0, {}, 'it', '--it'), flush=True); "
+    "import time; from raymon.ports import pick_port; print(pick_port(0, {}, 'it', '--it'), flush=True); "
     "time.sleep(60)"
 )
 

@@ -229,7 +229,7 @@ def test_resuming_continues_count_and_curve(run, tmp_path):
     saved = checkpoint.load(tmp_path / "run")
     (tmp_path / "run" / "progress.jsonl").open("a").write('{"update": 9999, "env_steps": 1}\n{"upd')
     config = dataclasses.replace(first.config, total_env_steps=8000, resume=tmp_path / "run")
-    directory = RunDirectory(config, saved.counters["update"])
+    directory = RunDirectory(config, saved.counters)
     screen = Screen("test", Console(file=io.StringIO()))
     trainer = Trainer(Parts(config, model_for(config), directory, screen, lambda: False, saved))
     np.testing.assert_array_equal(trainer.learner.weights(), weights_of(first.config))

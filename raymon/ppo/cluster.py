@@ -8,8 +8,8 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import Any, Final
 
+from raymon.ports import pick_port
 from raymon.ppo.config import Config
-from raymon.ppo.ports import pick_port
 
 USUAL_DASHBOARD_PORT: Final = 8265
 _CONNECT_SECONDS: Final = 5.0

@@ -1,7 +1,10 @@
 """What the terminal shows while a run trains: a live picture on a terminal, a line now and then in a log."""
 
+import contextlib
+import os
 import time
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,6 +21,36 @@ _PHASE_COLOURS: Final = {
     "sample": "white", "inference": "cyan", "transfer": "blue", "weights": "magenta", "learn": "green",
     "checkpoint": "yellow", "log": "bright_black", "other": "red",
 }  # fmt: skip
+
+
+class Terminal:
+    """Standard output for a run that outlives it: closed by the reader or gone with its window, it takes what comes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write as the stream does."""
+        with self._bearing():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush as the stream does."""
+        with self._bearing():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _bearing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:  # what it still holds goes nowhere too, now and when the process ends
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever a stream has
+        return getattr(self._stream, name)
 
 
 class Screen:

@@ -12,14 +12,15 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from rich.console import Console
 
+from raymon.ports import PortError, pick_port
 from raymon.ppo import cluster, session
 from raymon.ppo.cluster import Cluster, ClusterError
 from raymon.ppo.config import Config, ConfigError
-from raymon.ppo.ports import PortError, pick_port
+from raymon.ppo.console import Terminal
 from raymon.ppo.progress import Progress
 from raymon.ppo.rundir import RunDirectory, new_name
 from raymon.ppo.stop import Stop
@@ -128,7 +129,7 @@ def _ray(config: Config, stop: Stop) -> Iterator[Cluster]:
 
 
 def _train(config: Config, place: Cluster, directory: RunDirectory, stop: Stop, page: int) -> int:
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=cast(TextIO, Terminal(sys.stdout)), highlight=False)
     console.print(f"run            {config.name}", f"({directory.path})")
     console.print(f"metrics        {'  '.join(place.metrics_urls)}", soft_wrap=True)
     progress = Progress(config.total_env_steps)
@@ -153,9 +154,9 @@ def _train(config: Config, place: Cluster, directory: RunDirectory, stop: Stop, 
             )
             if config.stop_at_return is not None and mean is not None and mean >= config.stop_at_return:
                 break
-        stop.patient = False
         _save(algorithm, directory)
         directory.summarize({**_summary(config, progress, stop), "return_mean": mean})
+        stop.patient = False
         if stop.requested():
             return stop.exit_code()
         if page and not config.exit_when_done:
@@ -167,12 +168,16 @@ def _train(config: Config, place: Cluster, directory: RunDirectory, stop: Stop, 
 
 
 def _save(algorithm: Any, directory: RunDirectory) -> None:  # noqa: ANN401  # RLlib is not annotated
-    """Write RLlib's checkpoint beside the last one and then take its place: one of the two is always whole."""
-    new, kept = directory.path / ".rllib-checkpoint", directory.path / "rllib-checkpoint"
-    shutil.rmtree(new, ignore_errors=True)
+    """Write RLlib's checkpoint beside the last one and then take its place: what has the name is always whole."""
+    kept = directory.path / "rllib-checkpoint"
+    new, old = kept.with_name(".rllib-checkpoint"), kept.with_name(".rllib-checkpoint-before")
+    for folder in (new, old):
+        shutil.rmtree(folder, ignore_errors=True)
     algorithm.save_to_path(str(new.resolve()))
-    shutil.rmtree(kept, ignore_errors=True)
+    if kept.exists():
+        kept.rename(old)
     new.rename(kept)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _iterate(algorithm: Any, progress: Progress) -> dict[str, Any]:  # noqa: ANN401  # RLlib is not annotated

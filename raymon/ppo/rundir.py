@@ -1,14 +1,19 @@
 """The run's directory: configuration, one line per update as JSON and CSV, TensorBoard events, the summary."""
 
 import csv
+import errno
+import fcntl
 import json
 import math
 import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from raymon.ppo import checkpoint
 from raymon.ppo import config as configuration
 from raymon.ppo.config import Config, ConfigError
 
@@ -18,29 +23,59 @@ SUMMARY: Final = "summary.json"
 
 
 def new_name(env: str) -> str:
-    """Return a name made from the environment's id and the time."""
+    """Return a name made from the environment's id, the time, and chance, since runs may begin in the same second."""
     plain = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in env).strip("-._")
-    return f"{plain or 'run'}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    return f"{plain or 'run'}-{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 class RunDirectory:
-    """Writes a run's records, opened for a new run or for one that goes on."""
+    """Writes a run's records, opened for a new run or for one that goes on; no two processes write the same ones.
 
-    def __init__(self, config: Config, resumed_update: int | None = None) -> None:
+    Args:
+        config: Says where, and is written there.
+        resumed: The counters of the checkpoint that the run goes on from.
+
+    Raises:
+        ConfigError: It holds another run, or another process writes it, or it cannot be written.
+    """
+
+    def __init__(self, config: Config, resumed: Mapping[str, Any] | None = None) -> None:
+        events = _event_writer() if config.tensorboard else None
         self.path = config.runs / config.name
-        if resumed_update is None and (self.path / PROGRESS).exists():
-            raise ConfigError(f"{self.path} holds a run already; take another --name, or --resume {self.path}")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            configuration.save(config, self.path / "config.yaml")
-            if resumed_update is not None:
-                _cut_after(self.path, resumed_update)
-            self._progress: TextIO = (self.path / PROGRESS).open("a")
+            self._progress: TextIO = (self.path / PROGRESS).open("a+")
+            try:
+                self._take_over(config, resumed)
+            except BaseException:
+                self._progress.close()
+                raise
         except OSError as error:
             raise ConfigError(f"{self.path} cannot be written: {error}; choose another --runs") from error
         self._table: TextIO | None = None
         self._rows: Any = None
-        self._events = _event_writer(self.path) if config.tensorboard else None
+        self._events = None
+        if events is not None:
+            purged = resumed["env_steps"] + 1 if resumed is not None else None
+            self._events = events(str(self.path / "tensorboard"), purge_step=purged)
+
+    def _take_over(self, config: Config, resumed: Mapping[str, Any] | None) -> None:
+        """Make sure that nobody else writes here, then make it this run's; the lock goes with the open file."""
+        try:
+            fcntl.flock(self._progress, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"another process is writing {self.path}; wait for its end, or take another --name"
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # some network file systems know no locks
+                raise
+        if resumed is None and (self._progress.tell() or (self.path / checkpoint.FILE_NAME).exists()):
+            raise ConfigError(f"{self.path} holds a run already; take another --name, or --resume {self.path}")
+        configuration.save(config, self.path / "config.yaml")
+        if resumed is not None:
+            (self.path / SUMMARY).unlink(missing_ok=True)
+            _cut_after(self._progress, self.path / TABLE, resumed["update"])
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one update's row to all records; a number that is not finite becomes null."""
@@ -77,6 +112,11 @@ class RunDirectory:
             if file is not None:
                 file.flush()
 
+    def sync(self) -> None:
+        """Put the rows onto the disk: a checkpoint of later updates must never survive them."""
+        self.flush()
+        os.fsync(self._progress.fileno())
+
     def summarize(self, summary: Mapping[str, Any]) -> None:
         """Write the summary."""
         clean = {key: _finite(value) for key, value in summary.items()}
@@ -97,38 +137,35 @@ def _finite(value: Any) -> Any:  # noqa: ANN401  # JSON data of any depth
     return value
 
 
-def _cut_after(folder: Path, update: int) -> None:
+def _cut_after(progress: TextIO, table: Path, update: int) -> None:
     """Remove the rows of updates after the checkpoint's, which are made again, and a last line that was cut off."""
-    progress, table = folder / PROGRESS, folder / TABLE
-    if progress.exists():
-        kept = [line for line in progress.read_text().splitlines() if _update_of(line) <= update]
-        _replace(progress, kept)
-    if table.exists() and (lines := table.read_text().splitlines()):
-        column = lines[0].split(",").index("update")
-        kept = [line for line in lines[1:] if _is_until(line.split(","), column, update, lines[0].count(",") + 1)]
-        _replace(table, [lines[0], *kept])
+    progress.seek(0)
+    progress.truncate(_length(progress.read().splitlines(keepends=True), lambda line: _update_of(line) <= update))
+    if table.exists():
+        with table.open("r+", newline="") as file:
+            header, *lines = file.read().splitlines(keepends=True) or [""]
+            columns = header.strip().split(",")
+            whole = [line for line in lines if line.endswith("\n") and line.count(",") + 1 == len(columns)]
+            at = columns.index("update") if "update" in columns else 0
+            kept = _length(whole, lambda line: line.split(",")[at].isdigit() and int(line.split(",")[at]) <= update)
+            file.truncate(len(header.encode()) + kept)
+
+
+def _length(lines: Sequence[str], wanted: Callable[[str], bool]) -> int:
+    """Return the bytes up to the first line that is not wanted."""
+    return sum(len(line.encode()) for line in takewhile(wanted, lines))
 
 
 def _update_of(line: str) -> float:
     try:
-        return float(json.loads(line)["update"])
+        return float(json.loads(line)["update"]) if line.endswith("\n") else math.inf
     except (ValueError, KeyError, TypeError):
         return math.inf
 
 
-def _is_until(cells: list[str], column: int, update: int, width: int) -> bool:
-    return len(cells) == width and cells[column].isdigit() and int(cells[column]) <= update
-
-
-def _replace(path: Path, lines: list[str]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(f"{line}\n" for line in lines))
-    temporary.replace(path)
-
-
-def _event_writer(folder: Path) -> Any:  # noqa: ANN401  # torch's writer has no usable type
+def _event_writer() -> Any:  # noqa: ANN401  # torch's writer has no usable type
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError as error:
         raise ConfigError(f"--tensorboard needs a package: pip install 'raymon-rl[tensorboard]' ({error})") from error
-    return SummaryWriter(str(folder / "tensorboard"))
+    return SummaryWriter

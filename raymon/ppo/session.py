@@ -2,24 +2,25 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from rich.console import Console
 
 from raymon.envs import EnvError, make_vector
+from raymon.ports import PortError, pick_port
 from raymon.ppo import checkpoint, cluster
 from raymon.ppo.checkpoint import Checkpoint, CheckpointError
 from raymon.ppo.cluster import Cluster, ClusterError
 from raymon.ppo.config import Config, ConfigError
-from raymon.ppo.console import Screen
+from raymon.ppo.console import Screen, Terminal
 from raymon.ppo.policy import ModelSpec
-from raymon.ppo.ports import PortError, pick_port
 from raymon.ppo.rundir import RunDirectory, new_name
 from raymon.ppo.spaces import SpaceError, action_spec
 from raymon.ppo.stop import Stop
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from raymon.stack.running import Stack
 
 USUAL_PAGE_PORT: Final = 8501
+PAGE_PARENT: Final = "RAYMON_PAGE_PARENT"
+"""Tells `raymon status` the process it must not outlive."""
 _PAGE_END_SECONDS: Final = 5.0
+_DISK_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 class Stopwatch:
@@ -81,7 +85,7 @@ def run(config: Config) -> int:
     watch = Stopwatch()
     stop = Stop()
     stop.install()
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=cast(TextIO, Terminal(sys.stdout)), highlight=False)
     try:
         return _Session(config, stop, console, watch).run()
     except (EnvError, SpaceError, ClusterError, PortError) as error:
@@ -101,6 +105,7 @@ class _Session:
             config = dataclasses.replace(config, runs=folder.parent, name=folder.name)
         self._config = config if config.name else dataclasses.replace(config, name=new_name(config.env))
         self._page_port = 0
+        self._page: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
         config = self._config
@@ -119,8 +124,7 @@ class _Session:
             self._watch.lap("Ray")
             loading.join()
             self._watch.lap("torch")
-            resumed_update = self._resumed.counters["update"] if self._resumed is not None else None
-            directory = RunDirectory(config, resumed_update)
+            directory = RunDirectory(config, self._resumed.counters if self._resumed is not None else None)
             if place is not None:
                 self._announce(place, directory)
                 if beside is not None:
@@ -136,6 +140,12 @@ class _Session:
                 f"the checkpoint's model {saved.model} does not fit the options, which make {model}; resume with the "
                 "environment and network it was trained with"
             )
+        for option in ("normalize_observations", "normalize_rewards"):
+            if saved.config[option] != getattr(self._config, option):
+                raise CheckpointError(
+                    f"the run was trained with {option}: {saved.config[option]}, which cannot change on the way; "
+                    "resume it with the same, or begin a new run"
+                )
         if saved.counters["env_steps"] >= self._config.total_env_steps:
             raise ConfigError(
                 f"the run has trained {saved.counters['env_steps']:,} of {self._config.total_env_steps:,} environment "
@@ -190,7 +200,7 @@ class _Session:
             self._watch.lap("first update")
             screen.say(self._watch.sentence())
             if self._page_port and place is not None:
-                stack.enter_context(status_page(self._page_port, place))
+                self._page = stack.enter_context(status_page(self._page_port, place))
 
         screen = Screen(f"{config.env} · {config.sampler} · {config.workers} workers", self._console)
         try:
@@ -210,18 +220,30 @@ class _Session:
         except FleetError as error:
             print(f"raymon train: {error}", file=sys.stderr)
             return 1
+        except OSError as error:
+            if error.errno not in _DISK_ERRORS:
+                raise
+            print(
+                f"raymon train: {directory.path} cannot be written any more: {error.strerror}; make room, then go on "
+                f"with --resume {directory.path}",
+                file=sys.stderr,
+            )
+            return 1
         self._stop.patient = False
         self._conclude(summary, directory)
         if self._stop.requested():
             return self._stop.exit_code()
-        if self._page_port and not config.exit_when_done:
+        if self._page is not None and not config.exit_when_done:
             self._console.print("done; the status page stays up until Ctrl-C")
-            self._wait()
+            self._wait(self._page)
         return 0
 
-    def _wait(self) -> None:
+    def _wait(self, page: "subprocess.Popen[bytes]") -> None:
         with contextlib.suppress(KeyboardInterrupt):
             while not self._stop.requested():
+                if page.poll() is not None:
+                    self._console.print("the status page has ended by itself; raymon status opens it again")
+                    return
                 time.sleep(0.5)
 
     def _conclude(self, summary: dict[str, Any], directory: RunDirectory) -> None:
@@ -235,15 +257,17 @@ class _Session:
 
 
 @contextlib.contextmanager
-def status_page(port: int, place: Cluster) -> Iterator[None]:
+def status_page(port: int, place: Cluster) -> Iterator["subprocess.Popen[bytes]"]:
     """Serve the status page from a child process in a group of its own, so that Ctrl-C reaches it through us."""
     targets = [part for url in place.metrics_urls for part in ("--metrics-url", url)]
     command = [sys.executable, "-m", "raymon", "status", "--port", str(port), *targets]
+    environment = {**os.environ, PAGE_PARENT: str(os.getpid())}
     page = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
     try:
-        yield
+        yield page
     finally:
         page.terminate()
         try:

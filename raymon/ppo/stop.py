@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a request to stop while training, an interruption before and after."""
+"""Ctrl-C, SIGTERM and the end of the terminal: a request to stop while training, an interruption before and after."""
 
 import signal
 from types import FrameType
@@ -16,9 +16,11 @@ class Stop:
         self.signal: int | None = None
 
     def install(self) -> None:
-        """Take over SIGINT and SIGTERM in this process."""
+        """Take over SIGINT, SIGTERM and, unless it is ignored as under nohup, SIGHUP in this process."""
         signal.signal(signal.SIGINT, self._handle)
         signal.signal(signal.SIGTERM, self._handle)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._handle)
 
     def requested(self) -> bool:
         """Tell whether a signal has come."""

@@ -170,7 +170,7 @@ class Trainer:
         every = self._config.checkpoint_every
         if every and self.progress.update % every == 0:
             with self.phases("checkpoint"):  # counted in the next update's row: this one's must be on its way first
-                self._directory.flush()
+                self._directory.sync()
                 self._save()
 
     def _screen_update(self) -> None:
@@ -205,15 +205,17 @@ class Trainer:
             with contextlib.suppress(Exception):  # the run's own error, if any, must not be hidden by its clearing up
                 sampler.drain(_DRAIN_SECONDS)
         self.ledger.close()
-        self._save()
         self.monitor.progress(self.progress.env_steps, self.progress.target)
         self.monitor.state(state)
-        self.monitor.flush()
+        with contextlib.ExitStack() as stack:  # from the last to the first, each whatever becomes of those before it
+            stack.callback(self._directory.close)  # so that it can be resumed while the page stays up
+            stack.callback(self.monitor.flush)
+            stack.callback(self._directory.summarize, self.summary(state))
+            stack.callback(self._save)
+            stack.callback(self._directory.sync)
         self._screen_update()
         up = 1 if self._fleet is None else self._fleet.up()
         self._screen.draw(self.progress, up, max(1, self._config.workers), self.ledger)
-        self._directory.summarize(self.summary(state))
-        self._directory.flush()
 
     def end(self) -> None:
         """End the workers and the recording; the run is over."""

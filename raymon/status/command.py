@@ -17,10 +17,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from raymon import ports
 from raymon.status import targets
 
 PORT: Final = 8501
 PAGE_TOKEN: Final = "RAYMON_PAGE_TOKEN"  # noqa: S105  # the name of a variable, not a token
+PAGE_PARENT: Final = "RAYMON_PAGE_PARENT"
+"""Names a process that the page must not outlive: the run that started it, which may be killed without a word."""
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 5.0
 _OPTIONS: Final = {
@@ -86,6 +89,7 @@ def main(arguments: list[str]) -> int:
         environment["RAY_AUTH_TOKEN_PATH"] = str(Path(given.token_file).resolve())
         environment.pop("RAY_AUTH_TOKEN", None)
     environment.pop(PAGE_TOKEN, None)
+    parent = int(environment.pop(PAGE_PARENT, 0))
     if not _is_loopback(given.host):
         environment[PAGE_TOKEN] = secrets.token_urlsafe(18)
         print(
@@ -93,7 +97,7 @@ def main(arguments: list[str]) -> int:
             f"Token: {environment[PAGE_TOKEN]}",
             flush=True,
         )
-    return _serve(_command(given.host, port, arguments), environment, given.host, port)
+    return _serve(_command(given.host, port, arguments), environment, given.host, port, parent)
 
 
 def _command(host: str, port: int, arguments: Sequence[str]) -> list[str]:
@@ -124,7 +128,10 @@ def _port(host: str, wanted: int | None) -> int:
     if wanted is not None and not 0 < wanted < 65536:
         raise ValueError(f"found port {wanted}, expected 1 to 65535")
     candidates = [wanted] if wanted is not None else range(PORT, PORT + 50)
+    last = OSError(f"every port from {PORT} to {PORT + 49} is kept by a run")
     for port in candidates:
+        if wanted is None and not ports.claim(port):
+            continue
         try:
             with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
                 return port
@@ -135,8 +142,8 @@ def _port(host: str, wanted: int | None) -> int:
     raise OSError(f"cannot listen on {host}: {last.strerror or last}")
 
 
-def _serve(command: Sequence[str], environment: dict[str, str], host: str, port: int) -> int:
-    """Start the child, wait until it answers, print where, wait for its end or a signal."""
+def _serve(command: Sequence[str], environment: dict[str, str], host: str, port: int, parent: int) -> int:
+    """Start the child, wait until it answers, print where, wait for its end, a signal or the end of a given parent."""
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
     with _stopping() as stop:
         # A session of its own: a Ctrl-C of the terminal reaches the child through us only, so that it ends once.
@@ -150,7 +157,7 @@ def _serve(command: Sequence[str], environment: dict[str, str], host: str, port:
                 print("raymon status: the page did not start; what it said is above", file=sys.stderr)
                 return 1
             print(f"Status page: http://{shown}:{port}  (Ctrl-C ends it)", flush=True)
-            while child.poll() is None and not stop:
+            while child.poll() is None and not stop and parent in (0, os.getppid()):
                 time.sleep(0.1)
             if child.returncode not in (None, 0):
                 print(f"raymon status: the page ended by itself with code {child.returncode}", file=sys.stderr)
@@ -169,7 +176,10 @@ def _stopping() -> Iterator[list[int]]:
         del frame
         got.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+        wanted.append(signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in wanted}
     try:
         yield got
     finally:

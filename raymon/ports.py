@@ -31,7 +31,7 @@ def pick_port(given: int, usual: int, what: str, option: str) -> int:
             return given
         raise PortError(f"port {given} for {what} is in use or not allowed; give another {option}, or 0 for any")
     for port in range(usual, usual + _PORTS_TRIED):
-        if _is_free(port) and _claim(port) and _is_free(port):
+        if _is_free(port) and claim(port) and _is_free(port):
             return port
     raise PortError(f"found no free port for {what} from {usual} to {usual + _PORTS_TRIED - 1}; give {option}")
 
@@ -46,8 +46,8 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _claim(port: int) -> bool:
-    """Lock a file that stands for the port; False when another process holds it."""
+def claim(port: int) -> bool:
+    """Keep a port for this process; False when another keeps it. Who ignores claims may still take it."""
     if port in _claims:
         return True
     path = Path(tempfile.gettempdir()) / f"raymon-port-{port}-{os.getuid()}.lock"
