@@ -96,6 +96,7 @@ class FakeCluster:
     def __init__(self, *processes, first=NOW):
         self.processes, self.now = list(processes), first
         self.exports, self.answers = True, True
+        self.url, self.address, self.spilled_bytes = URL, "10.0.0.1", 0.0
         self._page = b""
         self.collector = self.viewer()
 
@@ -104,16 +105,21 @@ class FakeCluster:
 
     def page(self):
         rows = [text for process in self.processes for text in process.lines()]
-        rows.append(line(NODE_CPU, 40 + self.now % 7, ip="10.0.0.1"))
+        rows.append(line(NODE_CPU, 40 + self.now % 7, ip=self.address))
         rows.append(line(STORE_AVAILABLE, 150e6))
         rows.append(line(STORE_MEMORY, 50e6, Location="MMAP_SHM"))
+        rows.append(line(STORE_MEMORY, self.spilled_bytes, Location="SPILLED"))
         rows.append(line(STORE_MEMORY, 900e6, Location="WORKER_HEAP"))
         return ('# TYPE x gauge\nray_something_else{a="b"} 1.0\n' + "".join(rows)).encode()
 
     def look(self, collector=None):
         error = "" if self.answers else "connection refused"
-        page = Page(URL, b"" if error else self._page, error)
+        page = Page(self.url, b"" if error else self._page, error)
         return (collector or self.collector).digest([page])
+
+    def move(self, address, port, *processes):
+        """End the Ray session; another one begins with these processes."""
+        self.url, self.address, self.processes = f"http://{address}:{port}/metrics", address, list(processes)
 
     def run(self, seconds, each=None):
         """Let time pass, a second and a look at a time; return the last snapshot."""

@@ -368,3 +368,43 @@ def test_the_lag_of_a_worker_leaves_out_the_updates_made_between_two_reports():
     assert driver.lag_of(1010.0, 0.1) == 0.0
     assert driver.lag_of(400.0, 30.0) == 600.0, "a worker that is silent falls behind"
     assert driver.lag_of(None, 0.1) is None
+
+
+def test_a_session_that_has_ended_is_not_added_to_the_next():
+    made = cluster()
+    made.spilled_bytes = 900e6
+    assert "object_store" in dict(made.run(20).verdicts["r"].findings)
+    made.move("10.0.0.2", 9999, FakeDriver(run="next", expected=1), FakeWorker("0", run="next"))
+    made.spilled_bytes = 0.0
+    snapshot = made.run(40)
+    store = snapshot.run("next").store
+    assert (store.used_bytes, store.available_bytes, store.spilled_bytes) == (50e6, 150e6, 0.0)
+    assert list(snapshot.run("next").node_cpu_ratio) == ["10.0.0.2"]
+    assert "object_store" not in dict(snapshot.verdicts["next"].findings)
+
+
+def test_a_cluster_that_has_ended_keeps_the_last_state_of_its_nodes():
+    made = cluster()
+    before = made.run(20).run()
+    made.answers = False
+    after = made.run(660).run()
+    assert after.store.used_bytes == 50e6
+    assert after.node_cpu_ratio == before.node_cpu_ratio
+    assert made.look().targets[0].answered_seconds_ago == pytest.approx(660)
+
+
+def test_a_node_that_went_is_forgotten_unless_it_is_asked_or_a_worker_was_last_there():
+    near, far = cluster(2), FakeCluster(FakeWorker("2", node="10.0.0.2"))
+    far_url, asked, *gone = (f"http://10.0.0.{number}:8080/metrics" for number in range(2, 9))
+    for second in range(700):
+        for made in (near, far):
+            made.now = NOW + second
+            for process in made.processes:
+                process.second(made.now - 0.3)
+        pages = [Page(URL, near.page()), Page(asked, error="refused") if second else Page(asked, FakeCluster().page())]
+        if second < 20:
+            pages += [Page(far_url, far.page()), *(Page(url, FakeCluster().page()) for url in gone)]
+        snapshot = near.collector.digest(pages)
+    assert set(near.collector._memory.nodes) == {URL, far_url, asked}
+    assert states(snapshot) == {"0": "running", "1": "running", "2": "unknown"}
+    assert snapshot.targets[1].answered_seconds_ago == pytest.approx(699)

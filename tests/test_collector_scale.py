@@ -9,6 +9,8 @@ from metrics_pages import FakeCluster, FakeDriver, FakeWorker
 from support import poll
 
 from benchmarks.synthetic import fleet, serve
+from raymon.status import collector as collecting
+from raymon.status import series
 from raymon.status.collector import Collector
 from raymon.status.history import MOST_CELLS, Ring, WorkerSample
 from raymon.status.scrape import Page
@@ -97,3 +99,111 @@ def test_processes_that_come_and_go_leave_nothing_behind():
     assert snapshot.runs[0].workers[0].log_id == "r-0-299", "the newest is read although the limit was met many times"
     assert len(collector._parser._known) <= 1200
     assert len(collector._memory.subjects["r", "0"].processes) < 150
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Runs are over after 100 s; after 10 s where more than five, or their workers, take the room."""
+    monkeypatch.setattr(series, "OVER_SECONDS", 100.0)
+    monkeypatch.setattr(series, "CROWDED_OUT_SECONDS", 10.0)
+    monkeypatch.setattr(series, "GONE_ROUNDS", 10)
+    monkeypatch.setattr(collecting, "FORGET_ROUNDS", 10)
+    monkeypatch.setattr(collecting, "MOST_RUNS", 5)
+
+
+def processes_of(run, workers):
+    return [FakeDriver(run=run, expected=workers), *(FakeWorker(str(number), run=run) for number in range(workers))]
+
+
+def end(made):
+    """Let the last run finish; as with Ray, the counters of its processes stay on the page and the gauges do not."""
+    for process in made.processes:
+        process.state = "finished"
+    snapshot = made.run(2)
+    for process in made.processes:
+        process.beats = process.gauges_shown = False
+    return snapshot
+
+
+def kept_for_runs(collector):
+    """Return the largest number of runs that anything but the memory of what is on the pages is kept for."""
+    charted = [key for key, subject in collector._memory.subjects.items() if subject.points]
+    keys = [key[0] for key in (*collector._hold._since, *collector._phases._owed, *charted)]
+    return max(len(collector._rings), len(collector._hold._runs), len(set(keys)), len(collector._memory.heard))
+
+
+@pytest.mark.parametrize("sessions", [1, 60])
+def test_short_runs_one_after_the_other_leave_little_behind(hurried, sessions):
+    made = FakeCluster()
+    collector, largest = made.collector, {"runs": 0, "subjects": 0, "slots": 0, "series": 0}
+    for number in range(60):
+        started = processes_of(f"run{number}", 2)
+        made.move("10.0.0.1", 9000 + number % sessions, *(made.processes if sessions == 1 else ()), *started)
+        made.run(5)
+        snapshot = end(made)
+        assert [worker.worker for worker in snapshot.run(f"run{number}").workers] == ["0", "1"]
+        sizes = (
+            kept_for_runs(collector),
+            len(collector._memory.subjects),
+            len(collector._memory._slots),
+            len(collector._parser._known),
+        )
+        largest = {name: max(size, most) for (name, most), size in zip(largest.items(), sizes, strict=True)}
+    assert largest["runs"] <= 12
+    if sessions > 1:
+        assert largest["subjects"] <= 3 * 12
+        assert largest["slots"] <= 3 * 12 * 30
+        assert largest["series"] <= 3 * 12 * 30
+    snapshot = made.run(300)
+    assert snapshot.runs[0].run == "run59", "the last state stays for as long as nothing newer comes"
+    assert snapshot.verdicts["run59"].state == "finished"
+    assert snapshot.runs[0].updates == 14
+    assert len(snapshot.histories["run59"].times) > 0
+
+
+def test_a_run_that_is_over_goes_on_where_it_was_when_it_beats_again(hurried):
+    made = FakeCluster(*processes_of("quiet", 1), *processes_of("live", 1))
+    made.run(20)
+    for process in made.processes[:2]:
+        process.beats = process.gauges_shown = False
+    assert made.run(90).run("quiet").updates == 40
+    snapshot = made.run(40)
+    assert [run.run for run in snapshot.runs] == ["live"]
+    assert snapshot.run("live").steps_per_second == pytest.approx(1000)
+    for process in made.processes[:2]:
+        process.beats = process.gauges_shown = True
+    rates = []
+    snapshot = made.run(15, each=lambda s: rates.append(s.run("quiet").steps_per_second or 0.0))
+    assert snapshot.run("quiet").updates == 70
+    assert max(rates) == pytest.approx(1000)
+    assert rates[-1] == pytest.approx(1000)
+
+
+def test_all_that_ended_together_stays_when_nothing_goes_on(hurried):
+    made = FakeCluster(*processes_of("one", 1), *processes_of("two", 1))
+    made.run(20)
+    end(made)
+    assert {run.run for run in made.run(300).runs} == {"one", "two"}
+
+
+def test_an_outage_brings_back_no_run_that_is_over(hurried):
+    made = FakeCluster(*processes_of("quiet", 1))
+    made.run(5)
+    end(made)
+    made.processes += processes_of("live", 1)
+    made.run(130)
+    made.answers = False
+    made.run(95)
+    made.answers = True
+    assert [run.run for run in made.run(15).runs] == ["live"]
+
+
+def test_new_runs_appear_however_many_workers_there_were(hurried, monkeypatch):
+    monkeypatch.setattr(series, "MOST_SUBJECTS", 100)
+    made = FakeCluster()
+    for number in range(30):
+        made.move("10.0.0.1", 9000 + number, *processes_of(f"run{number}", 8))
+        run = made.run(10).run(f"run{number}")
+        assert run is not None, number
+        assert [worker.worker for worker in run.workers] == [str(worker) for worker in range(8)]
+    assert len(made.collector._memory.subjects) <= 100

@@ -139,6 +139,11 @@ def test_open_to_the_network_it_warns_and_asks_for_its_token():
         token = re.search(r"Token: (\S+)", status.text()).group(1)
         with chromium_page() as page:
             show(page, status.url, view="gate")
+            page.locator("input[name=token]").fill("half")
+            page.locator("input[name=token]").blur()
+            page.wait_for_timeout(8000)
+            assert not page.locator(".banner.silent").count(), "it is alive though nothing changes"
+            assert page.locator("input[name=token]").input_value() == "half"
             assert "secret" not in page.content()
             page.locator("input[name=token]").fill("wrong")
             page.locator("form button").click()

@@ -4,7 +4,7 @@ import time
 
 import pytest
 from stage import Stage, looking_at, processes, show, states
-from support import chromium_page, poll
+from support import Command, chromium_page, free_port, poll
 
 from benchmarks.synthetic import fleet, serve
 
@@ -61,6 +61,33 @@ def test_a_redraw_between_typing_and_a_click_loses_neither(page, status):
     poll(lambda: list(states(slow)) == ["0", "1", "2", "3", "4", "5"], 10)
     assert slow.locator("input[data-bind=q]").input_value() == "worker"
     slow.close()
+
+
+def test_a_choice_made_while_the_server_is_away_counts_once_it_is_back(page, tmp_path):
+    with Stage(*processes("away", workers=5)) as stage:
+        command = ("status", "--port", str(free_port()), "--metrics-url", stage.url)
+        with Command(*command, cwd=tmp_path) as status:
+            poll(lambda: "Status page: http" in status.text(), 60, "the page")
+            show(page, f"http://127.0.0.1:{command[2]}")
+            poll(lambda: len(workers(page)) == 5, 20)
+        page.locator("input[data-bind=q]").fill("pid 1004")
+        page.wait_for_timeout(1000)
+        with Command(*command, cwd=tmp_path):
+            poll(lambda: workers(page) == {"4"}, 60, "the search")
+            poll(lambda: "q=pid+1004" in page.url, 20, "the address")
+
+
+def test_the_choice_of_the_run_shows_the_run_that_is_shown(page):
+    with Stage(*processes("beta"), *processes("gamma")) as stage, looking_at(stage.url) as status:
+        show(page, status.url)
+        chosen = page.locator("select[data-bind=run]")
+        for run in ("beta", "gamma", "beta"):
+            chosen.select_option(run)
+            poll(lambda run=run: run in page.title(), 20, run)
+        stage.play(*processes("alpha"), *processes("beta"), *processes("gamma"), *processes("omega"))
+        poll(lambda: chosen.locator("option").count() == 4, 20, "the other runs")
+        assert "beta" in page.title()
+        assert chosen.input_value() == "beta"
 
 
 def test_typing_and_focus_survive_the_redraw_each_second(page, status):

@@ -4,6 +4,7 @@ Streamlit's own elements would redraw whole each second and lose focus, hovering
 only what differs. Everything it needs is sent by the page's own server: no request leaves for anywhere else.
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -48,4 +49,6 @@ def canvas(html: str, title: str, chosen: Callable[[dict[str, str]], None]) -> N
             chosen({str(name): str(value) for name, value in event.items()})
 
     heard = st.session_state.get(HEARD, 0)
-    _mount(key=KEY, data={"html": html, "title": title, "heard": heard}, on_choose_change=told)
+    # With the time in it the data always differs, and the script runs: that is how it knows the server is alive.
+    data = {"html": html, "title": title, "heard": heard, "at": time.time()}
+    _mount(key=KEY, data=data, on_choose_change=told)

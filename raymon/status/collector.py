@@ -7,7 +7,7 @@ last `Snapshot`, which nobody changes after it was made.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Final
 
@@ -17,6 +17,7 @@ from raymon.status.alerts import LocalAlerts
 from raymon.status.diffuse import Diffusion
 from raymon.status.history import Ring, WorkerSample
 from raymon.status.hold import Hold
+from raymon.status.nodes import forget_nodes
 from raymon.status.parse import Parser
 from raymon.status.prometheus import Prometheus
 from raymon.status.runs import LIVE_SECONDS, run_views
@@ -28,6 +29,7 @@ from raymon.views import RunView, WorkerView
 
 TARGETS_SECONDS: Final = 5.0
 MOST_RUNS: Final = 64
+FORGET_ROUNDS: Final = 60
 _NAN: Final = float("nan")
 _log = logging.getLogger(__name__)
 
@@ -104,9 +106,12 @@ class Collector:
         begun = time.perf_counter() if begun is None else begun
         found = found or Found(tuple(page.url for page in pages), "given pages")
         now = self._clock()
-        self._memory.absorb({page.url: self._parser.samples(page.body) for page in pages if not page.error}, now)
+        answered = {page.url: self._parser.samples(page.body) for page in pages if not page.error}
+        self._memory.absorb(answered, now)
         if self._parser.crowded:
             self._parser.keep(self._memory.alive())
+        if answered and self._memory.round % FORGET_ROUNDS == 0:
+            self._forget({page.url for page in pages}, now)
         views = run_views(self._memory, self._rings, now)[:MOST_RUNS]
         verdicts = {view.run: self._hold.judge(view, now) for view in views}
         for view in views:
@@ -143,6 +148,14 @@ class Collector:
                 self._found = found
             self._found_at = time.perf_counter()
         return self._found
+
+    def _forget(self, asked: Set[str], now: float) -> None:
+        self._parser.keep(self._memory.forget(MOST_RUNS, now))
+        forget_nodes(self._memory, asked, now)
+        runs = self._memory.heard.keys()
+        self._rings = {run: ring for run, ring in self._rings.items() if run in runs}
+        self._hold.keep(runs)
+        self._phases.keep(runs)
 
     def _remember(self, view: RunView, verdict: RunVerdict, now: float) -> None:
         if view.data_age_seconds is None or view.data_age_seconds > LIVE_SECONDS:
@@ -196,7 +209,7 @@ class Collector:
         states = []
         for page in pages:
             node = self._memory.nodes.get(page.url)
-            ago = now - node.answered_at if node and node.answered_at is not None else None
+            ago = now - node.answered_at if node else None
             states.append(TargetState(page.url, page.error, ago, len(page.body), page.seconds))
         return tuple(states)
 

@@ -5,7 +5,7 @@ phase it flushes in. So each moment is given to the phase that has been shown le
 over a row of moments, lengths are proportional to time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,3 +31,7 @@ class Diffusion:
         shown = max(owed, key=owed.__getitem__)
         owed[shown] -= 1.0
         return shown
+
+    def keep(self, runs: Set[str]) -> None:
+        """Forget the workers of every run but these."""
+        self._owed = {key: owed for key, owed in self._owed.items() if key[0] in runs}

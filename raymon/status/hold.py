@@ -1,6 +1,6 @@
 """Keep a verdict still until a change has lasted: one late export must not flash a state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -43,6 +43,11 @@ class Hold:
             shown = verdict
         self._runs[run.run] = (shown, state, since)
         return replace(shown, workers=workers)
+
+    def keep(self, runs: Set[str]) -> None:
+        """Forget every run but these."""
+        self._runs = {run: held for run, held in self._runs.items() if run in runs}
+        self._since = {key: since for key, since in self._since.items() if key[0] in runs}
 
     def _worker(self, run: str, worker: WorkerVerdict, now: float) -> WorkerVerdict:
         state, since = self._since.get((run, worker.worker), ("", now))

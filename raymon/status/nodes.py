@@ -1,15 +1,32 @@
 """What the nodes themselves report: whether their exporters live, their CPU, Ray's object store."""
 
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from raymon import catalog
 from raymon.queries.ray_families import NODE_CPU, STORE_AVAILABLE, STORE_FALLBACK, STORE_MEMORY
 from raymon.status.history import Ring, slope
-from raymon.status.series import Memory, Process, field_of
+from raymon.status.series import Memory, Node, Process, field_of
 from raymon.status.workers import Rates
 from raymon.views import StoreView
 
 REFS_WINDOW_SECONDS: Final = 12.0
+GONE_SECONDS: Final = 30.0
+FORGOTTEN_SECONDS: Final = 600.0
+
+
+def answering(memory: Memory, now: float, within: float = GONE_SECONDS) -> Mapping[str, Node]:
+    """Return the nodes that answered `within` seconds of the last answer of any, so that an end leaves all of them."""
+    ages = {url: memory.clock.age(node.answered_at, "", now) for url, node in memory.nodes.items()}
+    limit = min(ages.values(), default=0.0) + within
+    return {url: node for url, node in memory.nodes.items() if ages[url] <= limit}
+
+
+def forget_nodes(memory: Memory, asked: Collection[str], now: float) -> None:
+    """Forget the nodes that others have outlived by ten minutes, unless still asked or the last place of a worker."""
+    used = {*asked, *answering(memory, now, FORGOTTEN_SECONDS)}
+    used.update(subject.newest().url for subject in memory.subjects.values())
+    memory.nodes = {url: node for url, node in memory.nodes.items() if url in used}
 
 
 def exporter_age(memory: Memory, now: float) -> float | None:
@@ -18,20 +35,20 @@ def exporter_age(memory: Memory, now: float) -> float | None:
     return min(ages, default=None)
 
 
-def node_cpu(memory: Memory) -> dict[str, float]:
-    """Return every node's CPU utilisation, 0 to 1, by address."""
+def node_cpu(memory: Memory, now: float) -> dict[str, float]:
+    """Return the CPU utilisation, 0 to 1, of every node that answers, by address."""
     return {
         address or url: value / 100.0
-        for url, node in memory.nodes.items()
+        for url, node in answering(memory, now).items()
         for (name, address), value in node.numbers.items()
         if name == NODE_CPU
     }
 
 
 def store_view(memory: Memory, driver: Process | None, rates: Rates, ring: Ring, now: float) -> StoreView:
-    """Return Ray's object store summed over the nodes, and what the driver holds in it."""
+    """Return Ray's object store summed over the nodes that answer, and what the driver holds in it."""
     totals: dict[tuple[str, str], float] = {}
-    for node in memory.nodes.values():
+    for node in answering(memory, now).values():
         for key, value in node.numbers.items():
             totals[key] = totals.get(key, 0.0) + value
     oldest = driver.gauge(catalog.REFS_OLDEST) if driver else None

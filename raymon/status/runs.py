@@ -34,10 +34,11 @@ _LEARNING: Final[Mapping[str, tuple[Metric, tuple[str, ...]]]] = {
 
 
 def run_views(memory: Memory, rings: Mapping[str, Ring], now: float) -> tuple[RunView, ...]:
-    """Return a view of every run at wall-clock `now`: live ones first, the newest first among them."""
+    """Return a view of every run that is not over at wall-clock `now`: live ones first, the newest first among them."""
     grouped: dict[str, dict[str, Subject]] = {}
     for (run, worker), subject in memory.subjects.items():
-        grouped.setdefault(run, {})[worker] = subject
+        if run in memory.heard:
+            grouped.setdefault(run, {})[worker] = subject
     views = [_run_view(run, subjects, memory, rings.get(run, Ring()), now) for run, subjects in grouped.items()]
     return tuple(sorted(views, key=_order))
 
@@ -84,7 +85,7 @@ def _run_view(run: str, subjects: dict[str, Subject], memory: Memory, ring: Ring
         steps_per_second=_fleet_rate(workers, rates),
         usual_steps_per_second=_usual_rate(ring),
         recent_losses=recent_events(driver_subject, catalog.WORKER_LOSSES) if driver_subject else {},
-        node_cpu_ratio=node_cpu(memory),
+        node_cpu_ratio=node_cpu(memory, now),
         store=store_view(memory, process, rates, ring, now),
         return_history=_return_history(ring),
         **(_driver_part(process, rates, memory, now) if process else {}),  # type: ignore[arg-type]  # fields by name

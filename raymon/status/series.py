@@ -8,7 +8,7 @@ processes flushed (their heartbeats), not over the moments of scraping: no jitte
 
 import time
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -23,6 +23,10 @@ Totals: TypeAlias = "array[float]"
 Span: TypeAlias = tuple[float, Totals, Totals]
 """Seconds, the totals before them, the totals after them."""
 MOST_SUBJECTS: Final = 20_000
+OVER_SECONDS: Final = 3600.0
+CROWDED_OUT_SECONDS: Final = 60.0
+GONE_ROUNDS: Final = 60
+"""A series that has been on no page for so many rounds does not come back."""
 _METRICS: Final[Mapping[str, Metric]] = {metric.name: metric for metric in catalog.every()}
 
 
@@ -125,18 +129,23 @@ class _Slot:
 class Node:
     """A metrics endpoint and Ray's own numbers on it; `changed_at` is when any of them last changed."""
 
-    answered_at: float | None = None
+    answered_at: float
     changed_at: float | None = None
     numbers: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Memory:
-    """Everything known from all scrapes so far."""
+    """Everything known from all scrapes so far.
+
+    Attributes:
+        heard: Every run that is not over to when something was last heard of it.
+    """
 
     clock: Clock = field(default_factory=Clock)
     subjects: dict[tuple[str, str], Subject] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
+    heard: dict[str, float] = field(default_factory=dict)
     round: int = 0
     _slots: dict[SeriesKey, _Slot | None] = field(default_factory=dict)
     _fields: dict[bool, dict[str, int]] = field(default_factory=lambda: {True: {}, False: {}})
@@ -149,7 +158,7 @@ class Memory:
         origin: dict[SeriesKey, tuple[str, bool]] = {}
         merged: dict[SeriesKey, float] = {}
         for url, samples in pages.items():
-            first = url not in self.nodes or self.nodes[url].answered_at is None
+            first = url not in self.nodes
             numbers: dict[tuple[str, str], float] = {}
             for series, value in samples:
                 if series.name in RAY_FAMILIES:
@@ -171,7 +180,9 @@ class Memory:
 
     def alive(self) -> set[SeriesKey]:
         """Return the series of the last rounds; forget all others, and the processes that had only those."""
-        self._slots = {key: slot for key, slot in self._slots.items() if slot and slot.round >= self.round - 60}
+        self._slots = {
+            key: slot for key, slot in self._slots.items() if slot and slot.round >= self.round - GONE_ROUNDS
+        }
         kept = {id(slot.process) for slot in self._slots.values() if slot}
         for subject in self.subjects.values():
             newest = subject.newest()
@@ -180,8 +191,34 @@ class Memory:
             }
         return set(self._slots)
 
+    def forget(self, most_runs: int, now: float) -> set[SeriesKey]:
+        """Forget the runs that are over and on no page any more; return the series that are still known.
+
+        A run is over an hour after it was last heard of if others go on, and after a minute where `most_runs` newer
+        ones or their workers take the room. A heartbeat makes a run that is still on a page go on where it was.
+        """
+        self._end_runs(most_runs, now)
+        paged = {slot.subject.run for slot in self._slots.values() if slot and slot.round >= self.round - GONE_ROUNDS}
+        kept = paged | self.heard.keys()
+        self._slots = {key: slot for key, slot in self._slots.items() if slot and slot.subject.run in kept}
+        self.subjects = {key: subject for key, subject in self.subjects.items() if subject.run in kept}
+        for subject in self.subjects.values():
+            if subject.run not in self.heard:
+                subject.points.clear()
+        return set(self._slots)
+
+    def _end_runs(self, most_runs: int, now: float) -> None:
+        silent = {run: self.clock.age(moment, "", now) for run, moment in self.heard.items()}
+        least = min(silent.values(), default=0.0)
+        sizes, workers = Counter(run for run, _ in self.subjects), 0
+        for rank, run in enumerate(sorted(silent, key=silent.__getitem__)):
+            workers += sizes[run]
+            crowded = rank >= most_runs or workers > MOST_SUBJECTS // 2
+            if rank and (silent[run] > least + OVER_SECONDS or (crowded and silent[run] > CROWDED_OUT_SECONDS)):
+                del self.heard[run]
+
     def _heard(self, url: str, numbers: dict[tuple[str, str], float], now: float) -> None:
-        node = self.nodes.setdefault(url, Node())
+        node = self.nodes.setdefault(url, Node(now))
         node.answered_at = now
         if numbers != node.numbers:
             node.numbers, node.changed_at = numbers, now
@@ -218,6 +255,8 @@ class Memory:
             if len(self.subjects) >= MOST_SUBJECTS:
                 return None
             self.subjects[key] = Subject(run, worker, self._fields[worker == DRIVER])
+            if run not in self.heard:  # it may have ended long ago: until its heartbeat, it stands behind all others
+                self.heard[run] = min(self.heard.values(), default=now)
         subject = self.subjects[key]
         worker_id = labels.get("WorkerId", "")
         if worker_id not in subject.processes:
@@ -229,14 +268,14 @@ class Memory:
         for subject in self.subjects.values():
             for process in subject.processes.values():
                 if process.gauge_round == self.round:
-                    self._beat(process, now)
+                    self._beat(subject.run, process, now)
             newest = subject.newest()
             if newest.beat is not None and newest.gauge_round == self.round:
                 subject.remember(newest.beat)
                 if _is_idle(newest):
                     subject.idle_at = now
 
-    def _beat(self, process: Process, now: float) -> None:
+    def _beat(self, run: str, process: Process, now: float) -> None:
         beat = process.gauge(catalog.HEARTBEAT)
         if beat is None or beat == process.beat:
             return
@@ -244,6 +283,7 @@ class Memory:
             process.beat_gap = beat - process.beat
             self.clock.saw(process.node, now - beat, now)
         process.beat, process.beat_changed = beat, now
+        self.heard[run] = now
 
 
 def _add_ray(numbers: dict[tuple[str, str], float], series: SeriesKey, value: float) -> None:

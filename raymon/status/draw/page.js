@@ -2,6 +2,7 @@
 // selection and hovering survive each second; and sends back what the viewer chooses. No network access of its own.
 const SILENT_MS = 6000;
 const TYPING_MS = 120;
+const UNHEARD_MS = 3000;
 
 function sameKind(old, next) {
   return old.nodeType === next.nodeType && old.nodeName === next.nodeName && keyOf(old) === keyOf(next);
@@ -22,9 +23,11 @@ function morph(old, next, busy) {
     return;
   }
   syncAttributes(old, next);
-  if (old.localName === "input" && !busy(old)) old.value = next.getAttribute("value") || "";
+  if (old.localName === "input" && old.dataset.bind && !busy(old)) old.value = next.getAttribute("value") || "";
   if (old.localName === "select" && busy(old)) return;
   morphChildren(old, next, busy);
+  // An option that was picked once no longer follows its attribute.
+  if (old.localName === "select") for (const option of old.options) option.selected = option.hasAttribute("selected");
 }
 
 function morphChildren(old, next, busy) {
@@ -136,22 +139,28 @@ export default function draw({ data, parentElement, setTriggerValue }) {
   if (!root.seen) {
     const tip = root.querySelector(".tip");
     root.pending = {};
-    root.sent = 0;
-    // An event may be overtaken by the next before the server has run: each carries all that is not yet heard, and
-    // what is being typed goes with a click that follows it.
-    listen(root, tip, (event, delay = 0) => {
+    root.sent = Date.now(); // above any number that this server may have heard from the same viewer before
+    // An event may be overtaken by the next before the server has run, or lost with the connection: each carries all
+    // that is not yet heard, and what is being typed goes with a click that follows it.
+    root.tell = (event, delay = 0) => {
       Object.assign(root.pending, event);
       clearTimeout(root.timer);
       root.timer = setTimeout(() => {
         root.timer = 0;
-        setTriggerValue("choose", { ...root.pending, number: ++root.sent });
+        root.sentAt = performance.now();
+        root.trigger("choose", { ...root.pending, number: ++root.sent });
       }, delay);
-    });
+    };
+    listen(root, tip, root.tell);
     watchSilence(root, view);
   }
   root.seen = performance.now();
+  root.trigger = setTriggerValue;
   if (!data) return;
-  if (!root.timer && data.heard >= root.sent) root.pending = {};
+  if (!root.timer) {
+    if (data.heard >= root.sent) root.pending = {};
+    else if (Object.keys(root.pending).length && performance.now() - root.sentAt > UNHEARD_MS) root.tell({});
+  }
   document.title = data.title;
   document.documentElement.lang = "en";
   const fresh = document.createElement("template");
