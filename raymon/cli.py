@@ -49,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     for verb in VERBS:
         if verb.name == given[0]:
-            return int(importlib.import_module(verb.module).main(given[1:]))
+            try:
+                return int(importlib.import_module(verb.module).main(given[1:]))
+            except KeyboardInterrupt:
+                return 130
     expected = ", ".join(verb.name for verb in VERBS)
     print(f"raymon: unknown command {given[0]!r}; expected one of {expected}", file=sys.stderr)
     return 2

@@ -52,11 +52,16 @@ def alive(pid: int) -> bool:
         return False
 
 
-def free_port() -> int:
-    """Return a TCP port of the loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(count: int = 1) -> int:
+    """Return a TCP port of the loopback that nothing listens on, nor on the next ones, `count` in all."""
+    while True:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError, OverflowError):
+            probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+            probes[0].bind(("127.0.0.1", 0))
+            first = int(probes[0].getsockname()[1])
+            for more, probe in enumerate(probes[1:], 1):
+                probe.bind(("127.0.0.1", first + more))
+            return first
 
 
 def get(url: str, timeout: float = 10.0) -> str:

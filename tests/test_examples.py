@@ -124,7 +124,7 @@ def test_a_simulator_in_cpp(run, tmp_path):
     source = ROOT / "examples" / "cpp_env"
     subprocess.run(["cmake", "-S", source, "-B", tmp_path], check=True, capture_output=True)
     subprocess.run(["cmake", "--build", tmp_path], check=True, capture_output=True)
-    port = free_port()
+    port = free_port(2)
     with subprocess.Popen([tmp_path / "cpp_env", "--port", str(port), "--count", "2"]) as server:
         try:
             assert "mean reward" in run("cpp_simulator", f"--port {port}")

@@ -21,7 +21,7 @@ ALLOWED = {
     "envs": set(),
     "ppo": {"monitor", "envs", "rllib", "stack", "ports"},
     "status": {"queries", "health", "views", "ports"},
-    "stack": {"queries", "artifacts", "status", "health", "views"},
+    "stack": {"queries", "artifacts", "status", "health", "views", "ports"},
     "artifacts": {"queries", "health"},
     "cli": set(),
 }

@@ -61,12 +61,20 @@ def page(status):
         yield page
 
 
+def test_starting(page, status):  # first of all: it is young for a minute and a half only
+    show(page, status.url, "?run=young")
+    poll(lambda: set(states(page).values()) == {"starting"}, 20)
+    assert verdict(page)[0] == "starting"
+    assert "not reported yet" in page.locator('[data-tile="progress"]').inner_text()
+
+
 def test_healthy(page, status):
     show(page, status.url, "?run=good")
     poll(lambda: set(states(page).values()) <= {"running", "waiting"} and len(states(page)) == 4, 30)
     poll(lambda: page.locator(".verdict.severity-ok, .verdict.severity-info").count(), 30, "a good verdict")
     assert page.locator('[data-pulse="live"]').count() == 1
-    poll(lambda: page.locator('[data-tile="steps"] b').inner_text().split("/")[0].strip() in ("3.8k", "4k", "4.3k"), 20)
+    rate = page.locator('[data-tile="steps"] b')
+    poll(lambda: 3.4 <= float(rate.inner_text().split("/")[0].strip().removesuffix("k")) <= 4.6, 20, "4k steps/s")
     assert "4 of 4" in page.locator('[data-tile="workers"]').inner_text().replace("\n", " ")
     for phase in ("learning", "sampling", "other"):
         assert phase in page.locator('[data-section="phases"]').inner_text()
@@ -109,13 +117,6 @@ def test_lost_workers(page, status):
     show(page, status.url, "?run=back&worker=0")
     poll(lambda: states(page).get("0") == "restarting", 20)
     assert "killed" in page.locator('[data-section="detail"]').inner_text()
-
-
-def test_starting(page, status):
-    show(page, status.url, "?run=young")
-    poll(lambda: set(states(page).values()) == {"starting"}, 20)
-    assert verdict(page)[0] == "starting"
-    assert "not reported yet" in page.locator('[data-tile="progress"]').inner_text()
 
 
 def test_finished_keeps_the_last_state(page, status):
@@ -180,7 +181,7 @@ def test_prometheus_fires_then_it_is_gone_and_the_page_judges_by_itself(page, tm
             show(page, status.url)
             fires = page.locator(".alert", has_text="RaymonWorkerStalled")
             poll(lambda: fires.locator("small").inner_text().endswith("Prometheus"), 60, "Prometheus fires")
-            assert page.locator('[data-neighbour="Prometheus"].answers').count() == 1
+            poll(lambda: page.locator('[data-neighbour="Prometheus"].answers').count() == 1, 25, "it is seen to answer")
             stack.close()
             poll(
                 lambda: fires.locator("small").inner_text().endswith("evaluated here"), 30, "the page judges by itself"

@@ -13,6 +13,9 @@ from test_monitor_ray import series, total
 import raymon.rllib
 from raymon import catalog
 
+# A restarted runner imports RLlib anew: half a minute and more on a loaded machine.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
@@ -72,7 +75,7 @@ def test_what_ppo_sampled_arrives_by_runner_and_in_the_ledger(ppo):
         assert total(catalog.ENV_STEPS, run=run) == sampled
         assert {len(series(catalog.ENV_STEPS, run=run, worker=number)) for number in (1, 2)} == {1}
         assert total(catalog.FRAGMENTS, run=run, outcome="received") == total(catalog.ROLLOUTS, run=run)
-        assert total(catalog.UPDATES, run=run) == 3
+        assert total(catalog.UPDATES, run=run) == int(result["training_iteration"])
         assert total(catalog.EPISODES, run=run) == result["env_runners"]["num_episodes_lifetime"]
         assert series(catalog.TRAINED_STEPS, run=run) == [sampled]
         assert series(catalog.POLICY_LAG, run=run, statistic="max") == [0.0]
@@ -115,15 +118,18 @@ def test_a_killed_runner_is_counted_by_its_number(ppo):
     os.kill(pids[2], signal.SIGKILL)
     run = "rllib-ppo"
 
+    before = total(catalog.WORKER_RESTARTS, run=run)
+
     def trained_until_restarted():
         ppo.train()
-        return total(catalog.WORKER_RESTARTS, run=run, worker=2, reason="killed") == 1
+        return total(catalog.WORKER_RESTARTS, run=run, worker=2, reason="killed") == before + 1
 
-    poll(trained_until_restarted, 120, "the restart of runner 2")
+    poll(trained_until_restarted, 240, "the restart of runner 2")
 
     def arrived():
-        assert total(catalog.WORKER_LOSSES, run=run) == total(catalog.WORKER_LOSSES, run=run, reason="killed") == 1
-        assert total(catalog.WORKER_RESTARTS, run=run) == 1
+        losses = total(catalog.WORKER_LOSSES, run=run)
+        assert losses == total(catalog.WORKER_LOSSES, run=run, reason="killed") == before + 1
+        assert total(catalog.WORKER_RESTARTS, run=run) == before + 1
         assert series(catalog.WORKERS, run=run, state="up") == [2.0]
 
     settle(arrived, 60)

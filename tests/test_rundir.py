@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -112,13 +111,16 @@ def test_the_end_of_its_terminal_ends_a_run_in_order(tmp_path):
 def test_a_reader_that_goes_away_costs_nothing(tmp_path):
     command = [sys.executable, "-m", "raymon", "train", *ENDLESS, "--runs", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as run:
-        poll(lambda: updates(tmp_path / "x"), 120, "an update")
-        run.stdout.close()
-        before = updates(tmp_path / "x")[-1]
-        poll(lambda: updates(tmp_path / "x")[-1] > before + 50, 60, "it goes on")
-        os.kill(run.pid, signal.SIGINT)
-        assert run.wait(60) == 130
-        assert run.stderr.read() == b""
+        try:
+            poll(lambda: updates(tmp_path / "x"), 120, "an update")
+            run.stdout.close()
+            before = updates(tmp_path / "x")[-1]
+            poll(lambda: updates(tmp_path / "x")[-1] > before + 50, 60, "it goes on")
+            run.send_signal(signal.SIGINT)
+            assert run.wait(60) == 130
+            assert run.stderr.read() == b""
+        finally:
+            run.kill()
     assert (tmp_path / "x" / "summary.json").exists()
 
 

@@ -163,6 +163,34 @@ def test_other_sources_are_taken_over_without_a_restart(directory, tmp_path, onl
     poll(lambda: Prometheus(stack.prometheus_url).query("up{job='ray'} == 1"), 30, "the new target is scraped")
 
 
+def test_a_refused_port_leaves_no_sources_that_are_never_taken_over(directory, tmp_path, only_these):
+    stack = start_stack(options(directory, tmp_path, with_grafana=False))
+    own = Sources(targets=(stack.prometheus_url.removeprefix("http://"),))
+    refused = start_stack(Options(directory, own, prometheus_port=free_port(), with_grafana=False))
+    assert "already; `raymon down` first to move it" in refused.problems[0]
+    assert start_stack(Options(directory, own, with_grafana=False)).problems == ()
+    poll(lambda: Prometheus(stack.prometheus_url).query("up{job='ray'} == 1"), 30, "the new target is scraped")
+
+
+def test_sources_written_by_a_start_that_was_killed_are_taken_over_by_the_next(directory, tmp_path, only_these):
+    stack = start_stack(options(directory, tmp_path, with_grafana=False))
+    own = Sources(targets=(stack.prometheus_url.removeprefix("http://"),))
+    state.write_file(directory / "prometheus.yml", config(own))
+    start_stack(Options(directory, own, with_grafana=False))
+    poll(lambda: Prometheus(stack.prometheus_url).query("up{job='ray'} == 1"), 30, "the new target is scraped")
+
+
+def test_a_program_that_cannot_be_written_down_is_ended(directory, tmp_path, only_these):
+    asked = options(directory, tmp_path, with_grafana=False, stays=True)
+    (directory / "state.json").mkdir(parents=True)  # nothing can be written there, as on a full disk
+    refused = start_stack(asked)
+    assert "Is a directory" in refused.problems[0]
+    assert (refused.prometheus_url, refused.started) == ("", ())
+    assert process.is_free(asked.prometheus_port)
+    (directory / "state.json").rmdir()
+    assert start_stack(asked).problems == ()
+
+
 def test_down_never_ends_a_process_that_is_not_the_one_it_started(directory, only_these):
     with subprocess.Popen(["/bin/sleep", "60"]) as stranger:
         part = state.Part("prometheus", stranger.pid, "ticks 1", 9090, "http://127.0.0.1:9090", ["prometheus"])
@@ -268,9 +296,10 @@ def test_the_commands_as_a_user_types_them(directory, tmp_path, programs):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_foreground_stays_and_stops_everything_at_the_end(directory, tmp_path, programs, number):
-    flags = ["--foreground", "--ray-temp-dir", str(ray_folder(tmp_path)), "--prometheus-port", str(free_port())]
+    ports = ["--prometheus-port", str(free_port()), "--grafana-port", str(free_port())]
+    flags = ["--foreground", "--ray-temp-dir", str(ray_folder(tmp_path)), *ports]
     with run(directory, "up", *flags, path=programs) as up:
-        poll(lambda: "Ctrl-C stops everything" in up.text(), 30, "raymon up is up")
+        poll(lambda: "Ctrl-C stops what nobody else uses" in up.text(), 30, "raymon up is up")
         parts = state.read(directory).parts
         assert parts["prometheus"].running
         up.process.send_signal(number)

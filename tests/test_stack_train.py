@@ -1,8 +1,12 @@
 """`raymon train --stack`: Prometheus and Grafana stand before Ray starts, so that the Ray Dashboard finds them."""
 
+import contextlib
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
 import urllib.request
 
@@ -14,6 +18,16 @@ from raymon.stack import discovery, state
 from raymon.stack.prometheus_server import Sources
 from raymon.stack.running import Options, start_stack, stop_stack
 from raymon.stack.training import follow, start_before_ray
+
+# What `raymon train --stack` does around a run, without Ray: the directory of the stack follows XDG_DATA_HOME.
+RUN = """
+import contextlib, signal, sys
+from pathlib import Path
+from raymon.stack.training import start_before_ray
+with contextlib.suppress(KeyboardInterrupt), start_before_ray(Path(sys.argv[1])) as stack:
+    print("the stack is up", *stack.problems, flush=True)
+    signal.pause()
+"""
 
 pytestmark = pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not installed")
 
@@ -28,6 +42,41 @@ def path(tmp_path, monkeypatch):
     found = f"{server.parent}:{shutil.which('prometheus').rpartition('/')[0]}:/usr/bin:/bin"
     monkeypatch.setenv("PATH", found)
     return found
+
+
+@pytest.fixture
+def directory(tmp_path, path, monkeypatch):
+    """The stack that every command and run of a test shares, on ports that no other test takes at a restart."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    folder = tmp_path / "data" / "raymon"
+    names = ("prometheus", "grafana")
+    ended = {name: state.Part(name, os.getpid(), "an earlier process", free_port(), "", []) for name in names}
+    state.write(folder, state.State(ended))
+    yield folder
+    stop_stack(folder)
+
+
+@contextlib.contextmanager
+def training(tmp_path):
+    """A process that has the stack as a training run has it."""
+    with Command(str(tmp_path / "ray"), cwd=ROOT, program=(sys.executable, "-c", RUN)) as run:
+        poll(lambda: "the stack is up\n" in run.text(), 60, "the run has its stack")
+        yield run
+
+
+def end(run):
+    run.interrupt()
+    assert run.wait(60) == 0, run.text()
+
+
+def raymon(*arguments):
+    with Command(*arguments, cwd=ROOT) as command:
+        assert command.wait(60) == 0, command.text()
+
+
+def running(directory):
+    """The pids of the parts that run."""
+    return {name: part.pid for name, part in state.read(directory).parts.items() if part.running}
 
 
 def ask_dashboard(url):
@@ -60,7 +109,7 @@ def test_the_box_of_the_ray_dashboard_is_gone_and_everything_ends_with_the_run(t
 
 def test_a_stack_that_ran_before_goes_on_and_keeps_its_sources(tmp_path, path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    before = start_stack(Options(sources=Sources(targets=("127.0.0.1:1",)), prometheus_port=free_port()))
+    before = start_stack(Options(sources=Sources(targets=("127.0.0.1:1",)), prometheus_port=free_port(), stays=True))
     try:
         with start_before_ray(tmp_path / "ray") as stack:
             assert (stack.started, stack.restarted) == ((), ("grafana",)), "only Grafana's provisioning changed"
@@ -87,3 +136,94 @@ def test_nodes_that_no_discovery_file_names_are_followed(tmp_path, path, monkeyp
         assert follow(stack, ["http://10.0.0.9:1/metrics"]) == ""
         assert (stack.directory / "prometheus.yml").read_text() == config, "the file names it already"
     assert state.read(stack.directory).parts == {}
+
+
+def test_a_run_that_ends_leaves_the_stack_to_the_runs_that_go_on(directory, tmp_path):
+    with training(tmp_path) as first, training(tmp_path) as second:
+        before = running(directory)
+        assert set(before) == {"prometheus", "grafana"}
+        end(first)
+        assert running(directory) == before
+        end(second)
+        assert running(directory) == {}
+
+
+def test_raymon_up_keeps_what_a_run_started(directory, tmp_path):
+    with training(tmp_path) as run:
+        before = running(directory)
+        raymon("up", "--ray-temp-dir", str(tmp_path / "ray"))
+        end(run)
+        assert running(directory) == before
+    raymon("down")
+    assert running(directory) == {}
+
+
+def test_a_run_stops_only_the_part_that_nobody_else_asked_for(directory, tmp_path):
+    raymon("up", "--no-grafana")
+    before = running(directory)
+    with training(tmp_path) as run:
+        assert set(running(directory)) == {"prometheus", "grafana"}
+        end(run)
+    assert running(directory) == before
+
+
+def test_a_run_that_was_killed_keeps_nothing_up(directory, tmp_path):
+    with training(tmp_path) as killed, training(tmp_path) as last:
+        killed.process.send_signal(signal.SIGKILL)
+        killed.wait(10)
+        end(last)
+        assert running(directory) == {}
+
+
+def test_a_run_does_not_stop_the_programs_that_followed_its_own(directory, tmp_path):
+    with training(tmp_path) as run:
+        raymon("down")
+        with training(tmp_path) as killed:
+            after = running(directory)
+            killed.process.send_signal(signal.SIGKILL)
+            killed.wait(10)
+        end(run)
+        assert running(directory) == after
+
+
+def test_raymon_up_in_the_foreground_shares_the_stack_with_a_run(directory, tmp_path):
+    with Command("up", "--foreground", "--target", "127.0.0.1:1", cwd=ROOT) as up:
+        poll(lambda: "Ctrl-C stops what nobody else uses" in up.text(), 60, "raymon up is up")
+        first = running(directory)
+        with training(tmp_path) as run:
+            before = running(directory)
+            assert before["grafana"] != first["grafana"], "its provisioning changed"
+            with pytest.raises(subprocess.TimeoutExpired):
+                up.process.wait(2.5)
+            end(up)
+            assert running(directory) == before
+            with Command("up", "--foreground", cwd=ROOT) as joined:
+                poll(lambda: "Ctrl-C stops what nobody else uses" in joined.text(), 60, "raymon up has joined")
+                end(run)
+                assert set(running(directory)) == {"prometheus", "grafana"}
+                end(joined)
+    assert running(directory) == {}
+
+
+@pytest.mark.parametrize("command", [(sys.executable, "-c", RUN, "/tmp/ray"), (sys.executable, "-m", "raymon", "up")])
+def test_an_interrupted_start_leaves_nothing_behind(directory, tmp_path, command):
+    server = tmp_path / "programs" / "grafana-server"
+    server.write_text("#!/bin/sh\nexec sleep 600\n")
+    with Command(cwd=ROOT, program=command) as interrupted:
+        poll(lambda: set(running(directory)) == {"prometheus", "grafana"}, 60, "Grafana is about to start")
+        parts = state.read(directory).parts
+        interrupted.interrupt()
+        interrupted.wait(60)
+    assert not any(part.running for part in parts.values())
+    assert state.read(directory).parts == {}
+
+
+def test_an_interrupted_start_leaves_alone_what_ran_before(directory, tmp_path):
+    raymon("up", "--no-grafana")
+    before = running(directory)
+    (tmp_path / "programs" / "grafana-server").write_text("#!/bin/sh\nexec sleep 600\n")
+    with Command("up", cwd=ROOT) as interrupted:
+        poll(lambda: set(running(directory)) == {"prometheus", "grafana"}, 60, "Grafana is about to start")
+        interrupted.interrupt()
+        interrupted.wait(60)
+    assert running(directory) == before

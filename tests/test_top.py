@@ -62,7 +62,7 @@ def test_once_json_has_exactly_the_promised_shape_and_exit_code_0(healthy):
 
 
 def test_once_names_the_trouble_worst_first_and_exits_with_1(troubled):
-    code, text = raymon_top("--once", *troubled)
+    code, text = raymon_top("--once", "--seconds", "9", *troubled)
     assert code == 1, text
     assert "Worker stalled" in text
     assert text.index("\n2 ") < text.index("\n1 ") < text.index("\n0 "), text

@@ -162,8 +162,7 @@ def test_the_next_free_port_is_taken_when_none_was_asked_for():
 
 
 CLAIM = (
-    "import time; from raymon.ports import pick_port; print(pick_port(0, {}, 'it', '--it'), flush=True); "
-    "time.sleep(60)"
+    "import time; from raymon.ports import pick_port; print(pick_port(0, {}, 'it', '--it'), flush=True); time.sleep(60)"
 )
 
 

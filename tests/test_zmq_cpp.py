@@ -27,7 +27,7 @@ def program(tmp_path_factory):
 
 @pytest.fixture
 def server(program, tmp_path):
-    port = free_port()
+    port = free_port(4)
     with Command("--port", str(port), "--count", "4", cwd=tmp_path, program=(str(program),)) as command:
         poll(lambda: "serving 4" in command.text(), 20, "the server's first line")
         yield port, command

@@ -11,7 +11,6 @@ from typing import Any, Final
 from raymon.ports import pick_port
 from raymon.ppo.config import Config
 
-USUAL_DASHBOARD_PORT: Final = 8265
 _CONNECT_SECONDS: Final = 5.0
 _NEEDED_BY_METRICS: Final = ("aiohttp", "colorful", "opencensus", "opentelemetry", "prometheus_client")
 
@@ -61,10 +60,9 @@ def start(config: Config) -> Cluster:
         "_system_config": {"metrics_report_interval_ms": 1000},
     }
     if config.dashboard:
-        options["dashboard_port"] = pick_port(
-            config.dashboard_port, USUAL_DASHBOARD_PORT, "the Ray Dashboard", "--dashboard-port"
-        )
         options["dashboard_host"] = "127.0.0.1"
+        if config.dashboard_port:  # otherwise Ray takes the next that is free when it comes to listen
+            options["dashboard_port"] = pick_port(config.dashboard_port, 0, "the Ray Dashboard", "--dashboard-port")
     if config.ray_temp_dir is not None:
         options["_temp_dir"] = str(config.ray_temp_dir.absolute())
     try:

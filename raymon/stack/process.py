@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from raymon import ports
+
 USUAL_PLACES: Final = ("/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin")
 """Where packages put daemons and where a shell of its own PATH may not look."""
 STOP_SECONDS: Final = 30.0
@@ -90,8 +92,8 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def choose_port(preferred: int) -> int:
-    """Return `preferred` when it is free, else any free port of the loopback."""
-    if is_free(preferred):
+    """Return `preferred` when it is free and nobody else is about to take it, else any free port of the loopback."""
+    if is_free(preferred) and ports.claim(preferred):
         return preferred
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -6,6 +6,7 @@ Example:
     ...     context = ray.init()
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -20,6 +21,8 @@ from raymon.stack.prometheus_server import Sources
 
 READY_SECONDS: Final = 90.0
 """How long a program gets until it answers: Grafana's first start fills its database."""
+_STRANGER_SECONDS: Final = 0.2
+"""Where a stranger has taken the port and answers in its place, ours has ended after this long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Options:
         with_grafana: Whether to start Grafana.
         add_sources: Whether a Prometheus that runs already goes on scraping what it scrapes, too.
         anonymous: Whether Grafana shows its dashboards without a login, as the Ray Dashboard's frames need.
+        stays: Whether the parts go on until `raymon down`; without, they end with the last process that uses them.
     """
 
     directory: Path | None = None
@@ -45,6 +49,7 @@ class Options:
     with_grafana: bool = True
     anonymous: bool = False
     add_sources: bool = False
+    stays: bool = False
 
 
 @dataclass(slots=True)
@@ -83,9 +88,10 @@ class Stack:
         return variables
 
     def stop(self) -> None:
-        """Stop the parts this call started, in the opposite order; what ran before goes on running."""
-        stop_stack(self.directory, only=self.started)
-        self.started = ()
+        """End this process's use of the stack: what nobody else uses is stopped, in the opposite order."""
+        if self.prometheus_url or self.grafana_url:
+            with state.locked(self.directory):
+                _leave(self.directory)
 
     def __enter__(self) -> "Stack":
         return self
@@ -98,12 +104,19 @@ def start_stack(options: Options | None = None) -> Stack:
     """Start what is installed and not running yet; what is missing or fails is told in the result, never raised."""
     options = options or Options()
     directory = (options.directory or state.default_directory()).resolve()
-    stack = Stack(directory, prometheus_url=options.prometheus_url.rstrip("/"))
+    external = options.prometheus_url.rstrip("/")
+    stack = Stack(directory, external)
     try:
         with state.locked(directory):
-            _start_parts(options, directory, stack)
+            try:
+                _start_parts(options, directory, stack)
+            except BaseException:  # Ctrl-C: nobody is left to stop what was started for this process
+                with contextlib.suppress(OSError):
+                    _leave(directory)
+                raise
     except OSError as error:
-        stack.problems += (f"{directory} cannot be used: {error.strerror or error}; choose another with --directory",)
+        problem = f"{directory} cannot be used: {error.strerror or error}; choose another with --directory"
+        return Stack(directory, external, problems=(*stack.problems, problem))
     return stack
 
 
@@ -114,27 +127,41 @@ def _start_parts(options: Options, directory: Path, stack: Stack) -> None:
         _attempt(stack, "prometheus", lambda: _start_prometheus(options, directory, known, stack))
     if options.with_grafana:
         _attempt(stack, "grafana", lambda: _start_grafana(options, directory, known, stack))
+    if options.stays:
+        for part in known.parts.values():
+            part.stays |= part.mine
+        state.write(directory, known)
 
 
-def stop_stack(directory: Path | None = None, only: tuple[str, ...] | None = None) -> tuple[list[str], list[str]]:
-    """Stop what was started, if it is still the same process.
+def stop_stack(directory: Path | None = None) -> tuple[list[str], list[str]]:
+    """Stop what was started, whoever uses it, if it is still the same process.
 
     Returns:
         The names of the parts that were stopped, and of those that were gone already.
     """
     directory = (directory or state.default_directory()).resolve()
-    stopped: list[str] = []
-    gone: list[str] = []
     if not directory.is_dir():
         return [], []
     with state.locked(directory):
         known = state.read(directory)
-        for name in reversed(list(known.parts)):
-            if only is not None and name not in only:
-                continue
-            part = known.parts.pop(name)
-            (stopped if process.stop(part.pid, part.mark) else gone).append(name)
-        state.write(directory, known)
+        return _stop_parts(directory, known, list(known.parts))
+
+
+def _leave(directory: Path) -> None:
+    known = state.read(directory)
+    mine = [part for part in known.parts.values() if part.mine]
+    for part in mine:
+        part.leave()
+    _stop_parts(directory, known, [part.name for part in mine if not part.used])
+
+
+def _stop_parts(directory: Path, known: state.State, names: list[str]) -> tuple[list[str], list[str]]:
+    stopped: list[str] = []
+    gone: list[str] = []
+    for name in reversed(names):
+        part = known.parts.pop(name)
+        (stopped if process.stop(part.pid, part.mark) else gone).append(name)
+    state.write(directory, known)
     return stopped, gone
 
 
@@ -156,15 +183,16 @@ def _attempt(stack: Stack, name: str, start: Callable[[], None]) -> None:
 
 
 def _start_prometheus(options: Options, directory: Path, known: state.State, stack: Stack) -> None:
-    changed = state.write_file(directory / "prometheus.yml", prometheus_server.config(options.sources))
+    running = known.running("prometheus")
+    if running and options.prometheus_port not in (None, running.port):
+        raise StartError(f"it runs on port {running.port} already; `raymon down` first to move it")
+    state.write_file(directory / "prometheus.yml", prometheus_server.config(options.sources))
     known.sources = options.sources.plain()
-    if part := known.running("prometheus"):
-        if options.prometheus_port not in (None, part.port):
-            raise StartError(f"it runs on port {part.port} already; `raymon down` first to move it")
-        if changed:
-            os.kill(part.pid, signal.SIGHUP)
-            state.write(directory, known)
-        stack.prometheus_url = part.url
+    if running:
+        running.join()
+        state.write(directory, known)
+        os.kill(running.pid, signal.SIGHUP)  # even for an equal file: whoever wrote it may have been killed before this
+        stack.prometheus_url = running.url
         return
     program = process.find_program("prometheus")
     if not program:
@@ -188,6 +216,8 @@ def _start_grafana(options: Options, directory: Path, known: state.State, stack:
     temp_dirs = options.sources.temp_dirs
     changed = grafana_server.provision(directory, port, stack.prometheus_url, temp_dirs, options.anonymous)
     if running and not changed:
+        running.join()
+        state.write(directory, known)
         stack.grafana_url = running.url
         return
     if running:  # it reads its configuration at its start only
@@ -196,7 +226,7 @@ def _start_grafana(options: Options, directory: Path, known: state.State, stack:
         raise StartError(missing.grafana())
     command = grafana_server.command(program, directory)
     environment = grafana_server.environment()
-    stack.grafana_url = _launch("grafana", command, directory, port, known, "/api/health", environment)
+    stack.grafana_url = _launch("grafana", command, directory, port, known, "/api/health", environment, running)
     if running:
         stack.restarted += ("grafana",)
     else:
@@ -215,21 +245,25 @@ def _port(wanted: int | None, before: state.Part | None, preferred: int) -> int:
 
 def _launch(
     name: str, command: list[str], directory: Path, port: int, known: state.State, ready: str,
-    env: dict[str, str] | None = None,
+    env: dict[str, str] | None = None, before: state.Part | None = None,
 ) -> str:  # fmt: skip
     log = directory / f"{name}.log"
     _keep_short(log)
     pid = process.launch(command, log, env, cwd=directory)
     url = f"http://127.0.0.1:{port}"
     part = state.Part(name, pid, process.start_mark(pid), port, url, command)
+    if before:
+        part.users, part.stays = before.users, before.stays
     known.parts[name] = part
-    state.write(directory, known)
     try:
+        part.join()
+        state.write(directory, known)
         _await(part, url + ready, log)
-    except BaseException:  # Ctrl-C while it starts must not leave it behind either
+    except BaseException:  # Ctrl-C while it starts, or no room for its record, must not leave it behind either
         process.stop(pid, part.mark)
         del known.parts[name]
-        state.write(directory, known)
+        with contextlib.suppress(OSError):  # a record of a process that is gone does no harm
+            state.write(directory, known)
         raise
     return url
 
@@ -238,7 +272,9 @@ def _await(part: state.Part, url: str, log: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while part.running:
         if fetch.get(url, timeout=2.0).ok:
-            return
+            time.sleep(_STRANGER_SECONDS)
+            if part.running:
+                return
         if time.monotonic() > deadline:
             raise StartError(f"it did not answer at {url} within {READY_SECONDS:g} s; see {log}")
         time.sleep(0.1)

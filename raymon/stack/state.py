@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raymon.stack.process import is_running
+from raymon.stack.process import is_running, start_mark
 
 
 @dataclass(slots=True)
@@ -23,6 +23,8 @@ class Part:
         port: The port of the loopback it listens on.
         url: Its address for people and programs.
         command: How it was started.
+        users: The processes it runs for: their marks by their pids.
+        stays: Whether it runs until `raymon down`, whoever else uses it.
     """
 
     name: str
@@ -31,11 +33,34 @@ class Part:
     port: int
     url: str
     command: list[str]
+    users: dict[str, str] = field(default_factory=dict)
+    stays: bool = False
 
     @property
     def running(self) -> bool:
         """Whether it is still the process that was started."""
         return is_running(self.pid, self.mark)
+
+    @property
+    def used(self) -> bool:
+        """Whether somebody needs it who is still there."""
+        return self.stays or bool(self._living())
+
+    @property
+    def mine(self) -> bool:
+        """Whether this process is one of its users."""
+        return self.users.get(str(os.getpid())) == start_mark(os.getpid())
+
+    def join(self) -> None:
+        """Make this process one of its users."""
+        self.users = {**self._living(), str(os.getpid()): start_mark(os.getpid())}
+
+    def leave(self) -> None:
+        """Take this process from its users."""
+        self.users.pop(str(os.getpid()), None)
+
+    def _living(self) -> dict[str, str]:
+        return {pid: mark for pid, mark in self.users.items() if mark and start_mark(int(pid)) == mark}
 
 
 @dataclass(slots=True)

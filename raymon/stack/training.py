@@ -12,7 +12,7 @@ from raymon.stack.running import Options, Stack, start_stack
 def start_before_ray(temp_dir: Path | None = None) -> Stack:
     """Start what is installed; put the result's `environment` into `os.environ` before Ray starts.
 
-    A stack that runs already is used and left running; only what this call started is stopped by `Stack.stop`.
+    A stack that runs already is used; `Stack.stop` leaves running what other runs use or `raymon up` asked for.
 
     Args:
         temp_dir: Ray's temp dir, None for its default.

@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         help="let Grafana show its dashboards without login and inside the Ray Dashboard's frames")  # fmt: skip
     add("--directory", type=Path, metavar="DIR",
         help=f"configuration, data and logs (default: {state.default_directory()})")  # fmt: skip
-    add("--foreground", action="store_true", help="stay, and stop everything at Ctrl-C")
+    add("--foreground", action="store_true", help="stay, and stop at Ctrl-C what nobody else uses")
     return found
 
 
@@ -47,7 +47,7 @@ def options_from(given: argparse.Namespace) -> Options:
     sources = Sources(tuple(given.ray_temp_dir), tuple(given.dashboard_url), tuple(given.target), token_file)
     return Options(
         given.directory, sources, given.prometheus_port, given.grafana_port, given.prometheus_url,
-        not given.no_grafana, given.anonymous,
+        not given.no_grafana, given.anonymous, stays=not given.foreground,
     )  # fmt: skip
 
 
@@ -83,12 +83,15 @@ def main(arguments: list[str]) -> int:
     print("\n".join(describe(stack)))
     for problem in stack.problems:
         print(f"raymon up: {problem}", file=sys.stderr)
-    if given.foreground and stack.started:
+    if given.foreground:
         _stay(stack)
     return 1 if stack.problems else 0
 
 
 def _stay(stack: Stack) -> None:
+    names = [part.name for part in state.read(stack.directory).parts.values() if part.mine]
+    if not names:
+        return
     done = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -96,11 +99,12 @@ def _stay(stack: Stack) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    print("\nCtrl-C stops everything.", flush=True)
-    known = state.read(stack.directory)
+    print("\nCtrl-C stops what nobody else uses.", flush=True)
     while not done.wait(1.0):
-        for name in stack.started:
-            if not known.parts[name].running:
+        with state.locked(stack.directory):  # a start that is under way may be giving one a new process
+            known = state.read(stack.directory)
+        for name in names:
+            if not known.running(name):
                 print(f"raymon up: {name} ended by itself; see {stack.directory / name}.log", file=sys.stderr)
                 done.set()
     stack.stop()

@@ -19,8 +19,8 @@ from raymon.status.snapshot import Snapshot
 from raymon.status.top_screen import screen
 from raymon.views import RunView, WorkerView
 
-WATCH_SECONDS: Final = 5.0
-"""`--once` looks this long: rates need two flushes, and a state that flashes is not reported."""
+WATCH_SECONDS: Final = 7.0
+"""`--once` looks this long: rates need two flushes, and a state is reported when it has lasted for three seconds."""
 FIND_SECONDS: Final = 3.0
 """Without any answer `--once` gives up sooner."""
 PIPE_COLUMNS: Final = 160
