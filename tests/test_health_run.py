@@ -74,6 +74,12 @@ CASES = {
     "dropped": (healthy(dropped_per_second={"stale": 3.0}, received_per_second=10.0), "samples_dropped", "warning"),
     "dropped at the end": (healthy(dropped_per_second={"shutdown": 3.0}, received_per_second=10.0), "healthy", "ok"),
     "driver gone": (healthy(driver_heartbeat_age_seconds=20.0), "driver_gone", "critical"),
+    "driver and exporter silent": (
+        healthy(driver_heartbeat_age_seconds=11.0, exporter_age_seconds=10.0, data_age_seconds=10.0), "healthy", "ok"
+    ),
+    "driver gone, then the exporter": (
+        healthy(driver_heartbeat_age_seconds=20.0, exporter_age_seconds=8.0), "driver_gone", "critical"
+    ),
     "stale": (healthy(exporter_age_seconds=30.0, data_age_seconds=30.0), "stale", "unknown"),
     "finished": (healthy(state="finished", data_age_seconds=900.0), "finished", "ok"),
     "failed": (healthy(state="failed"), "failed", "critical"),

@@ -65,7 +65,9 @@ def _silent(run: RunView, limits: Thresholds) -> Ground | None:
         advice = "The cluster has ended, its metrics agent hangs, or this machine cannot reach it: raymon doctor."
         return Ground("stale", "unknown", sentence, advice)
     driver, gone = run.driver_heartbeat_age_seconds, max(limits.driver_gone_seconds, heartbeat_limit(run, limits))
-    if driver is not None and driver > gone:
+    exporter = run.exporter_age_seconds or 0.0
+    quiet = exporter if exporter > limits.exporter_quiet_seconds + (run.report_seconds or 0.0) else 0.0
+    if driver is not None and driver - quiet > gone:
         alive = sum((worker.heartbeat_age_seconds or driver) < gone for worker in run.workers)
         beside = f"{alive} of its {len(run.workers)} workers still beat" if alive else "its workers are silent too"
         sentence = f"The driver has been silent for {seconds(driver)}; {beside}."
