@@ -14,18 +14,21 @@ ALLOWED = {
     "catalog": set(),
     "views": set(),
     "ports": set(),
+    "join": set(),
     "queries": {"health"},
     "health": {"views"},
     "monitor": set(),
     "rllib": {"monitor"},
     "envs": set(),
-    "ppo": {"monitor", "envs", "rllib", "stack", "ports"},
+    "ppo": {"monitor", "envs", "rllib", "stack", "ports", "join"},
     "status": {"queries", "health", "views", "ports"},
+    "profile": {"monitor", "status", "health", "views", "join"},
     "stack": {"queries", "artifacts", "status", "health", "views", "ports"},
     "artifacts": {"queries", "health"},
     "cli": set(),
 }
 PUBLIC = ("Monitor", "DriverMonitor", "Metric", "instrument")
+VERBS = ["train", "evaluate", "demo", "status", "top", "profile", "doctor", "up", "down", "dashboards"]
 HEAVY = ("torch", "streamlit", "pandas", "ray.rllib", "tensorflow")
 
 
@@ -79,15 +82,17 @@ def test_public_names():
 
 
 def test_the_verbs_and_their_help():
-    from raymon.cli import VERBS
+    from raymon import cli
 
-    names = [verb.name for verb in VERBS]
-    assert names == ["train", "evaluate", "demo", "status", "top", "doctor", "up", "down", "dashboards"]
+    names = [verb.name for verb in cli.VERBS]
+    assert names == VERBS
     listing = subprocess.run([sys.executable, "-m", "raymon", "--help"], capture_output=True, text=True, check=True)
     assert all(name in listing.stdout for name in names)
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "demo", "status", "top", "doctor", "up", "down", "dashboards"])
+@pytest.mark.parametrize(
+    "verb", ["train", "evaluate", "demo", "status", "top", "profile", "doctor", "up", "down", "dashboards"]
+)
 def test_each_verb_tells_its_options_and_refuses_unknown_ones(verb):
     told = subprocess.run([sys.executable, "-m", "raymon", verb, "--help"], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr

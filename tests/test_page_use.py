@@ -114,7 +114,7 @@ def test_detail_by_keyboard(page, status):
         "Memory",
         "Last heartbeat",
         "Its time by phase",
-        "py-spy dump --pid 1004",
+        "--worker 4",
         "/logs/worker-",
     ):
         assert word in text, word

@@ -103,7 +103,7 @@ def _one_awaited(run: RunView, wait: str, limits: Thresholds) -> Finding | None:
         return None
     sentence = f"Sampling-bound: {wait} of the wall is waiting for samples; the others wait for {told}."
     instead = "" if run.sampler == "async" else "; --sampler async waits for nobody"
-    return Finding("sampling_bound", sentence, f"See what it does (py-spy dump --pid …){instead}.")
+    return Finding("sampling_bound", sentence, f"See what it does: raymon profile{instead}.")
 
 
 def _calls(run: RunView, wait: str, busy: float) -> Finding:

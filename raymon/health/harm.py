@@ -50,7 +50,7 @@ def _no_progress(run: RunView, limits: Thresholds) -> Iterator[Harm]:
     if age is not None and age - min(lag, age / 4.0) > limit:
         usual = f"; an iteration usually takes {seconds(run.iteration_seconds)}" if run.iteration_seconds else ""
         sentence = f"No progress: no policy update for {seconds(age)}{usual}, though the driver is alive."
-        yield "no_progress", "critical", sentence, "See in which phase the driver is: py-spy dump --pid of the driver."
+        yield "no_progress", "critical", sentence, "See where the driver stands: raymon profile."
 
 
 def _diverging(run: RunView, limits: Thresholds) -> Iterator[Harm]:

@@ -82,7 +82,7 @@ def _lost(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Ground]:
     for worker in workers:
         by_state.setdefault(worker.state, []).append(worker)
     if stalled := by_state.get("stalled"):
-        advice = "Take its stack (py-spy dump --pid …); the driver replaces it after --worker-timeout."
+        advice = f"See where it stands: raymon profile --worker {stalled[0].worker}. --worker-timeout has it replaced."
         yield Ground("worker_stalled", "critical", _about(stalled, "stalled"), advice)
     if gone := [*by_state.get("given_up", ()), *by_state.get("dead", ())]:
         advice = "Read its log for the reason; the run goes on smaller. --max-restarts sets the patience."

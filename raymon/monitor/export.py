@@ -6,6 +6,7 @@ nothing is recorded while Ray is not initialised.
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from raymon.catalog import Metric
@@ -20,6 +21,15 @@ def ray_is_up() -> bool:
         return bool(ray is not None and ray.is_initialized())
     except Exception:  # noqa: BLE001  # Ray half imported or half shut down: not up
         return False
+
+
+def session_folder() -> Path | None:
+    """Return the folder of the Ray session this process belongs to, on this node; None while that is not known."""
+    try:
+        node = sys.modules["ray._private.worker"]._global_node
+        return Path(node.get_session_dir_path()) if node is not None else None
+    except Exception:  # noqa: BLE001  # private to Ray: without it nothing is captured, and recording goes on
+        return None
 
 
 def hand_over(metric: Metric, tags: Mapping[str, str], value: float) -> None:

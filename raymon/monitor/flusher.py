@@ -11,12 +11,13 @@ import time
 import weakref
 from typing import Final, Protocol
 
-from raymon.monitor.export import ray_is_up
+from raymon.monitor.capture import Capturable, Captures
+from raymon.monitor.export import ray_is_up, session_folder
 
 INTERVAL_SECONDS: Final = 1.0
 
 
-class Flushable(Protocol):
+class Flushable(Capturable, Protocol):
     """What the thread needs of a monitor."""
 
     def flush(self) -> None:
@@ -35,6 +36,7 @@ class Flusher:
         self._thread: threading.Thread | None = None
         self._registered = False
         self._exiting = False
+        self._captures = Captures()
         self.lost_by_fork = False
         self.cpu_seconds = 0.0
 
@@ -70,14 +72,17 @@ class Flusher:
 
     def flush_all(self) -> None:
         """Flush every monitor of the process."""
-        with self._lock:
-            monitors = list(self._monitors)
-        for monitor in monitors:
+        for monitor in self._served():
             monitor.flush()
 
     def _flush_last(self) -> None:
         self._exiting = True  # Ray shuts down next: the thread must not talk to it any more
+        self._captures.end(self._served())
         self.flush_all()
+
+    def _served(self) -> list[Flushable]:
+        with self._lock:
+            return list(self._monitors)
 
     def _run(self) -> None:
         due = time.monotonic()
@@ -87,12 +92,14 @@ class Flusher:
             if not self._exiting:
                 self.register_exit()
                 self.flush_all()
+                self._captures.look(self._served(), session_folder())
             self.cpu_seconds = time.thread_time()
 
     def renew_after_fork(self) -> None:
         """In a forked child: no thread runs, and Ray's threads of the parent are gone for good."""
         self._lock = threading.RLock()
         self._thread = None
+        self._captures = Captures()
         self.lost_by_fork = self.lost_by_fork or ray_is_up()
         for monitor in list(self._monitors):
             monitor.renew_after_fork()

@@ -10,6 +10,7 @@ from typing import Any, Final, ParamSpec
 from raymon import catalog
 from raymon.catalog import Metric
 from raymon.monitor import export, identity, process
+from raymon.monitor.capture import Noted
 from raymon.monitor.flusher import flusher
 from raymon.monitor.ledger import Cell, Key, Ledger, amount
 
@@ -128,6 +129,13 @@ class Recorder:
         with self.ledger.lock:
             self._dropped.total += 1
         complain(what, error)
+
+    def start_notes(self) -> None:
+        """Note each phase from now on; a recorder without phases has nothing to note."""
+
+    def end_notes(self) -> Noted | None:
+        """Note no more; return what was noted, None when there is nothing."""
+        return None
 
     def renew_after_fork(self) -> None:
         """In a forked child: leave to the parent what the parent counted."""

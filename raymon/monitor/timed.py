@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from raymon.catalog import Metric
+from raymon.monitor.capture import Noted
 from raymon.monitor.ledger import RefusedError, amount
 from raymon.monitor.phase import Phase
 from raymon.monitor.recorder import NANOSECOND, Recorder, recording
@@ -38,6 +39,14 @@ class TimedRecorder(Recorder):
         if phase not in self.PHASES:
             raise RefusedError(f"found phase {phase!r}, expected one of {self.PHASES}")
         self._timeline.add(phase, round(amount(seconds) / NANOSECOND))
+
+    def start_notes(self) -> None:
+        """Note each phase from now on: a capture begins."""
+        self._timeline.start_notes()
+
+    def end_notes(self) -> Noted | None:
+        """Note no more; return what was noted, None when nothing was asked for."""
+        return self._timeline.end_notes()
 
     def renew_after_fork(self) -> None:
         """In a forked child: leave to the parent what the parent counted and timed."""

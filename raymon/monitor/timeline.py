@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 
+from raymon.monitor.capture import Noted, Notes
 from raymon.monitor.ledger import Cell
 
 _current: ContextVar["Span | None"] = ContextVar("raymon_span", default=None)
@@ -19,12 +20,13 @@ _current: ContextVar["Span | None"] = ContextVar("raymon_span", default=None)
 class Span:
     """One stay in a phase; `inner` counts the open spans directly inside it, `own` its nanoseconds outside those."""
 
-    __slots__ = ("inner", "opened", "own", "parent", "phase", "timeline")
+    __slots__ = ("began", "inner", "opened", "own", "parent", "phase", "timeline")
 
-    def __init__(self, timeline: "Timeline", phase: str, parent: "Span | None") -> None:
+    def __init__(self, timeline: "Timeline", phase: str, parent: "Span | None", began: int) -> None:
         self.timeline = timeline
         self.phase = phase
         self.parent = parent
+        self.began = began
         self.inner = 0
         self.own = 0
         self.opened = True
@@ -48,12 +50,12 @@ class Timeline:
         self._leaves: dict[Span, None] = {}
         self._mark = clock()
         self._idle: str | None = None
+        self._notes: Notes | None = None
 
     def enter(self, phase: str) -> Span:
         """Open a span inside the innermost open one of this thread or task."""
         with self.lock:
-            self.settle()
-            span = Span(self, phase, self.innermost())
+            span = Span(self, phase, self.innermost(), self.settle())
             if span.parent is not None:
                 span.parent.inner += 1
                 self._leaves.pop(span.parent, None)
@@ -79,7 +81,9 @@ class Timeline:
     def add(self, phase: str, nanoseconds: int) -> None:
         """Credit time measured elsewhere, and take it from the span it was spent in, as far as that has it."""
         with self.lock:
-            self.settle()
+            now = self.settle()
+            if self._notes is not None:
+                self._notes.part(phase, now, nanoseconds)
             self._credit(phase, nanoseconds)
             around = self.innermost()
             if around is not None:
@@ -113,6 +117,32 @@ class Timeline:
         with self.lock:
             return next(reversed(self._leaves)).phase if self._leaves else self._idle
 
+    def start_notes(self) -> None:
+        """Note each phase from now on: a capture begins."""
+        with self.lock:
+            self._notes = Notes()
+
+    def end_notes(self) -> Noted | None:
+        """Note no more; return what was noted and what is still open; None when nothing was asked for."""
+        with self.lock:
+            notes, self._notes = self._notes, None
+            if notes is None:
+                return None
+            now = self.settle()
+            for span in self._open():
+                notes.span(span.phase, span.began, now)
+            return notes.noted
+
+    def _open(self) -> list[Span]:
+        found: dict[Span, None] = {}
+        for leaf in self._leaves:
+            span: Span | None = leaf
+            while span is not None:
+                if span.opened:
+                    found[span] = None
+                span = span.parent
+        return list(found)
+
     def renew_after_fork(self, lock: threading.RLock) -> None:
         """In a forked child: close what only the parent's threads could close."""
         self.lock = lock
@@ -121,6 +151,7 @@ class Timeline:
         self._leaves.clear()
         self._mark = self._clock()
         self._idle = None
+        self._notes = None
 
     def _credit(self, phase: str, nanoseconds: int) -> None:
         cell = self._cells.get(phase)
@@ -129,6 +160,8 @@ class Timeline:
 
     def _close(self, span: Span) -> None:
         span.opened = False
+        if self._notes is not None:
+            self._notes.span(span.phase, span.began, self._mark)
         self._leaves.pop(span, None)
         parent = span.parent
         while parent is not None and not parent.opened:

@@ -8,6 +8,7 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import Any, Final
 
+from raymon.join import JoinError, join
 from raymon.ports import pick_port
 from raymon.ppo.config import Config
 
@@ -75,14 +76,11 @@ def start(config: Config) -> Cluster:
 
 
 def _join(address: str) -> Cluster:
-    import ray
-
     _check_reachable(address)
     try:
-        context = ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except Exception as error:
-        ray.shutdown()
-        raise ClusterError(f"the Ray cluster at {address} cannot be joined: {_sentence(error)}") from error
+        context = join(address)
+    except JoinError as error:
+        raise ClusterError(str(error)) from error
     return Cluster(_http(context.dashboard_url), _metrics_urls(), local=False)
 
 

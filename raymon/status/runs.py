@@ -100,7 +100,7 @@ def _driver_part(process: Process, rates: Rates, memory: Memory, now: float) -> 
     phases = {phase: rates.get(field_of(catalog.PHASE_SECONDS, phase), 0.0) for phase in catalog.DRIVER_PHASES}
     wall = sum(phases.values())
     batches = rates.get(catalog.INFERENCE_BATCHES.name)
-    info = _run_info(process)
+    info, pid = _run_info(process), process.gauge(catalog.PROCESS_ID)
     return {
         **info,
         "state": _one_of(process, catalog.RUN_STATE, catalog.RUN_STATES),
@@ -126,6 +126,8 @@ def _driver_part(process: Process, rates: Rates, memory: Memory, now: float) -> 
         "actor_calls_per_second": rates.get(catalog.ACTOR_CALLS.name),
         "learning": _learning(process, rates),
         "driver_rss_bytes": process.gauge(catalog.RESIDENT_MEMORY),
+        "driver_pid": None if pid is None else int(pid),
+        "driver_node": process.node or None,
     }
 
 

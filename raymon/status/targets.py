@@ -140,6 +140,7 @@ class LocalNode:
     session: Path
     node_id: str
     address: str
+    gcs_address: str = ""
 
     def url(self) -> str:
         """Return its metrics endpoint; empty while it has none."""
@@ -162,8 +163,9 @@ def local_nodes(processes: Path) -> Iterable[LocalNode]:
                 told = dict(part.removeprefix("--").split("=", 1) for part in arguments[1:] if "=" in part)
                 if told.get("session_dir") and told.get("node_id"):
                     yield LocalNode(
-                        Path(told["session_dir"]), told["node_id"], told.get("node_ip_address", "127.0.0.1")
-                    )
+                        Path(told["session_dir"]), told["node_id"], told.get("node_ip_address", "127.0.0.1"),
+                        told.get("gcs-address", ""),
+                    )  # fmt: skip
 
 
 def endpoints(entries: object) -> tuple[str, ...]:

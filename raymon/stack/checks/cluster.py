@@ -161,7 +161,7 @@ def gauges(situation: Situation) -> Finding:
         (run, worker), age = max(late.items(), key=lambda item: item[1])
         return problem(
             f"{len(late)} of {len(beats)} process(es) stopped beating, such as worker {worker} of {run}: {age:.0f} s.",
-            "raymon top shows which are stalled or dead; py-spy dump --pid PID tells where one hangs",
+            "raymon top shows which are stalled or dead; raymon profile tells where one hangs",
         )
     return ok(f"{len(beats)} process(es) beat, the oldest beat is {max(beats.values()):.1f} s old.")
 

@@ -1,5 +1,7 @@
 """One worker in full: what it did, how fast, how much memory, what became of it, and where its log is."""
 
+import shlex
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,7 +35,7 @@ def detail(scene: Scene, dashboard_url: str = "") -> Html | None:
         _charts(scene, worker),
         _phases(worker),
         _history_of_losses(worker),
-        _where_to_look(worker, dashboard_url),
+        _where_to_look(scene.run.run, worker, dashboard_url),
         class_="panel detail",
         data_section="detail",
         data_worker=worker.worker,
@@ -127,7 +129,7 @@ def _history_of_losses(worker: WorkerView) -> Html | None:
     return join(tag("h3", "Restarts"), tag("ul", *items, class_="plain"))
 
 
-def _where_to_look(worker: WorkerView, dashboard_url: str) -> Html:
+def _where_to_look(run: str, worker: WorkerView, dashboard_url: str) -> Html:
     items: list[Child] = []
     if worker.log_id:
         name = f"worker-{worker.log_id}-*.out"
@@ -149,7 +151,8 @@ def _where_to_look(worker: WorkerView, dashboard_url: str) -> Html:
             join("Look it up among the ", link, " or in its ", logs, f" (pid {worker.pid})" if worker.pid else "")
         )
     if worker.pid:
-        items.append(join("Its stack now, on its node: ", tag("code", f"py-spy dump --pid {worker.pid}")))
+        command = f"raymon profile --run {shlex.quote(run)} --worker {worker.worker}"
+        items.append(join("What it does now, function by function, and where it stands: ", tag("code", command)))
     return (
         join(tag("h3", "Where to look"), tag("ul", *[tag("li", item) for item in items], class_="plain"))
         if items

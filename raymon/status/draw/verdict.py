@@ -18,7 +18,7 @@ def verdict(scene: Scene) -> Html:
     return tag(
         "section",
         tag("div", verdict_shape(found.state, found.severity), tag("span", headline(found.state)), class_="headline"),
-        tag("p", _without_headline(found.sentence, headline(found.state)), class_="sentence"),
+        tag("p", without_headline(found.sentence, headline(found.state)), class_="sentence"),
         tag("p", tag("b", "What to do"), " ", found.advice, class_="advice") if found.advice else None,
         tag("ul", *evidence, class_="evidence") if evidence else None,
         _troubled(scene),
@@ -29,7 +29,7 @@ def verdict(scene: Scene) -> Html:
     )
 
 
-def _without_headline(sentence: str, opening: str) -> str:
+def without_headline(sentence: str, opening: str) -> str:
     """Return the sentence without the words that stand above it in large letters already."""
     start, colon, rest = sentence.partition(": ")
     return rest[:1].upper() + rest[1:] if colon and start.lower() == opening.lower() else sentence

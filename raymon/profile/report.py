@@ -1,0 +1,227 @@
+"""The report of a profile: one HTML file that needs no network, in the look of the status page."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from raymon import status
+from raymon.catalog import DRIVER_PHASES, WORKER_PHASES
+from raymon.health import WorkerVerdict
+from raymon.profile import flame, stacks, timeline
+from raymon.profile.findings import Comparison, Findings, Process, quantile, step_seconds
+from raymon.profile.timeline import Event, Track
+from raymon.status.draw.chart import shares
+from raymon.status.draw.markup import Child, Html, join, tag
+from raymon.status.draw.numbers import UNKNOWN, count, duration, share, size
+from raymon.status.draw.verdict import without_headline
+from raymon.status.draw.words import headline, state_badge, verdict_shape, word
+from raymon.views import WorkerView
+
+MOST_LANES: Final = 24
+MOST_DRAWN: Final = 400
+MOST_THREADS: Final = 6
+_HERE: Final = Path(__file__).parent
+
+
+def report(found: Findings) -> str:
+    """Return the whole file."""
+    looks = (Path(status.__file__).with_name("draw") / "page.css", _HERE / "report.css")
+    css = "".join(path.read_text(encoding="utf-8") for path in looks)
+    script = (_HERE / "flame.js").read_text(encoding="utf-8")
+    body = tag(
+        "div", _top(found), _verdict(found), _held_up(found), _workers(found), _driver(found), _timeline(found),
+        *[_process(process) for process in found.processes], _foot(found), class_="page",
+    )  # fmt: skip
+    head = join(
+        tag("meta", charset="utf-8"), tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", f"{headline(found.verdict.state)} · profile of {found.run.run} · raymon"),
+        tag("style", Html(css)),
+    )  # fmt: skip
+    page = tag("html", tag("head", head), tag("body", body, tag("script", Html(script))), lang="en")
+    return f"<!doctype html>\n{page}\n"
+
+
+def _panel(title: str, small: str, *body: Child) -> Html:
+    return tag("section", tag("h2", title, tag("small", small) if small else None), *body, class_="panel")
+
+
+def _top(found: Findings) -> Html:
+    run = found.run
+    about = " · ".join(part for part in (run.algorithm, run.sampler, run.environment, run.engine) if part)
+    when = datetime.fromtimestamp(found.taken_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    told = tag("span", about, tag("small", f"profiled for {duration(found.seconds)}, {when}"), class_="about")
+    return tag("header", tag("span", tag("b", "raymon profile"), class_="brand"),
+               tag("span", run.run, class_="run"), told, class_="top")  # fmt: skip
+
+
+def _verdict(found: Findings) -> Html:
+    verdict = found.verdict
+    return tag(
+        "section",
+        tag(
+            "div",
+            verdict_shape(verdict.state, verdict.severity),
+            tag("span", headline(verdict.state)),
+            class_="headline",
+        ),
+        tag("p", without_headline(verdict.sentence, headline(verdict.state)), class_="sentence"),
+        tag("p", tag("b", "What to do"), " ", verdict.advice, class_="advice") if verdict.advice else None,
+        tag("ul", *[tag("li", text) for text in verdict.evidence], class_="evidence") if verdict.evidence else None,
+        class_=f"verdict severity-{verdict.severity}",
+    )
+
+
+def _held_up(found: Findings) -> Html | None:
+    """Return who the others wait for, and in which functions the slowest worker spends more than a usual one."""
+    parts: list[Child] = []
+    if found.last is not None:
+        parts.append(tag("p", last_sentence(found), class_="sentence"))
+    if found.comparison is not None:
+        parts.append(_comparison(found.comparison))
+    return _panel("Who holds the others up", "", *parts) if parts else None
+
+
+def last_sentence(found: Findings) -> str:
+    """Return in words who arrives last; empty when nobody does."""
+    last = found.last
+    if last is None:
+        return ""
+    return (
+        f"Worker {last.worker} was the last to deliver in {share(last.ratio)} of {last.iterations} iterations, "
+        f"{duration(last.seconds)} after the one before it."
+    )
+
+
+def _comparison(found: Comparison) -> Html:
+    rows = []
+    for item in found.differences:
+        numbers = (duration(item.seconds), duration(item.against), f"+{duration(item.seconds - item.against)}")
+        cells = [tag("td", number, class_="number") for number in numbers]
+        rows.append(tag("tr", tag("td", tag("code", str(item.place))), *cells))
+    head = tag("tr", tag("th", "Time in the function itself, a thousand environment steps"),
+               tag("th", f"worker {found.slow}", class_="number"), tag("th", f"worker {found.usual}", class_="number"),
+               tag("th", "more", class_="number"))  # fmt: skip
+    table = tag("table", tag("thead", head), tag("tbody", *rows))
+    return join(tag("h3", f"What worker {found.slow} does longer than worker {found.usual}"),
+                tag("div", table, class_="scroll"))  # fmt: skip
+
+
+def _workers(found: Findings) -> Html:
+    titles = ("Worker", "State", "Steps/s", "A step takes", "Rollouts", "p50", "p95", "Longest", "Its time", "Memory")
+    head = tag("tr", *[tag("th", title, class_=None if i in (0, 1, 8) else "number") for i, title in enumerate(titles)])
+    rows = [_worker(found, *pair) for pair in found.judged()[: 4 * MOST_LANES]]
+    hidden = len(found.run.workers) - len(rows)
+    note = tag("p", f"{hidden} more workers, all faster.", class_="soft") if hidden > 0 else None
+    table = tag("table", tag("thead", head), tag("tbody", *rows))
+    return _panel("Workers", "the slowest per environment step first; rollouts as they were during the profile",
+                  tag("div", table, class_="scroll"), note)  # fmt: skip
+
+
+def _worker(found: Findings, worker: WorkerView, verdict: WorkerVerdict) -> Html:
+    took = found.rollouts.get(worker.worker, ())
+    ratios = {phase: worker.phase_ratio.get(phase, 0.0) for phase in WORKER_PHASES}
+    ratios["other"] = max(0.0, 1.0 - sum(ratios.values()))
+    bar = (
+        shares(ratios, (*WORKER_PHASES, "other"), f"Worker {worker.worker}", lambda _: "")
+        if worker.phase_ratio
+        else UNKNOWN
+    )
+    numbers = (
+        count(worker.steps_per_second), duration(step_seconds(worker)), str(len(took)) if took else UNKNOWN,
+        duration(quantile(took, 0.5)), duration(quantile(took, 0.95)), duration(max(took, default=None)),
+    )  # fmt: skip
+    return tag(
+        "tr", tag("td", worker.worker),
+        tag("td", state_badge(verdict.state), tag("small", verdict.reason), class_="why"),
+        *[tag("td", number, class_="number") for number in numbers],
+        tag("td", bar), tag("td", size(worker.rss_bytes), class_="number"), class_=f"is-{verdict.state}",
+    )  # fmt: skip
+
+
+def _driver(found: Findings) -> Html | None:
+    parts, seconds = found.run.phase_ratio, found.run.iteration_seconds
+    if not parts:
+        return None
+
+    def told(name: str) -> str:
+        return "" if seconds is None else f" · {duration(parts[name] * seconds)}"
+
+    bar = shares(parts, DRIVER_PHASES, "The driver's iteration by phase", told)
+    return _panel("Where an iteration's time goes", f"{duration(seconds)} an iteration" if seconds else "", bar)
+
+
+def _timeline(found: Findings) -> Html | None:
+    """Return some iterations of every process, phase by phase."""
+    drawn = [track for track in found.tracks if track.lanes]
+    if not drawn:
+        return None
+    start, end = timeline.window(drawn)
+    width = (end - start) or 1.0
+    rows = [_track(track, start, width) for track in drawn[:MOST_LANES]]
+    seen = {track.word(e) for track in drawn for lane in track.lanes for e in lane} | {
+        phase for track in drawn for lane in track.lanes for event in lane for phase in event.parts
+    }
+    order = ("iteration", *DRIVER_PHASES[:-1], "rollout", *WORKER_PHASES)
+    key = [tag("li", tag("i", class_=f"dot on-{name}"), word(name)) for name in dict.fromkeys(order) if name in seen]
+    ends = tag("div", tag("span", "0"), tag("span", duration(width)), class_="ends", style="padding-left:86px")
+    more = f" The first {MOST_LANES} of {len(drawn)} processes." if len(drawn) > MOST_LANES else ""
+    text = (
+        f"{duration(width)} from the middle of the profile. Parts of a rollout that were measured in sum are drawn one "
+        f"after the other. The whole is in timeline.json, for ui.perfetto.dev.{more}"
+    )
+    return _panel("Timeline", "", *rows, ends, tag("ul", *key, class_="legend"), tag("p", text, class_="figure"))
+
+
+def _track(track: Track, start: float, width: float) -> Html:
+    lanes = []
+    for lane in track.lanes[:8]:
+        inside = [event for event in lane if event.end > start and event.start < start + width][:MOST_DRAWN]
+        lanes.append(tag("div", *[_event(track, event, start, width) for event in inside]))
+    return tag("div", tag("span", track.name, class_="who"), tag("div", *lanes, class_="lanes"), class_="track")
+
+
+def _event(track: Track, event: Event, start: float, width: float) -> Html:
+    name = track.word(event)
+    pieces = [_bar(event.start, event.end, start, width, name, f"{word(name)}: {duration(event.seconds)}", outer=True)]
+    at = event.start
+    for phase, seconds in event.parts.items():
+        told = f"{word(phase)}: {duration(seconds)} in sum"
+        pieces.append(_bar(at, min(at + seconds, event.end), start, width, phase, told, outer=False))
+        at += seconds
+    return join(*pieces)
+
+
+def _bar(begin: float, end: float, start: float, width: float, name: str, told: str, outer: bool) -> Html:
+    left, right = max(begin - start, 0.0) / width * 100, min(end - start, width) / width * 100
+    css = f"on-{name}" if outer else f"on-{name} in"
+    return tag("i", class_=css, title=told, style=f"left:{left:.3f}%;width:{max(right - left, 0.0):.3f}%")
+
+
+def _process(process: Process) -> Html:
+    title = f"What {process.name} does"
+    if not process.stacks:
+        why = tag("p", process.problem or "No sample was taken.", class_="none")
+        return _panel(title, f"pid {process.pid}", why)
+    waiting = process.waiting_ratio()
+    small = f"pid {process.pid}" + (f" · waits for Ray {share(waiting)} of the time" if waiting >= 0.005 else "")
+    busiest = [tag("li", tag("b", share(ratio)), tag("code", str(place))) for place, ratio in process.busiest()]
+    stands = [
+        tag("li", tag("b", thread), tag("code", " ← ".join(frames[:5])))
+        for thread, frames in process.stands[:MOST_THREADS]
+    ]
+    return _panel(
+        title, small,
+        tag("h3", "Most of the time itself in"), tag("ol", *busiest),
+        tag("h3", "Flame graph: width is wall time; a click enlarges, Escape goes back"),
+        flame.flame(stacks.tree(process.stacks), process.name), flame.KEY,
+        join(tag("h3", "Where it stood at the end"), tag("ul", *stands, class_="plain")) if stands else None,
+    )  # fmt: skip
+
+
+def _foot(found: Findings) -> Html:
+    notes = [tag("li", text) for text in found.notes]
+    text = (
+        "Stacks are py-spy's, of all threads that do anything, idle ones included; phases are what the processes noted "
+        "themselves; the verdict and the rates are those of the status page."
+    )
+    return tag("footer", tag("ul", *notes, class_="plain") if notes else None, tag("p", text, class_="soft"))

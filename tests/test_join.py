@@ -1,0 +1,55 @@
+"""Joining a cluster that wants a token, from a process that Ray left without one, and from one that has none."""
+
+import sys
+
+import pytest
+from support import ROOT, Command, poll, short_folder
+
+HEAD = """
+import ray, sys
+context = ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100_000_000, _temp_dir=sys.argv[1])
+print("address", context.address_info["gcs_address"], flush=True)
+input()
+"""
+
+
+@pytest.fixture(scope="module")
+def head():
+    """A Ray that another process started; yields its address and a home folder with its token."""
+    with short_folder() as folder:
+        home = folder / "home"
+        home.mkdir()
+        script = folder / "head.py"
+        script.write_text(HEAD)
+        program = ("sh", "-c", f"sleep 600 | {sys.executable} {script} {folder / 'ray'}")
+        with Command(cwd=folder, program=program, HOME=str(home)) as started:
+            line = poll(lambda: next((x for x in started.text().splitlines() if x.startswith("address ")), ""), 60)
+            yield line.split()[1], home
+
+
+def train(head, folder, **env):
+    address, _ = head
+    options = ("--address", address, "--total-env-steps", "5000", "--workers", "1", "--no-page", "--exit-when-done")
+    with Command("train", *options, "--runs", str(folder / "runs"), cwd=ROOT, **env) as run:
+        return run.wait(120), run.text()
+
+
+def test_a_run_joins_a_cluster_by_its_address_with_the_token(head, tmp_path):
+    code, text = train(head, tmp_path, HOME=str(head[1]))
+    assert code == 0, text
+    assert "finished: " in text
+
+
+def test_without_a_token_it_is_told_what_to_do_at_once(head, tmp_path):
+    (tmp_path / "home").mkdir()
+    code, text = train(head, tmp_path, HOME=str(tmp_path / "home"))
+    assert code == 2, text
+    assert "asks for a token and there is none here; copy the head's ~/.ray/auth_token" in text
+    assert len(text.strip().splitlines()) == 1
+
+
+def test_who_does_not_answer_wants_no_token():
+    from raymon.join import wants_token
+
+    assert not wants_token("127.0.0.1:1")
+    assert not wants_token("auto")

@@ -1,0 +1,193 @@
+"""What a profile finds, from stacks and phases made up for it: threads that count, differences, lanes, who is last."""
+
+import itertools
+import json
+
+import pytest
+
+from raymon.health import judge
+from raymon.profile import findings, flame, stacks, timeline
+from raymon.profile.findings import Findings, Process
+from raymon.profile.report import report
+from raymon.views import RunView, WorkerView
+
+LOOP = "main_loop (ray/_private/worker.py:1069)"
+BOOT = "Thread.run (threading.py:982)"
+
+
+def collapsed(*lines):
+    return "\n".join(lines)
+
+
+def worker_stacks(step, wait):
+    return collapsed(
+        f"thread (11): MainThread;{LOOP};sample (mine.py:3);step (sim.py:8) {step}",
+        f"thread (11): MainThread;{LOOP};sample (mine.py:3);step (sim.py:9) 10",
+        f"thread (11): MainThread;{LOOP} {wait}",
+        f"thread (12): raymon-flush;{BOOT};Flusher._run (raymon/monitor/flusher.py:91) {step + wait + 10}",
+        f"thread (13): PythonGCThread;{BOOT};Condition.wait (threading.py:327) {step + wait + 10}",
+        f"thread (14): ThreadPoolExecutor-0_0;{BOOT};_worker (concurrent/futures/thread.py:81) {step + wait + 10}",
+        "py-spy> not a stack",
+    )
+
+
+def test_threads_that_only_stand_by_do_not_count_and_lines_of_a_function_are_one():
+    found = stacks.parse(worker_stacks(60, 30))
+    assert {stack.thread for stack in found} == {"MainThread"}
+    assert stacks.samples_of(found) == 100
+    assert stacks.working(found) == {stacks.Place("step", "sim.py"): pytest.approx(0.7)}
+    assert Process("worker 0", 1, found).waiting_ratio() == pytest.approx(0.3)
+
+
+def test_threads_of_a_pool_are_one_thread_with_their_mean():
+    lines = [f"thread ({n}): env-{n};{BOOT};step (sim.py:8) {20 * n}" for n in (1, 2, 3)]
+    (found,) = stacks.parse(collapsed(*lines))
+    assert (found.thread, found.samples) == ("env-* (mean of 3)", 40.0)
+
+
+def test_a_slow_worker_is_told_by_the_function_it_spends_more_in_for_the_same_work():
+    slow, usual = stacks.parse(worker_stacks(90, 0)), stacks.parse(worker_stacks(20, 70))
+    (found,) = stacks.differences(slow, usual, slow_per_second=10.0, usual_per_second=30.0)
+    assert found.place == stacks.Place("step", "sim.py")
+    assert (found.seconds, found.against) == (pytest.approx(0.1), pytest.approx(0.01))
+    assert stacks.differences(usual, slow, 30.0, 10.0) == []
+    assert stacks.differences(slow, usual, 0.0, 30.0) == []
+
+
+def test_where_a_process_stands_names_threads_together_and_leaves_machinery_out():
+    dump = "\n".join([
+        'Thread 11 (idle): "MainThread"', f"    {LOOP}", "    <module> (default_worker.py:1)",
+        'Thread 12 (idle): "env-0"', "    recv (sim.py:4)", "    step (sim.py:9)", f"    {BOOT}",
+        'Thread 13 (idle): "env-1"', "    recv (sim.py:4)", "    step (sim.py:9)", f"    {BOOT}",
+        'Thread 14 (idle): "raymon-flush"', "    Flusher._run (raymon/monitor/flusher.py:91)",
+        'Thread 15 (idle): "pool"', "    _worker (concurrent/futures/thread.py:81)",
+    ])  # fmt: skip
+    assert stacks.standing(dump) == [("env-0 and 1 more", ["recv (sim.py:4)", "step (sim.py:9)"])]
+    assert stacks.standing("") == []
+
+
+def trace(worker, spans, parts=(), began=100.0, run="r"):
+    return {"run": run, "worker": worker, "pid": 7, "began": began, "seconds": 10.0, "spans": spans, "parts": parts,
+            "lost": 0}  # fmt: skip
+
+
+def test_spans_nest_in_lanes_and_overlapping_ones_get_lanes_of_their_own():
+    spans = [("rollout", 0.0, 1.0), ("inference", 0.2, 0.4), ("rollout", 0.5, 1.5), ("rollout", 1.6, 2.0)]
+    (track,) = timeline.tracks([trace("0", spans, began=101.0), {"spans": "no trace"}])
+    assert [[event.phase for event in lane] for lane in track.lanes] == [
+        ["rollout", "inference", "rollout"],
+        ["rollout"],
+    ]
+    for lane in track.lanes:
+        for outer, inner in itertools.pairwise(lane):
+            assert inner.start >= outer.end or inner.end <= outer.end
+
+
+def test_clocks_of_processes_are_laid_over_each_other():
+    driver, worker = timeline.tracks([
+        trace("3", [("rollout", 0.0, 1.0)], began=102.0), trace("driver", [("other", 0.0, 1.0)], began=100.0),
+    ])  # fmt: skip
+    assert (driver.name, worker.name) == ("driver", "worker 3")
+    assert worker.lanes[0][0].start == pytest.approx(2.0)
+
+
+def test_parts_belong_to_the_span_they_were_told_in():
+    spans = [("rollout", 0.0, 1.0), ("rollout", 1.0, 2.0)]
+    parts = [("environment", 0.99, 0.6), ("inference", 0.99, 0.3), ("environment", 1.99, 0.5)]
+    (track,) = timeline.tracks([trace("0", spans, parts)])
+    assert [dict(event.parts) for event in track.lanes[0]] == [
+        {"environment": 0.6, "inference": 0.3},
+        {"environment": 0.5},
+    ]
+
+
+def test_the_trace_is_what_perfetto_reads():
+    told = timeline.chrome(timeline.tracks([trace("driver", [("other", 0.0, 1.0), ("learn", 0.25, 0.75)])]))
+    json.dumps(told)
+    complete = [event for event in told["traceEvents"] if event["ph"] == "X"]
+    assert [(e["name"], e["ts"], e["dur"]) for e in complete] == [
+        ("iteration", 0.0, 1_000_000.0),
+        ("learn", 250_000.0, 500_000.0),
+    ]
+
+
+def iterations(late):
+    """Ten iterations of a second; worker 1 delivers `late` seconds after worker 0."""
+    driver = [("other", float(n), n + 1.0) for n in range(10)]
+    zero = [("rollout", float(n), n + 0.4) for n in range(10)]
+    one = [("rollout", float(n), n + 0.4 + late) for n in range(10)]
+    return timeline.tracks([trace("driver", driver), trace("0", zero), trace("1", one)])
+
+
+def test_who_is_last_is_named_when_the_others_wait_for_it_and_only_then():
+    last = timeline.last_arrivals(iterations(0.5))
+    assert (last.worker, last.ratio, last.iterations) == ("1", 1.0, 10)
+    assert last.seconds == pytest.approx(0.5)
+    assert timeline.last_arrivals(iterations(0.01)) is None
+    assert timeline.last_arrivals(iterations(0.5)[:2]) is None
+
+
+def test_a_stretch_of_some_iterations_is_drawn():
+    start, end = timeline.window(iterations(0.1))
+    assert end - start == pytest.approx(6.0)
+    assert timeline.window([]) == (0.0, 1.0)
+
+
+def views(slow_seconds=0.4):
+    workers = tuple(
+        WorkerView(str(n), pid=n + 1, node="n", steps_per_second=100.0, mean_rollout_seconds=s, rollout_steps=10.0)
+        for n, s in enumerate((0.1, slow_seconds, 0.1, 0.1, 0.1, 0.1))
+    )
+    return RunView("<b>run</b>", state="training", workers=workers, phase_ratio={"learn": 0.4, "sample": 0.6})
+
+
+def test_of_many_workers_the_slowest_and_a_usual_one_are_sampled():
+    run = views()
+    chosen = findings.chosen_workers(run, judge(run))
+    assert "1" in chosen
+    assert len(chosen) == 2
+
+
+def test_workers_that_are_alike_are_not_compared():
+    def compared(slow_seconds):
+        run = views(slow_seconds)
+        made = [Process(f"worker {n}", n, stacks.parse(worker_stacks(60 + n, 30))) for n in (0, 1)]
+        return findings.compare(run, made)
+
+    assert compared(0.12) is None
+    assert compared(0.4).slow == "1"
+
+
+def test_the_report_escapes_what_processes_tell_and_draws_every_section():
+    run = views()
+    evil = stacks.parse("thread (1): MainThread;<script>alert(1)</script> (a.py:1) 100")
+    processes = [Process("worker 1", 2, evil, [("MainThread", ["<i>step</i> (a.py:1)"])]), Process("worker 0", 1)]
+    made = [Process(f"worker {n}", n, stacks.parse(worker_stacks(60 + 30 * n, 30))) for n in (0, 1)]
+    tracks = iterations(0.5)
+    found = Findings(
+        run, judge(run), 10.0, 1e9, processes, tracks, timeline.last_arrivals(tracks), findings.compare(run, made),
+        findings.rollouts_of(tracks), ["a <note>"],
+    )  # fmt: skip
+    text = report(found)
+    assert "<script>alert" not in text
+    assert "<i>step" not in text
+    assert "<b>run</b>" not in text
+    assert "a &lt;note&gt;" in text
+    for part in (
+        "Who holds the others up",
+        "was the last to deliver in 100 %",
+        "Timeline",
+        "What worker 1 does",
+        "p95",
+    ):
+        assert part in text
+    assert "http://" not in text.replace("http://www.w3.org", "")
+    assert "https://" not in text
+
+
+def test_a_flame_graph_is_as_wide_as_the_time():
+    drawn = flame.flame(stacks.tree(stacks.parse(worker_stacks(60, 30))), "worker 0")
+    assert 'title="step (sim.py): 70 % of the time"' in drawn
+    assert 'title="main_loop (ray/_private/worker.py): 100 % of the time"' in drawn
+    frames = ("step (gymnasium/core.py)", "go (mine.py)", "run (threading.py)", "MainThread")
+    assert [flame.kind(frame) for frame in frames] == ["environment", "own", "plain", "plain"]

@@ -1,0 +1,144 @@
+"""`raymon profile` on real runs: the slow worker's function is named, a hung one's stack, and the job goes on."""
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from support import ROOT, Command, chromium_page, poll, short_folder
+
+COMMON = ("--env", "raymon/Simulated-v0", "--workers", "3", "--envs-per-worker", "2", "--fragment-steps", "4",
+          "--total-env-steps", "10000000", "--no-page", "--no-dashboard", "--name", "p")  # fmt: skip
+
+
+@contextlib.contextmanager
+def training(*options):
+    """A run in a folder of its own; yields the folder, and what tells the metrics endpoint, once it trains."""
+    with short_folder() as folder:
+        places = ("--runs", str(folder / "runs"), "--ray-temp-dir", str(folder / "ray"))
+        with Command("train", *COMMON, *places, *options, cwd=ROOT) as run:
+            poll(lambda: (folder / "runs/p/progress.jsonl").read_text().count("\n") > 2, 120, "updates")
+            yield folder, re.search(r"http://\S+/metrics", run.text())[0], run
+
+
+def profile(folder, url, *options, expected=0):
+    with Command("profile", "--metrics-url", url, "--run", "p", *options, cwd=folder) as made:
+        assert made.wait(120) == expected, made.text()
+        return made.text()
+
+
+@pytest.fixture(scope="module")
+def slow():
+    with training("--sampler", "sync", "--inject", "slow worker=1 factor=6 after=1s") as (folder, url, run):
+        poll(lambda: run.text().count("sample") > 12, 120, "some seconds of slowness")
+        text = profile(folder, url, "--seconds", "6")
+        yield folder, url, text, next((folder / "runs/p").glob("profile-*"))
+
+
+def test_the_function_that_makes_a_worker_slow_is_named(slow):
+    _, _, text, _ = slow
+    assert "Straggler-bound: worker 1" in text
+    assert re.search(r"What worker 1 does longer than worker [02]", text), text
+    assert re.search(r"against +\S+ \S+  Trouble\.around \(raymon/ppo/faults\.py\)", text), text
+    assert "Worker 1 was the last to deliver in " in text
+    assert "waits for Ray" in text
+
+
+def test_the_timeline_holds_every_process_and_its_phases(slow):
+    *_, folder = slow
+    events = json.loads((folder / "timeline.json").read_text())["traceEvents"]
+    names = {event["args"]["name"].split(" (")[0] for event in events if event["name"] == "process_name"}
+    assert names == {"driver", "worker 0", "worker 1", "worker 2"}
+    spans = [event for event in events if event["ph"] == "X"]
+    assert {"iteration", "sample", "learn", "rollout"} <= {event["name"] for event in spans}
+    rollouts = [event for event in spans if event["name"] == "rollout"]
+    assert any(event["args"].get("environment_seconds", 0) > 0 for event in rollouts)
+    iterations = sorted((e["ts"], e["dur"]) for e in spans if e["name"] == "iteration")
+    assert all(begin + took <= start + 1 for (begin, took), (start, _) in itertools.pairwise(iterations))
+
+
+def test_the_stacks_can_be_opened_elsewhere_and_nothing_is_left_on_the_node(slow):
+    root, *_, folder = slow
+    assert {path.name for path in folder.glob("stacks-*.txt")} == {
+        "stacks-driver.txt", "stacks-worker-0.txt", "stacks-worker-1.txt", "stacks-worker-2.txt",
+    }  # fmt: skip
+    assert re.match(r"thread \(.*\): \w+;.* \d+\n", (folder / "stacks-driver.txt").read_text())
+    (session,) = (root / "ray").glob("session_2*")
+    assert list((session / "raymon").iterdir()) == []
+
+
+def test_the_report_works_in_a_browser_without_a_network(slow):
+    *_, folder = slow
+    asked, wrong = [], []
+    with chromium_page(1280, 900) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(f"file://{folder / 'report.html'}")
+        frame = page.locator(".flame button", has_text="Trouble.around").first
+        before = frame.bounding_box()["width"]
+        frame.click()
+        assert frame.bounding_box()["width"] > before
+        page.keyboard.press("Escape")
+        assert frame.bounding_box()["width"] == pytest.approx(before, abs=1)
+        page.set_viewport_size({"width": 390, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert wrong == []
+    assert all(url.startswith("file://") for url in asked)
+
+
+def test_a_node_can_be_profiled_through_ray(slow):
+    from raymon.profile.remote import RemoteError, Wanted, gather_on
+    from raymon.status.targets import local_nodes
+
+    root, *_ = slow
+    (node,) = [node for node in local_nodes(Path("/proc")) if str(node.session).startswith(str(root))]
+    pids = [int(pid) for pid in re.findall(r"pid (\d+)", " ".join(_names(slow)))]
+    found = gather_on(node.gcs_address, {node.address: Wanted(tuple(pids), tuple(pids[:1]))}, 2.0, 50)
+    assert {trace["worker"] for trace in found[node.address].traces} == {"driver", "0", "1", "2"}
+    assert "MainThread" in found[node.address].stacks[pids[0]]
+    with pytest.raises(RemoteError, match="no node 10\\.9\\.9\\.9"):
+        gather_on(node.gcs_address, {"10.9.9.9": Wanted((1,), (1,))}, 1.0, 50)
+
+
+def _names(slow):
+    events = json.loads((slow[3] / "timeline.json").read_text())["traceEvents"]
+    return [event["args"]["name"] for event in events if event["name"] == "process_name"]
+
+
+def test_wrong_use_is_told_in_a_sentence(slow):
+    root, url, *_ = slow
+    for options, part in (
+        (("--worker", "9"), "run 'p' has no worker 9; it has driver, 0, 1, 2"),
+        (("--output", "/proc/nowhere"), "cannot write to /proc/nowhere"),
+        (("--seconds", "0"), "--seconds: found 0, expected 1 to 300"),
+        (("--rate", "5000"), "--rate: found 5000, expected 1 to 200"),
+    ):
+        assert part in profile(root, url, *options, expected=2)
+
+
+def test_a_worker_that_hangs_and_one_that_is_stopped_tell_where_they_stand():
+    with training("--inject", "hang worker=1 after=1s") as (folder, url, run):
+        progress = folder / "runs/p/progress.jsonl"
+        with Command("top", "--once", "--json", "--seconds", "18", "--metrics-url", url, cwd=folder) as top:
+            top.wait(60)
+            told = {worker["worker"]: worker for worker in json.loads(top.text())["workers"]}
+        assert told["1"]["state"] == "stalled", told
+        text = profile(folder, url, "--seconds", "2", "--worker", "1")
+        assert "it is stalled;" in text
+        assert "Trouble._strike (raymon/ppo/faults.py" in text
+        pid = told["2"]["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            text = profile(folder, url, "--seconds", "2", "--worker", "2", expected=1)
+            assert "No phases came from worker 2" in text
+            (stands,) = folder.glob("runs/p/profile-*/stacks-worker-2.txt")
+            assert "MainThread" in stands.read_text()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        before = progress.read_text().count("\n")
+        poll(lambda: progress.read_text().count("\n") > before + 2, 60, "training goes on")
+        assert run.process.poll() is None
