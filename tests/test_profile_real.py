@@ -33,8 +33,8 @@ def profile(folder, url, *options, expected=0):
 
 @pytest.fixture(scope="module")
 def slow():
-    with training("--sampler", "sync", "--inject", "slow worker=1 factor=6 after=1s") as (folder, url, run):
-        poll(lambda: run.text().count("sample") > 12, 120, "some seconds of slowness")
+    with training("--sampler", "sync", "--inject", "slow worker=1 factor=6 after=1s") as (folder, url, _):
+        poll(lambda: (folder / "runs/p/progress.jsonl").read_text().count("\n") > 18, 120, "iterations that are slow")
         text = profile(folder, url, "--seconds", "6")
         yield folder, url, text, next((folder / "runs/p").glob("profile-*"))
 
@@ -123,7 +123,7 @@ def test_wrong_use_is_told_in_a_sentence(slow):
 def test_a_worker_that_hangs_and_one_that_is_stopped_tell_where_they_stand():
     with training("--inject", "hang worker=1 after=1s") as (folder, url, run):
         progress = folder / "runs/p/progress.jsonl"
-        with Command("top", "--once", "--json", "--seconds", "18", "--metrics-url", url, cwd=folder) as top:
+        with Command("top", "--once", "--json", "--seconds", "14", "--metrics-url", url, cwd=folder) as top:
             top.wait(60)
             told = {worker["worker"]: worker for worker in json.loads(top.text())["workers"]}
         assert told["1"]["state"] == "stalled", told
