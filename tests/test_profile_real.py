@@ -66,7 +66,7 @@ def test_the_stacks_can_be_opened_elsewhere_and_nothing_is_left_on_the_node(slow
     assert {path.name for path in folder.glob("stacks-*.txt")} == {
         "stacks-driver.txt", "stacks-worker-0.txt", "stacks-worker-1.txt", "stacks-worker-2.txt",
     }  # fmt: skip
-    assert re.match(r"thread \(.*\): \w+;.* \d+\n", (folder / "stacks-driver.txt").read_text())
+    assert re.search(r"^thread \(.*\): MainThread;.* \d+$", (folder / "stacks-driver.txt").read_text(), re.MULTILINE)
     (session,) = (root / "ray").glob("session_2*")
     assert list((session / "raymon").iterdir()) == []
 
@@ -123,7 +123,7 @@ def test_wrong_use_is_told_in_a_sentence(slow):
 def test_a_worker_that_hangs_and_one_that_is_stopped_tell_where_they_stand():
     with training("--inject", "hang worker=1 after=1s") as (folder, url, run):
         progress = folder / "runs/p/progress.jsonl"
-        with Command("top", "--once", "--json", "--seconds", "14", "--metrics-url", url, cwd=folder) as top:
+        with Command("top", "--once", "--json", "--seconds", "18", "--metrics-url", url, cwd=folder) as top:
             top.wait(60)
             told = {worker["worker"]: worker for worker in json.loads(top.text())["workers"]}
         assert told["1"]["state"] == "stalled", told
