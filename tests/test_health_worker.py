@@ -90,6 +90,12 @@ def test_a_straggler_among_three():
     assert "310 ms a rollout against 100 ms" in reason
 
 
+def test_a_mean_of_few_long_rollouts_is_not_told_as_longer_than_the_longest():
+    slow = worker("2", 16.0, latency_seconds={"p95": 7.8, "p99": 8.0})
+    reason = judge_workers(run(worker("0", 2.0), worker("1", 2.0), slow))[2].reason
+    assert "8.0 s a rollout against 2.0 s" in reason
+
+
 def test_a_straggler_of_two_and_none_when_alone():
     assert states(fleet(0.1, 0.25)) == ["running", "slow"]
     assert states(fleet(0.5)) == ["running"]

@@ -165,12 +165,18 @@ def _centre(costs: Sequence[float]) -> tuple[float, float]:
 
 
 def _evidence(slow: WorkerView, workers: Sequence[WorkerView], ratio: float, limits: Thresholds) -> str:
-    own = slow.mean_rollout_seconds
+    own = _rollout(slow)
     if own is None:
         return f"{ratio:.1f} times the others' time for a step"
     if own * (1.0 - 1.0 / ratio) < limits.slow_minimum_seconds:
         return ""
-    others = [w.mean_rollout_seconds for w in workers if w is not slow and w.mean_rollout_seconds is not None]
+    others = [took for w in workers if w is not slow and (took := _rollout(w)) is not None]
     beside = f" against {seconds(median(others))}" if others else ""
     tail = f", p95 {seconds(slow.latency_seconds['p95'])}" if "p95" in slow.latency_seconds else ""
     return f"{ratio:.1f} times the median of the others for a step: {seconds(own)} a rollout{beside}{tail}"
+
+
+def _rollout(worker: WorkerView) -> float | None:
+    """Return how long a rollout takes; of few long ones, the running one is in the mean, which none may exceed."""
+    mean, longest = worker.mean_rollout_seconds, worker.latency_seconds.get("p99")
+    return mean if mean is None or longest is None else min(mean, longest)
