@@ -253,7 +253,7 @@ def _tell(found: Findings, folder: Path) -> None:
         print(last_sentence(found))
     if found.comparison is not None:
         compared = found.comparison
-        print(f"What worker {compared.slow} does longer than worker {compared.usual}, a thousand environment steps:")
+        print(f"What worker {compared.slow} does longer than worker {compared.usual}, per thousand environment steps:")
         for item in compared.differences[:4]:
             print(f"  {duration(item.seconds):>8} against {duration(item.against):>8}  {item.place}")
     stuck = {item.worker for item in found.verdict.workers if item.state == "stalled"}

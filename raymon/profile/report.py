@@ -98,7 +98,7 @@ def _comparison(found: Comparison) -> Html:
         numbers = (duration(item.seconds), duration(item.against), f"+{duration(item.seconds - item.against)}")
         cells = [tag("td", number, class_="number") for number in numbers]
         rows.append(tag("tr", tag("td", tag("code", str(item.place))), *cells))
-    head = tag("tr", tag("th", "Time in the function itself, a thousand environment steps"),
+    head = tag("tr", tag("th", "Time in the function itself, per thousand environment steps"),
                tag("th", f"worker {found.slow}", class_="number"), tag("th", f"worker {found.usual}", class_="number"),
                tag("th", "more", class_="number"))  # fmt: skip
     table = tag("table", tag("thead", head), tag("tbody", *rows))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 MAIN: Final = "MainThread"
+WORTH_RATIO: Final = 0.05
 _LINE: Final = re.compile(r"(?P<stack>.+) (?P<count>\d+)")
 _THREAD: Final = re.compile(r"thread \(.*?\): ?(?P<name>.*)")
 _POSITION: Final = re.compile(r"^(?P<function>.*) \((?P<file>.*?)(?::(?P<line>\d+))?\)$")
@@ -158,7 +159,7 @@ def differences(
 
     Returns:
         The functions in which the slow one itself spends more, the largest difference first; time in which it waits for
-        Ray is left out.
+        Ray is left out, and so are differences that are small beside the largest.
     """
     if slow_per_second <= 0 or usual_per_second <= 0:
         return []
@@ -167,7 +168,8 @@ def differences(
         Difference(where, mine.get(where, 0.0) / slow_per_second, other.get(where, 0.0) / usual_per_second)
         for where in mine
     ]
-    return sorted((d for d in found if d.seconds > d.against), key=lambda d: d.against - d.seconds)
+    found = sorted((d for d in found if d.seconds > d.against), key=lambda d: d.against - d.seconds)
+    return [d for d in found if d.seconds - d.against >= WORTH_RATIO * (found[0].seconds - found[0].against)]
 
 
 @dataclass(slots=True)
