@@ -10,6 +10,7 @@ from test_monitor_ray import series, total
 
 import raymon
 from raymon import catalog
+from raymon.monitor import monitor_of
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,6 +35,17 @@ class Under:
     @ray.method(num_returns=1)
     def sample(self, n: int) -> list[int]:
         return [0] * n
+
+
+@ray.remote(num_cpus=0)
+class Ranked:
+    def __init__(self, rank: int):
+        self.rank = rank
+
+    def sample(self): ...
+
+    def who(self):
+        return monitor_of(self).worker
 
 
 @ray.remote(num_cpus=0)
@@ -88,6 +100,13 @@ def test_a_worker_shows_before_its_first_rollout():
         assert series(catalog.ACTIVITY, run="over", activity="starting").count(1.0) == 1
 
     settle(shown)
+
+
+def test_a_number_that_was_given_is_not_assigned_to_another():
+    given = [raymon.instrument(Ranked, rollout="sample", run="mixed", worker="rank").remote(rank) for rank in (1, 3)]
+    ray.get([worker.__ray_ready__.remote() for worker in given])
+    for number in ("0", "2", "4"):
+        assert ray.get(raymon.instrument(Ranked, rollout="sample", run="mixed").remote(9).who.remote()) == number
 
 
 def test_the_remote_class_keeps_its_methods_and_options():

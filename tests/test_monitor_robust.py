@@ -204,3 +204,26 @@ def test_a_generator_that_is_left_in_a_phase_does_no_harm():
     with monitor.rollout():
         pass
     assert taken(monitor, catalog.ROLLOUTS) >= 1
+
+
+def test_a_driver_that_is_there_before_ray_names_the_run_of_the_first_worker_and_after_another_init():
+    done = run_script("""
+        import tempfile, ray, raymon
+
+        @ray.remote(num_cpus=0)
+        class Worker:
+            def __init__(self):
+                self.monitor = raymon.Monitor()
+            def who(self):
+                return self.monitor.run, self.monitor.worker
+
+        driver = raymon.DriverMonitor("early")
+        for _ in range(2):
+            with tempfile.TemporaryDirectory(prefix="rm-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+                ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=folder,
+                         object_store_memory=100_000_000)
+                worker = Worker.remote()
+                print(*ray.get(worker.who.remote()))
+                ray.shutdown()
+    """)
+    assert done.stdout.splitlines() == ["early 0", "early 0"]

@@ -8,9 +8,8 @@ from typing import Final
 
 from raymon import catalog
 from raymon.catalog import Metric
-from raymon.monitor import export, identity
+from raymon.monitor import identity
 from raymon.monitor.fleet import Fleet
-from raymon.monitor.flusher import flusher
 from raymon.monitor.iterations import Durations, Iteration
 from raymon.monitor.ledger import RefusedError, amount, finite
 from raymon.monitor.reasons import loss_reason
@@ -107,7 +106,7 @@ class DriverMonitor(TimedRecorder):
         self._iterations = Durations()
         self._version = 0.0
         self._versions: deque[float] = deque(maxlen=_MOST_LAGS)
-        self._published = False
+        self._published_in: object = self  # no connection to Ray yet
         self._info = {"engine": engine, "algorithm": algorithm, "sampler": sampler, "environment": environment}
         self._start(self._info)
         self._serve()
@@ -119,8 +118,7 @@ class DriverMonitor(TimedRecorder):
         self.ledger.set(catalog.TARGET_STEPS, {}, 0.0)
         self.ledger.set(catalog.TRAINED_STEPS, {}, 0.0)
         self._set_state("starting")
-        if export.ray_is_up() and not flusher.lost_by_fork:
-            self._identify()
+        self.introduce()
 
     def iteration(self) -> Iteration:
         """Time one iteration of collecting and learning; one that does not raise counts as an update of the policy."""
@@ -285,11 +283,13 @@ class DriverMonitor(TimedRecorder):
         for each in catalog.RUN_STATES:
             self.ledger.set(catalog.RUN_STATE, {"state": each}, float(each == state))
 
-    def _identify(self) -> None:
-        if not self._published and self._run is not None:
+    def _identify(self, settle: bool) -> bool:  # noqa: ARG002  # a driver waits for nobody to name its run
+        known = super()._identify(settle=True)
+        connection = identity.connection()
+        if connection != self._published_in and self._run is not None:
             identity.publish_run(self._run)
-        self._published = True
-        super()._identify()
+            self._published_in = connection
+        return known
 
     def _begin_iteration(self) -> Span:
         with self.ledger.lock:

@@ -5,7 +5,7 @@ nothing is recorded while Ray is not initialised.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,15 @@ def ray_is_up() -> bool:
         return bool(ray is not None and ray.is_initialized())
     except Exception:  # noqa: BLE001  # Ray half imported or half shut down: not up
         return False
+
+
+def call_when_up(function: Callable[[], None]) -> bool:
+    """Have Ray call a function whenever `ray.init` has connected this process; False when it was not imported yet."""
+    worker = sys.modules.get("ray._private.worker")
+    hooks = getattr(worker, "_post_init_hooks", None)  # private to Ray: without it the flush thread finds out
+    if hooks is not None:
+        hooks.append(function)
+    return hooks is not None
 
 
 def session_folder() -> Path | None:

@@ -12,7 +12,7 @@ import weakref
 from typing import Final, Protocol
 
 from raymon.monitor.capture import Capturable, Captures
-from raymon.monitor.export import ray_is_up, session_folder
+from raymon.monitor.export import call_when_up, ray_is_up, session_folder
 
 INTERVAL_SECONDS: Final = 1.0
 
@@ -22,6 +22,12 @@ class Flushable(Capturable, Protocol):
 
     def flush(self) -> None:
         """Hand over what there is; never raise."""
+
+    def beat(self) -> None:
+        """Hand over what there is unless it is not clear yet under which name; never raise."""
+
+    def introduce(self) -> None:
+        """Say or find out who it is, now that Ray is up; never raise."""
 
     def renew_after_fork(self) -> None:
         """Make a monitor that a forked child inherited harmless."""
@@ -34,6 +40,7 @@ class Flusher:
         self._lock = threading.RLock()
         self._monitors: weakref.WeakSet[Flushable] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
+        self._hooked = False
         self._registered = False
         self._exiting = False
         self._captures = Captures()
@@ -44,7 +51,7 @@ class Flusher:
         """Serve a monitor from now on; start the thread when it does not run."""
         with self._lock:
             self._monitors.add(monitor)
-        self.register_exit()
+        self._register()
         self.ensure_running()
 
     def discard(self, monitor: Flushable) -> None:
@@ -59,26 +66,32 @@ class Flusher:
                 self._thread = threading.Thread(target=self._run, name="raymon-flush", daemon=True)
                 self._thread.start()
 
-    def register_exit(self) -> None:
-        """Have everything flushed at exit: handlers run last in, first out, so Ray's own must be registered before."""
+    def _register(self) -> None:
+        """Have Ray call when it comes up, and have everything flushed at exit.
+
+        Handlers at exit run last in, first out, so Ray's own must be registered before.
+        """
+        if not self._hooked:
+            self._hooked = call_when_up(self._ray_came_up)
         if not self._registered and ray_is_up():
             self._registered = True
             atexit.register(self._flush_last)
+
+    def _ray_came_up(self) -> None:
+        self._register()
+        for monitor in self._served():
+            monitor.introduce()
 
     @property
     def running(self) -> bool:
         """Whether the thread was started in this process."""
         return self._thread is not None
 
-    def flush_all(self) -> None:
-        """Flush every monitor of the process."""
-        for monitor in self._served():
-            monitor.flush()
-
     def _flush_last(self) -> None:
         self._exiting = True  # Ray shuts down next: the thread must not talk to it any more
         self._captures.end(self._served())
-        self.flush_all()
+        for monitor in self._served():
+            monitor.flush()
 
     def _served(self) -> list[Flushable]:
         with self._lock:
@@ -90,8 +103,9 @@ class Flusher:
             due = max(due + INTERVAL_SECONDS, time.monotonic())
             time.sleep(max(0.0, due - time.monotonic()))
             if not self._exiting:
-                self.register_exit()
-                self.flush_all()
+                self._register()
+                for monitor in self._served():
+                    monitor.beat()
                 self._captures.look(self._served(), session_folder())
             self.cpu_seconds = time.thread_time()
 

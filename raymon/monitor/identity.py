@@ -1,51 +1,96 @@
 """Who a process is: the run's name and the worker's number, kept over restarts.
 
-Both are agreed on through the key-value store of Ray's control service, which every process is connected to anyway: one
-or two short calls when a monitor starts, no helper actor, nothing to clean up. The keys begin with the job's id, so
+Both are agreed on through the key-value store of Ray's control service, which every process is connected to anyway: a
+few short calls when a monitor starts, no helper actor, nothing to clean up. The keys begin with the job's id, so
 that two jobs never share numbers, and go with the cluster.
 """
 
+import logging
 import os
-from typing import Final
+import sys
+from collections.abc import Callable
+from typing import Any, Final
 
 RUN_VARIABLE: Final = "RAYMON_RUN"
 WORKER_VARIABLE: Final = "RAYMON_WORKER"
-_LONGEST_RUN: Final = 128
+LONGEST_RUN: Final = 128
+_logger: Final = logging.getLogger("raymon")
+_told: Final[set[str]] = set()
 
 
 def checked_run(run: str | None) -> str | None:
     """Return the run's name as given or as `RAYMON_RUN` says; None when the Ray job shall name it.
 
     Raises:
-        ValueError: When it is not a text that can be a label.
+        ValueError: When what was given is not a text that can be a label; such a variable is passed over with a line.
     """
-    found = run if run is not None else os.environ.get(RUN_VARIABLE) or None
-    if found is not None and (not isinstance(found, str) or not 0 < len(found) <= _LONGEST_RUN):
-        raise ValueError(f"run: found {found!r}, expected a text of 1 to {_LONGEST_RUN} characters")
-    return found
+    if run is None:
+        return _from_environment(RUN_VARIABLE, _is_run, f"a text of 1 to {LONGEST_RUN} characters")
+    if not _is_run(run):
+        raise ValueError(f"run: found {run!r}, expected a text of 1 to {LONGEST_RUN} characters")
+    return run
 
 
 def checked_worker(worker: int | None) -> str | None:
     """Return the worker's number as text as given or as `RAYMON_WORKER` says; None when it shall be assigned.
 
     Raises:
-        ValueError: When it is not a whole number from 0.
+        ValueError: When what was given is not a whole number from 0; such a variable is passed over with a line.
     """
-    found = worker if worker is not None else os.environ.get(WORKER_VARIABLE) or None
-    if found is not None and (isinstance(found, bool) or not str(found).isdecimal()):
-        raise ValueError(f"worker: found {found!r}, expected a whole number from 0 or nothing to have one assigned")
+    if worker is None:
+        found = _from_environment(WORKER_VARIABLE, str.isdecimal, "a whole number from 0")
+    elif isinstance(worker, bool) or not str(worker).isdecimal():
+        raise ValueError(f"worker: found {worker!r}, expected a whole number from 0 or nothing to have one assigned")
+    else:
+        found = str(worker)
     return None if found is None else str(int(found))
 
 
 def publish_run(run: str) -> None:
-    """Tell the other processes of this Ray job what the run is called."""
+    """Tell the other processes what the run is called: those of this Ray job, or of this placement group.
+
+    A process that passes its placement group on to what it creates, as every trial of Tune does, speaks for that group;
+    in the rest of the job the first name that was published stands.
+    """
+    group = _group() if _passes_group_on() else None
+    if group is not None:
+        _put(_key("run-in", group), run.encode(), overwrite=True)
+        _put(_key("run"), run.encode(), overwrite=False)
+        return
+    before = (_get(_key("run")) or b"").decode()
     _put(_key("run"), run.encode(), overwrite=True)
+    if before not in ("", run, f"job-{_job()}"):
+        _tell(
+            f"raymon: this Ray job had the run {before!r}, now it has {run!r}: workers that start from now on and name "
+            f"no run count as {run!r}; where both runs go on, give their workers {RUN_VARIABLE}"
+        )
 
 
-def resolve_run() -> str:
-    """Return the name the driver gave the run, else one made from the Ray job's id."""
-    published = _get(_key("run"))
-    return published.decode() if published else f"job-{_job()}"
+def resolve_run(settle: bool = True) -> str | None:
+    """Return the name this actor had before a restart, else the one the driver gave the run.
+
+    Without either it is one made from the Ray job's id, or None unless `settle`.
+    """
+    own, group = _actor(), _group()
+    keys = [_key("run-of", own)] if own else []
+    keys += [_key("run-in", group)] if group else []
+    for key in (*keys, _key("run")):
+        found = _get(key)
+        if found:
+            return found.decode()
+    return f"job-{_job()}" if settle else None
+
+
+def keep_run(run: str) -> None:
+    """Have this actor keep its run over a restart, whatever is published until then."""
+    own = _actor()
+    if own:
+        _put(_key("run-of", own), run.encode(), overwrite=True)
+
+
+def reserve_worker(run: str, worker: str) -> None:
+    """Note that a number was given to a worker, so that it is not assigned to another."""
+    _put(_key("worker", run, worker), b"given", overwrite=False)
 
 
 def assign_worker(run: str) -> str:
@@ -57,27 +102,74 @@ def assign_worker(run: str) -> str:
     known = _get(mine)
     if known:
         return known.decode()
-    number = len(_list(_key("worker", run, "")))
-    while _put(_key("worker", run, str(number)), b"taken", overwrite=False):
+    prefix = _key("worker", run, "")
+    taken = {key[len(prefix) :] for key in _list(prefix)}
+    number = 0
+    while str(number).encode() in taken or _put(_key("worker", run, str(number)), b"taken", overwrite=False):
         number += 1
     _put(mine, str(number).encode(), overwrite=True)
     return str(number)
 
 
-def _job() -> str:
+def connection() -> object:
+    """Return what tells one connection of this process to a Ray cluster from the next, after `ray.shutdown()`."""
+    try:
+        return sys.modules["ray._private.worker"].global_worker.current_cluster_and_job
+    except Exception:  # noqa: BLE001  # private to Ray: without it the run is published once
+        return None
+
+
+def _is_run(found: object) -> bool:
+    return isinstance(found, str) and 0 < len(found) <= LONGEST_RUN
+
+
+def _from_environment(variable: str, fits: Callable[[str], bool], expected: str) -> str | None:
+    found = os.environ.get(variable) or None
+    if found is None or fits(found):
+        return found
+    _tell(f"raymon: {variable}: found {found[:LONGEST_RUN]!r}, expected {expected}; going on as if it were not set")
+    return None
+
+
+def _tell(line: str) -> None:
+    """Write a line to the log once per process."""
+    if line not in _told:
+        _told.add(line)
+        _logger.warning(line)
+
+
+def _context() -> Any:  # noqa: ANN401  # Ray is not annotated
     import ray
 
-    return str(ray.get_runtime_context().get_job_id())
+    if not ray.is_initialized():  # asked for its context, Ray would start a cluster
+        raise RuntimeError("Ray is not initialised")
+    return ray.get_runtime_context()
+
+
+def _job() -> str:
+    return str(_context().get_job_id())
+
+
+def _actor() -> str | None:
+    found: str | None = _context().get_actor_id()
+    return found
 
 
 def _self() -> str:
-    import ray
-
-    context = ray.get_runtime_context()
-    actor = context.get_actor_id()
+    context, actor = _context(), _actor()
     if actor is None:
         return f"process-{context.get_worker_id()}"
     return f"name-{context.get_actor_name()}" if context.get_actor_name() else f"actor-{actor}"
+
+
+def _group() -> str | None:
+    """Return the placement group this process runs in."""
+    found: str | None = _context().get_placement_group_id()
+    return found
+
+
+def _passes_group_on() -> bool:
+    return bool(_context().should_capture_child_tasks_in_placement_group)
 
 
 def _key(*parts: str) -> bytes:

@@ -57,6 +57,8 @@ class Recorder:
     """
 
     _closed = True  # until the constructor has come that far: a refused declaration leaves nothing to flush
+    _patience_seconds = 2.0
+    """How long a run that was not named may yet be named by a driver's monitor: its thread publishes once a second."""
 
     def __init__(self, run: str | None, worker: str | None, enabled: bool) -> None:
         self.enabled = enabled
@@ -64,6 +66,8 @@ class Recorder:
         self._run = run
         self._worker = worker
         self._closed = False
+        self._known = False
+        self._waiting_since: float | None = None
         self._flushing = threading.RLock()
         self._tags: dict[Key, dict[str, str]] = {}
         self._cpu = self._cell(catalog.CPU_SECONDS)
@@ -77,12 +81,12 @@ class Recorder:
 
     @property
     def run(self) -> str | None:
-        """The run's name; None as long as it is to come from a Ray job and Ray is not up."""
+        """The run's name; None as long as a driver's monitor may yet say it, up to 2 s from when Ray is up."""
         return self._run
 
     @property
     def worker(self) -> str | None:
-        """The label `worker`; None as long as it is to be assigned and Ray is not up."""
+        """The label `worker`; None as long as it is to be assigned and the run is not known."""
         return self._worker
 
     @recording
@@ -105,17 +109,21 @@ class Recorder:
     @recording
     def flush(self) -> None:
         """Hand over everything recorded so far; does nothing while Ray is not initialised."""
-        if not self._closed and export.ray_is_up() and not flusher.lost_by_fork:
-            with self._flushing:
-                self._identify()
-                with self.ledger.lock:
-                    self._measure_process()
-                    try:
-                        self._collect()
-                    except Exception as error:  # noqa: BLE001  # one family that is refused must not silence the others
-                        self.drop("collect", error)
-                    taken = self.ledger.take()
-                self._hand_over_all(taken.increases, taken.values, taken.observations)
+        self._flush(settle=True)
+
+    @recording
+    def beat(self) -> None:
+        """Flush as the thread does each second: not while a driver's monitor may yet say what the run is called."""
+        self._flush(settle=False)
+
+    @recording
+    def introduce(self) -> None:
+        """Say or find out who this is, as soon as Ray is up; where the flush thread is at it, leave it to that."""
+        if self._connected() and self._flushing.acquire(blocking=False):
+            try:
+                self._identify(settle=False)
+            finally:
+                self._flushing.release()
 
     def close(self) -> None:
         """Flush and record no more; the gauges vanish from the exporter within half a minute."""
@@ -148,11 +156,50 @@ class Recorder:
     def _collect(self) -> None:
         """Bring gauges and running spans up to date; called under the ledger's lock before each hand-over."""
 
-    def _identify(self) -> None:
+    def _connected(self) -> bool:
+        return not self._closed and export.ray_is_up() and not flusher.lost_by_fork
+
+    def _flush(self, settle: bool) -> None:
+        if not self._connected():
+            return
+        with self._flushing:
+            if not self._identify(settle):
+                return
+            with self.ledger.lock:
+                self._measure_process()
+                try:
+                    self._collect()
+                except Exception as error:  # noqa: BLE001  # one family that is refused must not silence the others
+                    self.drop("collect", error)
+                taken = self.ledger.take()
+            self._hand_over_all(taken.increases, taken.values, taken.observations)
+
+    def _identify(self, settle: bool) -> bool:
+        """Find out run and number; tell whether they are known, which they are when it is time to `settle`."""
+        if self._known:
+            return True
         if self._run is None:
-            self._run = identity.resolve_run()
+            self._run = identity.resolve_run(settle or self._waited_long_enough())
+            if self._run is None:
+                return False
+            identity.keep_run(self._run)
         if self._worker is None:
             self._worker = identity.assign_worker(self._run)
+        elif self._worker != catalog.DRIVER:
+            self._reserve(self._run, self._worker)
+        self._known = True
+        return True
+
+    def _reserve(self, run: str, worker: str) -> None:
+        try:
+            identity.reserve_worker(run, worker)
+        except Exception as error:  # noqa: BLE001  # the number was given: recording can do without
+            complain("the worker's number", error)
+
+    def _waited_long_enough(self) -> bool:
+        if self._waiting_since is None:
+            self._waiting_since = time.monotonic()
+        return time.monotonic() - self._waiting_since >= self._patience_seconds
 
     def _measure_process(self) -> None:
         self._cpu.total = process.cpu_seconds()

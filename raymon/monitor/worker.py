@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from raymon import catalog
-from raymon.monitor import export, identity
+from raymon.monitor import identity
 from raymon.monitor.flusher import flusher
 from raymon.monitor.latency import SlidingQuantiles
 from raymon.monitor.ledger import RefusedError, amount, finite
@@ -62,14 +62,8 @@ class Monitor(TimedRecorder):
         self._activity: str | None = "starting"
         self._done = (0.0, 0.0, 0.0)
         self._progress = time.time()
-        self._start()
+        self.introduce()
         self._serve()
-
-    @recording
-    def _start(self) -> None:
-        """Ask for a number now, so that numbers follow the order of creation; later when Ray is not up yet."""
-        if export.ray_is_up() and not flusher.lost_by_fork:
-            self._identify()
 
     def steps(self, n: int = 1) -> None:
         """Count environment steps."""
@@ -174,8 +168,7 @@ class Monitor(TimedRecorder):
         self._collect_activity()
         if self._returns:
             self.ledger.set(catalog.EPISODE_RETURN, {}, sum(self._returns) / len(self._returns))
-        longest = max((now - began for began, _ in self._open.values()), default=0) * NANOSECOND
-        found = self._latency.quantiles(catalog.QUANTILES, now * NANOSECOND, longest)
+        found = self._latency.quantiles(catalog.QUANTILES, now * NANOSECOND)
         for quantile, seconds in zip(catalog.QUANTILES, found, strict=False):
             self.ledger.set(catalog.ROLLOUT_LATENCY, {"quantile": quantile}, seconds)
 
