@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["DriverMonitor", "Metric", "Monitor", "__version__", "instrument"]
 
+if not TYPE_CHECKING:  # type checkers would take any name to be there
 
-def __getattr__(name: str) -> object:
-    """Import the recording side when it is first asked for, so that `import raymon` costs next to nothing."""
-    if name in ("DriverMonitor", "Monitor", "instrument"):
-        return getattr(import_module("raymon.monitor"), name)
-    raise AttributeError(f"module 'raymon' has no attribute {name!r}; it has {', '.join(__all__)}")
+    def __getattr__(name: str) -> object:
+        """Import the recording side when it is first asked for, so that `import raymon` costs next to nothing."""
+        if name in ("DriverMonitor", "Monitor", "instrument"):
+            return getattr(import_module("raymon.monitor"), name)
+        raise AttributeError(f"module 'raymon' has no attribute {name!r}; it has {', '.join(__all__)}")

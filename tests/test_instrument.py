@@ -174,6 +174,138 @@ def test_an_overridden_method_that_calls_the_instrumented_one_is_one_rollout():
     longer = Longer(1)
     longer.sample(2)
     assert total(longer, catalog.ROLLOUTS) == 1
+    assert total(longer, catalog.ENV_STEPS) == 4
+
+
+def test_steps_and_episodes_are_counted_once_where_a_method_calls_another():
+    ended = {"steps": len, "episodes": lambda result: [(1.0, len(result))]}
+
+    @raymon.instrument(rollout=("one", "many", "down"), **ended)
+    @raymon.instrument(rollout="one", **ended)
+    class Calls:
+        def one(self):
+            return [1]
+
+        def many(self, n):
+            return [each for _ in range(n) for each in self.one()]
+
+        def down(self, n):
+            return [n, *self.down(n - 1)] if n else []
+
+    for method, arguments, steps in (("one", (), 1), ("many", (5,), 5), ("down", (4,), 4)):
+        calls = Calls()
+        getattr(calls, method)(*arguments)
+        assert total(calls, catalog.ENV_STEPS) == steps
+        assert total(calls, catalog.EPISODES) == total(calls, catalog.ROLLOUTS) == 1
+
+
+def test_what_an_outer_call_does_not_count_the_inner_ones_do():
+    @raymon.instrument(rollout="both")
+    class Both(Sampler):
+        def __init__(self):
+            super().__init__(2)
+            self.another = Sampler(3)
+
+        def both(self):
+            return [self.sample(1), self.sample(2), self.another.sample(4)]
+
+    both = Both()
+    both.both()
+    with monitor_of(both).rollout():
+        both.sample(5)
+    assert total(both, catalog.ENV_STEPS) == 8
+    assert total(both, catalog.ROLLOUTS) == 2
+    assert total(both.another, catalog.ENV_STEPS) == 4
+    assert total(both.another, catalog.ROLLOUTS) == 1
+
+
+def test_a_derived_class_leaves_the_number_to_the_constructor_that_knows_it():
+    @raymon.instrument(rollout="sample", steps=len)
+    class Configured(Sampler):
+        def __init__(self, config):
+            super().__init__(config["index"])
+
+    @raymon.instrument(rollout="sample", steps=len)
+    class Same(Sampler):
+        pass
+
+    assert monitor_of(Configured({"index": 7})).worker == "7"
+    assert monitor_of(Same(8)).worker == "8"
+
+
+def test_instances_with_slots_have_a_monitor_each_though_ids_come_again():
+    @raymon.instrument(rollout="run", worker="number")
+    class Slotted:
+        __slots__ = ()
+
+        def __init__(self, number):
+            pass
+
+        def run(self):
+            return monitor_of(self).worker
+
+    assert [Slotted(number).run() for number in range(5)] == list("01234")
+
+
+def test_what_a_generator_is_told_arrives():
+    told = []
+
+    def talk():
+        try:
+            told.append((yield 1))
+            try:
+                yield 2
+            except KeyError:
+                yield 3
+        finally:
+            told.append("closed")
+
+    @raymon.instrument(rollout=("items", "later"), steps=1)
+    class Talks:
+        def items(self):
+            yield from talk()
+
+        async def later(self):
+            talking = talk()
+            try:
+                told.append((yield next(talking)))
+                try:
+                    yield 2
+                except KeyError:
+                    yield 3
+            finally:
+                told.append("closed")
+
+    async def consume():
+        later = Talks().later()
+        assert [await anext(later), await later.asend("b"), await later.athrow(KeyError("x"))] == [1, 2, 3]
+        await later.aclose()
+
+    items = Talks().items()
+    assert [next(items), items.send("a"), items.throw(KeyError("x"))] == [1, 2, 3]
+    items.close()
+    asyncio.run(consume())
+    assert told[:4] == ["a", "closed", "b", "closed"]
+
+
+def test_recording_that_is_off_costs_no_monitor():
+    assert monitor_of(object()) is monitor_of(object())
+    assert not monitor_of(object()).enabled
+
+
+def test_a_variable_that_makes_no_sense_never_stops_an_actor(monkeypatch, caplog):
+    from raymon.monitor import identity
+
+    monkeypatch.setattr(identity, "_told", set())
+    monkeypatch.setenv("RAYMON_WORKER", "abc")
+    monkeypatch.setenv("RAYMON_RUN", "x" * 200)
+    for _ in range(2):
+        mine = raymon.instrument(Plain, rollout="sample")(1)
+        assert len(mine.sample()) == 3
+        assert (monitor_of(mine).run, monitor_of(mine).worker) == (None, None)
+    assert [record.getMessage().split(": found")[0] for record in caplog.records] == [
+        "raymon: RAYMON_RUN", "raymon: RAYMON_WORKER",
+    ]  # fmt: skip
 
 
 def test_coroutines_run_side_by_side_in_exact_numbers():
@@ -254,6 +386,27 @@ def test_wrong_declarations_say_what_there_is():
         raymon.instrument(Plain, rollout="sample", phase="stepping")
     with pytest.raises(TypeError, match="expected a class"):
         raymon.instrument(rollout="sample")(print)
+    with pytest.raises(ValueError, match="found no method in rollout"):
+        raymon.instrument(rollout=())
+    for wrong in ({"steps": "len"}, {"steps": -1}, {"steps": True}, {"episodes": "ended"}, {"run": ""}, {"run": 5}):
+        with pytest.raises(ValueError, match=r"found .*expected"):
+            raymon.instrument(rollout="sample", **wrong)
+
+
+def test_a_method_without_an_instance_is_refused():
+    class Kinds:
+        @staticmethod
+        def static(): ...
+
+        @classmethod
+        def of_class(cls): ...
+
+        @property
+        def value(self): ...
+
+    for name, kind in (("static", "staticmethod"), ("of_class", "classmethod"), ("value", "property")):
+        with pytest.raises(ValueError, match=f"Kinds.{name} is of type {kind}, expected a method with `self`"):
+            raymon.instrument(Kinds, rollout=name)
 
 
 def test_switched_off_it_returns_the_class():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, SupportsIndex, TypeVar, overload
 
 from raymon import catalog
+from raymon.monitor import identity
 from raymon.monitor.wrappers import Episodes, Plan, Steps, wrap_constructor, wrap_method
 
 C = TypeVar("C")
@@ -55,26 +56,43 @@ def instrument(
 
     Args:
         cls: A class, or what `ray.remote` made of one.
-        rollout: The method that samples, or several; each call is one rollout. Of a method that yields, each item is.
+        rollout: The method that samples, or several; each call is one rollout, with the calls of such methods inside
+            it. Of a method that yields, each item is.
         steps: How many environment steps a result stands for: a function of the result, a number, or nothing.
         episodes: From a result to (return, length) of the episodes that ended in it.
         phase: The phase the time in the method counts as, where no inner phase says otherwise.
-        worker: The name of the constructor's parameter that is the worker's number; by default numbers are assigned
-            in the order of creation and kept over restarts.
+        worker: The name of the constructor's parameter that is the worker's number. By default numbers are assigned as
+            the actors' processes start, which is not the order in which they were created, and kept over restarts.
         run: The run's name; by default `RAYMON_RUN`, else what the driver's monitor is called, else the Ray job.
         enabled: False returns the class as it is.
 
     Raises:
         TypeError: When it is not applied to a class.
-        ValueError: When a method, a parameter or a phase does not exist.
+        ValueError: When a method, a parameter or a phase does not exist, or another argument cannot be meant.
     """
-    methods = (rollout,) if isinstance(rollout, str) else tuple(rollout)
-    if phase not in catalog.WORKER_PHASES:
-        raise ValueError(f"instrument: found phase {phase!r}, expected one of {', '.join(catalog.WORKER_PHASES)}")
-    plan = Plan(methods, steps, episodes, phase, worker, run, enabled)
+    plan = Plan(
+        (rollout,) if isinstance(rollout, str) else tuple(rollout), steps, episodes, phase, worker, run, enabled
+    )
+    _check(plan)
     if cls is None:
         return functools.partial(_instrument, plan=plan, in_place=True)
     return _instrument(cls, plan=plan, in_place=False)
+
+
+def _check(plan: Plan) -> None:
+    if plan.phase not in catalog.WORKER_PHASES:
+        raise ValueError(f"instrument: found phase {plan.phase!r}, expected one of {', '.join(catalog.WORKER_PHASES)}")
+    if not plan.methods:
+        raise ValueError("instrument: found no method in rollout, expected the name of one that samples, or several")
+    is_number = isinstance(plan.steps, int) and not isinstance(plan.steps, bool) and plan.steps >= 0
+    if not (plan.steps is None or callable(plan.steps) or is_number):
+        raise ValueError(
+            f"instrument: found steps={plan.steps!r}, expected a function of the result, or a number from 0"
+        )
+    if not (plan.episodes is None or callable(plan.episodes)):
+        raise ValueError(f"instrument: found episodes={plan.episodes!r}, expected a function of the result")
+    if plan.run is not None:
+        identity.checked_run(plan.run)
 
 
 def _instrument(cls: C, plan: Plan, in_place: bool) -> C:
@@ -130,12 +148,19 @@ def _is_remote(cls: object) -> bool:
 
 
 def _wrappers(cls: type, plan: Plan) -> dict[str, Callable[..., Any]]:
-    wrapped = {}
-    for name in plan.methods:
-        found = inspect.getattr_static(cls, name, None)
-        if not inspect.isfunction(found):
-            public = sorted(each for each, _ in inspect.getmembers(cls, inspect.isfunction) if each[0] != "_")
-            raise ValueError(f"instrument: {cls.__name__} has no method {name!r}; it has {', '.join(public) or 'none'}")
-        wrapped[name] = wrap_method(found, plan)
+    wrapped = {name: wrap_method(_method(cls, name), plan) for name in plan.methods}
     constructor = wrap_constructor(cls, plan)
     return wrapped if constructor is None else {**wrapped, "__init__": constructor}
+
+
+def _method(cls: type, name: str) -> Callable[..., Any]:
+    found = inspect.getattr_static(cls, name, None)
+    if inspect.isfunction(found):
+        return found
+    public = sorted(each for each, _ in inspect.getmembers(cls, inspect.isfunction) if each[0] != "_")
+    if found is None:
+        raise ValueError(f"instrument: {cls.__name__} has no method {name!r}; it has {', '.join(public) or 'none'}")
+    raise ValueError(
+        f"instrument: {cls.__name__}.{name} is of type {type(found).__name__}, expected a method with `self`: "
+        "a worker's rollouts are those of one instance"
+    )

@@ -8,9 +8,11 @@ import contextlib
 import functools
 import inspect
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final, ParamSpec, TypeVar
+from types import TracebackType
+from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from raymon.monitor.worker import Monitor
 
@@ -19,8 +21,14 @@ R = TypeVar("R")
 Steps = Callable[[Any], int] | int | None
 Episodes = Callable[[Any], Iterable[tuple[float, float]]] | None
 
+_NUMBERED: Final = "__raymon_numbered__"
+"""Attribute of a constructor that knows the worker's number: that of a derived class leaves the monitor to it."""
+
 _monitors: Final[dict[int, Monitor]] = {}
 """Monitors by the id of the instance they belong to: an attribute would change how instances pickle and compare."""
+_lasting: Final[set[int]] = set()
+"""Ids of instances that tell nobody when they go."""
+_constructing: Final[set[int]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +44,14 @@ class Plan:
     enabled: bool
 
 
+@functools.cache
+def _unrecorded() -> Monitor:
+    return Monitor(enabled=False)
+
+
 def monitor_of(instance: object) -> Monitor:
     """Return the monitor of an instance of an instrumented class; of any other object one that records nothing."""
-    return _monitors.get(id(instance)) or Monitor(enabled=False)
+    return _monitors.get(id(instance)) or _unrecorded()
 
 
 def start(instance: object, plan: Plan, worker: int | None = None) -> Monitor:
@@ -46,21 +59,69 @@ def start(instance: object, plan: Plan, worker: int | None = None) -> Monitor:
     monitor = _monitors.get(id(instance))
     if monitor is None:
         monitor = _monitors[id(instance)] = _made(worker, plan.run)
-        with contextlib.suppress(TypeError):  # of a class with slots the monitor stays until the process ends
+        try:
             weakref.finalize(instance, _monitors.pop, id(instance), None).atexit = False
+        except TypeError:  # of a class with slots the monitor stays until another instance has the id
+            _lasting.add(id(instance))
     return monitor
 
 
-def count(monitor: Monitor, plan: Plan, result: object) -> None:
-    """Count what a result stands for; a counting function that fails is a drop, never an error of the method."""
-    try:
-        if plan.steps is not None:
-            monitor.steps(plan.steps(result) if callable(plan.steps) else plan.steps)
-        if plan.episodes is not None:
-            for return_, length in plan.episodes(result):
-                monitor.episode(return_, length)
-    except Exception as error:  # noqa: BLE001  # recording never breaks training
-        monitor.drop("instrument", error)
+class _Call:
+    """One call of an instrumented method: a rollout, and the counts its result stands for.
+
+    An instrumented method may call another, or itself through `super()`: what the outer call counts is not counted
+    again in the inner.
+    """
+
+    __slots__ = ("_monitor", "_open", "_outer", "_phase", "_plan", "_rollout")
+
+    def __init__(self, monitor: Monitor, plan: Plan) -> None:
+        self._monitor = monitor
+        self._plan = plan
+        self._rollout = monitor.rollout()
+        self._phase = monitor.phase(plan.phase)
+        self._open: bool = True
+        self._outer: _Call | None = _call.get()
+        while self._outer is not None and not self._outer._open:  # a task outlives the call it was started in
+            self._outer = self._outer._outer
+
+    def __enter__(self) -> Self:
+        _call.set(self)
+        self._rollout.__enter__()
+        self._phase.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._phase.__exit__(kind, error, trace)
+        self._rollout.__exit__(kind, error, trace)
+        self._open = False
+        if _call.get() is self:
+            _call.set(self._outer)
+
+    def count(self, result: object) -> None:
+        """Count what a result stands for; a counting function that fails is a drop, never an error of the method."""
+        plan, monitor = self._plan, self._monitor
+        try:
+            if plan.steps is not None and not self._is_inside(lambda outer: outer.steps is not None):
+                monitor.steps(plan.steps(result) if callable(plan.steps) else plan.steps)
+            if plan.episodes is not None and not self._is_inside(lambda outer: outer.episodes is not None):
+                for return_, length in plan.episodes(result):
+                    monitor.episode(return_, length)
+        except Exception as error:  # noqa: BLE001  # recording never breaks training
+            monitor.drop("instrument", error)
+
+    def _is_inside(self, counted: Callable[[Plan], bool]) -> bool:
+        outer = self._outer
+        while outer is not None:
+            if outer._open and outer._monitor is self._monitor and counted(outer._plan):
+                return True
+            outer = outer._outer
+        return False
+
+
+_call: Final[ContextVar[_Call | None]] = ContextVar("raymon_call", default=None)
 
 
 def wrap_constructor(cls: type, plan: Plan) -> Callable[..., None] | None:
@@ -76,12 +137,36 @@ def wrap_constructor(cls: type, plan: Plan) -> Callable[..., None] | None:
     if not _defines(cls, "__init__"):
         return None if _defines(cls, "__new__") else _bare_constructor(cls, plan)
 
+    numbered = plan.worker is None and any(hasattr(vars(base).get("__init__"), _NUMBERED) for base in cls.__mro__)
+
     @functools.wraps(constructor)
     def construct(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # whatever the class takes
-        start(args[0], plan, _given_worker(signature, plan, args, kwargs))
-        constructor(*args, **kwargs)
+        with _construction(args[0]):
+            if not numbered:
+                start(args[0], plan, _given_worker(signature, plan, args, kwargs))
+            constructor(*args, **kwargs)
+            start(args[0], plan)
 
+    if plan.worker is not None:
+        setattr(construct, _NUMBERED, True)
     return construct
+
+
+@contextlib.contextmanager
+def _construction(instance: object) -> Iterator[None]:
+    """Forget the monitor of an instance that had the same id before."""
+    key = id(instance)
+    if key in _constructing:
+        yield
+        return
+    if key in _lasting:
+        _lasting.discard(key)
+        _monitors.pop(key, None)
+    _constructing.add(key)
+    try:
+        yield
+    finally:
+        _constructing.discard(key)
 
 
 def wrap_method(method: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
@@ -134,10 +219,9 @@ def _given_worker(
 def _plain(method: Callable[P, R], plan: Plan) -> Callable[P, R]:
     @functools.wraps(method)
     def rollout(*args: P.args, **kwargs: P.kwargs) -> R:
-        monitor = start(args[0], plan)
-        with monitor.rollout(), monitor.phase(plan.phase):
+        with _Call(start(args[0], plan), plan) as call:
             result = method(*args, **kwargs)
-            count(monitor, plan, result)
+            call.count(result)
         return result
 
     return rollout
@@ -146,42 +230,55 @@ def _plain(method: Callable[P, R], plan: Plan) -> Callable[P, R]:
 def _coroutine(method: Callable[P, Awaitable[R]], plan: Plan) -> Callable[P, Awaitable[R]]:
     @functools.wraps(method)
     async def rollout(*args: P.args, **kwargs: P.kwargs) -> R:
-        monitor = start(args[0], plan)
-        with monitor.rollout(), monitor.phase(plan.phase):
+        with _Call(start(args[0], plan), plan) as call:
             result = await method(*args, **kwargs)
-            count(monitor, plan, result)
+            call.count(result)
         return result
 
     return rollout
 
 
-def _generator(method: Callable[P, Generator[R, None, Any]], plan: Plan) -> Callable[P, Generator[R, None, Any]]:
+def _generator(method: Callable[P, Generator[R, Any, Any]], plan: Plan) -> Callable[P, Generator[R, Any, Any]]:
     @functools.wraps(method)
-    def rollouts(*args: P.args, **kwargs: P.kwargs) -> Generator[R, None, Any]:
+    def rollouts(*args: P.args, **kwargs: P.kwargs) -> Generator[R, Any, Any]:
         monitor, items = start(args[0], plan), method(*args, **kwargs)
+        resume = functools.partial(next, items)
         while True:
             try:
-                with monitor.rollout(), monitor.phase(plan.phase):
-                    item = next(items)
-                    count(monitor, plan, item)
+                with _Call(monitor, plan) as call:
+                    item = resume()
+                    call.count(item)
             except StopIteration as end:
                 return end.value
-            yield item
+            try:
+                resume = functools.partial(items.send, (yield item))
+            except GeneratorExit:
+                items.close()
+                raise
+            except BaseException as error:  # noqa: BLE001  # thrown in by the caller, for the method to handle
+                resume = functools.partial(items.throw, error)
 
     return rollouts
 
 
-def _async_generator(method: Callable[P, AsyncGenerator[R]], plan: Plan) -> Callable[P, AsyncGenerator[R]]:
+def _async_generator(method: Callable[P, AsyncGenerator[R, Any]], plan: Plan) -> Callable[P, AsyncGenerator[R, Any]]:
     @functools.wraps(method)
-    async def rollouts(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R]:
+    async def rollouts(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, Any]:
         monitor, items = start(args[0], plan), method(*args, **kwargs)
+        resume: Callable[[], Awaitable[R]] = functools.partial(anext, items)
         while True:
             try:
-                with monitor.rollout(), monitor.phase(plan.phase):
-                    item = await anext(items)
-                    count(monitor, plan, item)
+                with _Call(monitor, plan) as call:
+                    item = await resume()
+                    call.count(item)
             except StopAsyncIteration:
                 return
-            yield item
+            try:
+                resume = functools.partial(items.asend, (yield item))
+            except GeneratorExit:
+                await items.aclose()
+                raise
+            except BaseException as error:  # noqa: BLE001  # thrown in by the caller, for the method to handle
+                resume = functools.partial(items.athrow, error)
 
     return rollouts
