@@ -11,7 +11,8 @@ from raymon.catalog import Metric
 from raymon.monitor import identity
 from raymon.monitor.fleet import Fleet
 from raymon.monitor.iterations import Durations, Iteration
-from raymon.monitor.ledger import RefusedError, amount, finite
+from raymon.monitor.ledger import LONGEST_LABEL, RefusedError, amount, finite
+from raymon.monitor.phase import Stayed
 from raymon.monitor.reasons import loss_reason
 from raymon.monitor.recorder import NANOSECOND, recording
 from raymon.monitor.refs import HeldRefs
@@ -48,6 +49,12 @@ _START_AT_ZERO: Final = (
 """Counters whose every series is exported from the start, so that `increase()` sees the first event."""
 
 
+def _label(value: object) -> str:
+    """Return a text that can be a label: a class by its name, what is too long cut short."""
+    text = (value.__name__ if isinstance(value, type) else str(value)) or "none"
+    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
+
+
 class DriverMonitor(TimedRecorder):
     """Records what the driving process does.
 
@@ -70,7 +77,7 @@ class DriverMonitor(TimedRecorder):
         engine: Who trains: `own`, `rllib`, or a short text of yours.
         algorithm: As it shall read on the dashboard.
         sampler: How is sampled, in a word.
-        environment: The environment's id.
+        environment: The environment's id; as the other texts cut short after 64 characters.
         workers: How many workers are expected.
         enabled: False makes every method a no-op.
 
@@ -104,24 +111,27 @@ class DriverMonitor(TimedRecorder):
         self._returns: deque[float] = deque(maxlen=LAST_EPISODES)
         self._lengths: deque[float] = deque(maxlen=LAST_EPISODES)
         self._iterations = Durations()
+        self._iterating: set[Span] = set()
         self._version = 0.0
         self._versions: deque[float] = deque(maxlen=_MOST_LAGS)
         self._published_in: object = self  # no connection to Ray yet
-        self._info = {"engine": engine, "algorithm": algorithm, "sampler": sampler, "environment": environment}
-        self._start(self._info)
+        info = {"engine": engine, "algorithm": algorithm, "sampler": sampler, "environment": environment}
+        self._start({label: _label(value) for label, value in info.items()})
         self._serve()
 
-    @recording
     def _start(self, info: dict[str, str]) -> None:
-        self.ledger.set(catalog.RUN_INFO, {label: text or "none" for label, text in info.items()}, 1.0)
-        self.ledger.set(catalog.RUN_START, {}, time.time())
-        self.ledger.set(catalog.TARGET_STEPS, {}, 0.0)
-        self.ledger.set(catalog.TRAINED_STEPS, {}, 0.0)
-        self._set_state("starting")
+        self.set(catalog.RUN_INFO, 1.0, **info)
+        self.set(catalog.RUN_START, time.time())
+        self.set(catalog.TARGET_STEPS, 0.0)
+        self.set(catalog.TRAINED_STEPS, 0.0)
+        self.state("starting")
         self.introduce()
 
     def iteration(self) -> Iteration:
-        """Time one iteration of collecting and learning; one that does not raise counts as an update of the policy."""
+        """Time one iteration of collecting and learning; one that does not raise counts as an update of the policy.
+
+        An iteration inside another of the same thread or task is part of that one.
+        """
         return Iteration(self)
 
     @recording
@@ -163,15 +173,16 @@ class DriverMonitor(TimedRecorder):
         self.count(catalog.PUT_BYTES, nbytes, kind="rollouts")
         self.observe(catalog.FLEET_ROLLOUT, seconds)
         if policy_version is not None:
-            self._versions.append(policy_version)
+            self._versions.append(finite(policy_version))
 
     @recording
     def trained(self, fragments: int, env_steps: int, lags: Sequence[float] = ()) -> None:
         """Enter fragments that were trained on; `lags` in updates, by default from the versions that were received."""
         self.count(catalog.FRAGMENTS, fragments, outcome="trained")
         self.count(catalog.FRAGMENT_STEPS, env_steps, outcome="trained")
-        found = list(lags) or [self._version - version for version in self._versions]
+        versions = list(self._versions)
         self._versions.clear()
+        found = [finite(lag) for lag in lags] or [self._version - version for version in versions]
         if found:
             self.ledger.set(catalog.POLICY_LAG, {"statistic": "mean"}, sum(found) / len(found))
             self.ledger.set(catalog.POLICY_LAG, {"statistic": "max"}, max(found))
@@ -277,9 +288,6 @@ class DriverMonitor(TimedRecorder):
             raise RefusedError(f"found state {state!r}, expected one of {catalog.RUN_STATES}")
         if state == "training":
             self.ledger.set(catalog.RUN_START, {}, time.time())
-        self._set_state(state)
-
-    def _set_state(self, state: str) -> None:
         for each in catalog.RUN_STATES:
             self.ledger.set(catalog.RUN_STATE, {"state": each}, float(each == state))
 
@@ -291,15 +299,22 @@ class DriverMonitor(TimedRecorder):
             self._published_in = connection
         return known
 
-    def _begin_iteration(self) -> Span:
+    def _begin_iteration(self) -> Stayed:
+        around = self._timeline.innermost()
+        while around is not None:
+            if around in self._iterating:
+                return around, False
+            around = around.parent
         with self.ledger.lock:
             span = self._timeline.enter(_OTHER)
+            self._iterating.add(span)
             self._iterations.begin(self._timeline.settle() * NANOSECOND)
-        return span
+        return span, True
 
     def _end_iteration(self, span: Span, finished: bool) -> None:
         with self.ledger.lock:
             self._timeline.leave(span)
+            self._iterating.discard(span)
             self._iterations.end(self._timeline.settle() * NANOSECOND, finished)
         if finished:
             self.count(catalog.UPDATES)

@@ -8,7 +8,7 @@ credited at every flush, so a phase of an hour shows while it lasts.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 
 from raymon.monitor.capture import Noted, Notes
@@ -30,6 +30,14 @@ class Span:
         self.inner = 0
         self.own = 0
         self.opened = True
+
+
+def entered() -> Iterator[Span]:
+    """Yield the spans that this thread or task entered, of whatever timeline, the innermost first."""
+    span = _current.get()
+    while span is not None:
+        yield span
+        span = span.parent
 
 
 class Timeline:

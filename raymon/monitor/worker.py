@@ -2,14 +2,14 @@
 
 import time
 from collections import deque
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from raymon import catalog
 from raymon.monitor import identity
 from raymon.monitor.flusher import flusher
 from raymon.monitor.latency import SlidingQuantiles
 from raymon.monitor.ledger import RefusedError, amount, finite
+from raymon.monitor.phase import Stay, Stayed
 from raymon.monitor.recorder import NANOSECOND, recording
 from raymon.monitor.timed import TimedRecorder
 from raymon.monitor.timeline import Span
@@ -37,9 +37,10 @@ class Monitor(TimedRecorder):
     everything is kept and handed over once it is. Several threads or asyncio tasks may use one monitor.
 
     Args:
-        worker: The worker's number, from 0; by default `RAYMON_WORKER`, else the next free one of the run, kept over
-            restarts of the actor.
-        run: The run's name; by default `RAYMON_RUN`, else what the driver's monitor is called, else the Ray job.
+        worker: The worker's number, from 0; by default `RAYMON_WORKER`, else the lowest free one of the run as the
+            process starts, kept over restarts of the actor.
+        run: The run's name; by default `RAYMON_RUN`, else what the driver's monitor is called, which is waited for for
+            2 s without blocking, else the Ray job.
         enabled: False makes every method a no-op.
 
     Raises:
@@ -131,11 +132,11 @@ class Monitor(TimedRecorder):
         self._activity = None
         super()._leave_phase(span)
 
-    def _begin_rollout(self) -> Span | None:
+    def _begin_rollout(self) -> Stayed:
         around = self._timeline.innermost()
         while around is not None:
             if around in self._open:
-                return None
+                return around, False
             around = around.parent
         if not flusher.running:
             flusher.ensure_running()
@@ -144,7 +145,7 @@ class Monitor(TimedRecorder):
             span = self._timeline.enter(_ROLLOUT)
             now = self._timeline.settle()
             self._open[span] = (now, now)
-        return span
+        return span, True
 
     def _end_rollout(self, span: Span, finished: bool) -> None:
         self._activity = None
@@ -185,27 +186,14 @@ class Monitor(TimedRecorder):
             self.ledger.set(catalog.ACTIVITY, {"activity": activity}, float(activity == doing))
 
 
-class _Rollout:
+class _Rollout(Stay[Monitor]):
     """The context manager of `Monitor.rollout`."""
 
-    __slots__ = ("_monitor", "_span")
+    __slots__ = ()
+    WHAT = "rollout"
 
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor = monitor
-        self._span: Span | None = None
+    def _enter(self) -> Stayed:
+        return self._monitor._begin_rollout()
 
-    def __enter__(self) -> Self:
-        monitor = self._monitor
-        if monitor.enabled:
-            try:
-                self._span = monitor._begin_rollout()
-            except Exception as error:  # noqa: BLE001  # recording never breaks training
-                monitor.drop("rollout", error)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        if self._span is not None:
-            try:
-                self._monitor._end_rollout(self._span, finished=kind is None)
-            except Exception as error:  # noqa: BLE001  # recording never breaks training
-                self._monitor.drop("rollout", error)
+    def _leave(self, span: Span, finished: bool) -> None:
+        self._monitor._end_rollout(span, finished)

@@ -1,0 +1,129 @@
+"""Phases, rollouts and iterations entered again, inside themselves and by several threads; texts that are no labels."""
+
+import threading
+
+import pytest
+
+import raymon
+from raymon import catalog
+
+
+def total(monitor, metric, *labels):
+    return monitor.ledger._cells[metric.name, labels].total
+
+
+def values(monitor, metric):
+    monitor._collect()
+    return {labels: value for (name, labels), value in monitor.ledger._values.items() if name == metric.name}
+
+
+class Clock:
+    def __init__(self, *monitors):
+        self.now = 0
+        for monitor in monitors:
+            monitor._timeline._clock, monitor._timeline._mark = self, 0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_phase_that_is_kept_may_be_entered_inside_itself_and_again():
+    driver = raymon.DriverMonitor("kept")
+    clock, learn = Clock(driver), driver.phase("learn")
+    for _ in range(2):
+        with learn, learn:
+            clock.now += 3
+    clock.now += 1000
+    driver._timeline.settle()
+    assert total(driver, catalog.PHASE_SECONDS, "learn") == 6
+    assert not driver._timeline._leaves
+
+
+def test_a_phase_shared_by_threads_leaves_no_time_running():
+    monitor = raymon.Monitor(0, "shared")
+    phase, barrier = monitor.phase("inference"), threading.Barrier(4)
+
+    def body(rank):
+        for turn in range(50):
+            barrier.wait(30)
+            with phase:
+                barrier.wait(30)
+                if turn % 4 == rank:
+                    with phase:
+                        pass
+
+    threads = [threading.Thread(target=body, args=(rank,)) for rank in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not monitor._timeline._leaves
+    assert not phase._stays
+
+
+def test_a_rollout_that_is_kept_counts_each_time_but_not_inside_itself():
+    monitor = raymon.Monitor(0, "kept")
+    rollout = monitor.rollout()
+    for _ in range(2):
+        with rollout, rollout, monitor.rollout():
+            assert monitor.elapsed() > 0
+    assert total(monitor, catalog.ROLLOUTS) == 2
+    assert not monitor._open
+
+
+def test_an_iteration_inside_another_is_part_of_it():
+    driver = raymon.DriverMonitor("nested")
+    clock = Clock(driver)
+    for _ in range(2):
+        with driver.iteration():
+            clock.now += 10**9
+            with driver.phase("learn"), driver.iteration() as inner:
+                clock.now += 2 * 10**9
+                inner.without_update()
+            clock.now += 10**9
+    assert total(driver, catalog.UPDATES) == 2
+    assert total(driver, catalog.PHASE_SECONDS, "learn") == 4 * 10**9
+    assert total(driver, catalog.PHASE_SECONDS, "other") == 4 * 10**9
+    assert values(driver, catalog.ITERATION_SECONDS) == {(): pytest.approx(4.0)}
+
+
+def test_an_iteration_without_update_says_so_for_itself_alone():
+    driver = raymon.DriverMonitor("again")
+    iteration = driver.iteration()
+    with iteration:
+        iteration.without_update()
+    with iteration:
+        pass
+    assert total(driver, catalog.UPDATES) == 1
+
+
+class Corridor: ...
+
+
+@pytest.mark.parametrize(
+    ("environment", "label"),
+    [("raymon/Simulated-v0?" + "x" * 80, "raymon/Simulated-v0?" + "x" * 43 + "…"), (Corridor, "Corridor"),
+     ("", "none"), ("é" * 64, "é" * 64)],
+)  # fmt: skip
+def test_a_text_too_long_for_a_label_is_cut_short(environment, label):
+    driver = raymon.DriverMonitor("labels", environment=environment)
+    assert values(driver, catalog.RUN_INFO) == {("own", "PPO", "none", label): 1.0}
+    assert values(driver, catalog.RUN_STATE)["starting",] == 1.0
+    assert values(driver, catalog.RUN_START)[()] > 0
+    assert driver._dropped.total == 0
+
+
+def test_a_version_that_is_no_number_is_dropped_alone():
+    driver = raymon.DriverMonitor("poison")
+    driver.policy_version(5)
+    driver.received(0, 1.0, 5, policy_version="v1")
+    driver.received(0, 1.0, 5, policy_version=3)
+    driver.trained(2, 10)
+    assert values(driver, catalog.POLICY_LAG) == {("mean",): 2.0, ("max",): 2.0}
+    assert total(driver, catalog.FRAGMENTS, "received") == 2
+    driver.received(0, 1.0, 5, policy_version=5)
+    driver.trained(1, 5, lags=["late"])
+    driver.received(0, 1.0, 5, policy_version=4)
+    driver.trained(1, 5)
+    assert values(driver, catalog.POLICY_LAG) == {("mean",): 1.0, ("max",): 1.0}
+    assert driver._dropped.total == 2
