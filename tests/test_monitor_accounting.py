@@ -179,12 +179,27 @@ def test_a_quantile_window_forgets_and_stays_small():
     assert sum(map(len, window._slots.values())) < 100
 
 
-def test_a_rollout_of_an_hour_has_a_latency_all_along():
+def test_a_rollout_of_an_hour_has_the_latency_of_the_one_before():
     window = SlidingQuantiles(60.0)
     assert window.quantiles((0.5,), now=0.0) == []
-    assert window.quantiles((0.5,), now=600.0, running=600.0) == [600.0]
     window.add(3600.0, now=3600.0)
-    assert window.quantiles((0.5,), now=5000.0, running=1400.0) == [3600.0]
+    assert window.quantiles((0.5,), now=9000.0) == [3600.0]
+
+
+def test_the_yardsticks_of_silence_do_not_grow_while_something_hangs():
+    clock = Clock()
+    worker, driver = raymon.Monitor(worker=0, run="hang"), raymon.DriverMonitor("hang")
+    for monitor in (worker, driver):
+        monitor._timeline._clock, monitor._timeline._mark = clock, 0
+    with driver.iteration(), worker.rollout():
+        clock.now += 10**9
+        assert values(worker, catalog.ROLLOUT_LATENCY) == {}
+        assert values(driver, catalog.ITERATION_SECONDS) == {}
+    with driver.iteration(), worker.rollout():
+        for _ in range(3):
+            clock.now += 200 * 10**9
+            assert values(worker, catalog.ROLLOUT_LATENCY)["0.99",] == pytest.approx(1.0, rel=0.02)
+            assert values(driver, catalog.ITERATION_SECONDS) == {(): pytest.approx(1.0)}
 
 
 def test_driver_phases_and_other_sum_to_the_wall_while_an_iteration_lasts():
@@ -420,7 +435,7 @@ def test_an_update_that_diverged_is_counted_once_and_keeps_the_gauges_finite():
     assert values(driver, catalog.LOSS) == {("total",): 0.5}
 
 
-def test_an_iteration_of_ten_minutes_has_a_duration_all_along():
+def test_an_iteration_of_ten_minutes_has_a_duration_until_the_next_ends():
     driver = raymon.DriverMonitor("long")
     clock = Clock()
     driver._timeline._clock = clock
@@ -429,7 +444,8 @@ def test_an_iteration_of_ten_minutes_has_a_duration_all_along():
     assert values(driver, catalog.ITERATION_SECONDS) == {(): pytest.approx(2.0)}
     with driver.iteration():
         clock.now += 600 * 10**9
-        assert values(driver, catalog.ITERATION_SECONDS) == {(): pytest.approx(600.0)}
+    clock.now += 300 * 10**9
+    assert values(driver, catalog.ITERATION_SECONDS) == {(): pytest.approx(600.0)}
     with pytest.raises(ZeroDivisionError), driver.iteration():
         1 / 0  # noqa: B018
     assert total(driver, catalog.UPDATES) == 2

@@ -107,6 +107,19 @@ def test_the_box_of_the_ray_dashboard_is_gone_and_everything_ends_with_the_run(t
         assert not any(part.running for part in parts.values())
 
 
+def test_a_prometheus_that_outlives_a_short_run_has_seen_it_end(directory, tmp_path):
+    with short_folder() as ray_dir:
+        raymon("up", "--no-grafana", "--ray-temp-dir", str(ray_dir))
+        prometheus = Prometheus(state.read(directory).parts["prometheus"].url)
+        flags = ("--workers", "1", "--total-env-steps", "20000", "--no-page", "--exit-when-done", "--name", "short")
+        with Command(
+            "train", *flags, "--stack", "--ray-temp-dir", str(ray_dir), "--runs", str(tmp_path / "runs"), cwd=ROOT
+        ) as train:
+            assert train.wait(120) == 0, train.text()
+        last = prometheus.query(f'last_over_time({catalog.RUN_STATE.name}{{run="short",state="finished"}}[5m])')
+        assert [float(sample["value"][1]) for sample in last] == [1.0]
+
+
 def test_a_stack_that_ran_before_goes_on_and_keeps_its_sources(tmp_path, path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     before = start_stack(Options(sources=Sources(targets=("127.0.0.1:1",)), prometheus_port=free_port(), stays=True))

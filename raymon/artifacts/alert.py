@@ -3,9 +3,12 @@
 import re
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote_plus
 
 from raymon.health import ALERTS, Severity
 
+VARIABLES: Final = {"SessionName": "session"}
+"""What a label is called as a variable of the dashboards, where that is not its own name."""
 RUNBOOK: Final = "https://github.com/raymon-rl/raymon/blob/main/docs/runbook.md"
 
 
@@ -40,7 +43,9 @@ class Alert:
 
     def rule(self) -> dict[str, Any]:
         """Return the rule as Prometheus reads it."""
-        variables = "&".join(f"var-{label}={{{{ $labels.{label} }}}}" for label in self.labels)
+        variables = "&".join(
+            f"var-{VARIABLES.get(label, label)}={{{{ $labels.{label} | urlquery }}}}" for label in self.labels
+        )
         return {
             "alert": self.name,
             "expr": self.expression,
@@ -59,7 +64,8 @@ class Alert:
 
         def fill(text: str) -> str:
             text = re.sub(r"\{\{ \$value[^}]*\}\}", value, text)
-            return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda match: labels.get(match[1], ""), text)
+            text = re.sub(r"\{\{ \$labels\.(\w+) \| urlquery \}\}", lambda m: quote_plus(labels.get(m[1], "")), text)
+            return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda m: labels.get(m[1], ""), text)
 
         return {name: fill(text) for name, text in self.rule()["annotations"].items()}
 

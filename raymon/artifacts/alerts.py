@@ -14,9 +14,13 @@ _DRIVER: Final = f'worker="{catalog.DRIVER}"'
 _BUSY: Final = f'activity=~"{"|".join(name for name in catalog.ACTIVITIES if name not in ("starting", "waiting"))}"'
 _SLOW_ROLLOUT: Final = 'quantile="0.99"'
 _EACH: Final = "run, worker"
-_ENDED: Final = 'state=~"finished|failed"'
+_SESSIONS: Final = f"count by (SessionName) ({ray.NODE_MEMORY_TOTAL})"
+"""The Ray sessions that are scraped."""
 MEMORY_SECONDS: Final = 600.0
 """How long the rules remember who was there."""
+RESTARTS_SECONDS: Final = 900.0
+LONG_ITERATION_SECONDS: Final = 30.0
+"""Half the window of the rate of steps: longer iterations are seen by it as pauses and bursts."""
 
 
 def _latest(metric: Metric, by: str, matchers: str = "") -> str:
@@ -31,11 +35,10 @@ def _state(state: str) -> str:
     return f'state="{state}"'
 
 
-def _age(metric: Metric, by: str) -> str:
-    return f"(time() - {_latest(metric, by)})"
-
-
 _TRAINING: Final = f"on (run) ({_latest(catalog.RUN_STATE, 'run', _state('training'))} == 1)"
+
+
+_BEGAN: Final = _latest(catalog.RUN_START, "run")
 
 
 def alerts(pace: Pace) -> tuple[Alert, ...]:
@@ -44,23 +47,34 @@ def alerts(pace: Pace) -> tuple[Alert, ...]:
 
 
 def _on_workers(pace: Pace) -> tuple[Alert, ...]:
-    seen = _remembered(catalog.HEARTBEAT, _EACH, _WORKERS, pace.window(MEMORY_SECONDS))
+    window = pace.window(MEMORY_SECONDS)
     beat = _latest(catalog.HEARTBEAT, _EACH, _WORKERS)
-    progress = _age(catalog.PROGRESS, _EACH)
-    usual = f"{THRESHOLDS.progress_latency_factor:g} * {_latest(catalog.ROLLOUT_LATENCY, _EACH, _SLOW_ROLLOUT)}"
+    seen = f"({_remembered(catalog.HEARTBEAT, _EACH, _WORKERS, window)} > on (run) group_left () {_BEGAN})"
+    given_up = f"({_latest(catalog.WORKER_TROUBLE, _EACH, _state('given_up'))} == 1)"
+    # Beside its own heartbeat a moment is as old as it was when the process told it, however rarely that is exported.
+    progress = f"({beat} - {_latest(catalog.PROGRESS, _EACH)})"
+    slowest = _latest(catalog.ROLLOUT_LATENCY, _EACH, _SLOW_ROLLOUT)
+    usual = f"{THRESHOLDS.progress_latency_factor:g} * {slowest}"
+    first = f"(({progress} <= {pace.limit(THRESHOLDS.startup_grace_seconds)}) unless {slowest})"
     busy = f"on (run, worker) ({_latest(catalog.ACTIVITY, _EACH, _BUSY)} == 1)"
     limit = pace.limit(THRESHOLDS.progress_stalled_seconds)
     restarts = f"sum by ({_EACH}) ({catalog.WORKER_RESTARTS.name})"
-    before = f"sum by ({_EACH}) ({catalog.WORKER_RESTARTS.name} offset {pace.window(900)})"
+    long = pace.window(RESTARTS_SECONDS)
+    before = f"sum by ({_EACH}) ({catalog.WORKER_RESTARTS.name} offset {long})"
+    known = (
+        f"(max by (run) ({catalog.RUN_START.name} offset {long})"
+        f" or ({_BEGAN} > time() - {pace.limit(RESTARTS_SECONDS)}))"
+    )
     return (
         Alert(
             name="RaymonWorkerDead",
             summary="A worker of a training run reports nothing any more.",
             description="Worker {{ $labels.worker }} of run {{ $labels.run }} is dead or stopped: it reports nothing.",
-            expression=f"({seen} unless {beat}) and {_TRAINING}",
+            expression=f"(({seen} unless {beat}) or {given_up}) and {_TRAINING}",
             hold_seconds=30 / pace.speed,
             reason="Ray drops the gauges of a process within half a minute of its end, and a replacement reports under "
-            "the same number within seconds: who is missing half a minute longer is not being replaced.",
+            "the same number within seconds: who is missing half a minute longer is not being replaced. Who was last "
+            "heard of before the run began belongs to an earlier run of that name; one given up stays lost.",
             board="raymon-worker",
             labels=("run", "worker"),
         ),
@@ -69,10 +83,10 @@ def _on_workers(pace: Pace) -> tuple[Alert, ...]:
             summary="A worker is alive and busy, and finishes nothing.",
             description="Worker {{ $labels.worker }} of run {{ $labels.run }} has finished nothing for "
             '{{ $value | printf "%.0f" }} s although it says that it samples.',
-            expression=f"(({progress} > {limit}) and {busy}) unless ({progress} <= {usual})",
+            expression=f"((({progress} > {limit}) and {busy}) unless ({progress} <= {usual})) unless {first}",
             hold_seconds=20 / pace.speed,
-            reason=f"{reason_of('progress_stalled_seconds')} {reason_of('progress_latency_factor')} Held for 20 s, "
-            "since Ray may export only every 10 s and Prometheus scrapes up to 5 s later.",
+            reason=f"{reason_of('progress_stalled_seconds')} {reason_of('progress_latency_factor')} Before a first one "
+            f"has ended: {reason_of('startup_grace_seconds')} Held for 20 s, since Ray may export only every 10 s.",
             board="raymon-worker",
             labels=("run", "worker"),
         ),
@@ -95,10 +109,12 @@ def _on_workers(pace: Pace) -> tuple[Alert, ...]:
             summary="A worker is replaced again and again.",
             description="Worker {{ $labels.worker }} of run {{ $labels.run }} was replaced "
             '{{ $value | printf "%.0f" }} times within 15 minutes.',
-            expression=f"{restarts} - ({before} or 0 * {restarts}) >= {THRESHOLDS.restart_loop_count:g}",
+            expression=f"(({restarts} - ({before} or (0 * {restarts} and on (run) {known}))) "
+            f">= {THRESHOLDS.restart_loop_count:g}) and {_TRAINING}",
             hold_seconds=0,
             reason=f"{reason_of('restart_loop_count')} A difference, since the series begins at 1 and increase() does "
-            "not see the first restart.",
+            "not see the first restart. Without a value 15 minutes ago it counts from 0 only where the run was known "
+            "or not begun then: a Prometheus that is new cannot tell when they were.",
             board="raymon-worker",
             labels=("run", "worker"),
         ),
@@ -107,38 +123,47 @@ def _on_workers(pace: Pace) -> tuple[Alert, ...]:
 
 def _on_progress(pace: Pace) -> tuple[Alert, ...]:
     normal = f"avg_over_time({STEPS_RATE}[{pace.window(1800)}])"
-    began = f"{_latest(catalog.RUN_START, 'run')} + {pace.limit(THRESHOLDS.startup_grace_seconds)}"
-    age = f"(time() - ({_latest(catalog.LAST_UPDATE, 'run')} or {began}))"
+    long = f"{_latest(catalog.ITERATION_SECONDS, 'run')} > {pace.limit(LONG_ITERATION_SECONDS)}"
+    beat = _latest(catalog.HEARTBEAT, "run", _DRIVER)
+    began = f"{_BEGAN} + {pace.limit(THRESHOLDS.startup_grace_seconds)}"
+    age = f"({beat} - ({_latest(catalog.LAST_UPDATE, 'run')} or {began}))"
     limit = pace.limit(THRESHOLDS.no_update_seconds)
     usual = f"{THRESHOLDS.no_update_factor:g} * {_latest(catalog.ITERATION_SECONDS, 'run')}"
-    window = pace.window(MEMORY_SECONDS)
-    trained = f"({_remembered(catalog.RUN_STATE, 'run', _state('training'), window)} == 1)"
-    ended = f"({_remembered(catalog.RUN_STATE, 'run', _ENDED, window)} == 1)"
-    present = _latest(catalog.HEARTBEAT, "run", _DRIVER)
+    gone = f"max by (run) ({_left(pace)} and on (SessionName) {_SESSIONS}) unless on (run) {beat}"
     return (
         Alert(
             name="RaymonThroughputCollapsed",
             summary="A run takes far fewer environment steps per second than it used to.",
             description="Run {{ $labels.run }} takes less than half of the environment steps per second that it took "
             "on average over the last half hour.",
-            expression=f"({STEPS_RATE} < {THRESHOLDS.throughput_collapsed_ratio:g} * {normal}) and {_TRAINING}",
+            expression=f"((({STEPS_RATE} < {THRESHOLDS.throughput_collapsed_ratio:g} * {normal}) and {_TRAINING})"
+            f" unless on (run) {long})",
             hold_seconds=120 / pace.speed,
             reason=f"{reason_of('throughput_collapsed_ratio')} Two minutes, so that a checkpoint or an "
-            "evaluation passes.",
+            "evaluation passes. Iterations longer than half a minute look like that when all is well.",
         ),
         Alert(
             name="RaymonNoUpdate",
             summary="A run has not updated its policy for too long, or its driver is gone.",
             description="Run {{ $labels.run }} makes no policy updates: its driver waits for samples that do not "
             "come, hangs, or died without saying that training ended.",
-            expression=f"((({age} > {limit}) unless ({age} <= {usual})) and {_TRAINING})"
-            f" or ({trained} unless on (run) {present} unless on (run) {ended})",
-            hold_seconds=15 / pace.speed,
+            expression=f"((({age} > {limit}) unless ({age} <= {usual})) and {_TRAINING}) or ({gone})",
+            hold_seconds=45 / pace.speed,
             reason=f"{reason_of('no_update_seconds')} {reason_of('no_update_factor')} "
             f"{reason_of('startup_grace_seconds')} A dead driver's gauges are gone, "
-            "so that no age of theirs can grow: the second half remembers who was training.",
+            "so that no age of theirs can grow: the second half remembers which process was training last, as long as "
+            "its cluster is there. Held for 45 s, so that an evaluation between two iterations passes.",
         ),
     )
+
+
+def _left(pace: Pace) -> str:
+    """Return the newest driver process of each run that said last that it trains, whether it is there or not."""
+    window = pace.window(MEMORY_SECONDS)
+    began = f"last_over_time({catalog.RUN_START.name}[{window}])"
+    newest = f"({began} == on (run) group_left () max by (run) ({began}))"
+    training = f"(last_over_time({catalog.RUN_STATE.name}{{{_state('training')}}}[{window}]) == 1)"
+    return f"({training} and on (run, WorkerId) {newest})"
 
 
 def _on_learning(pace: Pace) -> tuple[Alert, ...]:
@@ -172,6 +197,7 @@ def _on_plumbing(pace: Pace) -> tuple[Alert, ...]:
     spilled = f"sum by (SessionName) ({ray.STORE_MEMORY}{{{ray.LOCATION_SPILLED}}})"
     reporting = f"count by (run) ({_latest(catalog.HEARTBEAT, _EACH, _WORKERS)})"
     up = _latest(catalog.WORKERS, "run", _state("up"))
+    vanished = f"max by (run) ({_left(pace)} unless on (SessionName) {_SESSIONS})"
     return (
         Alert(
             name="RaymonObjectStorePressure",
@@ -183,16 +209,17 @@ def _on_plumbing(pace: Pace) -> tuple[Alert, ...]:
             hold_seconds=60 / pace.speed,
             reason=f"{reason_of('store_used_ratio')} {reason_of('spilled_bytes')} A minute, since a burst passes.",
             board="raymon-nodes",
-            labels=(),
+            labels=("SessionName",),
         ),
         Alert(
             name="RaymonMetricsMissing",
             summary="Workers that the driver sees at work are missing from the metrics.",
             description='Of run {{ $labels.run }}, {{ $value | printf "%.0f" }} workers that are up for the driver are '
-            "not in the metrics: their node is not scraped, or its exporter has failed.",
-            expression=f"({up} - ({reporting} or 0 * {up})) > 0",
+            "not in the metrics: their node is not scraped, its exporter has failed, or the cluster is gone (then 1).",
+            expression=f"((({up} - ({reporting} or 0 * {up})) > 0) or ({vanished}))",
             hold_seconds=60 / pace.speed,
-            reason="A new worker is in the metrics within an export and a scrape, 15 s; a minute is four times that.",
+            reason="A new worker is in the metrics within an export and a scrape, 15 s; a minute is four times that. A "
+            "cluster that went while a run trained in it, and took the run's last word along, is told by its memory.",
             board="raymon-overview",
         ),
     )

@@ -85,7 +85,7 @@ def datasource() -> Json:
     }
 
 
-def choice(name: str, label: str, query: str, hide: int = 0) -> Json:
+def choice(name: str, label: str, query: str, hide: int = 0, filtered: bool = False) -> Json:
     """Return a variable whose values come from a query; several may be chosen, all are at first.
 
     Args:
@@ -93,6 +93,7 @@ def choice(name: str, label: str, query: str, hide: int = 0) -> Json:
         label: As people read it.
         query: Grafana's `label_values(selector, label)`.
         hide: 2 hides it from the bar.
+        filtered: Whether its values depend on another variable, so that all of them are not everything there is.
     """
     return {
         "name": name,
@@ -102,7 +103,7 @@ def choice(name: str, label: str, query: str, hide: int = 0) -> Json:
         "definition": query,
         "query": {"query": query, "refId": f"variable-{name}"},
         "current": {"selected": True, "text": "All", "value": "$__all"},
-        "allValue": ".+",
+        "allValue": None if filtered else ".+",
         "hide": hide,
         "includeAll": True,
         "multi": True,
@@ -115,7 +116,7 @@ def choice(name: str, label: str, query: str, hide: int = 0) -> Json:
 
 
 ENGINES: Final = choice("engine", "Engine", f"label_values({catalog.RUN_INFO.name}, engine)")
-RUNS: Final = choice("run", "Run", f'label_values({catalog.RUN_INFO.name}{{engine=~"$engine"}}, run)')
+RUNS: Final = choice("run", "Run", f'label_values({catalog.RUN_INFO.name}{{engine=~"$engine"}}, run)', filtered=True)
 WORKERS: Final = choice(
     "worker",
     "Worker",
@@ -206,7 +207,8 @@ def link_to(uid: str, title: str, *variables: str) -> Json:
         title: What the link says.
         variables: Columns of the row that are variables there.
     """
-    values = "".join(f"&var-{name}=${{__data.fields.{name}}}" for name in variables)
+    encoded = {name: ":percentencode" if name == "run" else "" for name in variables}  # a run may be called anything
+    values = "".join(f"&var-{name}=${{__data.fields.{name}{how}}}" for name, how in encoded.items())
     return {
         "title": title,
         "url": f"/d/{uid}?${{datasource:queryparam}}{values}&${{__url_time_range}}",

@@ -70,6 +70,6 @@ NODES_BOARD: Final = Dashboard(
     (
         datasource(),
         choice("session", "Ray session", f"label_values({ray_families.STORE_USED}, SessionName)"),
-        choice("run", "Run", f'label_values({catalog.RUN_INFO.name}{{SessionName=~"$session"}}, run)'),
+        choice("run", "Run", f'label_values({catalog.RUN_INFO.name}{{SessionName=~"$session"}}, run)', filtered=True),
     ),
 )

@@ -13,7 +13,7 @@ from raymon.queries.query import RUN
 TO_WORKER: Final = link_to("raymon-worker", "This worker in depth", "run", "worker")
 TO_LEARNER: Final = link_to("raymon-learner", "The learner of this run", "run")
 SESSIONS: Final = choice(
-    "session", "Ray session", f"label_values({catalog.HEARTBEAT.name}{{{RUN}}}, SessionName)", hide=2
+    "session", "Ray session", f"label_values({catalog.HEARTBEAT.name}{{{RUN}}}, SessionName)", hide=2, filtered=True
 )
 
 _UPDATE_STEPS = ((None, GREEN), (THRESHOLDS.no_update_seconds / 2, YELLOW), (THRESHOLDS.no_update_seconds, RED))
@@ -44,7 +44,7 @@ ALIVE: Final = Row(
             column_links={"run": TO_LEARNER},
         ),
         Panel("bargauge", (run.LOSSES,), width=6, height=6),
-        Panel("stat", (run.WORKER_TROUBLE,), width=6, height=6, text="name", empty="none: no worker is in trouble"),
+        Panel("stat", (run.WORKER_TROUBLE,), width=6, height=6, text="value_and_name", empty="none"),
     ),
 )
 LEARNING: Final = Row(

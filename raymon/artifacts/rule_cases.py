@@ -50,12 +50,17 @@ def _passed(limit: float, hold: int = 0) -> int:
 
 STALLED: Final = _passed(THRESHOLDS.progress_stalled_seconds, 20)
 STALLED_LONG: Final = _passed(THRESHOLDS.progress_latency_factor * 20, 20)
-NO_UPDATE: Final = _passed(THRESHOLDS.no_update_seconds, 15)
-NEVER_UPDATED: Final = _passed(THRESHOLDS.startup_grace_seconds + THRESHOLDS.no_update_seconds, 15)
+STALLED_FIRST: Final = _passed(THRESHOLDS.startup_grace_seconds, 20)
+NO_UPDATE: Final = _passed(THRESHOLDS.no_update_seconds, 45)
+NEVER_UPDATED: Final = _passed(THRESHOLDS.startup_grace_seconds + THRESHOLDS.no_update_seconds, 45)
+NODE: Final = ray_series(ray.NODE_MEMORY_TOTAL, SessionName="s")
+FIRST: Final = {"WorkerId": "first"}
+SECOND: Final = {"WorkerId": "second"}
 
 
-def _progress(progress: str, activity: str, p99: str = "") -> dict[str, str]:
+def _progress(progress: str, activity: str, p99: str = "0.5x80", beat: str = f"{NOW}80") -> dict[str, str]:
     found = {
+        BEAT_0: beat,
         series(catalog.PROGRESS, worker="0"): progress,
         series(catalog.ACTIVITY, worker="0", activity="environment"): activity,
     }
@@ -69,6 +74,21 @@ def _updates(last: str, seconds: str) -> dict[str, str]:
         TRAINING: "1x80",
         DRIVER_BEAT: f"{NOW}80",
     }
+
+
+def _life(began: str, training: str, finished: str, beat: str, **process: str) -> dict[str, str]:
+    """A driver process from its start to its end."""
+    return {
+        series(catalog.RUN_START, **process): began,
+        series(catalog.RUN_STATE, state="training", **process): training,
+        series(catalog.RUN_STATE, state="finished", **process): finished,
+        series(catalog.HEARTBEAT, worker=catalog.DRIVER, **process): beat,
+    }
+
+
+def _restarts(began: str, **reasons: str) -> dict[str, str]:
+    found = {series(catalog.WORKER_RESTARTS, worker="0", reason=reason): values for reason, values in reasons.items()}
+    return {**found, TRAINING: "1x400", series(catalog.RUN_START): began}
 
 
 def _costs(*steps_per_sample: int) -> dict[str, str]:
@@ -93,7 +113,7 @@ CASES: Final = (
     Case(
         "RaymonWorkerDead",
         "its heartbeat vanishes",
-        {BEAT_0: f"{NOW}12 stale _x40", BEAT_1: f"{NOW}60", TRAINING: "1x60"},
+        {BEAT_0: f"{NOW}12 stale _x40", BEAT_1: f"{NOW}60", TRAINING: "1x60", series(catalog.RUN_START): "1x60"},
         silent_at=(60, 90),
         fires_at=(95, 200),
         labels=WORKER_0,
@@ -105,13 +125,33 @@ CASES: Final = (
             BEAT_0: f"{NOW}12 stale _x40",
             series(catalog.HEARTBEAT, worker="0", WorkerId="new"): f"_x16 80+{STEP_SECONDS}x40",
             TRAINING: "1x60",
+            series(catalog.RUN_START): "1x60",
         },
         silent_at=(95, 120, 200),
     ),
     Case(
         "RaymonWorkerDead",
+        "the run began anew with fewer workers",
+        {BEAT_0: f"{NOW}60", BEAT_1: f"{NOW}12 stale _x60", TRAINING: "1x60", series(catalog.RUN_START): "1x12 70x60"},
+        silent_at=(95, 120, 200),
+    ),
+    Case(
+        "RaymonWorkerDead",
+        "it was given up long ago",
+        {
+            BEAT_1: f"{NOW}400",
+            TRAINING: "1x400",
+            series(catalog.RUN_START): "1x400",
+            series(catalog.WORKER_TROUBLE, worker="0", state="given_up"): "0x12 1x380",
+        },
+        silent_at=(60, 90),
+        fires_at=(95, 1800),
+        labels=WORKER_0,
+    ),
+    Case(
+        "RaymonWorkerDead",
         "the run has finished",
-        {BEAT_0: f"{NOW}12 stale _x40", TRAINING: "1x12 0x40"},
+        {BEAT_0: f"{NOW}12 stale _x40", TRAINING: "1x12 0x40", series(catalog.RUN_START): "1x60"},
         silent_at=(95, 200),
     ),
     Case(
@@ -140,8 +180,29 @@ CASES: Final = (
     ),
     Case(
         "RaymonWorkerStalled",
+        "its first rollout has not ended",
+        _progress(f"{NOW}12 60x60", "1x80", ""),
+        silent_at=(STALLED, STALLED_FIRST - STEP_SECONDS),
+        fires_at=(STALLED_FIRST,),
+        labels=WORKER_0,
+        value=str(STALLED_FIRST - STOP),
+    ),
+    # Ray exports every ten seconds: between two exports the age grows by what nobody knows, not by a hang.
+    Case(
+        "RaymonWorkerStalled",
+        "it is healthy, and told rarely",
+        _progress(
+            "0 0 0 10 10 20 20 30 30 40 40 50 50 60x3 75x3 90x40",
+            "1x80",
+            "0.5x80",
+            "0 0 0 10 10 20 20 30 30 40 40 50 50 60x3 75x3 90x40",
+        ),
+        silent_at=(60, 75, 90, 200),
+    ),
+    Case(
+        "RaymonWorkerStalled",
         "its gauges vanish",
-        _progress(f"{NOW}12 stale _x60", "1x12 stale _x60"),
+        _progress(f"{NOW}12 stale _x60", "1x12 stale _x60", "0.5x12 stale _x60", f"{NOW}12 stale _x60"),
         silent_at=(STALLED, 2 * STALLED),
     ),
     # A rate over a minute is there with the second sample; the alert holds two minutes from 5 s on.
@@ -174,7 +235,7 @@ CASES: Final = (
     Case(
         "RaymonWorkerRestartLoop",
         "three restarts, the series beginning with the first",
-        {series(catalog.WORKER_RESTARTS, worker="0", reason="killed"): "_x4 1x4 2x4 3x40"},
+        _restarts("0x400", killed="_x4 1x4 2x4 3x40"),
         silent_at=(20, 55),
         fires_at=(70,),
         labels=WORKER_0,
@@ -183,17 +244,30 @@ CASES: Final = (
     Case(
         "RaymonWorkerRestartLoop",
         "two restarts, for two reasons",
-        {
-            series(catalog.WORKER_RESTARTS, worker="0", reason="killed"): "_x4 1x60",
-            series(catalog.WORKER_RESTARTS, worker="0", reason="oom"): "_x4 1x60",
-        },
+        _restarts("0x400", killed="_x4 1x60", oom="_x4 1x60"),
         silent_at=(60, 200),
     ),
     Case(
         "RaymonWorkerRestartLoop",
         "the driver's series vanish",
-        {series(catalog.WORKER_RESTARTS, worker="0", reason="killed"): "1x4 2x4 3x4 stale _x40"},
+        {**_restarts("0x4", killed="1x4 2x4 3x4 stale _x40"), TRAINING: "1x12 stale _x40"},
         silent_at=(75, 200),
+    ),
+    # A run that began two hours before the first sample: its three restarts may have been hours apart.
+    Case(
+        "RaymonWorkerRestartLoop",
+        "Prometheus is new and the run is not",
+        _restarts("-7200x400", killed="3x400"),
+        silent_at=(70, 600, 1500),
+    ),
+    Case(
+        "RaymonWorkerRestartLoop",
+        "a run known for long loses its first workers",
+        _restarts("-7200x400", killed="_x200 1x4 2x4 3x100"),
+        silent_at=(1000, 1030),
+        fires_at=(1100,),
+        labels=WORKER_0,
+        value="3",
     ),
     Case(
         "RaymonThroughputCollapsed",
@@ -207,6 +281,16 @@ CASES: Final = (
         "three quarters of what it was",
         {series(catalog.ENV_STEPS, worker="0"): "0+100x120 12000+75x60", TRAINING: "1x200"},
         silent_at=(740, 900),
+    ),
+    Case(
+        "RaymonThroughputCollapsed",
+        "iterations of minutes, in which sampling and learning take turns",
+        {
+            series(catalog.ENV_STEPS, worker="0"): "0+100x120 12000x60",
+            TRAINING: "1x200",
+            series(catalog.ITERATION_SECONDS): "360x200",
+        },
+        silent_at=(740, 800, 900),
     ),
     Case(
         "RaymonThroughputCollapsed",
@@ -238,22 +322,58 @@ CASES: Final = (
         "RaymonNoUpdate",
         "the driver's gauges vanish",
         {
-            series(catalog.LAST_UPDATE): f"{NOW}12 stale _x60",
-            TRAINING: "1x12 stale _x60",
-            DRIVER_BEAT: f"{NOW}12 stale _x60",
+            **_life("0x12 stale _x60", "1x12 stale _x60", "0x12 stale _x60", f"{NOW}12 stale _x60", **FIRST),
+            NODE: "1x80",
         },
-        silent_at=(60, 75),
-        fires_at=(80, 200),
+        silent_at=(60, 105),
+        fires_at=(110, 200),
     ),
     Case(
         "RaymonNoUpdate",
         "the run finished before the driver ended",
         {
-            TRAINING: "1x12 0 stale _x60",
-            series(catalog.RUN_STATE, state="finished"): "0x12 1 stale _x60",
-            DRIVER_BEAT: f"{NOW}12 60 stale _x60",
+            **_life("0x13 stale _x60", "1x12 0 stale _x60", "0x12 1 stale _x60", f"{NOW}12 60 stale _x60", **FIRST),
+            NODE: "1x80",
         },
-        silent_at=(80, 200),
+        silent_at=(110, 200),
+    ),
+    Case(
+        "RaymonNoUpdate",
+        "the run finished, was resumed, and its driver died",
+        {
+            **_life("0x6 stale _x60", "1x5 0 stale _x60", "0x5 1 stale _x60", f"{NOW}6 stale _x60", **FIRST),
+            **_life(
+                "_x8 40x10 stale _x60", "_x8 1x10 stale _x60", "_x8 0x10 stale _x60", "_x8 40+5x10 stale _x60", **SECOND
+            ),
+            NODE: "1x80",
+        },
+        silent_at=(60, 90, 135),
+        fires_at=(145, 200),
+    ),
+    Case(
+        "RaymonNoUpdate",
+        "the driver died, and the run was resumed and finished",
+        {
+            **_life("0x6 stale _x60", "1x6 stale _x60", "0x6 stale _x60", f"{NOW}6 stale _x60", **FIRST),
+            **_life(
+                "_x8 40x10 stale _x60",
+                "_x8 1x9 0 stale _x60",
+                "_x8 0x9 1 stale _x60",
+                "_x8 40+5x10 stale _x60",
+                **SECOND,
+            ),
+            NODE: "1x80",
+        },
+        silent_at=(70, 145, 200),
+    ),
+    Case(
+        "RaymonNoUpdate",
+        "the cluster ends with the driver",
+        {
+            **_life("0x12 stale _x60", "1x12 stale _x60", "0x12 stale _x60", f"{NOW}12 stale _x60", **FIRST),
+            NODE: "1x12 stale _x60",
+        },
+        silent_at=(110, 200),
     ),
     Case(
         "RaymonLossNotFinite",
@@ -331,7 +451,27 @@ CASES: Final = (
     Case(
         "RaymonMetricsMissing",
         "the driver vanishes too",
-        {series(catalog.WORKERS, state="up"): "2x12 stale _x60", BEAT_0: f"{NOW}12 stale _x60"},
+        {series(catalog.WORKERS, state="up"): "2x12 stale _x60", BEAT_0: f"{NOW}12 stale _x60", NODE: "1x80"},
+        silent_at=(125, 200),
+    ),
+    Case(
+        "RaymonMetricsMissing",
+        "the whole cluster vanishes in the middle of training",
+        {
+            **_life("0x12 stale _x60", "1x12 stale _x60", "0x12 stale _x60", f"{NOW}12 stale _x60", **FIRST),
+            NODE: "1x12 stale _x60",
+        },
+        silent_at=(60, 120),
+        fires_at=(125, 200),
+        value="1",
+    ),
+    Case(
+        "RaymonMetricsMissing",
+        "the cluster ends when the run has",
+        {
+            **_life("0x13 stale _x60", "1x12 0 stale _x60", "0x12 1 stale _x60", f"{NOW}12 60 stale _x60", **FIRST),
+            NODE: "1x13 stale _x60",
+        },
         silent_at=(125, 200),
     ),
 )

@@ -33,6 +33,12 @@ class Table(Panel):
             }
             for query in self.queries
         ]
+        # The panel's own unit is that of its first query, and Grafana puts it on labels that look like numbers too:
+        # worker 7 would read "7 s", and so would the links made from it.
+        overrides += [
+            {"matcher": {"id": "byName", "options": key}, "properties": [{"id": "unit", "value": "string"}]}
+            for key in self.keys
+        ]
         overrides += [
             {"matcher": {"id": "byName", "options": column}, "properties": [{"id": "links", "value": [link]}]}
             for column, link in self.column_links.items()

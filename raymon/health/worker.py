@@ -106,6 +106,8 @@ def heartbeat_limit(run: RunView, limits: Thresholds = THRESHOLDS) -> float:
 def progress_limit(worker: WorkerView, limits: Thresholds = THRESHOLDS) -> float:
     """Return the seconds without progress beyond which a worker that says it samples is stalled."""
     usual = max(worker.latency_seconds.get("p99", 0.0), worker.mean_rollout_seconds or 0.0)
+    if usual == 0.0:  # its first rollout, and nothing tells how long that may take
+        return limits.startup_grace_seconds
     return max(limits.progress_stalled_seconds, limits.progress_latency_factor * usual)
 
 

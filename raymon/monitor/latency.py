@@ -43,19 +43,18 @@ class SlidingQuantiles:
             slot = self._slots[int(now // self._slot_seconds)] = Counter()
         slot[math.ceil(math.log(self._last) / _LOG_GAMMA)] += 1
 
-    def quantiles(self, wanted: tuple[float, ...], now: float, running: float = 0.0) -> list[float]:
-        """Return the quantiles of the window, by the nearest rank.
+    def quantiles(self, wanted: tuple[float, ...], now: float) -> list[float]:
+        """Return the quantiles of the window, by the nearest rank; none before the first duration.
 
-        While the window is empty they are the last duration, or that of the one still `running` when it is longer:
-        a rollout of an hour must not be without a latency.
+        While the window is empty they are the last duration: rollouts of an hour are not without a latency. What is
+        still running does not count: limits on silence are multiples of the latency, and would grow with a hang.
         """
         self._forget(now)
         merged: Counter[int] = Counter()
         for slot in self._slots.values():
             merged.update(slot)
         if not merged:
-            alone = max(self._last or 0.0, running)
-            return [alone] * len(wanted) if alone else []
+            return [] if self._last is None else [self._last] * len(wanted)
         total = merged.total()
         ordered = sorted(merged.items())
         return [_value_at(ordered, max(1, math.ceil(quantile * total))) for quantile in wanted]

@@ -122,6 +122,8 @@ class _Session:
             beside = self._start_stack(stack) if config.stack else None  # before Ray, which reads where they are
             place = stack.enter_context(self._ray()) if config.workers else None
             self._watch.lap("Ray")
+            if beside is not None and place is not None and place.local:
+                stack.callback(self._await_last_word, beside)
             loading.join()
             self._watch.lap("torch")
             directory = RunDirectory(config, self._resumed.counters if self._resumed is not None else None)
@@ -178,6 +180,11 @@ class _Session:
         beside = stack.enter_context(start_before_ray(self._config.ray_temp_dir))
         os.environ.update(beside.environment)
         return beside
+
+    def _await_last_word(self, beside: "Stack") -> None:
+        from raymon.stack.training import await_last_word
+
+        await_last_word(beside, self._config.name)
 
     def _announce_stack(self, beside: "Stack", place: Cluster) -> None:
         from raymon.stack.training import follow

@@ -1,12 +1,18 @@
 """The stack for the length of one training run, as `raymon train --stack` wants it."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import urlencode, urlsplit
 
-from raymon.stack import discovery, state
+from raymon import catalog
+from raymon.stack import discovery, fetch, state
 from raymon.stack.prometheus_server import Sources
 from raymon.stack.running import Options, Stack, start_stack
+
+LAST_WORD_SECONDS: Final = 8.0
+"""A flush, an export and a scrape take 7 s at most in a cluster that raymon started."""
 
 
 def start_before_ray(temp_dir: Path | None = None) -> Stack:
@@ -38,6 +44,25 @@ def follow(stack: Stack, metrics_urls: Sequence[str]) -> str:
         return f"Prometheus at {stack.prometheus_url} does not scrape this cluster yet: raymon up {flags}"
     start_stack(Options(stack.directory, Sources(targets=targets), with_grafana=False, add_sources=True))
     return ""
+
+
+def await_last_word(stack: Stack, run: str, seconds: float = LAST_WORD_SECONDS) -> bool:
+    """Wait until a Prometheus that outlives the run has seen how it ended; tell whether it has.
+
+    A local Ray ends with the run, within less than a scrape: to Prometheus the cluster would have vanished in the
+    middle of training, and the rules would say so.
+    """
+    if not stack.prometheus_url or "prometheus" in stack.started:
+        return True
+    name = run.replace("\\", "\\\\").replace('"', '\\"')
+    asked = urlencode({"query": f'{catalog.RUN_STATE.name}{{run="{name}",state=~"finished|failed"}} == 1'})
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        reply = fetch.get(f"{stack.prometheus_url}/api/v1/query?{asked}", timeout=2.0)
+        if reply.ok and b'"metric"' in reply.body:
+            return True
+        time.sleep(0.3)
+    return False
 
 
 def _fresh_targets(temp_dir: Path) -> tuple[str, ...]:
