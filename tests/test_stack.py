@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -227,6 +228,48 @@ def test_what_is_missing_is_named_with_the_command_that_gets_it(directory, tmp_p
     assert "apt.grafana.com" in told
 
 
+def put_docker(folder, *, compose):
+    """A Docker that comes with its compose plugin or without."""
+    docker = folder / "docker"
+    docker.write_text("#!/bin/sh\n" + ("exit 0\n" if compose else "echo unknown command: docker compose\nexit 1\n"))
+    docker.chmod(0o755)
+
+
+@pytest.mark.parametrize("gone", ["prometheus", "grafana-server"])
+def test_the_containers_that_are_offered_find_the_password_they_need(directory, tmp_path, only_these, gone):
+    (only_these / gone).unlink()
+    put_docker(only_these, compose=True)
+    (problem,) = start_stack(options(directory, tmp_path)).problems
+    line = next(line for line in problem.splitlines() if "docker compose" in line)
+    assert line.strip().startswith(f"raymon down --directory {directory} && "), "both would want the same ports"
+    named = re.search(r"RAYMON_GRAFANA_PASSWORD_FILE=(\S+)", line)[1]
+    assert len(Path(named).read_text().strip()) >= 20
+    assert stat.S_IMODE(Path(named).stat().st_mode) == 0o600
+
+
+def test_docker_without_compose_offers_no_containers(directory, tmp_path, only_these):
+    (only_these / "grafana-server").unlink()
+    (only_these / "brew").write_text("#!/bin/sh\n")
+    (only_these / "brew").chmod(0o755)
+    put_docker(only_these, compose=False)
+    (problem,) = start_stack(options(directory, tmp_path)).problems
+    assert "brew install grafana" in problem
+    assert "docker" not in problem
+
+
+def test_a_password_that_grafana_does_not_know_is_told_with_what_gives_it_to_grafana(directory, tmp_path, only_these):
+    asked = options(directory, tmp_path)
+    first = start_stack(asked)
+    (directory / "grafana/data/grafana.db").touch()
+    (directory / "grafana-admin-password").unlink()
+    again = start_stack(asked)
+    assert again.password not in ("", first.password)
+    (problem,) = again.problems
+    assert f"cli --config={directory / 'grafana.ini'} admin reset-admin-password " in problem
+    assert f'"$(cat {directory / "grafana-admin-password"})"' in problem
+    assert start_stack(asked).problems == ()
+
+
 def test_a_grafana_that_ends_at_once_is_told_with_its_last_words(directory, tmp_path, only_these, monkeypatch):
     monkeypatch.setenv("FAKE_GRAFANA_FAILS", "1")
     stack = start_stack(options(directory, tmp_path))
@@ -339,7 +382,7 @@ def test_an_installed_wheel_finds_its_files(tmp_path):
     code = (
         "from raymon.stack import files, missing, prometheus_server as p; import raymon; print(raymon.__file__); "
         "p.config(p.Sources().or_local()); assert files.rule_files() and files.dashboards() and files.datasource(); "
-        "assert missing.compose(); print(files.share('dashboards'))"
+        "assert missing.compose(p.Path('/')); print(files.share('dashboards'))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},

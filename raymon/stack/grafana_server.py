@@ -5,6 +5,7 @@ import io
 import json
 import os
 import secrets
+import shlex
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,15 +42,37 @@ def home_of(program: str) -> Path | None:
     return next((place for place in places if (place / "conf" / "defaults.ini").exists()), None)
 
 
+def password_file(directory: Path) -> Path:
+    """Return where the password of Grafana's administrator is kept."""
+    return directory / "grafana-admin-password"
+
+
 def admin_password(directory: Path) -> tuple[str, bool]:
     """Return the password of Grafana's administrator, kept for its owner only, and whether it was made just now."""
-    path = directory / "grafana-admin-password"
+    path = password_file(directory)
     if path.exists() and (kept := path.read_text().strip()):
         path.chmod(0o600)
         return kept, False
     made = secrets.token_urlsafe(18)
     write_file(path, made + "\n", mode=0o600)
     return made, True
+
+
+def reset_password(directory: Path) -> str:
+    """Return the sentence for a password made anew for a Grafana that has its own: it reads the file only once.
+
+    Empty for a Grafana that has not made its database yet and will take the password from the file.
+    """
+    if not (directory / "grafana" / "data" / "grafana.db").exists():
+        return ""
+    program = process.find_program("grafana") or "grafana"
+    home = home_of(program)
+    words = [program, "cli", *([f"--homepath={home}"] if home else []), f"--config={directory / 'grafana.ini'}"]
+    return (
+        f"{password_file(directory)} was not there and holds a new password now, but Grafana goes on with the one it "
+        f"has; give it the new one:\n    {shlex.join([*words, 'admin', 'reset-admin-password'])} "
+        f'"$(cat {shlex.quote(str(password_file(directory)))})"'
+    )
 
 
 def ini(directory: Path, port: int, anonymous: bool) -> str:
@@ -67,7 +90,7 @@ def ini(directory: Path, port: int, anonymous: bool) -> str:
             "server": {"http_addr": "127.0.0.1", "http_port": str(port), "root_url": f"http://127.0.0.1:{port}/"},
             "security": {
                 "admin_user": ADMIN,
-                "admin_password": f"$__file{{{directory / 'grafana-admin-password'}}}",
+                "admin_password": f"$__file{{{password_file(directory)}}}",
                 # the Ray Dashboard shows Grafana's panels in frames, which work for people who need no login only
                 "allow_embedding": str(anonymous).lower(),
             },

@@ -1,8 +1,11 @@
 """The exact commands that get what is missing; raymon itself downloads nothing."""
 
 import platform
+import shlex
+import subprocess
+from pathlib import Path
 
-from raymon.stack import files, process
+from raymon.stack import files, grafana_server, process
 
 _GRAFANA_APT = (
     "sudo mkdir -p /etc/apt/keyrings && "
@@ -12,34 +15,55 @@ _GRAFANA_APT = (
 )
 
 
-def prometheus() -> str:
-    """Return the sentence for a missing Prometheus."""
+def prometheus(directory: Path) -> str:
+    """Return the sentence for a Prometheus missing to the stack in `directory`."""
     commands = []
     if process.find_program("apt-get"):
         # the package starts a service on port 9090 by itself; raymon runs its own beside it on another port
         commands.append("sudo apt-get install -y prometheus && sudo systemctl disable --now prometheus")
     if platform.system() == "Darwin" or process.find_program("brew"):
         commands.append("brew install prometheus")
-    return _sentence("prometheus", commands, "https://prometheus.io/download/")
+    return _sentence("prometheus", commands, "https://prometheus.io/download/", directory)
 
 
-def grafana() -> str:
-    """Return the sentence for a missing Grafana."""
+def grafana(directory: Path) -> str:
+    """Return the sentence for a Grafana missing to the stack in `directory`."""
     commands = []
     if process.find_program("apt-get"):
         commands.append(_GRAFANA_APT)
     if platform.system() == "Darwin" or process.find_program("brew"):
         commands.append("brew install grafana")
-    return _sentence("grafana-server", commands, "https://grafana.com/grafana/download")
+    return _sentence("grafana-server", commands, "https://grafana.com/grafana/download", directory)
 
 
-def compose() -> str:
-    """Return the command that runs both in containers; the file's own head tells more."""
-    return f"RAYMON_UID=$(id -u) docker compose -f {files.share('compose.yaml')} --profile local up -d --wait"
+def compose(directory: Path) -> str:
+    """Return the command that runs both in containers instead of what runs from `directory`, on the same ports.
+
+    They take the password of Grafana's administrator from there.
+    """
+    down = f"raymon down --directory {shlex.quote(str(directory))}"
+    password = shlex.quote(str(grafana_server.password_file(directory)))
+    file = shlex.quote(str(files.share("compose.yaml")))
+    variables = f"RAYMON_UID=$(id -u) RAYMON_GRAFANA_PASSWORD_FILE={password}"
+    return f"{down} && {variables} docker compose -f {file} --profile local up -d --wait"
 
 
-def _sentence(program: str, commands: list[str], page: str) -> str:
-    ways = [*commands, *([compose()] if process.find_program("docker") else [])]
+def has_compose() -> bool:
+    """Tell whether `docker compose` exists: Docker comes without it, too."""
+    docker = process.find_program("docker")
+    if not docker:
+        return False
+    try:
+        return not subprocess.run([docker, "compose", "version"], capture_output=True, check=False, timeout=10).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _sentence(program: str, commands: list[str], page: str, directory: Path) -> str:
+    ways = list(commands)
+    if has_compose():
+        ways.append(compose(directory))
     if not ways:
-        ways = [f"download it from {page} and put it on PATH", f"install Docker, then: {compose()}"]
+        ways.append(f"download it from {page} and put it on PATH")
+        ways.append(f"install Docker with its compose plugin, then: {compose(directory)}")
     return f"no {program} on PATH. Get it with one of\n" + "\n".join(f"    {way}" for way in ways)

@@ -196,7 +196,8 @@ def _start_prometheus(options: Options, directory: Path, known: state.State, sta
         return
     program = process.find_program("prometheus")
     if not program:
-        raise StartError(missing.prometheus())
+        _make_password(directory, stack)  # the containers that the sentence offers need it
+        raise StartError(missing.prometheus(directory))
     port = _port(options.prometheus_port, known.parts.get("prometheus"), prometheus_server.DEFAULT_PORT)
     command = prometheus_server.command(program, directory, port)
     stack.prometheus_url = _launch("prometheus", command, directory, port, known, "/-/ready")
@@ -207,12 +208,12 @@ def _start_grafana(options: Options, directory: Path, known: state.State, stack:
     running = known.running("grafana")
     if running and options.grafana_port not in (None, running.port):
         raise StartError(f"it runs on port {running.port} already; `raymon down` first to move it")
+    _make_password(directory, stack)
     program = grafana_server.find()
     if not program and not running:
-        raise StartError(missing.grafana())
+        raise StartError(missing.grafana(directory))
     before = known.parts.get("grafana")
     port = running.port if running else _port(options.grafana_port, before, grafana_server.DEFAULT_PORT)
-    _, made = grafana_server.admin_password(directory)
     temp_dirs = options.sources.temp_dirs
     changed = grafana_server.provision(directory, port, stack.prometheus_url, temp_dirs, options.anonymous)
     if running and not changed:
@@ -223,7 +224,7 @@ def _start_grafana(options: Options, directory: Path, known: state.State, stack:
     if running:  # it reads its configuration at its start only
         process.stop(running.pid, running.mark)
     if not program:
-        raise StartError(missing.grafana())
+        raise StartError(missing.grafana(directory))
     command = grafana_server.command(program, directory)
     environment = grafana_server.environment()
     stack.grafana_url = _launch("grafana", command, directory, port, known, "/api/health", environment, running)
@@ -231,8 +232,15 @@ def _start_grafana(options: Options, directory: Path, known: state.State, stack:
         stack.restarted += ("grafana",)
     else:
         stack.started += ("grafana",)
-    if made:
-        stack.password = grafana_server.admin_password(directory)[0]
+
+
+def _make_password(directory: Path, stack: Stack) -> None:
+    password, made = grafana_server.admin_password(directory)
+    if not made:
+        return
+    stack.password = password
+    if told := grafana_server.reset_password(directory):
+        stack.problems += (f"grafana: {told}",)
 
 
 def _port(wanted: int | None, before: state.Part | None, preferred: int) -> int:

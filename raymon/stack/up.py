@@ -60,7 +60,7 @@ def addresses(stack: Stack) -> list[str]:
             how = "started again" if name in stack.restarted else how
             lines.append(f"{name:<10}  {url}  ({how})")
     if stack.grafana_url:
-        file = stack.directory / "grafana-admin-password"
+        file = grafana_server.password_file(stack.directory)
         told = f"{stack.password} (shown this once; kept in {file})" if stack.password else f"in {file}"
         lines.append(f"{'login':<10}  user {grafana_server.ADMIN}, password {told}")
     return lines

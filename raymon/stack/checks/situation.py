@@ -190,7 +190,7 @@ class Situation:
         if self.asked.grafana_auth:
             return self.asked.grafana_auth
         ours = self.stack.parts.get("grafana")
-        kept = self.stack_directory / "grafana-admin-password"
+        kept = grafana_server.password_file(self.stack_directory)
         if ours and ours.url == self.grafana_place.url and kept.exists():
             return (grafana_server.ADMIN, kept.read_text().strip())
         return None
