@@ -11,7 +11,7 @@ import sys
 import urllib.request
 
 import pytest
-from support import ROOT, Command, Prometheus, free_port, poll, short_folder
+from support import ROOT, Command, Prometheus, free_port, poll, running_prometheus, short_folder
 
 from raymon import catalog
 from raymon.stack import discovery, state
@@ -136,6 +136,41 @@ def test_a_stack_that_ran_before_goes_on_and_keeps_its_sources(tmp_path, path, m
         }  # fmt: skip
     finally:
         stop_stack()
+
+
+def test_a_run_and_a_plain_up_leave_what_up_was_asked_for(directory, tmp_path):
+    raymon("up", "--anonymous", "--target", "127.0.0.1:1", "--dashboard-url", "http://127.0.0.1:2")
+    before = running(directory)
+    raymon("up")
+    assert running(directory) == before
+    with start_before_ray(tmp_path / "ray"):
+        assert "[auth.anonymous]\nenabled = true" in (directory / "grafana.ini").read_text()
+    raymon("up", "--no-anonymous")
+    kept = state.read(directory)
+    assert not kept.anonymous
+    sources = Sources.from_plain(kept.sources)
+    assert (sources.targets, sources.dashboard_urls) == (("127.0.0.1:1",), ("http://127.0.0.1:2",))
+    raymon("down")
+    assert state.read(directory) == state.State()
+
+
+def test_a_run_uses_the_prometheus_that_up_was_given(directory, tmp_path):
+    (tmp_path / "other.yml").write_text("{}")
+    with running_prometheus(tmp_path / "other.yml", tmp_path / "other") as other:
+        raymon("up", "--prometheus-url", other.url, "--no-grafana")
+        for _ in range(2):  # what was asked for outlives the runs
+            with start_before_ray(tmp_path / "ray") as stack:
+                assert (stack.prometheus_url, stack.started) == (other.url, ("grafana",))
+                assert f"url: {other.url}\n" in (directory / "grafana/provisioning/datasources/raymon.yml").read_text()
+                assert other.url in follow(stack, ["http://10.0.0.1:8080/metrics"])
+        raymon("up", "--prometheus-port", str(free_port()), "--no-grafana")
+        assert set(running(directory)) == {"prometheus"}, "whoever chooses its port wants one of their own"
+
+
+def test_what_a_run_asked_for_ends_with_it(directory, tmp_path):
+    with start_before_ray(tmp_path / "ray"):
+        pass
+    assert state.read(directory) == state.State()
 
 
 def test_nodes_that_no_discovery_file_names_are_followed(tmp_path, path, monkeypatch):

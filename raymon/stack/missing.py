@@ -53,8 +53,9 @@ def has_compose() -> bool:
     docker = process.find_program("docker")
     if not docker:
         return False
+    command = [docker, "compose", "version"]
     try:
-        return not subprocess.run([docker, "compose", "version"], capture_output=True, check=False, timeout=10).returncode
+        return subprocess.run(command, capture_output=True, check=False, timeout=10).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
 

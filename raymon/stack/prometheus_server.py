@@ -1,7 +1,7 @@
 """How `raymon up` configures and starts Prometheus."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,11 +61,21 @@ class Sources:
             Path(file) if file else None,
         )
 
+    @property
+    def named(self) -> bool:
+        """Whether there is any source."""
+        return bool(self.temp_dirs or self.dashboard_urls or self.targets)
+
+    def or_else(self, kept: Mapping[str, Any]) -> "Sources":
+        """Return these sources, or those of `plain` when there are none."""
+        if self.named:
+            return self
+        before = Sources.from_plain(kept)
+        return replace(before, token_file=self.token_file or before.token_file)
+
     def or_local(self) -> "Sources":
         """Return these sources, or the local Ray's temp dir when there are none."""
-        if self.temp_dirs or self.dashboard_urls or self.targets:
-            return self
-        return Sources(temp_dirs=(discovery.ray_temp_dir(),))
+        return self if self.named else Sources(temp_dirs=(discovery.ray_temp_dir(),))
 
 
 def config(sources: Sources) -> str:

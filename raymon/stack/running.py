@@ -27,7 +27,7 @@ _STRANGER_SECONDS: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to start, and how.
+    """What to start, and how; what is not given stays as earlier calls asked for.
 
     Attributes:
         directory: Folder of configuration, data and logs; None for the user's own.
@@ -37,8 +37,10 @@ class Options:
         prometheus_url: A Prometheus that runs already, used instead of one of our own.
         with_grafana: Whether to start Grafana.
         add_sources: Whether a Prometheus that runs already goes on scraping what it scrapes, too.
-        anonymous: Whether Grafana shows its dashboards without a login, as the Ray Dashboard's frames need.
-        stays: Whether the parts go on until `raymon down`; without, they end with the last process that uses them.
+        anonymous: Whether Grafana shows its dashboards without a login, as the Ray Dashboard's frames need; None for
+            as before, at first not.
+        stays: Whether the parts and what was asked for go on until `raymon down`; without, they end with the last
+            process that uses them.
     """
 
     directory: Path | None = None
@@ -47,7 +49,7 @@ class Options:
     grafana_port: int | None = None
     prometheus_url: str = ""
     with_grafana: bool = True
-    anonymous: bool = False
+    anonymous: bool | None = None
     add_sources: bool = False
     stays: bool = False
 
@@ -59,6 +61,7 @@ class Stack:
     Attributes:
         directory: Folder of configuration, data and logs.
         prometheus_url: Where Prometheus answers, empty without one.
+        named: Whether that Prometheus is not ours but one that was named.
         grafana_url: Where Grafana answers, empty without one.
         started: The parts this call started, as opposed to those that ran already.
         restarted: The parts that ran already and were started again to read what changed.
@@ -68,6 +71,7 @@ class Stack:
 
     directory: Path
     prometheus_url: str = ""
+    named: bool = False
     grafana_url: str = ""
     started: tuple[str, ...] = ()
     restarted: tuple[str, ...] = ()
@@ -104,8 +108,7 @@ def start_stack(options: Options | None = None) -> Stack:
     """Start what is installed and not running yet; what is missing or fails is told in the result, never raised."""
     options = options or Options()
     directory = (options.directory or state.default_directory()).resolve()
-    external = options.prometheus_url.rstrip("/")
-    stack = Stack(directory, external)
+    stack = Stack(directory)
     try:
         with state.locked(directory):
             try:
@@ -116,14 +119,18 @@ def start_stack(options: Options | None = None) -> Stack:
                 raise
     except OSError as error:
         problem = f"{directory} cannot be used: {error.strerror or error}; choose another with --directory"
-        return Stack(directory, external, problems=(*stack.problems, problem))
+        return Stack(directory, options.prometheus_url, problems=(*stack.problems, problem))
     return stack
 
 
 def _start_parts(options: Options, directory: Path, stack: Stack) -> None:
     known = state.read(directory)
-    options = replace(options, sources=_sources(options, known))
-    if not options.prometheus_url:
+    options = _with_earlier(options, known)
+    known.anonymous, known.prometheus_url = bool(options.anonymous), options.prometheus_url
+    known.stays |= options.stays
+    if options.prometheus_url:
+        _attempt(stack, "prometheus", lambda: _use_prometheus(options, known, stack))
+    else:
         _attempt(stack, "prometheus", lambda: _start_prometheus(options, directory, known, stack))
     if options.with_grafana:
         _attempt(stack, "grafana", lambda: _start_grafana(options, directory, known, stack))
@@ -144,6 +151,7 @@ def stop_stack(directory: Path | None = None) -> tuple[list[str], list[str]]:
         return [], []
     with state.locked(directory):
         known = state.read(directory)
+        known.stays = False
         return _stop_parts(directory, known, list(known.parts))
 
 
@@ -161,14 +169,26 @@ def _stop_parts(directory: Path, known: state.State, names: list[str]) -> tuple[
     for name in reversed(names):
         part = known.parts.pop(name)
         (stopped if process.stop(part.pid, part.mark) else gone).append(name)
-    state.write(directory, known)
+    state.write(directory, known if known.parts or known.stays else state.State())
     return stopped, gone
 
 
+def _with_earlier(options: Options, known: state.State) -> Options:
+    """Return the options with what earlier calls asked for where these do not say."""
+    named = options.prometheus_url or ("" if options.prometheus_port is not None else known.prometheus_url)
+    return replace(
+        options,
+        sources=_sources(options, known).or_local(),
+        prometheus_url=named.rstrip("/"),
+        anonymous=known.anonymous if options.anonymous is None else options.anonymous,
+    )
+
+
 def _sources(options: Options, known: state.State) -> Sources:
-    if options.add_sources and known.running("prometheus"):
-        return options.sources.and_also(known.sources).or_local()
-    return options.sources.or_local()
+    if not options.add_sources:
+        return options.sources.or_else(known.sources)
+    used = known.stays or any(known.running(name) for name in known.parts)
+    return options.sources.and_also(known.sources) if used else options.sources
 
 
 class StartError(Exception):
@@ -180,6 +200,11 @@ def _attempt(stack: Stack, name: str, start: Callable[[], None]) -> None:
         start()
     except (StartError, files.FilesError, OSError) as error:
         stack.problems += (f"{name}: {error}",)
+
+
+def _use_prometheus(options: Options, known: state.State, stack: Stack) -> None:
+    stack.prometheus_url, stack.named = options.prometheus_url, True
+    known.sources = options.sources.plain()
 
 
 def _start_prometheus(options: Options, directory: Path, known: state.State, stack: Stack) -> None:
@@ -215,7 +240,7 @@ def _start_grafana(options: Options, directory: Path, known: state.State, stack:
     before = known.parts.get("grafana")
     port = running.port if running else _port(options.grafana_port, before, grafana_server.DEFAULT_PORT)
     temp_dirs = options.sources.temp_dirs
-    changed = grafana_server.provision(directory, port, stack.prometheus_url, temp_dirs, options.anonymous)
+    changed = grafana_server.provision(directory, port, stack.prometheus_url, temp_dirs, known.anonymous)
     if running and not changed:
         running.join()
         state.write(directory, known)

@@ -65,10 +65,21 @@ class Part:
 
 @dataclass(slots=True)
 class State:
-    """Everything `raymon down` and the next `raymon up` need to know: the programs, and what Prometheus scrapes."""
+    """Everything `raymon down`, the next `raymon up` and a run with --stack need to know.
+
+    Attributes:
+        parts: The programs that were started.
+        sources: What Prometheus scrapes.
+        anonymous: Whether Grafana shows its dashboards without a login.
+        prometheus_url: The Prometheus that was named instead of one of our own, empty for our own.
+        stays: Whether these hold until `raymon down`; without, they end with the last part.
+    """
 
     parts: dict[str, Part] = field(default_factory=dict)
     sources: dict[str, Any] = field(default_factory=dict)
+    anonymous: bool = False
+    prometheus_url: str = ""
+    stays: bool = False
 
     def running(self, name: str) -> Part | None:
         """Return the part of that name if it still runs."""
@@ -86,7 +97,9 @@ def read(directory: Path) -> State:
     """Read what was started; a missing or broken file is an empty state."""
     try:
         kept = json.loads((directory / "state.json").read_text())
-        return State({name: Part(**part) for name, part in kept["parts"].items()}, dict(kept["sources"]))
+        parts = {name: Part(**part) for name, part in kept["parts"].items()}
+        url, stays = str(kept.get("prometheus_url", "")), bool(kept.get("stays"))
+        return State(parts, dict(kept["sources"]), bool(kept.get("anonymous")), url, stays)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return State()
 

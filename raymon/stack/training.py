@@ -39,6 +39,8 @@ def follow(stack: Stack, metrics_urls: Sequence[str]) -> str:
     targets = tuple(host for host in (urlsplit(url).netloc for url in metrics_urls) if host not in named)
     if not targets or not stack.prometheus_url:
         return ""
+    if stack.named:
+        return f"add {', '.join(targets)} to what Prometheus at {stack.prometheus_url} scrapes, if it does not yet"
     if "prometheus" not in stack.started:
         flags = " ".join(f"--target {target}" for target in targets)
         return f"Prometheus at {stack.prometheus_url} does not scrape this cluster yet: raymon up {flags}"

@@ -17,11 +17,12 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         prog="raymon up",
         description="Start the Prometheus and Grafana that are installed, on the loopback, with raymon's "
-        "configuration, rules and dashboards. Running it again changes nothing that is right already.",
+        "configuration, rules and dashboards. Running it again changes nothing that is right already, and what is not "
+        "given stays as earlier calls asked for, until raymon down.",
     )
     add = found.add_argument
     add("--ray-temp-dir", type=Path, action="append", default=[], metavar="DIR",
-        help="Ray temp dir to follow, repeatable; without any source: /tmp/ray")  # fmt: skip
+        help="Ray temp dir to follow, repeatable; without any source, now or before: /tmp/ray")  # fmt: skip
     add("--dashboard-url", action="append", default=[], metavar="URL",
         help="Ray Dashboard that lists its nodes over HTTP, repeatable")  # fmt: skip
     add("--token-file", type=Path, metavar="FILE", help="token for --dashboard-url (default: ~/.ray/auth_token)")
@@ -30,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     add("--grafana-port", type=int, metavar="PORT", help="default: 3000, or any free port")
     add("--prometheus-url", default="", metavar="URL", help="use this Prometheus instead of starting one")
     add("--no-grafana", action="store_true", help="start Prometheus only")
-    add("--anonymous", action="store_true",
+    add("--anonymous", action=argparse.BooleanOptionalAction, default=None,
         help="let Grafana show its dashboards without login and inside the Ray Dashboard's frames")  # fmt: skip
     add("--directory", type=Path, metavar="DIR",
         help=f"configuration, data and logs (default: {state.default_directory()})")  # fmt: skip
@@ -58,6 +59,7 @@ def addresses(stack: Stack) -> list[str]:
         if url:
             how = "started" if name in stack.started else "running already"
             how = "started again" if name in stack.restarted else how
+            how = "not ours" if stack.named and name == "prometheus" else how
             lines.append(f"{name:<10}  {url}  ({how})")
     if stack.grafana_url:
         file = grafana_server.password_file(stack.directory)
