@@ -15,7 +15,7 @@ import pytest
 import yaml
 from support import ROOT, Command, Prometheus, free_port, get, poll
 
-from raymon.stack import files, grafana_server, process, state
+from raymon.stack import files, grafana_server, process, state, up
 from raymon.stack.prometheus_server import Sources, config
 from raymon.stack.running import Options, start_stack, stop_stack
 
@@ -350,6 +350,79 @@ def test_foreground_stays_and_stops_everything_at_the_end(directory, tmp_path, p
     assert not any(part.running for part in parts.values())
 
 
+def foreground(directory, programs):
+    """`raymon up --foreground` with Prometheus alone."""
+    flags = ["--foreground", "--no-grafana", "--target", "127.0.0.1:1", "--prometheus-port", str(free_port())]
+    return run(directory, "up", *flags, path=programs)
+
+
+def test_foreground_tells_a_part_that_ended_by_itself(directory, programs):
+    with foreground(directory, programs) as stays:
+        poll(lambda: "Ctrl-C stops what nobody else uses" in stays.text(), 30, "raymon up is up")
+        os.kill(state.read(directory).parts["prometheus"].pid, signal.SIGKILL)
+        assert stays.wait(20) == 1
+        assert f"raymon up: prometheus ended by itself; see {directory / 'prometheus.log'}" in stays.text()
+
+
+def test_foreground_ends_well_when_raymon_down_stops_everything(directory, programs):
+    with foreground(directory, programs) as stays:
+        poll(lambda: "Ctrl-C stops what nobody else uses" in stays.text(), 30, "raymon up is up")
+        assert stop_stack(directory) == (["prometheus"], [])
+        assert stays.wait(20) == 0
+        assert "by itself" not in stays.text()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "expected"),
+    [
+        ("--prometheus-port", "99999", "'99999' is not a port: expected 1 to 65535"),
+        ("--prometheus-port", "-5", "'-5' is not a port"),
+        ("--grafana-port", "0", "'0' is not a port"),
+        ("--grafana-port", "http", "'http' is not a port"),
+        ("--prometheus-url", "foo", "'foo' is not an address: expected http(s)://host[:port][/path]"),
+        ("--prometheus-url", "http://[::1", "is not an address"),
+        ("--dashboard-url", "head:8265", "'head:8265' is not an address"),
+        ("--target", "http://h:1/metrics", "is not a target: expected HOST:PORT, without http:// and path"),
+        ("--target", "h", "is not a target"),
+        ("--target", "h:1:2", "is not a target"),
+        ("--target", "h:99999", "is not a target"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_starts(tmp_path, capsys, flag, value, expected):
+    with pytest.raises(SystemExit) as ended:
+        up.main([f"{flag}={value}", "--directory", str(tmp_path / "stack")])
+    assert ended.value.code == 2
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "stack").exists()
+
+
+def test_what_can_be_meant_is_taken():
+    given = up.parser().parse_args(
+        ["--target", "[::1]:8080", "--target", "node-1:1", "--dashboard-url", "https://h/ray/"]
+    )
+    assert (given.target, given.dashboard_url) == (["[::1]:8080", "node-1:1"], ["https://h/ray"])
+
+
+def test_a_prometheus_that_is_named_and_not_there_is_told(directory, only_these, capsys):
+    url = f"http://127.0.0.1:{free_port()}"
+    assert up.main(["--prometheus-url", url, "--no-grafana", "--directory", str(directory)]) == 1
+    told = capsys.readouterr()
+    assert f"{url} does not answer as a Prometheus that is ready: connection refused" in told.err
+    assert "running already" not in told.out
+
+
+def test_a_configuration_that_prometheus_refuses_is_told_and_not_kept(directory, tmp_path, only_these):
+    asked = options(directory, tmp_path, with_grafana=False, stays=True)
+    stack = start_stack(asked)
+    refused = start_stack(Options(directory, Sources(dashboard_urls=("head:8265",)), with_grafana=False, stays=True))
+    assert "refused its new configuration: couldn't load configuration" in refused.problems[0]
+    assert "URL scheme must be 'http' or 'https'" in refused.problems[0]
+    assert refused.prometheus_url == stack.prometheus_url
+    assert Sources.from_plain(state.read(directory).sources) == asked.sources
+    poll(lambda: "prometheus_config_last_reload_successful 1" in get(f"{stack.prometheus_url}/metrics"), 10, "mended")
+    assert start_stack(Options(directory, with_grafana=False)).problems == ()
+
+
 def test_the_data_folder_follows_the_xdg_variable(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert state.default_directory() == tmp_path / "raymon"
@@ -359,10 +432,10 @@ def test_the_data_folder_follows_the_xdg_variable(monkeypatch, tmp_path):
 
 def test_a_folder_that_cannot_be_used_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with Command("up", "--directory", str(tmp_path / "file" / "below"), cwd=ROOT) as up:
-        assert up.wait(20) == 1
-        assert "cannot be used: Not a directory; choose another with --directory" in up.text()
-        assert "Traceback" not in up.text()
+    with Command("up", "--directory", str(tmp_path / "file" / "below"), cwd=ROOT) as refused:
+        assert refused.wait(20) == 1
+        assert "cannot be used: Not a directory; choose another with --directory" in refused.text()
+        assert "Traceback" not in refused.text()
 
 
 def test_a_broken_state_file_is_an_empty_state(tmp_path):

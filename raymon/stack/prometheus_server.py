@@ -1,5 +1,8 @@
 """How `raymon up` configures and starts Prometheus."""
 
+import os
+import signal
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,10 +10,12 @@ from typing import Any, Final
 
 import yaml
 
-from raymon.stack import discovery, files
+from raymon.stack import discovery, fetch, files
 
 DEFAULT_PORT: Final = 9090
 RETENTION: Final = "30d"
+RELOAD_SECONDS: Final = 15.0
+"""How long a running Prometheus gets to read its configuration again."""
 # jobs must have different names, but a series shall keep its labels when its node is found in another way
 _JOB: Final = [{"target_label": "job", "replacement": "ray"}]
 
@@ -116,3 +121,35 @@ def command(program: str, directory: Path, port: int) -> list[str]:
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
     ]
+
+
+def read_config_again(pid: int, url: str, log: Path) -> str:
+    """Have a running Prometheus read its configuration again; return why it did not, empty when it did."""
+    before, begin = _taken_over_at(url), log.stat().st_size if log.exists() else 0
+    os.kill(pid, signal.SIGHUP)
+    deadline = time.monotonic() + RELOAD_SECONDS
+    while time.monotonic() < deadline:
+        if _taken_over_at(url) > before:
+            return ""
+        if refusal := _refusal(log, begin):
+            return f"it refused its new configuration: {refusal}"
+        time.sleep(0.1)
+    return f"it did not take its new configuration over within {RELOAD_SECONDS:g} s; see {log}"
+
+
+def _taken_over_at(url: str) -> float:
+    """Return when Prometheus took its configuration over last, as a Unix time; 0 when it does not tell."""
+    for line in fetch.get(f"{url}/metrics", timeout=2.0).body.decode(errors="replace").splitlines():
+        name, _, value = line.partition(" ")
+        if name == "prometheus_config_last_reload_success_timestamp_seconds":
+            return float(value)
+    return 0.0
+
+
+def _refusal(log: Path, begin: int) -> str:
+    """Return what the log says of a refused configuration after its first `begin` bytes."""
+    with log.open("rb") as written:
+        written.seek(begin)
+        lines = written.read().decode(errors="replace").splitlines()
+    refused = [line for line in lines if "Error reloading config" in line]
+    return refused[0].partition(" err=")[2].strip('"').replace('\\"', '"') if refused else ""

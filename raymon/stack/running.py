@@ -205,28 +205,53 @@ def _attempt(stack: Stack, name: str, start: Callable[[], None]) -> None:
 def _use_prometheus(options: Options, known: state.State, stack: Stack) -> None:
     stack.prometheus_url, stack.named = options.prometheus_url, True
     known.sources = options.sources.plain()
+    reply = fetch.get(f"{options.prometheus_url}/-/ready", timeout=5.0)
+    if not reply.ok:
+        why = f"{options.prometheus_url} does not answer as a Prometheus that is ready: {reply.error}"
+        raise StartError(f"{why}; start it, name another with --prometheus-url, or have one of our own: raymon down")
 
 
 def _start_prometheus(options: Options, directory: Path, known: state.State, stack: Stack) -> None:
     running = known.running("prometheus")
     if running and options.prometheus_port not in (None, running.port):
         raise StartError(f"it runs on port {running.port} already; `raymon down` first to move it")
+    if running:
+        stack.prometheus_url = running.url
+        _hand_over(options.sources, directory, known, running)
+        return
+    earlier = known.sources
     state.write_file(directory / "prometheus.yml", prometheus_server.config(options.sources))
     known.sources = options.sources.plain()
-    if running:
-        running.join()
-        state.write(directory, known)
-        os.kill(running.pid, signal.SIGHUP)  # even for an equal file: whoever wrote it may have been killed before this
-        stack.prometheus_url = running.url
-        return
     program = process.find_program("prometheus")
     if not program:
         _make_password(directory, stack)  # the containers that the sentence offers need it
         raise StartError(missing.prometheus(directory))
     port = _port(options.prometheus_port, known.parts.get("prometheus"), prometheus_server.DEFAULT_PORT)
     command = prometheus_server.command(program, directory, port)
-    stack.prometheus_url = _launch("prometheus", command, directory, port, known, "/-/ready")
+    try:
+        stack.prometheus_url = _launch("prometheus", command, directory, port, known, "/-/ready")
+    except StartError:  # it may be these sources that it does not start with
+        known.sources = earlier
+        state.write(directory, known)
+        raise
     stack.started += ("prometheus",)
+
+
+def _hand_over(sources: Sources, directory: Path, known: state.State, running: state.Part) -> None:
+    """Give a running Prometheus its sources; it goes on with those it has when it refuses them."""
+    config = directory / "prometheus.yml"
+    earlier, before = known.sources, config.read_text()
+    state.write_file(config, prometheus_server.config(sources))
+    known.sources = sources.plain()
+    running.join()
+    state.write(directory, known)
+    # even for an equal file: whoever wrote it may have been killed before this
+    if refusal := prometheus_server.read_config_again(running.pid, running.url, directory / "prometheus.log"):
+        state.write_file(config, before)
+        known.sources = earlier
+        state.write(directory, known)
+        os.kill(running.pid, signal.SIGHUP)
+        raise StartError(f"{refusal}; it goes on with the configuration it has")
 
 
 def _start_grafana(options: Options, directory: Path, known: state.State, stack: Stack) -> None:

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from raymon.stack import grafana_server, state
+from raymon.stack import command_line, grafana_server, state
 from raymon.stack.prometheus_server import Sources
 from raymon.stack.running import Options, Stack, start_stack
 
@@ -23,13 +23,15 @@ def parser() -> argparse.ArgumentParser:
     add = found.add_argument
     add("--ray-temp-dir", type=Path, action="append", default=[], metavar="DIR",
         help="Ray temp dir to follow, repeatable; without any source, now or before: /tmp/ray")  # fmt: skip
-    add("--dashboard-url", action="append", default=[], metavar="URL",
+    add("--dashboard-url", type=command_line.url, action="append", default=[], metavar="URL",
         help="Ray Dashboard that lists its nodes over HTTP, repeatable")  # fmt: skip
     add("--token-file", type=Path, metavar="FILE", help="token for --dashboard-url (default: ~/.ray/auth_token)")
-    add("--target", action="append", default=[], metavar="HOST:PORT", help="metrics endpoint of a node, repeatable")
-    add("--prometheus-port", type=int, metavar="PORT", help="default: 9090, or any free port")
-    add("--grafana-port", type=int, metavar="PORT", help="default: 3000, or any free port")
-    add("--prometheus-url", default="", metavar="URL", help="use this Prometheus instead of starting one")
+    add("--target", type=command_line.target, action="append", default=[], metavar="HOST:PORT",
+        help="metrics endpoint of a node, repeatable")  # fmt: skip
+    add("--prometheus-port", type=command_line.port, metavar="PORT", help="default: 9090, or any free port")
+    add("--grafana-port", type=command_line.port, metavar="PORT", help="default: 3000, or any free port")
+    add("--prometheus-url", type=command_line.url, metavar="URL",
+        help="use this Prometheus instead of starting one")  # fmt: skip
     add("--no-grafana", action="store_true", help="start Prometheus only")
     add("--anonymous", action=argparse.BooleanOptionalAction, default=None,
         help="let Grafana show its dashboards without login and inside the Ray Dashboard's frames")  # fmt: skip
@@ -47,7 +49,7 @@ def options_from(given: argparse.Namespace) -> Options:
         token_file = default
     sources = Sources(tuple(given.ray_temp_dir), tuple(given.dashboard_url), tuple(given.target), token_file)
     return Options(
-        given.directory, sources, given.prometheus_port, given.grafana_port, given.prometheus_url,
+        given.directory, sources, given.prometheus_port, given.grafana_port, given.prometheus_url or "",
         not given.no_grafana, given.anonymous, stays=not given.foreground,
     )  # fmt: skip
 
@@ -79,21 +81,21 @@ def describe(stack: Stack) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; 0 when everything asked for runs, 1 when something is missing or failed."""
+    """Run the command; 0 when everything asked for runs, 1 when something is missing or failed, 2 for wrong use."""
     given = parser().parse_args(arguments)
     stack = start_stack(options_from(given))
     print("\n".join(describe(stack)))
     for problem in stack.problems:
         print(f"raymon up: {problem}", file=sys.stderr)
-    if given.foreground:
-        _stay(stack)
-    return 1 if stack.problems else 0
+    died = _stay(stack) if given.foreground else []
+    return 1 if stack.problems or died else 0
 
 
-def _stay(stack: Stack) -> None:
+def _stay(stack: Stack) -> list[str]:
+    """Wait for Ctrl-C and stop what nobody else uses; return the parts that ended by themselves before."""
     names = [part.name for part in state.read(stack.directory).parts.values() if part.mine]
     if not names:
-        return
+        return []
     done = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -102,11 +104,14 @@ def _stay(stack: Stack) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     print("\nCtrl-C stops what nobody else uses.", flush=True)
-    while not done.wait(1.0):
+    died: list[str] = []
+    left = names
+    while left and not died and not done.wait(1.0):
         with state.locked(stack.directory):  # a start that is under way may be giving one a new process
             known = state.read(stack.directory)
-        for name in names:
-            if not known.running(name):
-                print(f"raymon up: {name} ended by itself; see {stack.directory / name}.log", file=sys.stderr)
-                done.set()
+        left = [name for name in left if name in known.parts]  # the others `raymon down` has stopped
+        died = [name for name in left if not known.running(name)]
+    for name in died:
+        print(f"raymon up: {name} ended by itself; see {stack.directory / name}.log", file=sys.stderr)
     stack.stop()
+    return died
