@@ -93,6 +93,14 @@ def test_a_dry_run_shows_the_difference_and_changes_nothing(grafana, push):
     assert list(grafana.dashboards) == [old["uid"]]
 
 
+def test_a_dry_run_tells_new_dashboards_in_a_line_each(grafana, push):
+    code, told = push("--dry-run")
+    assert code == 0
+    assert f"would create\n    {overview()['title']!r}, " in told
+    assert told.count(" panels\n") == len(wanted())
+    assert len(told.splitlines()) < 20
+
+
 def test_another_teams_dashboard_of_the_same_uid_is_left_alone_without_force(grafana, push):
     theirs = {"uid": overview()["uid"], "title": "Sales", "tags": ["sales"], "panels": []}
     grafana.put_dashboard(theirs, "", "", by="bob")
@@ -156,6 +164,16 @@ def test_a_datasource_is_updated_and_keeps_the_administrators_options(grafana, p
     assert push("--prometheus-url", "http://new:9090")[0] == 0
     assert grafana.datasources[uid]["url"] == "http://new:9090"
     assert grafana.datasources[uid]["jsonData"]["manageAlerts"] is False
+
+
+def test_a_datasource_that_an_administrator_made_the_default_stays_it(grafana, push):
+    push("--prometheus-url", "http://old:9090")
+    source = grafana.datasources[files.datasource()["uid"]]
+    source |= {"isDefault": True, "basicAuth": True, "basicAuthUser": "ops"}
+    assert "datasource raymon-prometheus: unchanged" in push("--prometheus-url", "http://old:9090")[1]
+    assert "datasource raymon-prometheus: updated" in push("--prometheus-url", "http://new:9090")[1]
+    source = grafana.datasources[files.datasource()["uid"]]
+    assert (source["url"], source["isDefault"], source["basicAuthUser"]) == ("http://new:9090", True, "ops")
 
 
 @pytest.mark.parametrize(
@@ -233,6 +251,38 @@ def test_answers_that_are_not_grafanas(grafana, push, answer, expected):
     assert expected in one_sentence(told)
 
 
+@pytest.mark.parametrize("body", [b"{}", b'{"dashboard": null}', b'{"dashboard": {}, "meta": []}'])
+def test_a_dashboard_without_its_model_is_told(grafana, push, body):
+    grafana.misbehave = only("/dashboards/uid/", fake_grafana.plain(200, body))
+    code, told = push()
+    assert code == 1
+    assert f"gave no model for the dashboard {overview()['uid']}" in one_sentence(told)
+
+
+def test_a_dashboard_with_an_empty_model_and_versions_of_another_shape_is_not_ours(grafana, push):
+    body = b'{"dashboard": {"panels": null, "tags": ["raymon"]}, "versions": [null]}'
+    grafana.misbehave = only("/dashboards/uid/", fake_grafana.plain(200, body))
+    code, told = push("--dry-run")
+    assert code == 0
+    assert "Traceback" not in told
+
+
+def test_a_server_whose_database_fails_gets_nothing(grafana, push):
+    grafana.misbehave = only("/api/health", fake_grafana.plain(200, b'{"database": "failing"}'))
+    code, told = push()
+    assert code == 1
+    assert "says its database is 'failing'" in one_sentence(told)
+    assert not grafana.folders
+
+
+@pytest.mark.parametrize("option", ["--timeout=nan", "--timeout=0", "--prometheus-url=prometheus:9090"])
+def test_wrong_use(push, capsys, option):
+    with pytest.raises(SystemExit) as ended:
+        push(option)
+    assert ended.value.code == 2
+    assert option.partition("=")[2] in capsys.readouterr().err
+
+
 def test_a_conflict_of_names_is_told(grafana, push):
     grafana.folders["other"] = "raymon"
     code, told = push()
@@ -305,7 +355,8 @@ def test_https_with_an_unknown_certificate_and_with_its_authority(tmp_path, push
 
 
 @pytest.mark.parametrize(
-    "url", ["grafana.example.org", "ftp://host", "http://host:notaport", "http://", "http://host/?orgId=1"]
+    "url",
+    ["grafana.example.org", "ftp://host", "http://host:notaport", "http://", "http://host/?orgId=1", "http://[::1"],
 )
 def test_what_is_not_an_address_is_refused(push, url):
     code, told = push(url=url)

@@ -32,18 +32,19 @@ def pushed_by_raymon(text: str) -> bool:
     return len(parts) == 3 and parts[0] == "raymon"
 
 
-def _panels(model: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for panel in model.get("panels", []):
+def panels(model: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the panels of a model, those of folded rows among them."""
+    for panel in model.get("panels") or []:
         yield panel
-        yield from _panels(panel)
+        yield from panels(panel)
 
 
 def _shape(model: dict[str, Any]) -> tuple[object, ...]:
     return (
         model.get("title"),
         sorted(
-            (panel.get("title", ""), tuple(sorted(target.get("expr", "") for target in panel.get("targets", []))))
-            for panel in _panels(model)
+            (panel.get("title", ""), tuple(sorted(target.get("expr", "") for target in panel.get("targets") or [])))
+            for panel in panels(model)
         ),
     )
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from raymon.stack import files, push
+from raymon.stack.command_line import seconds, url
 from raymon.stack.grafana import Grafana, GrafanaError
 from raymon.stack.login import LoginError, add_login, login_from
 
@@ -25,12 +26,12 @@ def parser() -> argparse.ArgumentParser:
     add_login(one)
     add("--folder-uid", default="raymon", metavar="UID", help="folder to put them into (default: raymon)")
     add("--folder-title", default="raymon", metavar="TITLE", help="its title if it has to be made (default: raymon)")
-    add("--prometheus-url", default="", metavar="URL",
+    add("--prometheus-url", type=url, metavar="URL",
         help="make the datasource, too: Prometheus's address as Grafana reaches it")  # fmt: skip
-    add("--dry-run", action="store_true", help="show what would change, as a diff, and change nothing")
+    add("--dry-run", action="store_true", help="show what would change, of what is there as a diff, and change nothing")
     add("--force", action="store_true", help="overwrite dashboards of these uids that are not ours or were edited")
     add("--ca-file", type=Path, metavar="FILE", help="certificate of the authority that signed the server's")
-    add("--timeout", type=float, default=10.0, metavar="SECONDS", help="for one call (default: 10)")
+    add("--timeout", type=seconds, default=10.0, metavar="SECONDS", help="for one call (default: 10)")
     two = commands.add_parser("export", help="write them into a folder", description="Write the dashboards as files.")
     two.add_argument("directory", type=Path, metavar="DIR", help="made when it does not exist")
     return found
@@ -64,18 +65,16 @@ def _export(directory: Path) -> int:
 
 
 def _push(given: argparse.Namespace) -> int:
-    if given.timeout <= 0:
-        raise LoginError("--timeout must be positive")
     if given.ca_file and not given.ca_file.is_file():
         raise LoginError(f"--ca-file {given.ca_file} does not exist")
     grafana = Grafana(given.url, login_from(given), given.timeout, given.ca_file or True)
-    target = push.Target(given.folder_uid, given.folder_title, given.prometheus_url, given.force)
+    target = push.Target(given.folder_uid, given.folder_title, given.prometheus_url or "", given.force)
     steps = push.plan(grafana, files.dashboards(), files.datasource(), target)
     if given.dry_run:
         for step in steps:
             print(_line(step, would=True))
-            if step.action != "unchanged":
-                print("\n".join(f"    {line}" for line in step.diff()))
+            for line in step.preview():
+                print(f"    {line}")
         return 1 if any(step.action == "refuse" for step in steps) else 0
     failed = False
     for step, error in push.carry_out(grafana, steps, target):

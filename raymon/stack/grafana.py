@@ -12,6 +12,8 @@ from urllib.parse import SplitResult, quote, urlsplit
 import requests
 from grafana_api.grafana_face import GrafanaFace
 
+from raymon.stack.command_line import is_url
+
 Auth = str | tuple[str, str] | None
 """A token, a user with a password, or nothing."""
 
@@ -86,7 +88,12 @@ class Grafana:
 
     def dashboard(self, uid: str) -> dict[str, Any] | None:
         """Return a dashboard as `{"dashboard": model, "meta": …}`, None when there is none of that uid."""
-        return self._find(f"/dashboards/uid/{quote(uid, safe='')}")
+        found = self._find(f"/dashboards/uid/{quote(uid, safe='')}")
+        if found is None:
+            return None
+        if not (isinstance(found.get("dashboard"), dict) and isinstance(found.get("meta", {}), dict)):
+            raise GrafanaError(f"{self.url} gave no model for the dashboard {uid}: check what a proxy in front does")
+        return found
 
     def latest_message(self, uid: str) -> str | None:
         """Return the message of a dashboard's latest version, None where the server does not tell."""
@@ -95,7 +102,9 @@ class Grafana:
         except GrafanaError:
             return None
         versions = told.get("versions", []) if isinstance(told, dict) else told
-        return str(versions[0].get("message") or "") if versions else None
+        if not isinstance(versions, list) or not versions or not isinstance(versions[0], dict):
+            return None
+        return str(versions[0].get("message") or "")
 
     def save_dashboard(self, model: dict[str, Any], folder_uid: str, message: str, overwrite: bool) -> None:
         """Save a dashboard.
@@ -155,13 +164,9 @@ class Grafana:
 
 
 def _taken_apart(url: str) -> SplitResult:
-    parts = urlsplit(url)
-    try:
-        port_ok = parts.port is None or parts.port > 0
-    except ValueError:
-        port_ok = False
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok or parts.query or parts.fragment:
+    if not is_url(url) or urlsplit(url).query or urlsplit(url).fragment:
         raise GrafanaError(f"{url!r} is not the address of a Grafana: expected http(s)://host[:port][/sub-path]")
+    parts = urlsplit(url)
     if parts.username or parts.password:
         raise GrafanaError("the URL holds a user name or password: give them with --user and --password-file instead")
     return parts

@@ -11,6 +11,8 @@ from raymon.stack.grafana import Grafana, GrafanaError
 
 Action = Literal["create", "update", "unchanged", "refuse"]
 TAG = "raymon"
+_OF_THE_ADMINISTRATOR = ("isDefault", "basicAuth", "basicAuthUser", "withCredentials")
+"""What of a datasource raymon leaves as it finds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,14 @@ class Step:
         there, wanted = _text(self.there), _text(self.wanted)
         yield from difflib.unified_diff(there, wanted, f"{self.name} (server)", f"{self.name} (raymon)", lineterm="")
 
+    def preview(self) -> Iterator[str]:
+        """Yield what would change, one line for each: of a new dashboard its title and size, else the difference."""
+        if self.action == "create" and self.kind == "dashboard":
+            shown = sum(panel.get("type") != "row" for panel in compare.panels(self.wanted))
+            yield f"{self.wanted['title']!r}, {shown} panels"
+        elif self.action != "unchanged":
+            yield from self.diff()
+
 
 def _text(model: dict[str, Any]) -> list[str]:
     return json.dumps(model, indent=1, sort_keys=True).splitlines() if model else []
@@ -70,7 +80,8 @@ def plan(
     Raises:
         GrafanaError: When the server cannot be asked.
     """
-    grafana.health()
+    if (database := grafana.health()["database"]) != "ok":
+        raise GrafanaError(f"{grafana.url} says its database is {database!r}: look at its log; nothing was pushed")
     steps = [_folder(grafana, target)]
     if target.prometheus_url:
         steps.append(_datasource(grafana, {**datasource, "url": target.prometheus_url}, target.force))
@@ -91,6 +102,8 @@ def _datasource(grafana: Grafana, wanted: dict[str, Any], force: bool) -> Step:
     found = grafana.datasource(uid)
     if found is None:
         return Step("datasource", uid, "create", wanted=wanted)
+    # a PUT without these would set them back
+    wanted = {**wanted, **{key: found[key] for key in _OF_THE_ADMINISTRATOR if key in found}}
     there = {key: found.get(key) for key in wanted}
     if isinstance(found.get("jsonData"), dict):  # other keys in it are the administrator's
         wanted = {**wanted, "jsonData": {**found["jsonData"], **wanted["jsonData"]}}
@@ -116,14 +129,14 @@ def _dashboard(grafana: Grafana, model: dict[str, Any], target: Target) -> Step:
     moved = meta.get("folderUid", target.folder_uid) != target.folder_uid
     if compare.is_current(grafana, model, found) and not moved:
         return Step("dashboard", uid, "unchanged")
-    if reason := _not_ours(grafana, found, target, moved):
+    if reason := _not_ours(grafana, uid, found, target, moved):
         return Step("dashboard", uid, "refuse", reason, there, wanted)
     # the server refuses the save when somebody changes the dashboard between this look and then
     wanted = {**wanted, "version": found["dashboard"].get("version", 0)}
     return Step("dashboard", uid, "update", there=there, wanted=wanted, message=message)
 
 
-def _not_ours(grafana: Grafana, found: dict[str, Any], target: Target, moved: bool) -> str:
+def _not_ours(grafana: Grafana, uid: str, found: dict[str, Any], target: Target, moved: bool) -> str:
     """Return why a dashboard is not ours to overwrite, empty when it is."""
     meta, there = found.get("meta", {}), found["dashboard"]
     if meta.get("provisioned"):
@@ -136,7 +149,7 @@ def _not_ours(grafana: Grafana, found: dict[str, Any], target: Target, moved: bo
     if moved:
         where = meta.get("folderTitle") or meta.get("folderUid") or "another folder"
         return f"it is in folder {where!r}; push there with --folder-uid, or --force moves it"
-    latest = grafana.latest_message(there["uid"])
+    latest = grafana.latest_message(uid)
     if latest is not None and not compare.pushed_by_raymon(latest):
         return f"{meta.get('updatedBy') or 'somebody'} edited it since it was pushed; --force overwrites the edit"
     return ""
