@@ -83,8 +83,9 @@ def shortened_weights(path, saved):
 def test_a_spoilt_or_foreign_file_is_one_clear_error(spoil, saved, tmp_path):
     path = tmp_path / checkpoint.FILE_NAME
     spoil(path, saved)
-    with pytest.raises(CheckpointError, match=checkpoint.FILE_NAME):
+    with pytest.raises(CheckpointError, match=checkpoint.FILE_NAME) as refused:
         checkpoint.load(path)
+    assert "pickle" not in str(refused.value), "nobody is told how to load it all the same"
 
 
 def test_every_truncation_is_an_error_and_not_something_else(saved, tmp_path):

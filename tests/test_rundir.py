@@ -10,6 +10,7 @@ import pytest
 from support import Command, poll
 
 from raymon.ppo import checkpoint
+from raymon.ppo import config as configuration
 from raymon.ppo.config import Config, ConfigError
 from raymon.ppo.rundir import RunDirectory, new_name
 
@@ -64,9 +65,10 @@ def test_resuming_cuts_rows_after_the_checkpoint_and_takes_the_old_summary_away(
     for name in ("progress.jsonl", "progress.csv"):
         with (folder / name).open("a") as file:
             file.write("6,6")
-    resumed = RunDirectory(config, {"update": 3, "env_steps": 30})
+    resumed = RunDirectory(dataclasses.replace(config, resume=folder), {"update": 3, "env_steps": 30})
     resumed.append(row(4))
     resumed.close()
+    assert configuration.load(folder / "config.yaml").resume is None, "as settings for another run it resumes nothing"
     assert updates(folder) == [1, 2, 3, 4]
     assert (folder / "progress.csv").read_text().splitlines() == [
         "update,env_steps,loss_policy", *(f"{update},{10 * update},0.5" for update in range(1, 5))

@@ -79,6 +79,8 @@ def load(path: Path) -> Checkpoint:
     """
     file = find(path)
     try:
+        if not zipfile.is_zipfile(file):  # numpy would take it for a pickle, and say how to load that
+            raise zipfile.BadZipFile("it is no zip archive")
         with np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         meta = json.loads(str(arrays.pop("meta")))

@@ -1,6 +1,7 @@
 """The run's directory: configuration, one line per update as JSON and CSV, TensorBoard events, the summary."""
 
 import csv
+import dataclasses
 import errno
 import fcntl
 import json
@@ -72,7 +73,8 @@ class RunDirectory:
                 raise
         if resumed is None and (self._progress.tell() or (self.path / checkpoint.FILE_NAME).exists()):
             raise ConfigError(f"{self.path} holds a run already; take another --name, or --resume {self.path}")
-        configuration.save(config, self.path / "config.yaml")
+        # Whoever takes this file for another run wants its settings, not this run's past.
+        configuration.save(dataclasses.replace(config, resume=None), self.path / "config.yaml")
         if resumed is not None:
             (self.path / SUMMARY).unlink(missing_ok=True)
             _cut_after(self._progress, self.path / TABLE, resumed["update"])
