@@ -33,7 +33,7 @@ def detail(scene: Scene, dashboard_url: str = "") -> Html | None:
         _facts(worker),
         _lane(scene, worker),
         _charts(scene, worker),
-        _phases(worker),
+        _phases(worker, verdict.state),
         _history_of_losses(worker),
         _where_to_look(scene.run.run, worker, dashboard_url),
         class_="panel detail",
@@ -110,10 +110,12 @@ def _charts(scene: Scene, worker: WorkerView) -> Html:
     return tag("div", *drawn, class_="charts")
 
 
-def _phases(worker: WorkerView) -> Html | None:
+def _phases(worker: WorkerView, state: str) -> Html | None:
     if not worker.phase_ratio:
         return None
     told = {phase: worker.phase_ratio.get(phase, 0.0) for phase in WORKER_PHASES}
+    if state == "stalled" and worker.activity in told:  # phases that are told at the end of a rollout are not told yet
+        told[worker.activity] += max(0.0, 1.0 - sum(told.values()))
     parts = {**told, "other": max(0.0, 1.0 - sum(told.values()))}
     return join(tag("h3", "Its time by phase"), shares(parts, (*WORKER_PHASES, "other"), "Its time", lambda _: ""))
 

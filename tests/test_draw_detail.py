@@ -1,0 +1,27 @@
+"""The panel of one worker, drawn from numbers."""
+
+from raymon.status.draw.choice import Choice
+from raymon.status.draw.detail import detail
+from raymon.status.draw.scene import scene_of
+from raymon.status.snapshot import snapshot_of
+from raymon.views import RunView, WorkerView
+
+
+def drawn(**worker):
+    told = {"activity": "environment", "heartbeat_age_seconds": 0.5, "lifecycle": "up", "seen_seconds": 100.0,
+            "latency_seconds": {"p99": 0.1}, "phase_ratio": {"environment": 0.25, "waiting": 0.0}, **worker}  # fmt: skip
+    view = RunView("r", state="training", data_age_seconds=0.5, report_seconds=1.0, exporter_age_seconds=0.5,
+                   workers=(WorkerView("0", **told),))  # fmt: skip
+    return str(detail(scene_of(snapshot_of([view]), Choice(worker="0"))))
+
+
+def test_the_time_of_a_stalled_worker_passes_in_the_phase_it_hangs_in():
+    stalled = drawn(stuck_seconds=60.0, progress_age_seconds=60.0)
+    assert "environment<b>100 %</b>" in stalled
+    assert "other" not in stalled.partition("Its time by phase")[2]
+
+
+def test_the_time_of_a_running_worker_that_nothing_tells_of_is_other():
+    running = drawn(stuck_seconds=0.5, progress_age_seconds=0.5)
+    assert "environment<b>25 %</b>" in running
+    assert "other<b>75 %</b>" in running
