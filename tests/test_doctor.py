@@ -155,6 +155,51 @@ def test_prometheus_scrapes_another_session_without_our_rules(live, tmp_path):
     assert f"raymon up --ray-temp-dir {live.temp_dir}" in results["scraping"].mend
 
 
+def test_names_of_the_loopback_are_one_place(elsewhere, tmp_path):
+    elsewhere.pages["/metrics"] = page(a=0.5)
+    port = elsewhere.server_port
+    config = tmp_path / "prometheus.yml"
+    job = {"job_name": "ray", "scrape_interval": "1s", "static_configs": [{"targets": [f"localhost:{port}"]}]}
+    config.write_text(yaml.safe_dump({"scrape_configs": [job]}))
+    with running_prometheus(config, tmp_path / "data") as other:
+        poll(lambda: other.query("up == 1"), 20, "it is scraped")
+        assert elsewhere.ask(prometheus_url=other.url)["scraping"].state == "ok"
+
+
+@pytest.mark.parametrize("token", ["wrong-token", None])
+def test_a_cluster_named_by_its_address_wants_its_token(live, monkeypatch, tmp_path, token):
+    assert live.examine()["token"].state == "ok"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    if token:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    result = live.examine()["ray"]
+    assert result.state == "problem"
+    assert "ray get-auth-token" in result.mend
+    assert ("RAY_AUTH_TOKEN is not its own." if token else "it wants a token and there is none in") in result.evidence
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--timeout=nan", "--timeout=0", "--timeout=inf", "--prometheus-url=http://[::1", "--grafana-url=h:3000",
+     "--metrics-url=http://h:notaport/", "--dashboard-url=http://"],
+)  # fmt: skip
+def test_wrong_use(capsys, option):
+    with pytest.raises(SystemExit) as ended:
+        main([option])
+    assert ended.value.code == 2
+    assert option.partition("=")[2] in capsys.readouterr().err
+
+
+def test_a_variable_that_holds_no_address_is_told_by_the_check_it_belongs_to(elsewhere, monkeypatch):
+    monkeypatch.setenv("RAY_PROMETHEUS_HOST", "http://[::1")
+    monkeypatch.setenv("RAY_GRAFANA_HOST", "http://h:notaport")
+    results = elsewhere.ask()
+    assert {results[name].state for name in ("prometheus", "grafana")} == {"problem"}
+    assert not [result for result in results.values() if "The check itself failed" in result.evidence]
+
+
 def test_prometheus_cannot_reach_the_nodes(live, tmp_path):
     config = tmp_path / "prometheus.yml"
     job = {"job_name": "ray", "scheme": "https", "static_configs": [{"targets": ["placeholder"]}]}

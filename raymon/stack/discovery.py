@@ -158,6 +158,7 @@ class Cluster:
         dashboard_url: Where its dashboard listens, empty when it has none.
         ray_version: The version of Ray it runs, empty when it did not tell.
         error: One sentence, empty when it answered.
+        refused: Whether it answered that it wants a token, or another one.
     """
 
     address: str
@@ -165,6 +166,7 @@ class Cluster:
     dashboard_url: str = ""
     ray_version: str = ""
     error: str = ""
+    refused: bool = False
 
     @property
     def metrics_urls(self) -> tuple[str, ...]:
@@ -212,7 +214,16 @@ def ask_cluster(address: str, timeout: float = 15.0) -> Cluster:
         return Cluster(address, error=f"no answer within {timeout:g} s: not a Ray cluster, or its token is not ours")
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        return Cluster(address, error=lines[-1][:300] if lines else f"Ray's client ended with {done.returncode}")
-    told = json.loads(done.stdout.splitlines()[-1])
-    url = f"http://{told['dashboard']}" if told["dashboard"] else ""
-    return Cluster(address, tuple(told["nodes"]), url, told["version"])
+        told = lines[-1].rstrip(".") if lines else f"Ray's client ended with {done.returncode}"
+        refused = "InvalidAuthToken" in told
+        return Cluster(address, error=_token_refused() if refused else told, refused=refused)
+    known = json.loads(done.stdout.splitlines()[-1])
+    url = f"http://{known['dashboard']}" if known["dashboard"] else ""
+    return Cluster(address, tuple(known["nodes"]), url, known["version"])
+
+
+def _token_refused() -> str:
+    token, place = auth_token()
+    if token:
+        return f"the token from {place} is not its own"
+    return "it wants a token and there is none in RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"

@@ -10,6 +10,7 @@ from typing import Final
 from raymon.stack.bounded import bounded
 from raymon.stack.checks import CHECKS, Asked, Check, Result, Situation
 from raymon.stack.checks.result import Finding, unknown
+from raymon.stack.command_line import seconds, url
 from raymon.stack.login import LoginError, add_login, login_from
 
 _SIGNS: Final = {"ok": "ok", "problem": "PROBLEM", "unknown": "unknown", "absent": "-"}
@@ -29,14 +30,21 @@ def parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="cluster to look at (default: RAY_ADDRESS, else this machine's)",
     )
-    add("--metrics-url", action="append", default=[], metavar="URL", help="metrics endpoint of a node, repeatable")
-    add("--dashboard-url", default="", metavar="URL", help="Ray Dashboard (default: the cluster's own)")
-    add("--prometheus-url", default="", metavar="URL", help="default: RAY_PROMETHEUS_HOST, raymon up's, port 9090")
-    add("--grafana-url", default="", metavar="URL", help="default: RAY_GRAFANA_HOST, raymon up's, port 3000")
+    add(
+        "--metrics-url",
+        type=url,
+        action="append",
+        default=[],
+        metavar="URL",
+        help="metrics endpoint of a node, repeatable",
+    )
+    add("--dashboard-url", type=url, metavar="URL", help="Ray Dashboard (default: the cluster's own)")
+    add("--prometheus-url", type=url, metavar="URL", help="default: RAY_PROMETHEUS_HOST, raymon up's, port 9090")
+    add("--grafana-url", type=url, metavar="URL", help="default: RAY_GRAFANA_HOST, raymon up's, port 3000")
     add_login(found, "grafana-")
     add("--ray-temp-dir", type=Path, metavar="DIR", help="Ray temp dir (default: the cluster's, else /tmp/ray)")
     add("--directory", type=Path, metavar="DIR", help="as given to raymon up")
-    add("--timeout", type=float, default=3.0, metavar="SECONDS", help="for one question (default: 3)")
+    add("--timeout", type=seconds, default=3.0, metavar="SECONDS", help="for one question (default: 3)")
     add("--json", action="store_true", help="print a list of objects instead of lines")
     return found
 
@@ -46,16 +54,16 @@ def examine(asked: Asked, checks: Sequence[Check] = CHECKS) -> list[Result]:
     situation = Situation(asked)
     results = []
     for check in checks:
-        found = _within(check, situation, seconds=10 * asked.timeout)
+        found = _within(check, situation, limit=10 * asked.timeout)
         results.append(Result(check.name, check.question, found.state, found.evidence, found.mend))
     return results
 
 
-def _within(check: Check, situation: Situation, seconds: float) -> Finding:
+def _within(check: Check, situation: Situation, limit: float) -> Finding:
     try:
-        return bounded(lambda: check.ask(situation), seconds)
+        return bounded(lambda: check.ask(situation), limit)
     except TimeoutError:
-        return unknown(f"Not answered within {seconds:g} s.", "raymon doctor --timeout 10")
+        return unknown(f"Not answered within {limit:g} s.", "raymon doctor --timeout 10")
     except Exception as error:  # noqa: BLE001 - a check that fails tells so and the others go on
         return unknown(f"The check itself failed: {type(error).__name__}: {error}")
 
@@ -87,15 +95,13 @@ def main(arguments: list[str]) -> int:
     """Run the command."""
     options = parser()
     given = options.parse_args(arguments)
-    if given.timeout <= 0:
-        options.error("--timeout must be positive")
     try:
         login = login_from(given, "grafana_")
     except LoginError as error:
         options.error(str(error))
     asked = Asked(
-        given.address, tuple(given.metrics_url), given.dashboard_url, given.prometheus_url, given.grafana_url, login,
-        given.ray_temp_dir, given.directory, given.timeout,
+        given.address, tuple(given.metrics_url), given.dashboard_url or "", given.prometheus_url or "",
+        given.grafana_url or "", login, given.ray_temp_dir, given.directory, given.timeout,
     )  # fmt: skip
     results = examine(asked)
     if given.json:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from raymon.stack.bounded import bounded
+from raymon.stack.command_line import is_url
 
 LIMIT_BYTES: Final = 64 * 1024 * 1024
 
@@ -65,7 +65,7 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedire
 
 def get(url: str, timeout: float = 3.0, headers: Mapping[str, str] | None = None, limit: int = LIMIT_BYTES) -> Reply:
     """GET a URL; the whole exchange takes at most about `timeout` seconds and never raises."""
-    if urlsplit(url).scheme not in ("http", "https"):
+    if not is_url(url):
         return Reply(0, error=f"{url!r} is not a URL: expected http://host:port/…")
     try:
         return bounded(lambda: _get(url, timeout, headers, limit), 1.5 * timeout)

@@ -15,6 +15,8 @@ from raymon.stack.checks.situation import Situation
 # The modules that `ray[default]` adds to `ray` and without which nothing is exported; found by name, never imported.
 _DEFAULT_MODULES: Final = ("aiohttp", "aiohttp_cors", "colorful", "opencensus", "opentelemetry", "prometheus_client")
 
+_LET_IN: Final = "on the head node: ray get-auth-token; here: export RAY_AUTH_TOKEN_PATH=FILE with that token"
+
 
 def package(_: Situation) -> Finding:
     """Look for Ray with its dashboard and metrics here."""
@@ -43,6 +45,8 @@ def reachable(situation: Situation) -> Finding:
             "start a run (raymon train), or ray start --head, or name a cluster: raymon doctor --address HOST:PORT",
         )
     cluster = situation.cluster
+    if cluster.refused:
+        return problem(f"The cluster at {situation.address} does not let us in: {cluster.error}.", _LET_IN)
     if cluster.error:
         return problem(
             f"The cluster at {situation.address} does not answer: {cluster.error}.",
@@ -69,13 +73,13 @@ def token(situation: Situation) -> Finding:
     if not found:
         return problem(
             "The cluster wants a token and there is none in RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token.",
-            "on the head node: ray get-auth-token; here: export RAY_AUTH_TOKEN_PATH=FILE",
+            _LET_IN,
         )
     reply = situation.ask_dashboard("/api/version")
     if reply.status in (401, 403):
         return problem(
             f"The token from {place} is not this cluster's ({reply.error}).",
-            "on the head node: ray get-auth-token; here: export RAY_AUTH_TOKEN_PATH=FILE with that token",
+            _LET_IN,
         )
     if not reply.ok:
         return unknown(f"The dashboard answered {reply.error or reply.status} to /api/version.")

@@ -29,8 +29,10 @@ def ports(situation: Situation) -> Finding:
         ("Grafana", situation.grafana_place, situation.has_grafana),
     )
     for name, place, there in places:
+        if place.named or there:
+            continue
         port = urlsplit(place.url).port or 0
-        if not place.named and not there and not process.is_free(port):
+        if not process.is_free(port):
             strangers.append(f"{port} ({name}'s)")
     if strangers:
         return problem(

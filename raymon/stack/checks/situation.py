@@ -11,6 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from raymon.stack import discovery, fetch, grafana_server, prometheus_server, state
 from raymon.stack.bounded import bounded
+from raymon.stack.command_line import is_url
 from raymon.stack.grafana import Auth, Grafana, GrafanaError
 from raymon.status.parse import Parser, SeriesKey
 
@@ -223,5 +224,11 @@ def _targets(reply: fetch.Reply) -> list[str]:
 
 
 def host_and_port(url: str) -> str:
-    """Return `host:port` of a URL."""
-    return urlsplit(url).netloc
+    """Return `host:port` of a URL, the same for every name of this machine's loopback; empty for what is no URL."""
+    if not is_url(url):
+        return ""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in ("localhost", "::1") or host.startswith("127."):
+        host = "127.0.0.1"
+    return f"{f'[{host}]' if ':' in host else host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
