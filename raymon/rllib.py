@@ -9,14 +9,16 @@ themselves; one that RLlib has renamed is left alone and its phase stays empty.
 """
 # ruff: noqa: ANN401  # RLlib is not annotated
 
+import contextlib
 import functools
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from raymon.monitor import DriverMonitor, Monitor
+from raymon.monitor import DriverMonitor, Monitor, identity
 from raymon.monitor.reasons import loss_reason
 from raymon.monitor.recorder import complain
 
@@ -25,6 +27,8 @@ R = TypeVar("R")
 
 _KEY: Final = "raymon"
 """Where a runner's rollouts travel to the algorithm: among RLlib's own metrics of the runner, by its index."""
+_TRIAL: Final = re.compile(r"_([0-9a-f]{5,8}_\d{5})(_|$)")
+"""A trial's id in the name that Tune gives its folder."""
 _LOSSES: Final = {
     "total_loss": "loss", "policy_loss": "policy_loss", "mean_pi_loss": "policy_loss", "vf_loss": "value_loss",
     "mean_vf_loss": "value_loss", "entropy": "entropy", "mean_kl_loss": "kl", "vf_explained_var": "explained_variance",
@@ -57,22 +61,25 @@ class Callbacks(RLlibCallback):  # type: ignore[misc]  # RLlib is not annotated
     """Give `config.callbacks` this class, or `Callbacks.named("my-run")`.
 
     Attributes:
-        run: The run's name; None takes `RAYMON_RUN`, else the Ray job.
+        run: The run's name; None takes `RAYMON_RUN`, else the Ray job. Under Tune the trial's id is added to it.
         enabled: False records nothing.
+        environment: The environment as it shall read on the dashboard; None takes the configuration's.
     """
 
     run: str | None = None
     enabled: bool = True
-
-    def __init__(self) -> None:
-        self._worker: Monitor | None = None
-        self._index = 0
-        self._driver: _Driver | None = None
+    environment: str | None = None
+    # Of the class, so that a derived one whose constructor does not call this one's records all the same.
+    _worker: Monitor | None = None
+    _index = 0
+    _driver: "_Driver | None" = None
 
     @classmethod
-    def named(cls, run: str, enabled: bool = True) -> type["Callbacks"]:
+    def named(cls, run: str, enabled: bool = True, environment: str | None = None) -> type["Callbacks"]:
         """Return these callbacks for a run of that name; `config.callbacks` takes classes only."""
-        return type(cls.__name__, (cls,), {"run": run, "enabled": enabled})
+        return type(
+            cls.__name__, (cls,), {"run": run, "enabled": enabled, "environment": environment or cls.environment}
+        )
 
     @_harmless
     def on_environment_created(self, *, env_runner: Any, **_: Any) -> None:
@@ -82,7 +89,8 @@ class Callbacks(RLlibCallback):  # type: ignore[misc]  # RLlib is not annotated
         if self._worker is not None or not self.enabled or config.in_evaluation or not samples:
             return
         self._index = env_runner.worker_index
-        monitor = self._worker = Monitor(self._index, self.run)
+        alone = identity.placement_group() is None
+        monitor = self._worker = Monitor(self._index, self.run) if alone else _TrialMonitor(self._index)
         _wrap(env_runner, "sample", lambda sample: _rollouts(monitor, sample))
         for stepping in ("_try_env_step", "_try_env_reset"):
             _wrap(env_runner, stepping, lambda method: _in_phase(monitor, "environment", method))
@@ -113,7 +121,7 @@ class Callbacks(RLlibCallback):  # type: ignore[misc]  # RLlib is not annotated
     def on_algorithm_init(self, *, algorithm: Any, **_: Any) -> None:
         """Start recording in the algorithm's process."""
         if self.enabled and self._driver is None:
-            self._driver = _Driver(algorithm, self.run)
+            self._driver = _Driver(algorithm, self.run, self.environment)
 
     @_harmless
     def on_train_result(self, *, algorithm: Any, result: dict[str, Any], **_: Any) -> None:
@@ -133,13 +141,14 @@ class Callbacks(RLlibCallback):  # type: ignore[misc]  # RLlib is not annotated
 class _Driver:
     """The algorithm's side: phases, ledger, fleet and learning."""
 
-    def __init__(self, algorithm: Any, run: str | None) -> None:
+    def __init__(self, algorithm: Any, run: str | None, environment: str | None) -> None:
         config = algorithm.config
         self.monitor = DriverMonitor(
-            run, engine="rllib", algorithm=type(algorithm).__name__, sampler="rllib", environment=str(config.env),
-            workers=max(1, config.num_env_runners),
+            _run_of(algorithm, run), engine="rllib", algorithm=type(algorithm).__name__, sampler="rllib",
+            environment=environment or config.env, workers=max(1, config.num_env_runners),
         )  # fmt: skip
         self._lost: set[int] = set()
+        self._given_up: set[int] = set()
         self._reasons: dict[int, str] = {}
         self._known = set(algorithm.env_runner_group.healthy_env_runner_ids())
         self._version = 0.0
@@ -150,8 +159,12 @@ class _Driver:
         for holder, methods in _PHASES.items():
             for method, phase in methods.items():
                 _wrap(getattr(algorithm, holder, None), method, functools.partial(self._outermost, phase))
+        local = getattr(algorithm.env_runner_group, "local_env_runner", None)
+        _wrap(local, "sample", functools.partial(self._outermost, "sample"))
         _wrap(getattr(algorithm.env_runner_group, "_worker_manager", None), "_fetch_result", self._noting_errors)
         _wrap(algorithm, "training_step", self._iterations)
+        _wrap(algorithm, "evaluate", functools.partial(self._beside, None))
+        _wrap(algorithm, "save_to_path", functools.partial(self._beside, "checkpoint"))
         _wrap(algorithm, "cleanup", self._closing)
         self.monitor.state("training")
 
@@ -181,6 +194,20 @@ class _Driver:
                 if not self._updated:
                     iteration.without_update()
             return result
+
+        return timed
+
+    def _beside(self, phase: str | None, method: Callable[P, R]) -> Callable[P, R]:
+        """Time what an algorithm does between its training steps; an evaluation beside training costs no time of it."""
+        stay = contextlib.nullcontext() if phase is None else self.monitor.phase(phase)
+
+        @functools.wraps(method)
+        def timed(*args: P.args, **kwargs: P.kwargs) -> R:
+            if kwargs.get("parallel_train_future") is not None:
+                return method(*args, **kwargs)
+            with self.monitor.iteration() as iteration, stay:
+                iteration.without_update()
+                return method(*args, **kwargs)
 
         return timed
 
@@ -255,11 +282,50 @@ class _Driver:
             self.monitor.worker_lost(index, self._reasons.get(index, "unknown"))
         for index in self._lost & healthy:
             self._back(index)
+        for index in self._lost - self._given_up:
+            if _is_gone(group, index):
+                self._given_up.add(index)
+                self.monitor.worker_given_up(index)
 
     def _back(self, index: int) -> None:
         self._lost.discard(index)
+        self._given_up.discard(index)
         self._known.add(index)
         self.monitor.worker_restarted(index, self._reasons.pop(index, "unknown"))
+
+
+def _run_of(algorithm: Any, run: str | None) -> str | None:
+    """Return what an algorithm's run is called: a trial of Tune, of which one job has several, by its id as well."""
+    folder = getattr(getattr(algorithm, "_storage", None), "trial_dir_name", None)  # RLlib itself loses the trial's id
+    if folder is None:
+        return run
+    found = _TRIAL.search(folder)
+    trial = found[1] if found else str(identity.placement_group())[-8:]
+    name = identity.checked_run(run) or identity.job_run()
+    return f"{name[: identity.LONGEST_RUN - len(trial) - 1]}-{trial}"
+
+
+class _TrialMonitor(Monitor):
+    """A runner's in a placement group, as everything of a trial is: the algorithm says what the run is called.
+
+    It does so when its runners and learners are all there.
+    """
+
+    _patience_seconds = 60.0
+
+    def _named(self, run: str | None) -> str | None:  # noqa: ARG002  # known to the algorithm alone
+        return None
+
+
+def _is_gone(group: Any, index: int) -> bool:
+    """Tell whether Ray does not restart a runner any more: restarts are switched off or used up."""
+    try:
+        from ray._private.state import actors
+
+        actor = group._worker_manager.actors()[index]
+        return bool(actors(actor._actor_id.hex())["State"] == "DEAD")
+    except Exception:  # noqa: BLE001  # private to Ray and RLlib: without it the runner reads as restarting
+        return False
 
 
 def _rollouts_in(runners: dict[str, dict[str, Any]]) -> list[tuple[int, float, float, float]]:

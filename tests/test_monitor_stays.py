@@ -87,6 +87,20 @@ def test_an_iteration_inside_another_is_part_of_it():
     assert values(driver, catalog.ITERATION_SECONDS) == {(): pytest.approx(4.0)}
 
 
+def test_a_driver_that_samples_itself_has_phases_that_sum_to_the_wall():
+    driver, worker = raymon.DriverMonitor("alone"), raymon.Monitor(0, "alone")
+    clock = Clock(driver, worker)
+    with driver.iteration():
+        with driver.phase("sample"), worker.rollout(), worker.phase("environment"):
+            clock.now += 3
+        with driver.phase("learn"):
+            clock.now += 8
+    assert {phase: total(driver, catalog.PHASE_SECONDS, phase) for phase in ("sample", "learn", "other")} == {
+        "sample": 3, "learn": 8, "other": 0,
+    }  # fmt: skip
+    assert total(worker, catalog.WORKER_PHASE, "environment") == 3
+
+
 def test_an_iteration_without_update_says_so_for_itself_alone():
     driver = raymon.DriverMonitor("again")
     iteration = driver.iteration()

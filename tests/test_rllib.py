@@ -135,6 +135,91 @@ def test_a_killed_runner_is_counted_by_its_number(ppo):
     settle(arrived, 60)
 
 
+class Forgetful(raymon.rllib.Callbacks):
+    """A class of one's own whose constructor calls no other."""
+
+    run = "rllib-local"
+
+    def __init__(self):
+        self.episodes = 0
+
+
+def test_a_local_runner_evaluation_and_checkpoints(tmp_path):
+    from gymnasium.envs.classic_control import CartPoleEnv
+
+    config = configured("PPO", "unused", minibatch_size=64, num_epochs=1).environment(CartPoleEnv)
+    config.env_runners(num_env_runners=0).callbacks(Forgetful)
+    config.evaluation(evaluation_interval=1, evaluation_duration=20, evaluation_num_env_runners=0)
+    algorithm, run = config.build_algo(), "rllib-local"
+    result = algorithm.train()
+    evaluated = result["evaluation"]["env_runners"]["num_env_steps_sampled"]
+    algorithm.save_to_path(str(tmp_path))
+
+    def arrived():
+        assert evaluated > total(catalog.ENV_STEPS, run=run) == result["num_env_steps_sampled_lifetime"]
+        seconds = {phase: total(catalog.PHASE_SECONDS, run=run, phase=phase) for phase in catalog.DRIVER_PHASES}
+        assert seconds["sample"] >= 0.9 * total(catalog.ROLLOUT_SECONDS, run=run, worker=0) > 0
+        assert seconds["checkpoint"] > 0
+        assert seconds["other"] > seconds["sample"], "an evaluation is no phase of its own, but time of the driver"
+        assert total(catalog.UPDATES, run=run) == 1
+        assert series(catalog.RUN_INFO, run=run, environment="CartPoleEnv") == [1.0]
+        assert series(catalog.RUN_STATE, run=run, state="training") == [1.0]
+        assert total(catalog.RECORDING_DROPPED, run=run) == 0
+
+    settle(arrived)
+    algorithm.stop()
+
+
+def test_a_runner_that_is_not_restarted_is_given_up():
+    run = "rllib-ignore"
+    config = configured("PPO", run, minibatch_size=64, num_epochs=1)
+    config.fault_tolerance(restart_failed_env_runners=False, ignore_env_runner_failures=True)
+    algorithm = config.build_algo()
+    algorithm.train()
+    pids = dict(algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: (runner.worker_index, os.getpid()), local_env_runner=False
+    ))  # fmt: skip
+    os.kill(pids[2], signal.SIGKILL)
+
+    def given_up():
+        algorithm.train()
+        return total(catalog.WORKERS, run=run, state="given_up") == 1
+
+    poll(given_up, 60, "runner 2 given up")
+
+    def arrived():
+        assert series(catalog.WORKERS, run=run, state="restarting") == [0.0]
+        assert series(catalog.WORKER_TROUBLE, run=run, worker=2, state="given_up") == [1.0]
+        assert total(catalog.WORKER_LOSSES, run=run) == 1
+
+    settle(arrived)
+    algorithm.stop()
+
+
+def test_each_trial_of_tune_is_a_run_of_its_own(tmp_path):
+    from ray import tune
+
+    config = configured("PPO", "rllib-tuned", minibatch_size=64, num_epochs=1)
+    config.env_runners(num_env_runners=1).training(lr=tune.grid_search([1e-3, 1e-4]))
+    config.reporting(min_time_s_per_iteration=2)
+    seen = {}
+
+    class Look(tune.Callback):
+        def on_trial_result(self, iteration, trials, trial, result, **info):
+            run = f"rllib-tuned-{trial.trial_id}"
+            found = [len(series(metric, run=run)) for metric in (catalog.ENV_STEPS, catalog.UPDATES)]
+            seen[trial.trial_id] = [*found, len(series(catalog.ENV_STEPS, run="rllib-tuned"))]
+
+    def seen_or_late(trial_id, result):
+        return seen.get(trial_id) == [1, 1, 0] or result["training_iteration"] >= 20
+
+    tune.Tuner(
+        "PPO", param_space=config,
+        run_config=tune.RunConfig(stop=seen_or_late, storage_path=str(tmp_path), verbose=0, callbacks=[Look()]),
+    ).fit()  # fmt: skip
+    assert list(seen.values()) == [[1, 1, 0]] * 2
+
+
 @pytest.mark.parametrize("algorithm", ["IMPALA", "APPO"])
 def test_asynchronous_algorithms(algorithm):
     run = f"rllib-{algorithm}"

@@ -52,14 +52,14 @@ def publish_run(run: str) -> None:
     A process that passes its placement group on to what it creates, as every trial of Tune does, speaks for that group;
     in the rest of the job the first name that was published stands.
     """
-    group = _group() if _passes_group_on() else None
+    group = placement_group() if _passes_group_on() else None
     if group is not None:
         _put(_key("run-in", group), run.encode(), overwrite=True)
         _put(_key("run"), run.encode(), overwrite=False)
         return
     before = (_get(_key("run")) or b"").decode()
     _put(_key("run"), run.encode(), overwrite=True)
-    if before not in ("", run, f"job-{_job()}"):
+    if before not in ("", run, job_run()):
         _tell(
             f"raymon: this Ray job had the run {before!r}, now it has {run!r}: workers that start from now on and name "
             f"no run count as {run!r}; where both runs go on, give their workers {RUN_VARIABLE}"
@@ -69,16 +69,24 @@ def publish_run(run: str) -> None:
 def resolve_run(settle: bool = True) -> str | None:
     """Return the name this actor had before a restart, else the one the driver gave the run.
 
-    Without either it is one made from the Ray job's id, or None unless `settle`.
+    Without either it is one made from the Ray job's id, or None unless `settle`. In a placement group that is passed on
+    the job's own name, of another trial perhaps, is not taken before that.
     """
-    own, group = _actor(), _group()
+    own, group = _actor(), placement_group()
     keys = [_key("run-of", own)] if own else []
     keys += [_key("run-in", group)] if group else []
-    for key in (*keys, _key("run")):
+    if settle or group is None or not _passes_group_on():
+        keys.append(_key("run"))
+    for key in keys:
         found = _get(key)
         if found:
             return found.decode()
-    return f"job-{_job()}" if settle else None
+    return job_run() if settle else None
+
+
+def job_run() -> str:
+    """Return the name of a run that nobody named: one made from the Ray job's id."""
+    return f"job-{_job()}"
 
 
 def keep_run(run: str) -> None:
@@ -109,6 +117,12 @@ def assign_worker(run: str) -> str:
         number += 1
     _put(mine, str(number).encode(), overwrite=True)
     return str(number)
+
+
+def placement_group() -> str | None:
+    """Return the placement group this process runs in."""
+    found: str | None = _context().get_placement_group_id()
+    return found
 
 
 def connection() -> object:
@@ -160,12 +174,6 @@ def _self() -> str:
     if actor is None:
         return f"process-{context.get_worker_id()}"
     return f"name-{context.get_actor_name()}" if context.get_actor_name() else f"actor-{actor}"
-
-
-def _group() -> str | None:
-    """Return the placement group this process runs in."""
-    found: str | None = _context().get_placement_group_id()
-    return found
 
 
 def _passes_group_on() -> bool:

@@ -18,18 +18,24 @@ _current: ContextVar["Span | None"] = ContextVar("raymon_span", default=None)
 
 
 class Span:
-    """One stay in a phase; `inner` counts the open spans directly inside it, `own` its nanoseconds outside those."""
+    """One stay in a phase; `inner` counts the open spans directly inside it, `own` its nanoseconds outside those.
 
-    __slots__ = ("began", "inner", "opened", "own", "parent", "phase", "timeline")
+    `parent` is the span around it of its own timeline, `outer` that of whatever timeline: a driver may sample itself.
+    """
+
+    __slots__ = ("began", "inner", "opened", "outer", "own", "parent", "phase", "timeline")
 
     def __init__(self, timeline: "Timeline", phase: str, parent: "Span | None", began: int) -> None:
         self.timeline = timeline
+        self.outer: Span | None = _current.get()
+        while self.outer is not None and not self.outer.opened:
+            self.outer = self.outer.outer
         self.phase = phase
         self.parent = parent
         self.began = began
         self.inner = 0
         self.own = 0
-        self.opened = True
+        self.opened: bool = True
 
 
 def entered() -> Iterator[Span]:
@@ -37,7 +43,7 @@ def entered() -> Iterator[Span]:
     span = _current.get()
     while span is not None:
         yield span
-        span = span.parent
+        span = span.outer
 
 
 class Timeline:
@@ -78,7 +84,7 @@ class Timeline:
                 self.settle()
                 self._close(span)
         if _current.get() is span:
-            _current.set(span.parent)
+            _current.set(span.outer)
 
     def idle(self, phase: str | None) -> None:
         """From now on credit the time outside all spans to a phase; None ends that."""
@@ -117,7 +123,7 @@ class Timeline:
         """Return the innermost span of this timeline that is open in this thread or task."""
         span = _current.get()
         while span is not None and not (span.opened and span.timeline is self):
-            span = span.parent
+            span = span.outer
         return span
 
     def passing(self) -> str | None:

@@ -52,7 +52,7 @@ class Monitor(TimedRecorder):
 
     def __init__(self, worker: int | None = None, run: str | None = None, enabled: bool = True) -> None:
         made_with = (worker, run, enabled)
-        super().__init__(identity.checked_run(run), identity.checked_worker(worker), enabled, made_with)
+        super().__init__(self._named(run), identity.checked_worker(worker), enabled, made_with)
         self._steps = self._cell(catalog.ENV_STEPS)
         self._rollouts = self._cell(catalog.ROLLOUTS)
         self._rollout_time = self._cell(catalog.ROLLOUT_SECONDS, NANOSECOND)
@@ -123,6 +123,10 @@ class Monitor(TimedRecorder):
         """In a forked child: leave to the parent what the parent counted and timed."""
         super().renew_after_fork()
         self._open.clear()
+
+    def _named(self, run: str | None) -> str | None:
+        """Return the run's name where it is known from the start."""
+        return identity.checked_run(run)
 
     def _enter_phase(self, phase: str) -> Span:
         self._activity = None

@@ -90,7 +90,7 @@ def algorithm_config(config: Config) -> "PPOConfig":
         .rl_module(model_config={"fcnet_hiddens": list(config.hidden), "fcnet_activation": config.activation})
         .fault_tolerance(restart_failed_env_runners=True, max_num_env_runner_restarts=config.max_restarts)
         .debugging(seed=config.seed)
-        .callbacks(Callbacks.named(config.name, enabled=config.recording))
+        .callbacks(Callbacks.named(config.name, enabled=config.recording, environment=config.env))
     )
 
 
