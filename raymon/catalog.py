@@ -57,6 +57,10 @@ class CatalogError(ValueError):
     """A metric declared wrongly: the message says what was found, what was expected and what to do."""
 
 
+_known: "dict[str, Metric]" = {}
+"""Every declaration of this process by name: what two of one name recorded would be told apart by nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One metric family.
@@ -65,6 +69,8 @@ class Metric:
         >>> collisions = Metric("collisions_total", "counter", "Collisions seen by the simulator.")
         >>> collisions.name
         'ray_raymon_collisions_total'
+
+    Declared again, a name must be declared the same.
 
     Attributes:
         name: The stored name; `ray_raymon_` is put in front when it is missing.
@@ -109,6 +115,10 @@ class Metric:
         if list(self.buckets) != sorted(set(self.buckets)) or any(bound <= 0 for bound in self.buckets):
             raise CatalogError(f"{self.name}: buckets {self.buckets} must be positive and rising")
         self._check_labels()
+        known = _known.setdefault(self.name, self)
+        if known != self:
+            whose = "one of raymon's own families" if self.name in _declared else "declared already, and differently"
+            raise CatalogError(f"{self.name} is {whose} ({known.kind}, labels {known.labels}); take another name")
 
     def _check_labels(self) -> None:
         for label in self.labels:

@@ -60,6 +60,21 @@ def test_metrics_survive_copies_and_pickling():
         assert pickle.loads(pickle.dumps(metric)) == metric == copy.deepcopy(metric)
 
 
+def test_a_name_stands_for_one_declaration():
+    first = Metric("test_twice_total", "counter", SENTENCE, labels=("room",))
+    assert Metric("test_twice_total", "counter", SENTENCE, labels=("room",)) == first
+    for more in ({}, {"labels": ("room",), "values": {"room": ("kitchen",)}}):
+        with pytest.raises(CatalogError, match="test_twice_total is declared already, and differently"):
+            Metric("test_twice_total", "counter", SENTENCE, **more)
+    buckets = Metric("test_twice", "histogram", SENTENCE, buckets=(1.0, 2.0))
+    with pytest.raises(CatalogError, match="take another name"):
+        Metric("test_twice", "histogram", SENTENCE, buckets=(1.0, 2.0, 3.0))
+    assert copy.deepcopy(buckets) == buckets
+    for mine in (("env_steps_total", "counter"), ("loss", "gauge")):
+        with pytest.raises(CatalogError, match="is one of raymon's own families"):
+            Metric(*mine, "Mine.")
+
+
 def test_names_are_unique_also_as_prometheus_stores_histograms():
     names = [name for metric in catalog.every() for name in stored_names(metric)]
     assert len(names) == len(set(names))
