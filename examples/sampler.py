@@ -18,12 +18,12 @@ def ended(result):
 
 
 @ray.remote(num_cpus=0.5)
-@raymon.instrument(rollout="step", steps=1, episodes=ended)  # raymon
+@raymon.instrument(rollout="step", steps=1, episodes=ended, worker="rank")  # raymon
 class Balancer:
     """A pole to balance: an observation is angle and speed, an episode ends when the pole falls."""
 
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+    def __init__(self, rank: int) -> None:
+        self.random = random.Random(rank)
 
     def reset(self):
         self.angle, self.speed, self.length = self.random.uniform(-0.05, 0.05), 0.0, 0
@@ -73,7 +73,7 @@ def main():
     options = parser.parse_args()
 
     driver = raymon.DriverMonitor("sampler", sampler="step", algorithm="home-made", workers=options.actors)  # raymon
-    actors = [Balancer.remote(seed) for seed in range(options.actors)]
+    actors = [Balancer.remote(rank) for rank in range(options.actors)]
     weights, episodes = np.array([0.1, 0.1]), 0
     driver.state("training")  # raymon
     for update in range(options.updates):

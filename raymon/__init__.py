@@ -2,8 +2,8 @@
 
 Example:
     >>> import raymon
-    >>> raymon.Metric("collisions_total", "counter", "Collisions seen by the simulator.").name
-    'ray_raymon_collisions_total'
+    >>> raymon.Metric("resets_total", "counter", "Resets of the simulator.").name
+    'ray_raymon_resets_total'
 """
 
 from importlib import import_module

@@ -66,9 +66,9 @@ class Metric:
     """One metric family.
 
     Example:
-        >>> collisions = Metric("collisions_total", "counter", "Collisions seen by the simulator.")
-        >>> collisions.name
-        'ray_raymon_collisions_total'
+        >>> resets = Metric("resets_total", "counter", "Resets of the simulator.")
+        >>> resets.name
+        'ray_raymon_resets_total'
 
     Declared again, a name must be declared the same.
 

@@ -49,9 +49,9 @@ def test_a_wrong_declaration_is_refused_with_a_sentence(what):
 
 
 def test_the_example_of_the_docs_is_accepted():
-    metric = Metric("collisions_total", "counter", "Collisions seen by the simulator.", labels=("kind",))
-    assert metric.name == "ray_raymon_collisions_total"
-    assert metric.recorded_name == "raymon_collisions_total"
+    metric = Metric("test_collisions_seen_total", "counter", "Collisions seen by the simulator.", labels=("kind",))
+    assert metric.name == "ray_raymon_test_collisions_seen_total"
+    assert metric.recorded_name == "raymon_test_collisions_seen_total"
     assert metric.all_labels == ("run", "worker", "kind")
 
 

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 import ray
+from ray.util.placement_group import placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from support import ROOT, Command, get, metrics_url, poll, ray_session
 from test_monitor_ray import LABEL, series
 
@@ -64,3 +66,48 @@ def test_a_worker_that_is_up_first_waits_for_the_run_s_name():
     driver = raymon.DriverMonitor("late")
     poll(lambda: ray.get(early.who.remote()) == ("late", "0"), 30, "the run's name")
     driver.close()
+
+
+@ray.remote(num_cpus=0)
+class Trial:
+    """What a trial of Tune is to us: a driver in a placement group that it passes on."""
+
+    def __init__(self, run):
+        self.worker = Worker.options(max_restarts=1, max_task_retries=1).remote()
+        self.driver = raymon.DriverMonitor(run)
+
+    def who(self):
+        return ray.get(self.worker.who.remote())
+
+    def restart(self):
+        ray.kill(self.worker, no_restart=False)
+
+
+def test_runs_of_one_job_in_placement_groups_of_their_own_do_not_mix():
+    before = raymon.DriverMonitor("outside")
+    groups = [placement_group([{"CPU": 0.1}]) for _ in range(2)]
+    placed = [PlacementGroupSchedulingStrategy(each, placement_group_capture_child_tasks=True) for each in groups]
+    trials = [Trial.options(scheduling_strategy=each).remote(f"trial-{n}") for n, each in enumerate(placed)]
+
+    def named():
+        return ray.get([trial.who.remote() for trial in trials]) == [("trial-0", "0"), ("trial-1", "0")]
+
+    poll(named, 30, "workers of either run")
+    ray.get([trial.restart.remote() for trial in trials])
+    poll(named, 30, "their run and number after a restart")
+    before.close()
+
+
+def test_a_restarted_actor_keeps_its_run_and_a_second_run_of_a_job_is_said(caplog):
+    first = raymon.DriverMonitor("first")
+    worker = Worker.options(max_restarts=1, max_task_retries=1).remote()
+    poll(lambda: ray.get(worker.who.remote()) == ("first", "0"), 30, "the first run's worker")
+    caplog.clear()
+    second, again = raymon.DriverMonitor("second"), raymon.DriverMonitor("second")
+    said = [record.getMessage() for record in caplog.records if record.name == "raymon"]
+    assert len(said) == 1
+    assert "had the run 'first', now it has 'second'" in said[0]
+    ray.kill(worker, no_restart=False)
+    poll(lambda: ray.get(worker.who.remote()) == ("first", "0"), 30, "the same run after a restart")
+    for driver in (first, second, again):
+        driver.close()

@@ -199,19 +199,19 @@ def test_two_monitors_of_one_process_share_the_families(early):
 
 
 def test_own_figures_beside_the_catalogue_s(early):
-    collisions = raymon.Metric(
-        "test_collisions_total", "counter", "Collisions seen.", labels=("kind",), values={"kind": ("soft", "hard")}
+    bumps = raymon.Metric(
+        "test_bumps_total", "counter", "Bumps seen.", labels=("kind",), values={"kind": ("soft", "hard")}
     )
     height = raymon.Metric("test_height", "gauge", "Height of the walker.")
     impact = raymon.Metric("test_impact_seconds", "histogram", "Time of contact.", "seconds", buckets=(0.1, 1.0))
     monitor = raymon.Monitor(30, RUN)
-    monitor.count(collisions, 2, kind="soft")
+    monitor.count(bumps, 2, kind="soft")
     monitor.set(height, 1.5)
     monitor.observe(impact, 0.5)
     monitor.flush()
 
     def arrived():
-        assert series(collisions, worker=30, kind="soft", run=RUN) == [2.0]
+        assert series(bumps, worker=30, kind="soft", run=RUN) == [2.0]
         assert series(height, worker=30) == [1.5]
         buckets = [line for line in get(metrics_url()).splitlines() if line.startswith(impact.name + "_bucket")]
         assert len(buckets) == 3
