@@ -34,8 +34,8 @@ class Grafana:
     """A Grafana server.
 
     Example:
-        >>> grafana = Grafana("https://example.org/grafana", token)
-        >>> grafana.dashboard("raymon-overview")["meta"]["folderTitle"]
+        >>> grafana = Grafana("https://example.org/grafana", token)  # doctest: +SKIP
+        >>> grafana.dashboard("raymon-overview")["meta"]["folderTitle"]  # doctest: +SKIP
         'raymon'
     """
 

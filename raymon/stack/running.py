@@ -1,7 +1,7 @@
 """Start and stop the stack: a Prometheus and a Grafana that are installed, configured for the Ray of this machine.
 
 Example:
-    >>> with start_stack() as stack:            # before ray.init
+    >>> with start_stack() as stack:  # before ray.init  # doctest: +SKIP
     ...     os.environ.update(stack.environment)
     ...     context = ray.init()
 """
