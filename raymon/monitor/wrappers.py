@@ -251,7 +251,11 @@ def _generator(method: Callable[P, Generator[R, Any, Any]], plan: Plan) -> Calla
             except StopIteration as end:
                 return end.value
             try:
-                resume = functools.partial(items.send, (yield item))
+                sent = yield item
+                # Ray sends something into each generator, and one that delegates to a plain iterator cannot take it.
+                inner = getattr(items, "gi_yieldfrom", None)
+                takes = inner is None or hasattr(inner, "send")
+                resume = functools.partial(items.send, sent) if takes else functools.partial(next, items)
             except GeneratorExit:
                 items.close()
                 raise
