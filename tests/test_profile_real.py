@@ -121,9 +121,9 @@ def test_wrong_use_is_told_in_a_sentence(slow):
 
 
 def test_a_worker_that_hangs_and_one_that_is_stopped_tell_where_they_stand():
-    with training("--inject", "hang worker=1 after=1s") as (folder, url, run):
+    with training("--inject", "hang worker=1 after=5s") as (folder, url, run):
         progress = folder / "runs/p/progress.jsonl"
-        with Command("top", "--once", "--json", "--seconds", "18", "--metrics-url", url, cwd=folder) as top:
+        with Command("top", "--once", "--json", "--seconds", "22", "--metrics-url", url, cwd=folder) as top:
             top.wait(60)
             told = {worker["worker"]: worker for worker in json.loads(top.text())["workers"]}
         assert told["1"]["state"] == "stalled", told
