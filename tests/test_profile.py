@@ -6,6 +6,7 @@ import json
 import pytest
 
 from raymon.health import judge
+from raymon.monitor.capture import Captures
 from raymon.profile import findings, flame, stacks, timeline
 from raymon.profile.findings import Findings, Process
 from raymon.profile.report import report
@@ -29,6 +30,17 @@ def worker_stacks(step, wait):
         f"thread (14): ThreadPoolExecutor-0_0;{BOOT};_worker (concurrent/futures/thread.py:81) {step + wait + 10}",
         "py-spy> not a stack",
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "null", '{"id": "x", "until": null}', '{"id": "../x", "until": 1e12}']
+)
+def test_a_request_that_is_none_is_passed_over(tmp_path, text):
+    (tmp_path / "raymon").mkdir()
+    (tmp_path / "raymon" / "capture.json").write_text(text)
+    captures = Captures()
+    captures.look([], tmp_path)
+    assert captures._running is None
 
 
 def test_threads_that_only_stand_by_do_not_count_and_lines_of_a_function_are_one():

@@ -95,7 +95,7 @@ class Captures:
 
     def look(self, monitors: Iterable[Capturable], session: Path | None) -> None:
         """Start what is asked for and end what is due; never raises."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # whatever stands in the file
             if self._running is not None:
                 if time.time() >= self._running.until:
                     self.end(monitors)

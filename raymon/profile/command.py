@@ -51,10 +51,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--run", default="", help="the run; otherwise the newest live one")
     made.add_argument("--address", default="", metavar="HOST:PORT",
                       help="the Ray cluster, for workers on other nodes; otherwise that of the node here")  # fmt: skip
-    made.add_argument("--metrics-url", action="append", default=[], metavar="URL",
-                      help="metrics endpoint of a node, http://HOST:PORT/metrics; repeat for several")  # fmt: skip
-    made.add_argument("--discovery-file", default="", metavar="FILE", help="Ray's prom_metrics_service_discovery.json")
-    made.add_argument("--dashboard-url", default="", metavar="URL", help="Ray Dashboard: to find the nodes")
+    targets.add_options(made)
     return made
 
 
@@ -66,6 +63,7 @@ def main(arguments: list[str]) -> int:
         made.error(f"--seconds: found {given.seconds:g}, expected 1 to 300")
     if not 1 <= given.rate <= MOST_RATE:
         made.error(f"--rate: found {given.rate}, expected 1 to {MOST_RATE}")
+    targets.use_token(given.token_file, os.environ)
     try:
         chosen = targets.choose(given.metrics_url, given.discovery_file, given.dashboard_url)
     except ValueError as error:

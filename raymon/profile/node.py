@@ -36,14 +36,12 @@ class Gathered:
         stacks: Process id to its sampled stacks, in the collapsed format: `thread;frame;frame count` a line.
         dumps: Process id to its threads at the end, as `py-spy dump` prints them.
         problems: Process id to why there are no stacks of it, and what to do.
-        seconds: How long was sampled.
     """
 
     traces: list[dict[str, Any]] = field(default_factory=list)
     stacks: dict[int, str] = field(default_factory=dict)
     dumps: dict[int, str] = field(default_factory=dict)
     problems: dict[int, str] = field(default_factory=dict)
-    seconds: float = 0.0
 
 
 def gather(session: Path, pids: Collection[int], sampled: Collection[int], seconds: float, rate: int) -> Gathered:
@@ -63,7 +61,7 @@ def gather(session: Path, pids: Collection[int], sampled: Collection[int], secon
         time.sleep(LEAD_SECONDS)
         stacks, problems = _sample(sampled, seconds, rate)
         dumps = {pid: told for pid in sampled if pid not in problems and (told := _dump(pid))}
-        return Gathered(_await_traces(folder, set(pids)), stacks, dumps, problems, seconds)
+        return Gathered(_await_traces(folder, set(pids)), stacks, dumps, problems)
 
 
 @contextlib.contextmanager

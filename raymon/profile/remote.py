@@ -60,7 +60,7 @@ def gather_on(address: str, nodes: Mapping[str, Wanted], seconds: float, rate: i
 
 def _gathered(told: dict[str, Any]) -> Gathered:
     by_pid = {name: {int(pid): text for pid, text in told[name].items()} for name in ("stacks", "dumps", "problems")}
-    return Gathered(told["traces"], **by_pid, seconds=float(told["seconds"]))
+    return Gathered(told["traces"], **by_pid)
 
 
 def _here(pids: tuple[int, ...], sampled: tuple[int, ...], seconds: float, rate: int) -> dict[str, Any]:

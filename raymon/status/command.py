@@ -49,13 +49,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--host", default="127.0.0.1", help="address to listen on; beyond this machine a token is asked for"
     )
-    made.add_argument("--metrics-url", action="append", default=[], metavar="URL",
-                      help="metrics endpoint of a node, http://HOST:PORT/metrics; repeat for several")  # fmt: skip
-    made.add_argument("--discovery-file", default="", metavar="FILE", help="Ray's prom_metrics_service_discovery.json")
-    made.add_argument(
-        "--dashboard-url", default="", metavar="URL", help="Ray Dashboard: to find the nodes, and to link to"
-    )
-    made.add_argument("--token-file", default="", metavar="FILE", help="file with the Ray Dashboard's token")
+    targets.add_options(made, dashboard="Ray Dashboard: to find the nodes, and to link to")
     made.add_argument("--prometheus-url", default="", metavar="URL", help="Prometheus, for alerts and older history")
     made.add_argument("--grafana-url", default="", metavar="URL", help="Grafana to link to")
     made.add_argument("--run", default="", help="the run shown first")
@@ -85,9 +79,7 @@ def main(arguments: list[str]) -> int:
         print(f"raymon status: {error}", file=sys.stderr)
         return 1
     environment = dict(os.environ)
-    if given.token_file:
-        environment["RAY_AUTH_TOKEN_PATH"] = str(Path(given.token_file).resolve())
-        environment.pop("RAY_AUTH_TOKEN", None)
+    targets.use_token(given.token_file, environment)
     environment.pop(PAGE_TOKEN, None)
     parent = int(environment.pop(PAGE_PARENT, 0))
     if not _is_loopback(given.host):

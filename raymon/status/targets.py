@@ -4,11 +4,12 @@ Asked again every few seconds, since nodes come and go and a new session moves e
 dashboard; never joins the cluster.
 """
 
+import argparse
 import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -188,6 +189,22 @@ def auth_headers() -> dict[str, str]:
         with contextlib.suppress(OSError):
             token = (Path(named) if named else Path.home() / ".ray" / "auth_token").read_text().strip()
     return {"Authorization": f"Bearer {token}"} if token.isprintable() and token else {}
+
+
+def add_options(made: argparse.ArgumentParser, dashboard: str = "Ray Dashboard: to find the nodes") -> None:
+    """Add the options that say where the numbers come from; `dashboard` is the help of the Ray Dashboard's."""
+    made.add_argument("--metrics-url", action="append", default=[], metavar="URL",
+                      help="metrics endpoint of a node, http://HOST:PORT/metrics; repeat for several")  # fmt: skip
+    made.add_argument("--discovery-file", default="", metavar="FILE", help="Ray's prom_metrics_service_discovery.json")
+    made.add_argument("--dashboard-url", default="", metavar="URL", help=dashboard)
+    made.add_argument("--token-file", default="", metavar="FILE", help="file with Ray's token")
+
+
+def use_token(path: str, environment: MutableMapping[str, str]) -> None:
+    """Have Ray's token taken from a file, if one is named, whatever the environment says otherwise."""
+    if path:
+        environment["RAY_AUTH_TOKEN_PATH"] = str(Path(path).resolve())
+        environment.pop("RAY_AUTH_TOKEN", None)
 
 
 def choose(metrics_urls: Sequence[str] = (), discovery_file: str = "", dashboard: str = "") -> Targets:

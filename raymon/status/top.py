@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 from raymon.health import RunVerdict, WorkerVerdict
@@ -39,11 +38,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--json", action="store_true", help="with --once: print the verdicts as one JSON object")
     made.add_argument("--seconds", type=float, default=WATCH_SECONDS, help="how long --once looks")
     made.add_argument("--run", default="", help="the run to show; otherwise the newest live one")
-    made.add_argument("--metrics-url", action="append", default=[], metavar="URL",
-                      help="metrics endpoint of a node, http://HOST:PORT/metrics; repeat for several")  # fmt: skip
-    made.add_argument("--discovery-file", default="", metavar="FILE", help="Ray's prom_metrics_service_discovery.json")
-    made.add_argument("--dashboard-url", default="", metavar="URL", help="Ray Dashboard: to find the nodes")
-    made.add_argument("--token-file", default="", metavar="FILE", help="file with the Ray Dashboard's token")
+    targets.add_options(made)
     made.add_argument("--prometheus-url", default="", metavar="URL", help="Prometheus, for firing alerts")
     return made
 
@@ -54,9 +49,7 @@ def main(arguments: list[str]) -> int:
     given = made.parse_args(arguments)
     if given.json and not given.once:
         made.error("--json goes with --once")
-    if given.token_file:
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(Path(given.token_file).resolve())
-        os.environ.pop("RAY_AUTH_TOKEN", None)
+    targets.use_token(given.token_file, os.environ)
     try:
         chosen = targets.choose(given.metrics_url, given.discovery_file, given.dashboard_url)
     except ValueError as error:
