@@ -1,41 +1,90 @@
-"""What recording costs a trainer: paired runs with and without it, for each sampler, the decorator and RLlib.
+"""What recording costs a trainer, for each sampler, the decorator and RLlib, by switching it on and off in one run.
 
-`python benchmarks/overhead.py [--cases decorator sync async step step-fast rllib] [--pairs 5] [--seconds 10]`: a pair
-runs the same work twice, recording on and off in turn, and yields a ratio of steps per second (on / off); the median
-over the pairs is what counts. In the sampler `step` every call is a rollout: `step` makes calls of 5 ms, `step-fast` of
-half a millisecond, far below what recording is made for. Also tells the memory that recording adds to a worker.
+`python -m benchmarks.overhead [--cases decorator sync async step step-fast rllib] [--pairs 100] [--seconds 0.5]`: a run
+records for a while, then does not, then does; each pair of neighbours yields a ratio of steps per second (on /
+off), and the median over the pairs is what counts. Between two runs these machines drift by more than recording costs;
+within one they hardly do. What is off then: every call, the flush and Ray's share of it. In the sampler `step` every
+call is a rollout: `step` makes calls of 5 ms, `step-fast` of half a millisecond, far below what recording is made for.
 """
 
 import argparse
+import io
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import ray
+from rich.console import Console
 
 import raymon
 from raymon.monitor import process
+from raymon.monitor.wrappers import monitor_of
+from raymon.ppo import cluster
+from raymon.ppo.config import Config
+from raymon.ppo.console import Screen
+from raymon.ppo.fleet import Fleet
+from raymon.ppo.rllib_engine import algorithm_config
+from raymon.ppo.rundir import RunDirectory
+from raymon.ppo.session import model_for
+from raymon.ppo.stepping import StepWorker
+from raymon.ppo.train import Parts, Trainer
+from raymon.ppo.worker import Worker
 
-ROLLOUT_SECONDS = 0.005
-TRAINERS = {
-    "sync": (40_000, ("--sampler", "sync")),
-    "async": (40_000, ("--sampler", "async")),
-    "step": (300, (
-        "--sampler", "step", "--env", "raymon/Simulated-v0?low_seconds=0.005&high_seconds=0.005",
-        "--fragment-steps", "16", "--minibatch", "32",
-    )),
-    "step-fast": (800, ("--sampler", "step")),
-    "rllib": (2_000, ("--engine", "rllib")),
+ROLLOUT_SECONDS: Final = 0.005
+_MEDIAN_ERROR: Final = 0.93
+"""Standard error of the median of normal values, in interquartile ranges over the root of their number."""
+SETTLE_SECONDS: Final = 5.0
+"""Training goes on for so long before anything counts."""
+TRAINERS: Final[dict[str, dict[str, Any]]] = {
+    "sync": {"sampler": "sync"},
+    "async": {"sampler": "async"},
+    "step": {
+        "sampler": "step", "env": "raymon/Simulated-v0?low_seconds=0.005&high_seconds=0.005", "fragment_steps": 16,
+        "minibatch": 32,
+    },
+    "step-fast": {"sampler": "step"},
+    "rllib": {"engine": "rllib"},
 }  # fmt: skip
-"""By case: about how many environment steps it makes a second, and its options."""
 
 
-class Worker:
+class Slices:
+    """Alternates between recording and not, and measures the steps per second of each slice of time.
+
+    Args:
+        switch: Turns recording on or off everywhere in the run.
+    """
+
+    def __init__(self, switch: Callable[[bool], None], seconds: float, pairs: int) -> None:
+        self._switch, self._seconds, self._left = switch, seconds, 2 * pairs
+        self._recording, self._begun = True, time.perf_counter() - seconds + SETTLE_SECONDS
+        self._steps: float | None = None
+        self.rates: list[tuple[bool, float]] = []
+
+    def over(self, steps: float) -> bool:
+        """Take note of how many steps were taken so far, switch when it is time; return whether all is measured."""
+        now = time.perf_counter()
+        if now - self._begun >= self._seconds:
+            if self._steps is not None:
+                self.rates.append((self._recording, (steps - self._steps) / (now - self._begun)))
+                self._left -= 1
+            if len(self.rates) % 2 or not self.rates:  # on off, off on, on off: no order is favoured
+                self._recording = not self._recording
+            self._switch(self._recording)
+            self._steps, self._begun = steps, time.perf_counter()
+        return self._left <= 0
+
+    def ratios(self) -> list[float]:
+        """Return on / off of each pair of neighbours."""
+        pairs = [dict(self.rates[at : at + 2]) for at in range(0, len(self.rates) - 1, 2)]
+        return [pair[True] / pair[False] for pair in pairs]
+
+
+class Sampler:
     """Computes for 5 ms a call: the shortest rollout for which recording is to cost at most 1 %."""
 
     def __init__(self) -> None:
@@ -57,79 +106,150 @@ class Worker:
         self._work(self.rounds)
         return 128
 
-    def rollouts_per_second(self, seconds: float) -> float:
-        """Sample for a while inside the actor, so that Ray's calls do not blur the comparison."""
-        number, began = 0, time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            self.sample()
-            number += 1
-        return number / (time.perf_counter() - began)
 
-    def align(self, rounds: int | None = None) -> int:
-        """Do as much work per rollout as the other worker of the pair."""
-        self.rounds = rounds or self.rounds
-        return self.rounds
+@ray.remote
+class Both:
+    """An instrumented object and a plain one with the same work, in one process."""
 
-    def resident(self) -> float:
-        """Return this process's memory in bytes."""
-        return process.resident_bytes() or 0.0
+    def __init__(self) -> None:
+        self.before = process.resident_bytes() or 0.0
+        self.plain = Sampler()
+        made = raymon.instrument(Sampler, rollout="sample", steps=lambda n: n, run="overhead")
+        self.recorded = made()
+        self.recorded.rounds = self.plain.rounds
 
+    def ratios(self, seconds: float, pairs: int) -> list[float]:
+        """Sample with the one and the other in turn, inside the actor: Ray's calls would blur the comparison."""
+        chosen: list[Sampler] = [self.recorded]
 
-def decorator(seconds: float, pairs: int) -> dict[str, object]:
-    """Compare an instrumented actor with a plain one, one after the other."""
-    with_it = ray.remote(raymon.instrument(Worker, rollout="sample", steps=lambda n: n, run="overhead"))
-    on, off = with_it.remote(), ray.remote(Worker).remote()
-    ray.get(on.align.remote(ray.get(off.align.remote())))
-    ratios = []
-    for pair in range(pairs):
-        order = (on, off) if pair % 2 else (off, on)
-        rates = {worker: ray.get(worker.rollouts_per_second.remote(seconds)) for worker in order}
-        ratios.append(rates[on] / rates[off])
-    memory = ray.get(on.resident.remote()) - ray.get(off.resident.remote())
-    return {"ratios": ratios, "added_megabytes_per_worker": round(memory / 1e6, 2)}
+        def switch(recording: bool) -> None:
+            monitor_of(self.recorded).enabled = recording
+            chosen[0] = self.recorded if recording else self.plain
+
+        slices, steps = Slices(switch, seconds, pairs), 0
+        while not slices.over(steps):
+            steps += chosen[0].sample()
+        return slices.ratios()
 
 
-def trained_steps_per_second(case: str, recording: bool, seconds: float) -> float:
-    """Train in a process of its own for about `seconds` and return the overall rate."""
-    guess, chosen = TRAINERS[case]
-    with tempfile.TemporaryDirectory(prefix="rm-", dir="/tmp") as folder:
-        command = [
-            sys.executable, "-m", "raymon", "train", *chosen, "--total-env-steps", str(int(guess * seconds)),
-            "--no-page", "--no-dashboard", "--exit-when-done", "--runs", folder, "--name", "overhead",
-            "--recording" if recording else "--no-recording",
-        ]  # fmt: skip
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return float(json.loads((Path(folder) / "overhead" / "summary.json").read_text())["steps_per_second"])
+@ray.remote
+class Memory:
+    """Tells what a recording worker's memory grows by when recording begins."""
+
+    def added(self, seconds: float) -> float:
+        """Return bytes: an instrumented object at work for some seconds against a plain one before."""
+        plain = Sampler()
+        for _ in range(100):
+            plain.sample()
+        before = process.resident_bytes() or 0.0
+        recorded = raymon.instrument(Sampler, rollout="sample", steps=lambda n: n, run="overhead")()
+        until = time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            recorded.sample()
+        return (process.resident_bytes() or 0.0) - before
 
 
-def trainer(case: str, seconds: float, pairs: int) -> dict[str, object]:
-    """Compare whole training runs of about `seconds` each; which of a pair goes first changes every time."""
-    ratios = []
-    for pair in range(pairs):
-        order = (True, False) if pair % 2 else (False, True)
-        rates = {recording: trained_steps_per_second(case, recording, seconds) for recording in order}
-        ratios.append(rates[True] / rates[False])
-    return {"ratios": ratios}
+class SwitchedWorker(Worker):
+    """A worker that can be told not to record."""
+
+    def record(self, recording: bool) -> None:
+        """Record from the next call on, or do not."""
+        self._monitor.enabled = recording
+
+
+class SwitchedStepWorker(StepWorker):
+    """The same of the sampler `step`."""
+
+    def record(self, recording: bool) -> None:
+        """Record from the next call on, or do not."""
+        self._monitor.enabled = recording
+
+
+class SwitchedTrainer(Trainer):
+    """raymon's trainer, recording and not in turn, until all is measured."""
+
+    def measure(self, seconds: float, pairs: int) -> list[float]:
+        """Train, and return the ratios."""
+        self._slices = Slices(self._record, seconds, pairs)
+        try:
+            self.run()
+        finally:
+            self.end()
+        return self._slices.ratios()
+
+    def _ended(self) -> bool:
+        return self._slices.over(self.progress.env_steps)
+
+    def _record(self, recording: bool) -> None:
+        self.monitor.enabled = recording
+        for slot in self._fleet.slots if self._fleet else ():
+            slot.actor.record.remote(recording)
+
+    def _make_fleet(self, kind: type) -> Fleet:
+        return super()._make_fleet(SwitchedStepWorker if kind is StepWorker else SwitchedWorker)
+
+
+def own_trainer(config: Config, seconds: float, pairs: int) -> list[float]:
+    """Return the ratios of raymon's own trainer."""
+    parts = Parts(
+        config, model_for(config), RunDirectory(config), Screen("overhead", Console(file=io.StringIO())), lambda: False
+    )
+    return SwitchedTrainer(parts).measure(seconds, pairs)
+
+
+def rllib_trainer(config: Config, seconds: float, pairs: int) -> list[float]:
+    """Return the ratios of RLlib's PPO with the callbacks."""
+    algorithm = algorithm_config(config).build_algo()
+
+    def switch(recording: bool) -> None:
+        def switch_runner(runner: Any) -> None:  # noqa: ANN401  # RLlib is not annotated
+            for callbacks in runner._callbacks:
+                if callbacks._worker is not None:
+                    callbacks._worker.enabled = recording
+
+        algorithm.env_runner_group.foreach_env_runner(switch_runner)
+        for callbacks in algorithm.callbacks:
+            callbacks._driver.monitor.enabled = recording
+
+    slices, steps = Slices(switch, seconds, pairs), 0.0
+    while not slices.over(steps):
+        steps = algorithm.train()["num_env_steps_sampled_lifetime"]
+    algorithm.stop()
+    return slices.ratios()
+
+
+def measure(case: str, seconds: float, pairs: int, folder: Path) -> dict[str, Any]:
+    """Run one case on a Ray of its own, started as the trainer does."""
+    config = Config(
+        total_env_steps=10**9, runs=folder / "runs", name="overhead", page=False, dashboard=False,
+        ray_temp_dir=folder / "ray", **TRAINERS.get(case, {}),
+    )  # fmt: skip
+    cluster.start(config)
+    try:
+        if case == "decorator":
+            added = ray.get(Memory.remote().added.remote(3 * seconds))
+            ratios = ray.get(Both.remote().ratios.remote(seconds, pairs))
+            return {"ratios": ratios, "added_megabytes_per_worker": round(added / 1e6, 2)}
+        return {"ratios": (rllib_trainer if case == "rllib" else own_trainer)(config, seconds, pairs)}
+    finally:
+        ray.shutdown()
 
 
 def main() -> None:
     """Measure the cases asked for and print one JSON object each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="+", default=["decorator", *TRAINERS])
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of each run of a pair")
+    parser.add_argument("--cases", nargs="+", default=["decorator", *TRAINERS], choices=["decorator", *TRAINERS])
+    parser.add_argument("--pairs", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=0.5, help="length of each half of a pair")
     options = parser.parse_args()
     for case in options.cases:
-        if case == "decorator":
-            with tempfile.TemporaryDirectory(prefix="rm-", dir="/tmp") as folder:
-                ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
-                found = decorator(options.seconds, options.pairs)
-                ray.shutdown()
-        else:
-            found = trainer(case, options.seconds, options.pairs)
-        ratios = [float(ratio) for ratio in found.pop("ratios")]
-        summary = {"case": case, "median_ratio": round(statistics.median(ratios), 4)}
-        print(json.dumps({**summary, "ratios": [round(ratio, 4) for ratio in ratios], **found}), flush=True)
+        with tempfile.TemporaryDirectory(prefix="rm-", dir="/tmp") as folder:
+            found = measure(case, options.seconds, options.pairs, Path(folder))
+        ratios = sorted(found.pop("ratios"))
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        error = _MEDIAN_ERROR * (high - low) / len(ratios) ** 0.5
+        summary = {"case": case, "median_ratio": round(middle, 4), "standard_error": round(error, 4)}
+        print(json.dumps({**summary, "quartiles": [round(low, 4), round(high, 4)], **found}), flush=True)
 
 
 if __name__ == "__main__":

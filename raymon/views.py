@@ -125,6 +125,7 @@ class RunView:
     store: StoreView = field(default_factory=StoreView)
     node_cpu_ratio: Mapping[str, float] = field(default_factory=dict)
     driver_rss_bytes: float | None = None
+    driver_rss_growth_bytes_per_second: float | None = None
     driver_pid: int | None = None
     driver_node: str | None = None
     data_age_seconds: float | None = None

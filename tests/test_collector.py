@@ -9,6 +9,7 @@ from metrics_pages import NOW, URL, FakeCluster, FakeDriver, FakeWorker, line
 
 from raymon import catalog
 from raymon.status.history import MOST_SAMPLES, Ring, WorkerSample
+from raymon.status.runs import driver_growth
 from raymon.status.scrape import Page
 from raymon.status.skew import Clock
 from raymon.status.workers import DriverSays
@@ -324,6 +325,16 @@ def test_memory_that_jumps_once_is_no_leak_memory_that_climbs_is():
     slopes = ring.memory_slopes(9.0)
     assert slopes["climb"] == pytest.approx(5e6, rel=0.01)
     assert slopes["jump"] < 1e5
+
+
+def test_a_driver_whose_memory_climbs_is_seen_and_one_that_took_a_buffer_is_not():
+    climbs, jumps = Ring(), Ring()
+    for second in range(30):
+        climbs.add(float(second), {"driver_rss_bytes": 300e6 + 5e6 * second}, {})
+        jumps.add(float(second), {"driver_rss_bytes": 300e6 if second < 22 else 500e6}, {})
+    assert driver_growth(climbs) == pytest.approx(5e6, rel=0.01)
+    assert driver_growth(jumps) == 0.0
+    assert driver_growth(Ring()) is None
 
 
 def test_ages_leave_out_pauses_of_the_viewer_only():

@@ -12,6 +12,7 @@ from raymon.health import RUN_STATES, SEVERITIES, judge
 from raymon.views import RunView, StoreView
 
 CONFIG = Path(health.__file__).parents[1] / "ppo" / "config.py"
+MARK = re.compile(r" \(((?:[^\s()]|\([^()]*\))+)\)")
 
 PHASES = {"environment": 0.8, "inference": 0.1, "sending": 0.01, "waiting": 0.05}
 
@@ -71,6 +72,11 @@ CASES = {
         "ok",
     ),
     "memory": (run(worker(rss_growth_bytes_per_second=9e6, rss_bytes=1e9), worker("1")), "memory_growth", "warning"),
+    "driver's memory": (
+        healthy(driver_rss_growth_bytes_per_second=9e6, driver_rss_bytes=1e9, started_seconds_ago=60.0),
+        "memory_growth",
+        "warning",
+    ),
     "dropped": (healthy(dropped_per_second={"stale": 3.0}, received_per_second=10.0), "samples_dropped", "warning"),
     "dropped at the end": (healthy(dropped_per_second={"shutdown": 3.0}, received_per_second=10.0), "healthy", "ok"),
     "driver gone": (healthy(driver_heartbeat_age_seconds=20.0), "driver_gone", "critical"),
@@ -104,24 +110,48 @@ def test_every_state_that_is_not_well_is_reached_by_a_case():
 
 
 def test_the_sentence_on_a_learner_has_the_numbers_and_the_options():
-    verdict = judge(CASES["learner"][0])
+    verdict = judge(dataclasses.replace(CASES["learner"][0], engine="own"))
     assert verdict.sentence == "Learner-bound: 96 % of the wall is the update, workers wait 78 % of the time."
-    assert "--minibatch" in verdict.advice
-    assert "--device cuda" in verdict.advice
+    assert "(--minibatch)" in verdict.advice
+    assert "(--device cuda)" in verdict.advice
+
+
+def advices(engine):
+    return [judge(dataclasses.replace(view, engine=engine)).advice for view, _, _ in CASES.values()]
 
 
 def test_advice_names_only_options_that_exist():
     fields = set(re.findall(r"^    (\w+): ", CONFIG.read_text(), re.MULTILINE))
-    advised = {option for view, _, _ in CASES.values() for option in re.findall(r"--([a-z-]+)", judge(view).advice)}
+    advised = {option for advice in advices("own") for option in re.findall(r"--([a-z-]+)", advice)}
     advised -= {"worker"}  # of raymon profile
     assert len(advised) > 10
     assert not {option for option in advised if option.replace("-", "_") not in fields}
 
 
+def test_advice_for_rllib_names_settings_that_its_configuration_has():
+    from ray.rllib.algorithms.algorithm import Algorithm
+    from ray.rllib.algorithms.ppo import PPOConfig
+    from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+
+    known = {*dir(PPOConfig()), *dir(DefaultModelConfig())}
+    advised = {name for advice in advices("rllib") for name in MARK.findall(advice)}
+    assert len(advised) > 10
+    assert hasattr(Algorithm, "from_checkpoint")
+    assert advised - known == {"Algorithm.from_checkpoint", "ray.init(object_store_memory=...)"}
+    assert not any("--" in advice.replace("--worker ", "") for advice in advices("rllib"))
+
+
+def test_advice_for_any_other_trainer_is_plain_words():
+    told = " ".join(advices("custom"))
+    assert "fewer epochs, a smaller network or a GPU." in told
+    assert set(MARK.findall(told)) == {"ray.init(object_store_memory=...)"}
+    assert "{" not in told
+
+
 def test_with_a_full_cpu_more_workers_are_not_advised():
-    assert "--workers" in judge(sampling(PHASES, node_cpu_ratio={"a": 0.3})).advice
+    assert "add workers" in judge(sampling(PHASES, node_cpu_ratio={"a": 0.3})).advice
     full = judge(sampling(PHASES, node_cpu_ratio={"a": 0.99}))
-    assert "--workers" not in full.advice
+    assert "add workers" not in full.advice
     assert any("CPU of every node is full" in sentence for sentence in full.evidence)
 
 
@@ -134,6 +164,29 @@ def test_what_else_is_wrong_is_evidence():
     told = " ".join(verdict.evidence)
     for word in ("Diverging", "memory", "Learner-bound", "Throughput fell to 100 steps/s; usual are 900"):
         assert word in told
+
+
+@pytest.mark.parametrize(
+    ("returns", "sentence"),
+    [
+        ((22, 300, 480), "The mean return rose from 22 to 480 within 120 s."),
+        ((22, 500, 480), "The mean return rose from 22 to 480 within 120 s; its best, 500, is 60 s old."),
+        ((22, 500, 90), "The mean return has fallen to 90 from its best, 500, 60 s ago."),
+        ((500, 500, 500), "The mean return, 500, has not risen for 120 s."),
+        ((-1200, -1100, -1300), "The mean return has fallen to -1,300 from its best, -1,100, 60 s ago."),
+        ((-200, -250, -210), "The mean return, -210, has not risen for 120 s."),
+    ],
+)
+def test_whether_it_learns_is_told_beside_the_verdict(returns, sentence):
+    history = tuple((60.0 * at, float(value)) for at, value in enumerate(returns))
+    verdict = judge(healthy(return_history=history))
+    assert verdict.state == "healthy"
+    assert sentence in verdict.evidence
+
+
+def test_two_returns_are_not_compared_and_neither_are_those_of_a_few_seconds():
+    for history in (((0.0, 1.0), (90.0, 2.0)), ((0.0, 1.0), (5.0, 2.0), (9.0, 3.0))):
+        assert not judge(healthy(return_history=history)).evidence
 
 
 def test_several_stalled_workers_are_counted():

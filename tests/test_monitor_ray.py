@@ -84,7 +84,7 @@ class Worker:
 def test_what_was_counted_before_ray_was_up_is_handed_over_once_it_is():
     def arrived():
         assert series(catalog.ACTOR_CALLS, run=RUN) == [11.0]
-        assert series(catalog.RUN_INFO, run=RUN, environment="none", engine="own") == [1.0]
+        assert series(catalog.RUN_INFO, run=RUN, environment="none", engine="custom") == [1.0]
 
     settle(arrived)
 

@@ -121,7 +121,7 @@ class Corridor: ...
 )  # fmt: skip
 def test_a_text_too_long_for_a_label_is_cut_short(environment, label):
     driver = raymon.DriverMonitor("labels", environment=environment)
-    assert values(driver, catalog.RUN_INFO) == {("own", "PPO", "none", label): 1.0}
+    assert values(driver, catalog.RUN_INFO) == {("custom", "PPO", "none", label): 1.0}
     assert values(driver, catalog.RUN_STATE)["starting",] == 1.0
     assert values(driver, catalog.RUN_START)[()] > 0
     assert driver._dropped.total == 0

@@ -52,8 +52,8 @@ def _learner(run: RunView, _: Thresholds) -> Finding:
     return Finding(
         "learner_bound",
         sentence,
-        "More workers will not help; try larger minibatches (--minibatch), fewer --epochs, a smaller network "
-        "(--hidden) or a GPU (--device cuda).",
+        "More workers will not help; try larger minibatches{minibatch}, fewer epochs{epochs}, a smaller "
+        "network{hidden} or a GPU{device}.",
     )
 
 
@@ -62,9 +62,9 @@ def _sampling(run: RunView, limits: Thresholds) -> Finding:
     shares = worker_phases(run)
     busy = sum(shares.get(phase, 0.0) for phase in WORK_PHASES)
     full = cpu_full(run, limits)
-    more = "every node's CPU is full, so add machines" if full else "add --workers while there are idle cores"
+    more = "every node's CPU is full, so add machines" if full else "add workers{workers} while there are idle cores"
     if busy <= 0.0:
-        advice = f"Make a call worth its cost (--envs-per-worker, --fragment-steps), or {more}."
+        advice = f"Make a call worth its cost: {_LARGER_CALLS}; or {more}."
         return Finding("sampling_bound", f"Sampling-bound: {wait} of the wall is waiting for samples.", advice)
     top = max(WORK_PHASES, key=lambda phase: shares[phase])
     told = f"{wait} of the wall is waiting for samples, and {percent(shares[top] / busy)} of the workers' busy time is"
@@ -72,16 +72,17 @@ def _sampling(run: RunView, limits: Thresholds) -> Finding:
         return _one_awaited(run, wait, limits) or _calls(run, wait, busy)
     if top == "environment" and shares[top] >= limits.worker_share_ratio * busy:
         advice = (
-            f"Make the environment faster, step slow ones concurrently (--step-threads, --envs-per-worker), or {more}."
+            "Make the environment faster, step slow ones concurrently{step_threads}, several in each "
+            f"worker{{envs_per_worker}}, or {more}."
         )
         return Finding("environment_bound", f"Environment-bound: {told} in the environment.", advice)
     if top == "inference" and shares[top] >= limits.worker_share_ratio * busy:
-        advice = "Batch more observations per forward pass (--envs-per-worker) or shrink the policy (--hidden)."
+        advice = "Batch more environments per forward pass{envs_per_worker} or shrink the policy{hidden}."
         return Finding("inference_bound", f"Inference-bound: {told} in the policy.", advice)
     if top == "sending" and shares[top] >= limits.worker_share_ratio * busy:
         return Finding("transfer_bound", f"Transfer-bound: {told} sending fragments.", _SEND)
     sentence = f"Sampling-bound: {wait} of the wall is waiting for samples; no single phase of the workers stands out."
-    return Finding("sampling_bound", sentence, f"Use larger calls (--envs-per-worker, --fragment-steps), or {more}.")
+    return Finding("sampling_bound", sentence, f"Use larger calls: {_LARGER_CALLS}; or {more}.")
 
 
 def _one_awaited(run: RunView, wait: str, limits: Thresholds) -> Finding | None:
@@ -102,7 +103,7 @@ def _one_awaited(run: RunView, wait: str, limits: Thresholds) -> Finding | None:
     else:
         return None
     sentence = f"Sampling-bound: {wait} of the wall is waiting for samples; the others wait for {told}."
-    instead = "" if run.sampler == "async" else "; --sampler async waits for nobody"
+    instead = "" if run.sampler == "async" else "; sampling asynchronously{asynchronous} waits for nobody"
     return Finding("sampling_bound", sentence, f"See what it does: raymon profile{instead}.")
 
 
@@ -112,7 +113,7 @@ def _calls(run: RunView, wait: str, busy: float) -> Finding:
         f"Bound by the calls themselves: {wait} of the wall is waiting for samples{calls}, yet the workers are busy "
         f"only {percent(busy)} of the time."
     )
-    advice = "Put more work into a call: --envs-per-worker, --fragment-steps; --sampler async instead of step or sync."
+    advice = f"Put more work into a call: {_LARGER_CALLS}; sample asynchronously{{asynchronous}}."
     return Finding("overhead_bound", sentence, advice)
 
 
@@ -122,7 +123,7 @@ def _inference(run: RunView, _: Thresholds) -> Finding:
     return Finding(
         "inference_bound",
         f"Inference-bound: {share} of the wall is the policy answering observations in the driver{batch}.",
-        "Answer more observations at once (--wait-for), or move the policy into the workers (--sampler async).",
+        "Answer more observations at once{wait_for}, or move the policy into the workers{asynchronous}.",
     )
 
 
@@ -141,7 +142,7 @@ def _weights(run: RunView, _: Thresholds) -> Finding:
     return Finding(
         "weights_bound",
         f"Bound by handing out weights: {share} of the wall{each}.",
-        "Update less often on more samples (--fragment-steps, --fragments-per-update), or shrink it (--hidden).",
+        "Update less often on more samples{fragments_per_update}, or shrink the network{hidden}.",
     )
 
 
@@ -154,6 +155,7 @@ def _other(run: RunView, _: Thresholds) -> Finding:
     )
 
 
+_LARGER_CALLS: Final = "more environments in each worker{envs_per_worker}, longer fragments{fragment_steps}"
 _SEND: Final = "Send less: fewer or smaller observations, float32 or uint8 instead of float64, longer fragments."
 _PHASES: Final[dict[str, tuple[str, Callable[[RunView, Thresholds], Finding]]]] = {
     "learn": ("learner_bound_ratio", _learner),

@@ -1,6 +1,7 @@
 """What harms a run that is alive: no updates, a policy torn apart, memory kept, samples thrown away, a straggler."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Severity, WorkerVerdict
@@ -8,7 +9,10 @@ from raymon.health.words import listing, percent, rate, seconds, size
 from raymon.views import RunView
 
 Harm = tuple[str, Severity, str, str]
-"""State, severity, sentence, advice."""
+"""State, severity, sentence, advice (see `raymon.health.advice` for its marks)."""
+_SMALLER_STEPS: Final = (
+    "Lower the learning rate{learning_rate}, take fewer epochs{epochs}, or bound the step{target_kl}."
+)
 
 
 def harms(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Harm]:
@@ -58,12 +62,15 @@ def _diverging(run: RunView, limits: Thresholds) -> Iterator[Harm]:
     if bad > 0.0:
         count = run.learning.get("nonfinite_updates", 0.0)
         sentence = f"Diverging: {rate(count)} updates had a loss or gradient that is not finite; they were skipped."
-        advice = "Lower --learning-rate and --max-gradient-norm; look for NaN or huge rewards and observations."
+        advice = (
+            "Lower the learning rate{learning_rate}, clip gradients harder{max_gradient_norm}; look for NaN or huge "
+            "rewards and observations."
+        )
         yield "diverging", "critical", sentence, advice
     kl = run.learning.get("kl")
     if kl is not None and kl > limits.kl_diverging_nats:
         sentence = f"Diverging: the last update moved the policy by {kl:.2g} nats of KL divergence."
-        yield "diverging", "warning", sentence, "Lower --learning-rate or --epochs, or set --target-kl 0.02."
+        yield "diverging", "warning", sentence, _SMALLER_STEPS
 
 
 def _references(run: RunView, limits: Thresholds) -> Iterator[Harm]:
@@ -84,7 +91,7 @@ def _references(run: RunView, limits: Thresholds) -> Iterator[Harm]:
 def _store(run: RunView, limits: Thresholds) -> Iterator[Harm]:
     store = run.store
     held = f"; the driver's own references hold {size(store.refs_held_bytes)}" if store.refs_held_bytes else ""
-    advice = "Release references earlier, send smaller fragments, or give Ray a larger store (--object-store-mb)."
+    advice = "Release references earlier, send smaller fragments, or give Ray a larger store{object_store}."
     if store.spilled_bytes is not None and store.spilled_bytes > limits.spilled_bytes:
         sentence = f"The object store has spilled {size(store.spilled_bytes)} to disk{held}."
         yield "object_store", "warning", sentence, advice
@@ -110,6 +117,10 @@ def _memory(run: RunView, limits: Thresholds) -> Iterator[Harm]:
             f"{size(worst.rss_bytes or 0.0)} now{more}."
         )
         yield "memory_growth", "warning", sentence, "Look for what its environment keeps from episode to episode."
+    growth, settled = run.driver_rss_growth_bytes_per_second or 0.0, limits.memory_settle_seconds
+    if growth > limits.memory_growth_bytes_per_second and (run.started_seconds_ago or 0.0) > settled:
+        sentence = f"The driver grows by {size(growth)} of memory a second, to {size(run.driver_rss_bytes or 0.0)} now."
+        yield "memory_growth", "warning", sentence, "Look for what its loop keeps from iteration to iteration."
 
 
 def _dropped(run: RunView, limits: Thresholds) -> Iterator[Harm]:
@@ -120,7 +131,10 @@ def _dropped(run: RunView, limits: Thresholds) -> Iterator[Harm]:
     reason = max(rates, key=rates.__getitem__)
     sentence = f"{percent(sum(rates.values()) / received)} of the fragments are thrown away, mostly as {reason}."
     advice = {
-        "stale": "Use fewer --workers or shorter --fragment-steps, train on more at once, or raise --max-policy-lag.",
+        "stale": (
+            "Use fewer workers{workers} or shorter fragments{fragment_steps}, train on more at once"
+            "{fragments_per_update}, or tolerate more lag{max_policy_lag}."
+        ),
         "invalid": "Look at what the environment sends: wrong shapes or numbers that are not finite.",
     }.get(reason, "See the losses of workers.")
     yield "samples_dropped", "warning", sentence, advice
@@ -134,7 +148,10 @@ def _straggler(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Har
     whom = f"worker {names[0]} needs" if len(names) == 1 else f"workers {listing(names)} are slow; {names[0]} needs"
     wait = run.phase_ratio.get("sample")
     cost = f"; {percent(wait)} of the wall is waiting for samples" if wait is not None else ""
-    advice = "Look at its node and its environment. --sampler async keeps one slow worker from holding the others up."
+    advice = (
+        "Look at its node and its environment. Sampling asynchronously{asynchronous} keeps one slow worker from "
+        "holding the others up."
+    )
     if run.sampler == "async":
-        advice = "Look at its node and its environment; the others are not held up by it (--sampler async)."
+        advice = "Look at its node and its environment; the others are not held up by it{asynchronous}."
     yield "straggler_bound", "warning", f"Straggler-bound: {whom} {slow[0].reason}{cost}.", advice

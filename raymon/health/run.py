@@ -6,9 +6,11 @@ The first finding makes the state and the sentence; what else was found becomes 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from raymon.health.advice import in_terms_of
 from raymon.health.alerts import collapse
 from raymon.health.bottleneck import bottleneck, cpu_full
 from raymon.health.harm import harms
+from raymon.health.learning import learning
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import RunVerdict, Severity, WorkerVerdict
 from raymon.health.words import listing, percent, rate, seconds
@@ -23,6 +25,7 @@ class Ground(NamedTuple):
     severity: Severity
     sentence: str
     advice: str = ""
+    """With the marks of `raymon.health.advice`."""
 
 
 def judge(
@@ -31,17 +34,20 @@ def judge(
     """Return the verdict on the run; `workers` are the verdicts on its workers where they were judged already."""
     workers = judge_workers(run, limits) if workers is None else workers
     if ended := _ended(run, limits):
-        return _verdict([ended], (), workers)
+        return _verdict(run, [ended], (), workers)
     found = [*_lost(run, workers), *map(Ground._make, harms(run, workers, limits))]
     found.extend(_speed(run, limits))
-    return _verdict(found or [_healthy(run)], _details(run, workers, limits), workers)
+    return _verdict(run, found or [_healthy(run)], _details(run, workers, limits), workers)
 
 
-def _verdict(grounds: Sequence[Ground], details: Iterable[str], workers: tuple[WorkerVerdict, ...]) -> RunVerdict:
+def _verdict(
+    run: RunView, grounds: Sequence[Ground], details: Iterable[str], workers: tuple[WorkerVerdict, ...]
+) -> RunVerdict:
     first, *others = grounds
     evidence = (*(ground.sentence for ground in others), *details)
     findings = tuple((ground.state, ground.sentence) for ground in grounds)
-    return RunVerdict(first.state, first.sentence, evidence, first.advice, first.severity, workers, findings)
+    advice = in_terms_of(run, first.advice)
+    return RunVerdict(first.state, first.sentence, evidence, advice, first.severity, workers, findings)
 
 
 def _ended(run: RunView, limits: Thresholds) -> Ground | None:
@@ -49,7 +55,7 @@ def _ended(run: RunView, limits: Thresholds) -> Ground | None:
         steps = f" after {rate(run.trained_steps)} environment steps" if run.trained_steps else ""
         return Ground("finished", "ok", f"Training finished{steps}; these are its last numbers.")
     if run.state == "failed":
-        advice = "Read the end of the run's log; resume from its last checkpoint (raymon train --resume)."
+        advice = "Read the end of the run's log; resume from its last checkpoint{resume}."
         return Ground("failed", "critical", "Training failed; these are its last numbers.", advice)
     if run.data_age_seconds is None:
         sentence = "Only counters are left of this run: it ended before this view was opened, or all of it is stopped."
@@ -82,10 +88,13 @@ def _lost(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Ground]:
     for worker in workers:
         by_state.setdefault(worker.state, []).append(worker)
     if stalled := by_state.get("stalled"):
-        advice = f"See where it stands: raymon profile --worker {stalled[0].worker}. --worker-timeout has it replaced."
+        where = f"See where it stands: raymon profile --worker {stalled[0].worker}."
+        advice = where + " A time-out{worker_timeout} ends the wait."
         yield Ground("worker_stalled", "critical", _about(stalled, "stalled"), advice)
     if gone := [*by_state.get("given_up", ()), *by_state.get("dead", ())]:
-        advice = "Read its log for the reason; the run goes on smaller. --max-restarts sets the patience."
+        advice = (
+            "Read its log for the reason; the run goes on smaller. A limit{max_restarts} says how often to restart."
+        )
         yield Ground("workers_lost", "critical", _about(gone, "gone"), advice)
     restarting = by_state.get("restarting")
     if restarting or run.recent_losses:
@@ -129,6 +138,8 @@ def _details(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
     if cpu_full(run, limits):
         full = max(run.node_cpu_ratio.values())
         yield f"The CPU of every node is full ({percent(full)}): what runs beside the job slows it; so do more workers."
+    if told := learning(run):
+        yield told
     again = [(worker.worker, sum(worker.restarts.values())) for worker in run.workers if worker.restarts]
     if again:
         often = sorted(again, key=lambda pair: -pair[1])[:3]

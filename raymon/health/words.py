@@ -35,6 +35,11 @@ def rate(value: float) -> str:
     return f"{value:.2g}" if value < 9.95 else f"{value:.0f}"
 
 
+def number(value: float) -> str:
+    """Return any number: 0.0123, 475, -1,200."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+
+
 def listing(names: Sequence[str], most: int = 5) -> str:
     """Return names in a row, the surplus counted: 1, 2 and 40 more."""
     if len(names) > most:

@@ -74,7 +74,7 @@ class DriverMonitor(TimedRecorder):
 
     Args:
         run: The run's name, also for workers that name none; by default `RAYMON_RUN`, else the Ray job.
-        engine: Who trains: `own`, `rllib`, or a short text of yours.
+        engine: Who trains, in a word; `own` is raymon's trainer and `rllib` RLlib, whose options advice then names.
         algorithm: As it shall read on the dashboard.
         sampler: How is sampled, in a word.
         environment: The environment's id; as the other texts cut short after 64 characters.
@@ -91,7 +91,7 @@ class DriverMonitor(TimedRecorder):
     def __init__(
         self,
         run: str | None = None,
-        engine: str = "own",
+        engine: str = "custom",
         algorithm: str = "PPO",
         sampler: str = "",
         environment: str = "",

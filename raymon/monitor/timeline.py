@@ -21,18 +21,23 @@ class Span:
     """One stay in a phase; `inner` counts the open spans directly inside it, `own` its nanoseconds outside those.
 
     `parent` is the span around it of its own timeline, `outer` that of whatever timeline: a driver may sample itself.
+    `cell` holds the nanoseconds of its phase; None when they are counted nowhere. `whole` names what the span is
+    besides, for captures: a rollout that consists of one phase.
     """
 
-    __slots__ = ("began", "inner", "opened", "outer", "own", "parent", "phase", "timeline")
+    __slots__ = ("began", "cell", "inner", "opened", "outer", "own", "parent", "phase", "timeline", "whole")
 
-    def __init__(self, timeline: "Timeline", phase: str, parent: "Span | None", began: int) -> None:
+    def __init__(
+        self, timeline: "Timeline", phase: str, cell: Cell | None, outer: "Span | None", parent: "Span | None",
+        began: int, whole: str,
+    ) -> None:  # fmt: skip
         self.timeline = timeline
-        self.outer: Span | None = _current.get()
-        while self.outer is not None and not self.outer.opened:
-            self.outer = self.outer.outer
         self.phase = phase
+        self.cell = cell
+        self.outer = outer
         self.parent = parent
         self.began = began
+        self.whole = whole
         self.inner = 0
         self.own = 0
         self.opened: bool = True
@@ -66,31 +71,39 @@ class Timeline:
         self._idle: str | None = None
         self._notes: Notes | None = None
 
-    def enter(self, phase: str) -> Span:
+    def enter(self, phase: str, whole: str = "") -> Span:
         """Open a span inside the innermost open one of this thread or task."""
         with self.lock:
-            span = Span(self, phase, self.innermost(), self.settle())
-            if span.parent is not None:
-                span.parent.inner += 1
-                self._leaves.pop(span.parent, None)
+            outer = _current.get()
+            while outer is not None and not outer.opened:
+                outer = outer.outer
+            parent = outer
+            while parent is not None and not (parent.timeline is self and parent.opened):
+                parent = parent.outer
+            span = Span(self, phase, self._cells.get(phase), outer, parent, self.settle(), whole)
+            if parent is not None:
+                parent.inner += 1
+                self._leaves.pop(parent, None)
             self._leaves[span] = None
         _current.set(span)
         return span
 
-    def leave(self, span: Span) -> None:
-        """Close a span; one that is closed already stays closed."""
+    def leave(self, span: Span) -> int:
+        """Close a span; one that is closed already stays closed. Return the clock's reading."""
         with self.lock:
+            now = self.settle()
             if span.opened:
-                self.settle()
                 self._close(span)
         if _current.get() is span:
             _current.set(span.outer)
+        return now
 
     def idle(self, phase: str | None) -> None:
         """From now on credit the time outside all spans to a phase; None ends that."""
         with self.lock:
-            self.settle()
-            self._idle = phase
+            if phase != self._idle:
+                self.settle()
+                self._idle = phase
 
     def add(self, phase: str, nanoseconds: int) -> None:
         """Credit time measured elsewhere, and take it from the span it was spent in, as far as that has it."""
@@ -103,17 +116,19 @@ class Timeline:
             if around is not None:
                 inside = min(nanoseconds, around.own)
                 around.own -= inside
-                self._credit(around.phase, -inside)
+                if around.cell is not None:
+                    around.cell.total -= inside
 
     def settle(self) -> int:
         """Credit the time since the last event to the innermost open spans; return the clock's reading."""
         now = self._clock()
         elapsed, self._mark = now - self._mark, now
         if self._leaves:
-            share, rest = divmod(elapsed, len(self._leaves))
+            share, rest = (elapsed, 0) if len(self._leaves) == 1 else divmod(elapsed, len(self._leaves))
             for span in self._leaves:
                 span.own += share + rest
-                self._credit(span.phase, share + rest)
+                if span.cell is not None:
+                    span.cell.total += share + rest
                 rest = 0
         elif self._idle is not None:
             self._credit(self._idle, elapsed)
@@ -144,7 +159,7 @@ class Timeline:
                 return None
             now = self.settle()
             for span in self._open():
-                notes.span(span.phase, span.began, now)
+                _note(notes, span, now)
             return notes.noted
 
     def _open(self) -> list[Span]:
@@ -175,7 +190,7 @@ class Timeline:
     def _close(self, span: Span) -> None:
         span.opened = False
         if self._notes is not None:
-            self._notes.span(span.phase, span.began, self._mark)
+            _note(self._notes, span, self._mark)
         self._leaves.pop(span, None)
         parent = span.parent
         while parent is not None and not parent.opened:
@@ -184,3 +199,9 @@ class Timeline:
             parent.inner += span.inner - 1  # spans left open inside the closed one now count as inside its parent
             if parent.inner == 0:
                 self._leaves[parent] = None
+
+
+def _note(notes: Notes, span: Span, until: int) -> None:
+    if span.whole:
+        notes.span(span.whole, span.began, until)
+    notes.span(span.phase, span.began, until)

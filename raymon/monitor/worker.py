@@ -1,7 +1,9 @@
 """`Monitor`: what a process that samples records. Plain additions here; the flush thread talks to Ray."""
 
+import math
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 from raymon import catalog
@@ -16,6 +18,7 @@ from raymon.monitor.timeline import Span
 
 WINDOW_SECONDS: Final = 60.0
 LAST_EPISODES: Final = 100
+_ACTIVITIES: Final = dict.fromkeys(catalog.ACTIVITIES)
 _ROLLOUT: Final = "rollout"
 """The span of a rollout itself: time in it but in no phase is overhead and counted in no phase."""
 
@@ -94,19 +97,43 @@ class Monitor(TimedRecorder):
             self._episodes.total += 1
             self._returns.append(value)
 
-    def rollout(self) -> "_Rollout":
+    @recording
+    def episodes(self, returns: Iterable[float]) -> None:
+        """Count episodes that ended, by their undiscounted returns: `episode` for each of them, at less cost."""
+        found = list(returns)
+        try:
+            values = [float(value) for value in found]
+            sound = all(map(math.isfinite, values))
+        except (TypeError, ValueError):
+            sound = False
+        if not sound:  # those that are numbers count all the same
+            for value in found:
+                self.episode(value)
+            return
+        with self.ledger.lock:
+            self._episodes.total += len(values)
+            self._returns.extend(values)
+
+    def rollout(self, phase: str | None = None) -> "Rollout":
         """Time one rollout: its latency, count and seconds; between rollouts the worker waits.
 
         A rollout inside another of the same thread or task is part of that one; one that raises is not counted.
-        """
-        return _Rollout(self)
 
-    @recording
+        Args:
+            phase: What its time outside inner phases is counted as, one of `PHASES`; by default as nothing.
+        """
+        return Rollout(self, phase)
+
     def activity(self, activity: str) -> None:
         """Say what the worker does, one of `catalog.ACTIVITIES`, until the next rollout or phase begins or ends."""
-        if activity not in catalog.ACTIVITIES:
-            raise RefusedError(f"found activity {activity!r}, expected one of {catalog.ACTIVITIES}")
-        self._activity = activity
+        if activity in _ACTIVITIES:
+            self._activity = activity
+        else:
+            self._odd_activity(activity)
+
+    @recording
+    def _odd_activity(self, activity: object) -> None:
+        raise RefusedError(f"found activity {activity!r}, expected one of {catalog.ACTIVITIES}")
 
     @recording
     def policy_version(self, version: int) -> None:
@@ -130,33 +157,35 @@ class Monitor(TimedRecorder):
 
     def _enter_phase(self, phase: str) -> Span:
         self._activity = None
-        return super()._enter_phase(phase)
+        return self._timeline.enter(phase)
 
     def _leave_phase(self, span: Span) -> None:
         self._activity = None
-        super()._leave_phase(span)
+        self._timeline.leave(span)
 
-    def _begin_rollout(self) -> Stayed:
-        around = self._timeline.innermost()
+    def _begin_rollout(self, phase: str | None) -> Stayed:
+        if phase is not None and phase not in self.PHASES:
+            raise RefusedError(f"found phase {phase!r}, expected one of {self.PHASES}")
+        self._activity = None
+        around = self._timeline.innermost() if self._open else None
         while around is not None:
             if around in self._open:
-                return around, False
+                return (around, False) if phase is None else (self._timeline.enter(phase), True)
             around = around.parent
         if not flusher.running:
             flusher.ensure_running()
-        self._activity = None
         with self.ledger.lock:
-            span = self._timeline.enter(_ROLLOUT)
-            now = self._timeline.settle()
-            self._open[span] = (now, now)
+            span = self._timeline.enter(_ROLLOUT) if phase is None else self._timeline.enter(phase, _ROLLOUT)
+            self._open[span] = (span.began, span.began)
         return span, True
 
     def _end_rollout(self, span: Span, finished: bool) -> None:
         self._activity = None
         with self.ledger.lock:
-            self._timeline.leave(span)
-            now = self._timeline.settle()
-            began, credited = self._open.pop(span, (now, now))
+            now = self._timeline.leave(span)
+            if span not in self._open:  # a phase of another rollout, or begun before a fork
+                return
+            began, credited = self._open.pop(span)
             self._rollout_time.total += now - credited
             if finished:
                 self._rollouts.total += 1
@@ -190,14 +219,18 @@ class Monitor(TimedRecorder):
             self.ledger.set(catalog.ACTIVITY, {"activity": activity}, float(activity == doing))
 
 
-class _Rollout(Stay[Monitor]):
+class Rollout(Stay[Monitor]):
     """The context manager of `Monitor.rollout`."""
 
-    __slots__ = ()
+    __slots__ = ("_phase",)
     WHAT = "rollout"
 
+    def __init__(self, monitor: Monitor, phase: str | None) -> None:
+        super().__init__(monitor)
+        self._phase = phase
+
     def _enter(self) -> Stayed:
-        return self._monitor._begin_rollout()
+        return self._monitor._begin_rollout(self._phase)
 
     def _leave(self, span: Span, finished: bool) -> None:
         self._monitor._end_rollout(span, finished)

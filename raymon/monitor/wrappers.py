@@ -73,13 +73,12 @@ class _Call:
     again in the inner.
     """
 
-    __slots__ = ("_monitor", "_open", "_outer", "_phase", "_plan", "_rollout")
+    __slots__ = ("_monitor", "_open", "_outer", "_plan", "_rollout")
 
     def __init__(self, monitor: Monitor, plan: Plan) -> None:
         self._monitor = monitor
         self._plan = plan
-        self._rollout = monitor.rollout()
-        self._phase = monitor.phase(plan.phase)
+        self._rollout = monitor.rollout(plan.phase)
         self._open: bool = True
         self._outer: _Call | None = _call.get()
         while self._outer is not None and not self._outer._open:  # a task outlives the call it was started in
@@ -88,13 +87,11 @@ class _Call:
     def __enter__(self) -> Self:
         _call.set(self)
         self._rollout.__enter__()
-        self._phase.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._phase.__exit__(kind, error, trace)
         self._rollout.__exit__(kind, error, trace)
         self._open = False
         if _call.get() is self:

@@ -7,7 +7,7 @@ that are ready.
 import os
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from raymon.ppo.normalize import Scaling
 from raymon.ppo.policy import ModelSpec, Policy
 from raymon.ppo.rollouts import Rollouts, discounted_returns
 from raymon.ppo.spaces import Floats
+
+_STEPS_SECONDS: Final = 0.05
+"""How often steps are counted within a rollout: far more often than they are exported, far less often than taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,7 @@ class Worker:
             total = time.perf_counter() - began
             monitor.add_phase("environment", environment_seconds)
             monitor.add_phase("inference", total - environment_seconds)
-            for return_, length in zip(fragment.returns, fragment.lengths, strict=True):
-                monitor.episode(float(return_), int(length))
+            monitor.episodes(fragment.returns.tolist())
         return fragment._replace(seconds=total)
 
     def close(self) -> None:
@@ -133,7 +135,8 @@ class _LockStep:
         noise = policy.noise(self._rng, (length, count))
         raw, resets, seconds = rollouts.last_raw, int(rollouts.last_done.sum()), 0.0
         rollouts.put(0, raw, scaling)
-        deadline = time.perf_counter() + self._spec.longest_seconds
+        taken, due = 0, time.perf_counter() + _STEPS_SECONDS
+        deadline = due + self._spec.longest_seconds
         for t in range(length):
             monitor.activity("inference")
             head = policy.head(rollouts.observations[t], rollouts.heads[t])
@@ -144,7 +147,10 @@ class _LockStep:
             raw, rewards, terminated, truncated, _ = vector.step(to_environment(actions))
             ended = time.perf_counter()
             seconds += ended - began
-            monitor.steps(count - resets)
+            taken += count - resets
+            if ended > due:
+                monitor.steps(taken)
+                taken, due = 0, ended + _STEPS_SECONDS
             rollouts.rewards[t] = rewards
             rollouts.terminated[t] = terminated
             resets = int(np.count_nonzero(np.logical_or(terminated, truncated, out=rollouts.done[t])))
@@ -152,6 +158,7 @@ class _LockStep:
             if ended > deadline:
                 break
         rollouts.last_raw = raw
+        monitor.steps(taken)
         monitor.activity("inference")
         return rollouts.end(t + 1), seconds, version
 

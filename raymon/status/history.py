@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,19 +87,11 @@ class Ring:
         return times[known], values[known]
 
     def memory_slopes(self, seconds: float) -> dict[str, float]:
-        """Return every worker's steady growth of resident memory in bytes per second; 0 where it is not steady.
-
-        The slope is the median of the slopes between the thirds of the window, so that one jump (a buffer allocated, an
-        import) is no growth.
-        """
+        """Return every worker's steady growth of resident memory in bytes per second; empty after too short a time."""
         begin = self._since(seconds)
         times, memory = self._times[begin : self._size], self._memory[:, begin : self._size]
-        if len(times) < 6 or times[-1] - times[0] < seconds / 2:
-            return {}
-        edges = np.linspace(0, len(times) - 1, 4).round().astype(int)
-        slopes = np.diff(memory[:, edges], axis=1) / np.diff(times[edges])
-        steady = np.where(np.isnan(slopes).any(axis=1), 0.0, slopes.min(axis=1))
-        return {worker: max(0.0, float(steady[row])) for worker, row in self._rows.items()}
+        steady = steady_growth(times, memory, seconds)
+        return {} if steady is None else {worker: float(steady[row]) for worker, row in self._rows.items()}
 
     def _since(self, seconds: float) -> int:
         last = self._times[self._size - 1] if self._size else 0.0
@@ -134,6 +126,19 @@ def _taller(array: NDArray[_Number], height: int, fill: float) -> NDArray[_Numbe
     taller = np.full((height, MOST_SAMPLES), fill, array.dtype)
     taller[: len(array)] = array
     return taller
+
+
+def steady_growth(times: Floats, rows: NDArray[np.floating[Any]], seconds: float) -> Floats | None:
+    """Return the growth per second of each row `[R, K]` at the moments `[K]`; 0 where it is not steady.
+
+    It is the least of the slopes between the thirds of the window, so that one jump (a buffer allocated, an import) is
+    no growth. None while the moments span less than half of `seconds`.
+    """
+    if len(times) < 6 or times[-1] - times[0] < seconds / 2:
+        return None
+    edges = np.linspace(0, len(times) - 1, 4).round().astype(int)
+    slopes = np.diff(rows[:, edges], axis=1) / np.diff(times[edges])
+    return np.where(np.isnan(slopes).any(axis=1), 0.0, np.maximum(0.0, slopes.min(axis=1)))
 
 
 def slope(times: Floats, values: Floats) -> float | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from raymon import catalog
 from raymon.catalog import DRIVER, Metric
-from raymon.status.history import Ring
+from raymon.status.history import Ring, steady_growth
 from raymon.status.nodes import exporter_age, node_cpu, store_view
 from raymon.status.series import Memory, Process, Subject, field_of
 from raymon.status.workers import LONG_WINDOW_SECONDS, WINDOW_SECONDS, DriverSays, Rates, worker_view
@@ -17,6 +17,7 @@ from raymon.views import RunView, WorkerView
 
 LIVE_SECONDS: Final = 30.0
 MEMORY_WINDOW_SECONDS: Final = 9.0
+DRIVER_MEMORY_WINDOW_SECONDS: Final = 15.0
 RECENT_SECONDS: Final = 30.0
 USUAL_SECONDS: Final = 300.0
 RETURN_POINTS: Final = 200
@@ -88,6 +89,7 @@ def _run_view(run: str, subjects: dict[str, Subject], memory: Memory, ring: Ring
         node_cpu_ratio=node_cpu(memory, now),
         store=store_view(memory, process, rates, ring, now),
         return_history=_return_history(ring),
+        driver_rss_growth_bytes_per_second=driver_growth(ring),
         **(_driver_part(process, rates, memory, now) if process else {}),  # type: ignore[arg-type]  # fields by name
     )
 
@@ -227,6 +229,13 @@ def _usual_rate(ring: Ring) -> float | None:
     times, values = ring.recent("steps_per_second", USUAL_SECONDS)
     earlier = values[times < times[-1] - 15.0] if len(times) else values
     return float(np.median(earlier)) if len(earlier) >= 15 else None
+
+
+def driver_growth(ring: Ring) -> float | None:
+    """Return how many bytes a second the driver grows steadily; None while too little was seen."""
+    times, memory = ring.recent("driver_rss_bytes", DRIVER_MEMORY_WINDOW_SECONDS)
+    steady = steady_growth(times, memory[None], DRIVER_MEMORY_WINDOW_SECONDS)
+    return None if steady is None else float(steady[0])
 
 
 def _return_history(ring: Ring) -> tuple[tuple[float, float], ...]:

@@ -1,0 +1,58 @@
+"""What to change, in the terms of whoever trains: options of `raymon train`, RLlib's settings, or plain words alone."""
+
+from typing import Final
+
+from raymon.views import RunView
+
+_ANY: Final = {"object_store": "ray.init(object_store_memory=...)"}
+_NAMES: Final[dict[str, dict[str, str]]] = {
+    "own": {
+        "asynchronous": "--sampler async",
+        "device": "--device cuda",
+        "envs_per_worker": "--envs-per-worker",
+        "epochs": "--epochs",
+        "fragment_steps": "--fragment-steps",
+        "fragments_per_update": "--fragments-per-update",
+        "hidden": "--hidden",
+        "learning_rate": "--learning-rate",
+        "max_gradient_norm": "--max-gradient-norm",
+        "max_policy_lag": "--max-policy-lag",
+        "max_restarts": "--max-restarts",
+        "minibatch": "--minibatch",
+        "object_store": "--object-store-mb",
+        "resume": "raymon train --resume",
+        "step_threads": "--step-threads",
+        "target_kl": "--target-kl 0.02",
+        "wait_for": "--wait-for",
+        "worker_timeout": "--worker-timeout",
+        "workers": "--workers",
+    },
+    "rllib": {
+        "asynchronous": "APPO or IMPALA",
+        "device": "num_gpus_per_learner",
+        "envs_per_worker": "num_envs_per_env_runner",
+        "epochs": "num_epochs",
+        "fragment_steps": "rollout_fragment_length",
+        "fragments_per_update": "train_batch_size_per_learner",
+        "hidden": "fcnet_hiddens",
+        "learning_rate": "lr",
+        "max_gradient_norm": "grad_clip",
+        "max_restarts": "max_num_env_runner_restarts",
+        "minibatch": "minibatch_size",
+        "resume": "Algorithm.from_checkpoint",
+        "step_threads": "gym_env_vectorize_mode",
+        "target_kl": "kl_coeff",
+        "worker_timeout": "sample_timeout_s",
+        "workers": "num_env_runners",
+    },
+}
+
+
+def in_terms_of(run: RunView, text: str) -> str:
+    """Return an advice with its `{marks}` replaced by what the run's trainer calls them; by nothing when unknown.
+
+    A mark stands after the plain words: "fewer epochs{epochs}" becomes "fewer epochs (--epochs)".
+    """
+    names = {**_ANY, **_NAMES.get(run.engine or "", {})}
+    marks = {mark for known in _NAMES.values() for mark in known}
+    return text.format_map({mark: f" ({names[mark]})" if mark in names else "" for mark in marks})
