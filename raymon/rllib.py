@@ -348,7 +348,7 @@ def _rollouts(monitor: Monitor, sample: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(sample)
     def timed(*args: P.args, **kwargs: P.kwargs) -> R:
-        with monitor.rollout(), monitor.phase("inference"):
+        with monitor.rollout("inference"):
             return sample(*args, **kwargs)
 
     return timed

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from support import free_port, metrics_url, poll, ray_session, running_prometheu
 from raymon import catalog
 from raymon.stack import compare, fetch, files
 from raymon.stack.checks import CHECKS, Asked, host, situation
+from raymon.stack.checks.places import found_among
 from raymon.stack.doctor import examine, exit_code, main
 from raymon.stack.prometheus_server import Sources
 from raymon.stack.running import Options, start_stack, stop_stack
@@ -164,6 +166,20 @@ def test_names_of_the_loopback_are_one_place(elsewhere, tmp_path):
     with running_prometheus(config, tmp_path / "data") as other:
         poll(lambda: other.query("up == 1"), 20, "it is scraped")
         assert elsewhere.ask(prometheus_url=other.url)["scraping"].state == "ok"
+
+
+def test_a_host_is_found_by_its_name_and_by_each_address_of_its_own():
+    assert found_among("10.1.2.3:8080", ["node:8080", "10.1.2.3:8080"], here=True) == "10.1.2.3:8080"
+    own = socket.gethostbyname(socket.gethostname())
+    assert found_among(f"{own}:8080", [f"{socket.gethostname()}:8080"], here=False) == f"{socket.gethostname()}:8080"
+    assert found_among(f"{own}:8080", ["127.0.0.1:8080"], here=True) == "127.0.0.1:8080"
+    for wanted, named, here in (
+        ("192.0.2.77:8080", ["127.0.0.1:8080"], True),  # not this machine's
+        ("127.0.0.9:8080", ["127.0.0.1:8080"], False),  # the other's loopback
+        ("127.0.0.1:8080", ["localhost:8081"], True),
+        ("127.0.0.1:8080", ["no.such.host.invalid:8080", "", "a b:8080"], True),
+    ):
+        assert found_among(wanted, named, here) is None
 
 
 @pytest.mark.parametrize("token", ["wrong-token", None])

@@ -71,6 +71,49 @@ def test_a_rollout_that_is_kept_counts_each_time_but_not_inside_itself():
     assert not monitor._open
 
 
+def test_a_rollout_that_is_one_phase_is_noted_as_both_and_inner_phases_are_taken_out():
+    monitor = raymon.Monitor(0, "one phase")
+    clock = Clock(monitor)
+    monitor.start_notes()
+    with monitor.rollout("environment"):
+        clock.now += 5
+        with monitor.phase("inference"):
+            clock.now += 2
+        with monitor.rollout("sending"):  # part of the rollout, a phase of its own
+            clock.now += 1
+    assert [total(monitor, catalog.WORKER_PHASE, phase) for phase in ("environment", "inference", "sending")] == [
+        5,
+        2,
+        1,
+    ]
+    assert total(monitor, catalog.ROLLOUTS) == 1
+    noted = monitor.end_notes().spans
+    assert {name: until - began for name, began, until in (span[:3] for span in noted)} == {
+        "rollout": 8, "environment": 8, "inference": 2, "sending": 1,
+    }  # fmt: skip
+    assert not monitor._open
+    assert not monitor._timeline._leaves
+
+
+def test_a_rollout_of_an_unknown_phase_is_dropped_and_runs():
+    monitor, ran = raymon.Monitor(0, "unknown"), []
+    with monitor.rollout("dreaming"):
+        ran.append(1)
+    assert ran
+    assert monitor._dropped.total == 1
+    assert total(monitor, catalog.ROLLOUTS) == 0
+
+
+def test_of_several_episodes_the_sound_ones_count():
+    monitor = raymon.Monitor(0, "episodes")
+    monitor.episodes(float(value) for value in (1, 2, 3))
+    monitor.episodes([10, float("nan"), "six", None, 20])
+    monitor.episodes(None)
+    assert total(monitor, catalog.EPISODES) == 5
+    assert values(monitor, catalog.EPISODE_RETURN) == {(): pytest.approx(7.2)}
+    assert monitor._dropped.total == 4
+
+
 def test_an_iteration_inside_another_is_part_of_it():
     driver = raymon.DriverMonitor("nested")
     clock = Clock(driver)

@@ -106,6 +106,7 @@ class DriverMonitor(TimedRecorder):
             for label in metric.labels or ("",):
                 for value in metric.values.get(label, ("",)):
                     self.ledger.cell(metric, {label: value} if label else {})
+        self._calls = self._cell(catalog.ACTOR_CALLS)
         self._fleet = Fleet(workers)
         self._refs = HeldRefs()
         self._returns: deque[float] = deque(maxlen=LAST_EPISODES)
@@ -232,13 +233,18 @@ class DriverMonitor(TimedRecorder):
     @recording
     def called(self, n: int = 1) -> None:
         """Count sampling calls made to actors."""
-        self.count(catalog.ACTOR_CALLS, n)
+        more = amount(n)
+        with self.ledger.lock:
+            self._calls.total += more
 
     @recording
     def inference(self, batches: int, observations: int) -> None:
         """Count batches of observations the driver's policy answered."""
-        self.count(catalog.INFERENCE_BATCHES, batches)
-        self.count(catalog.INFERENCE_OBSERVATIONS, observations)
+        more = amount(batches), amount(observations)
+        cells = self._cell(catalog.INFERENCE_BATCHES), self._cell(catalog.INFERENCE_OBSERVATIONS)
+        with self.ledger.lock:
+            cells[0].total += more[0]
+            cells[1].total += more[1]
 
     @recording
     def gpu(self, utilization: float, memory_bytes: float) -> None:

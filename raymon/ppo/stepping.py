@@ -157,9 +157,9 @@ class StepSampler(FleetSampler):
         asking = [slot for slot in idle if self._columns[slot.worker].asked]
         if not asking:
             return
-        with self._phases("inference"):
+        with self._phases.brief("inference"):
             heads, actions, log_probabilities = self._choose([self._columns[slot.worker] for slot in asking])
-        with self._phases("weights"):
+        with self._phases.brief("weights"):
             for row, slot in enumerate(asking):
                 column = self._columns[slot.worker]
                 rollouts = _rollouts(column)
@@ -182,7 +182,7 @@ class StepSampler(FleetSampler):
         with self._phases("sample"):
             answered = self.fleet.wait(POLL_SECONDS, least=self._config.wait_for)
         for slot in answered:
-            with self._phases("transfer"):
+            with self._phases.brief("transfer"):
                 transition = self.fleet.fetch(slot)
             if transition is not None:
                 self._enter(slot, transition, policy.scaling)
@@ -202,7 +202,7 @@ class StepSampler(FleetSampler):
         column.t += 1
         if column.t == self._config.fragment_steps:
             seconds = time.perf_counter() - column.began
-            with self._phases("inference"):
+            with self._phases.brief("inference"):
                 steps = rollouts.end(column.t)
                 steps.log_probabilities = column.log_probabilities
                 full = finish(steps, self._policy, self._discounts, scaling, slot.worker, column.version)

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from raymon.stack import files
+from raymon.stack.checks.places import found_among
 from raymon.stack.checks.result import Check, Finding, absent, ok, problem, unknown
 from raymon.stack.checks.situation import Situation, host_and_port
 
@@ -31,20 +32,22 @@ def scraping(situation: Situation) -> Finding:
         return unknown("The cluster's endpoints are not known.")
     targets = situation.ask_prometheus("targets", state="active").get("activeTargets", [])
     scraped = {host_and_port(target.get("scrapeUrl", "")): target for target in targets}
-    lacking = sorted(wanted - set(scraped))
+    here = host_and_port(situation.prometheus.url).startswith("127.0.0.1:")
+    known = {where: scraped[name] for where in wanted if (name := found_among(where, scraped, here)) is not None}
+    lacking = sorted(wanted - set(known))
     if lacking:
         return problem(
             f"It scrapes {len(scraped)} target(s), not {_some(lacking)} of this cluster.{_other(situation, scraped)}",
             _follow(situation),
         )
-    down = {where: scraped[where].get("lastError", "") for where in wanted if scraped[where].get("health") == "down"}
+    down = {where: target.get("lastError", "") for where, target in known.items() if target.get("health") == "down"}
     if down:
         where, why = next(iter(down.items()))
         return problem(
             f"It fails on {len(down)} of {len(wanted)} node(s), such as {where}: {why}.",
             "reach the nodes' metrics ports from where Prometheus runs (container network, firewall)",
         )
-    waiting = [where for where in wanted if scraped[where].get("health") != "up"]
+    waiting = [where for where, target in known.items() if target.get("health") != "up"]
     if waiting:
         return unknown(f"It has just found {_some(waiting)} and not scraped it yet.", "ask again in 15 s")
     return ok(f"It scrapes all {len(wanted)} endpoint(s) of this cluster.")

@@ -129,9 +129,10 @@ def _chip(state: str, name: str, total: int, pressed: bool) -> Html:
 
 def _heading(order: str, name: str, title: str, css: str, meaning: str) -> Html:
     now = order == name
-    button = tag("button", title, tag("i", "↓", aria_hidden="true") if now else None, type="button",
+    way, arrow = ("ascending", "↑") if name == "worker" else ("descending", "↓")
+    button = tag("button", title, tag("i", arrow, aria_hidden="true") if now else None, type="button",
                  data_set=f"order={name}", data_help=meaning)  # fmt: skip
-    return tag("th", button, class_=css or None, scope="col", aria_sort="descending" if now else None)
+    return tag("th", button, class_=css or None, scope="col", aria_sort=way if now else None)
 
 
 def _row(scene: Scene, pair: Judged, drawn: bool) -> Html:
