@@ -28,6 +28,10 @@ SIMULATED: Final = (
 CARTPOLE: Final = ("--workers", "2", "--envs-per-worker", "16", "--fragment-steps", "64")
 SYNC: Final = ("--sampler", "sync")
 STEP: Final = ("--sampler", "step", "--workers", "3")
+LONG: Final = (
+    "--env", SIMULATED[1], "--workers", "3", "--envs-per-worker", "2", "--fragment-steps", "1000", "--minibatch", "512",
+    "--step-threads", "0",
+)  # fmt: skip
 RLLIB: Final = ("--engine", "rllib", "--workers", "2", "--envs-per-worker", "4", "--minibatch", "128")
 
 
@@ -64,6 +68,7 @@ def _slow() -> Iterable[Scenario]:
     fault = "slow worker=1 factor=5"
     yield _injected("one of 3 workers 5 times slower, sync", (*SIMULATED, *SYNC), fault, "straggler_bound")
     yield _injected("one of 2 workers 5 times slower, CartPole", CARTPOLE, fault, "straggler_bound")
+    yield _injected("one of 3 workers 4 times slower, long rollouts", LONG, "slow worker=1 factor=4", "straggler_bound")
     six = (*SIMULATED, "--workers", "6", *SYNC)
     yield _injected("one of 6 workers 3 times slower, sync", six, "slow worker=4 factor=3", "straggler_bound")
     lame = SIMULATED[1] + '&slowdown={"1":5.0}'
@@ -78,6 +83,7 @@ def _lost() -> Iterable[Scenario]:
     for sampler, base in (("async", SIMULATED), ("sync", (*SIMULATED, *SYNC)), ("step", (*SIMULATED, *STEP))):
         yield _injected(f"environment hangs, {sampler}", base, "hang worker=1", "worker_stalled")
         yield _injected(f"worker crashes, {sampler}", base, "crash worker=1", "workers_lost")
+    yield _injected("environment hangs, long rollouts", LONG, "hang worker=1", "worker_stalled")
     yield _injected("environment raises, async", SIMULATED, "env-error worker=0", "workers_lost")
     several = (*SIMULATED, "--workers", "6", "--inject", f"hang worker=4 after={FAULT_AFTER:g}s")
     yield _injected("environments of two of 6 workers hang", several, "hang worker=1", "worker_stalled")
@@ -147,8 +153,7 @@ def _healthy() -> Iterable[Scenario]:
     graded = SIMULATED[1] + '&slowdown={"0":1.0,"1":1.5,"2":2.0,"3":2.5}'
     design = ("--env", graded, *SIMULATED[2:], "--workers", "4")
     yield Scenario("healthy: four workers of different speed by design", design, watch=45.0, fault_after=None)
-    long = ("--env", SIMULATED[1], "--workers", "2", "--envs-per-worker", "2", "--fragment-steps", "1000",
-            "--minibatch", "512", "--step-threads", "0", "--total-env-steps", "1000000")  # fmt: skip
+    long = (*LONG, "--workers", "2")
     yield Scenario("healthy: rollouts of 4 s", long, watch=45.0, fault_after=None)
     longer = (*long, "--fragment-steps", "6000")
     yield Scenario("healthy: rollouts of 24 s", longer, watch=60.0, fault_after=None)

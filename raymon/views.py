@@ -24,6 +24,8 @@ class WorkerView:
         latency_seconds: Quantile ("p50", "p95", "p99") to rollout latency over the last minute.
         mean_rollout_seconds: Mean duration of the rollouts that ended within the rate window.
         rollout_steps: Environment steps per rollout in the same window.
+        step_seconds: Time in rollouts per environment step, also of those that have not ended where that is known.
+        longest_pause_seconds: For how long its steps stood still at most; known where rollouts are long.
         phase_ratio: Worker phase to its share of the worker's wall time over the rate window.
         restarts: Reason to number of replacements.
         recent_restarts: Replacements within the last half minute.
@@ -46,6 +48,8 @@ class WorkerView:
     latency_seconds: Mapping[str, float] = field(default_factory=dict)
     mean_rollout_seconds: float | None = None
     rollout_steps: float | None = None
+    step_seconds: float | None = None
+    longest_pause_seconds: float | None = None
     phase_ratio: Mapping[str, float] = field(default_factory=dict)
     episode_return: float | None = None
     policy_version: float | None = None

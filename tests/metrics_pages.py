@@ -64,6 +64,32 @@ class FakeWorker(FakeProcess):
             self.add(catalog.WORKER_PHASE, 0.9, "environment")
 
 
+class LongRollouts(FakeWorker):
+    """A worker whose rollouts take 20 s at 1,000 steps a second; with `counts` it counts steps as it takes them."""
+
+    def __init__(self, worker="0", counts=True, **more):
+        super().__init__(worker=worker, **more)
+        self.counts, self.taken = counts, 0.0
+
+    def second(self, now):
+        done = self.taken + self.speed >= 20_000
+        self.set(catalog.HEARTBEAT, now)
+        self.set(catalog.PROCESS_ID, 4000 + int(self.worker))
+        for name in catalog.ACTIVITIES:
+            self.set(catalog.ACTIVITY, float(name == "environment"), name)
+        self.add(catalog.ROLLOUT_SECONDS, 1.0)
+        if not self.works:
+            return
+        self.taken = 0.0 if done else self.taken + self.speed
+        if self.counts or done:
+            self.set(catalog.PROGRESS, now)
+            self.add(catalog.ENV_STEPS, self.speed if self.counts else 20_000)
+        if done:
+            self.add(catalog.ROLLOUTS, 1.0)
+            for quantile in catalog.QUANTILES:
+                self.set(catalog.ROLLOUT_LATENCY, 20.0, str(quantile))
+
+
 class FakeDriver(FakeProcess):
     """A driver that makes two updates a second, most of their time in `phase`."""
 

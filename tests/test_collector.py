@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from metrics_pages import NOW, URL, FakeCluster, FakeDriver, FakeWorker, line
+from metrics_pages import NOW, URL, FakeCluster, FakeDriver, FakeWorker, LongRollouts, line
 
 from raymon import catalog
 from raymon.status.history import MOST_SAMPLES, Ring, WorkerSample
@@ -46,6 +46,39 @@ def test_a_healthy_run_is_read_as_it_is():
     assert snapshot.verdicts["r"].severity in ("ok", "info")
     assert snapshot.alerts == ()
     assert snapshot.data_age_seconds == pytest.approx(0.3)
+
+
+def long_rollouts(counts):
+    return FakeCluster(FakeDriver(phase="sample", share=0.9), *(LongRollouts(str(n), counts) for n in range(3)))
+
+
+def test_a_hang_in_a_long_rollout_is_told_from_its_steps_where_they_are_counted_as_they_are_taken():
+    made = long_rollouts(counts=True)
+    assert set(states(made.run(50)).values()) == {"running"}
+    made.processes[2].works = False
+    said = []
+    made.run(8, each=lambda snapshot: said.append(states(snapshot)["1"]))
+    assert set(said) == {"running"}, "nor is it called slow on the way"
+    said.clear()
+    made.run(120, each=lambda snapshot: said.append(states(snapshot)["1"]))
+    assert set(said[5:]) == {"stalled"}, "also when its last step is long ago"
+
+
+def test_where_steps_are_counted_at_the_end_of_long_rollouts_their_length_is_the_measure():
+    made = long_rollouts(counts=False)
+    assert set(states(made.run(70)).values()) == {"running"}
+    made.processes[2].works = False
+    assert states(made.run(45))["1"] == "running"
+    assert states(made.run(30))["1"] == "stalled"
+
+
+def test_a_straggler_is_told_before_its_first_slow_rollout_ends():
+    made = long_rollouts(counts=True)
+    made.run(50)
+    made.processes[2].speed = 250.0
+    snapshot = made.run(12)
+    assert states(snapshot) == {"0": "running", "1": "slow", "2": "running"}
+    assert "4.0 times the median of the others for a step: 4 ms against 1 ms" in snapshot.verdicts["r"].sentence
 
 
 def test_a_restart_never_takes_counts_away():

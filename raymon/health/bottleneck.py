@@ -93,7 +93,7 @@ def _one_awaited(run: RunView, wait: str, limits: Thresholds) -> Finding | None:
         return 0.0 if worker.activity == "waiting" else (worker.stuck_seconds or 0.0) - beat
 
     def busy(worker: WorkerView) -> float:
-        return sum(worker.phase_ratio.get(phase, 0.0) for phase in WORK_PHASES)
+        return min(1.0, sum(worker.phase_ratio.get(phase, 0.0) for phase in WORK_PHASES))
 
     stuck, most = max(run.workers, key=held), max(run.workers, key=busy)
     if held(stuck) > limits.pausing_seconds:

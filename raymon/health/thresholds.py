@@ -41,7 +41,7 @@ class Thresholds:
     progress_latency_factor: float = _threshold(
         3.0,
         "Where rollouts are long and progress is seen only at their end, three times the worker's own 99th percentile "
-        "separates a hang from a long rollout.",
+        "separates a hang from a long rollout; where steps are counted within it, three times their longest pause.",
     )
     startup_grace_seconds: float = _threshold(
         90.0,
@@ -69,7 +69,7 @@ class Thresholds:
     )
     pausing_seconds: float = _threshold(
         2.0,
-        "A worker that has not moved at all for two seconds, and for twice its usual rollout, is not slow: it waits to "
+        "A worker that has not moved at all for two seconds, and for twice its usual pause, is not slow: it waits to "
         "be called stalled, or moves on.",
     )
     slow_minimum_seconds: float = _threshold(

@@ -15,6 +15,9 @@ RAY_DEFAULT_REPORT_SECONDS: Final = 10.0
 _FEW: Final = 16
 """Up to so many workers each is compared with exactly the others; beyond, leaving one out changes no median."""
 
+_TOLD_RATIO: Final = 0.6
+"""Durations of rollouts are told as evidence when their ratio is at least this share of the ratio of the steps."""
+
 Judged = tuple[str, str]
 """State and reason."""
 
@@ -104,11 +107,15 @@ def heartbeat_limit(run: RunView, limits: Thresholds = THRESHOLDS) -> float:
 
 
 def progress_limit(worker: WorkerView, limits: Thresholds = THRESHOLDS) -> float:
-    """Return the seconds without progress beyond which a worker that says it samples is stalled."""
-    usual = max(worker.latency_seconds.get("p99", 0.0), worker.mean_rollout_seconds or 0.0)
-    if usual == 0.0:  # its first rollout, and nothing tells how long that may take
+    """Return the seconds without progress beyond which a worker that says it samples is stalled.
+
+    Progress is seen at the end of its rollouts, or earlier where it counts steps as it takes them.
+    """
+    rollout = max(worker.latency_seconds.get("p99", 0.0), worker.mean_rollout_seconds or 0.0)
+    usual = [known for known in (rollout, worker.longest_pause_seconds) if known]
+    if not usual:  # its first rollout, and nothing tells how long that may take
         return limits.startup_grace_seconds
-    return max(limits.progress_stalled_seconds, limits.progress_latency_factor * usual)
+    return max(limits.progress_stalled_seconds, limits.progress_latency_factor * min(usual))
 
 
 def step_cost(worker: WorkerView, limits: Thresholds = THRESHOLDS) -> float | None:
@@ -123,6 +130,8 @@ def step_cost(worker: WorkerView, limits: Thresholds = THRESHOLDS) -> float | No
         or worker.lifecycle in ("restarting", "given_up")
     ):
         return None
+    if worker.step_seconds:
+        return worker.step_seconds
     if mean is not None:
         return mean / worker.rollout_steps if worker.rollout_steps else mean
     busy = sum(worker.phase_ratio.get(phase, 0.0) for phase in WORK_PHASES)
@@ -133,7 +142,8 @@ def _pauses(worker: WorkerView, limits: Thresholds) -> bool:
     if worker.stuck_seconds is None or worker.activity == "waiting":
         return False
     still = worker.stuck_seconds - (worker.heartbeat_age_seconds or 0.0)
-    return still > max(limits.pausing_seconds, 2.0 * worker.latency_seconds.get("p95", 0.0))
+    usual = [known for known in (worker.latency_seconds.get("p95"), worker.longest_pause_seconds) if known is not None]
+    return still > max(limits.pausing_seconds, 2.0 * min(usual, default=0.0))
 
 
 def stragglers(run: RunView, limits: Thresholds = THRESHOLDS) -> dict[str, str]:
@@ -173,6 +183,9 @@ def _evidence(slow: WorkerView, workers: Sequence[WorkerView], ratio: float, lim
     if own * (1.0 - 1.0 / ratio) < limits.slow_minimum_seconds:
         return ""
     others = [took for w in workers if w is not slow and (took := _rollout(w)) is not None]
+    step = slow.step_seconds
+    if step and others and own < _TOLD_RATIO * ratio * median(others):  # its first slow rollout has not ended yet
+        return f"{ratio:.1f} times the median of the others for a step: {seconds(step)} against {seconds(step / ratio)}"
     beside = f" against {seconds(median(others))}" if others else ""
     tail = f", p95 {seconds(slow.latency_seconds['p95'])}" if "p95" in slow.latency_seconds else ""
     return f"{ratio:.1f} times the median of the others for a step: {seconds(own)} a rollout{beside}{tail}"

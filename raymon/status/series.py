@@ -11,6 +11,7 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, TypeAlias
 
 from raymon import catalog
@@ -64,6 +65,7 @@ class Subject:
         totals: Growth of every counter since the collector began, by the index in `fields`.
         points: Moment of the flush and totals then, the oldest first.
         idle_at: When it was last seen waiting.
+        pause: The last known answer of `longest_pause`: one that stands still for long is measured by it, too.
     """
 
     run: str
@@ -73,6 +75,7 @@ class Subject:
     totals: Totals = field(default_factory=lambda: array("d"))
     points: deque[tuple[float, Totals]] = field(default_factory=deque)
     idle_at: float = 0.0
+    pause: float | None = None
 
     def newest(self) -> Process:
         """Return the process that beat last; without any beat, the one seen last."""
@@ -106,6 +109,25 @@ class Subject:
                 before = point
                 break
         return last - before[0], before[1], totals
+
+    def longest_pause(self, fewest: int) -> float | None:
+        """Return the longest time between two growths of the worker's steps, over the last minute in which they grew.
+
+        For how long they have stood still now does not count. None before they were seen to grow `fewest` times.
+        """
+        at = self.fields.get(catalog.ENV_STEPS.name)
+        if at is None:
+            return None
+        grew: list[float] = []
+        last = float("inf")
+        for moment, totals in self.points:
+            total = totals[at] if at < len(totals) else 0.0
+            if total > last:
+                grew.append(moment)
+            last = total
+        if len(grew) >= fewest:
+            self.pause = max(after - before for before, after in pairwise(grew))
+        return self.pause
 
     def grown(self, span: Span, name: str) -> float | None:
         """Return by how much a counter grew over a span; None when the subject has no such counter."""

@@ -14,6 +14,10 @@ WINDOW_SECONDS: Final = 8.0
 """Rates are taken over the last eight seconds: steady enough to read, quick enough to name a fault within fifteen."""
 LONG_WINDOW_SECONDS: Final = 60.0
 FEWEST_ROLLOUTS: Final = 3.0
+FEWEST_GROWTHS: Final = 8
+"""So often must steps have been seen to grow before it is known how long they usually stand still."""
+STEADY_SECONDS: Final = 3.0
+"""Steps that never stand still for longer are counted as they are taken, not at the end of a rollout."""
 _QUANTILES: Final = {f"p{round(q * 100)}": str(q) for q in catalog.QUANTILES}
 _SETTLE_SECONDS: Final = 2.5
 """Before a worker has been watched that long, nothing is known of when it last waited."""
@@ -76,7 +80,7 @@ def worker_view(subject: Subject, memory: Memory, driver: DriverSays, report: fl
     progress_age = clock.age(progress, node, now) if progress else None
     window = max(WINDOW_SECONDS, 3.0 * (report or 1.0))
     silent = beat_age is None or beat_age > 2.0 * window
-    rates: Rates = {} if silent else rates_of(subject, window)
+    rates: Rates = {} if silent else rates_of(subject, window, STEADY_SECONDS + (report or 0.0))
     version = process.gauge(catalog.POLICY_VERSION)
     latency = {name: process.gauge(catalog.ROLLOUT_LATENCY, value) for name, value in _QUANTILES.items()}
     pid = process.gauge(catalog.PROCESS_ID)
@@ -96,6 +100,8 @@ def worker_view(subject: Subject, memory: Memory, driver: DriverSays, report: fl
         latency_seconds={name: value for name, value in latency.items() if value is not None},
         mean_rollout_seconds=rates.get("mean_rollout_seconds"),
         rollout_steps=rates.get("rollout_steps"),
+        step_seconds=rates.get("step_seconds"),
+        longest_pause_seconds=rates.get("longest_pause_seconds"),
         phase_ratio={
             phase: min(1.0, ratio)
             for phase in catalog.WORKER_PHASES
@@ -113,22 +119,25 @@ def worker_view(subject: Subject, memory: Memory, driver: DriverSays, report: fl
     )
 
 
-def rates_of(subject: Subject, window: float) -> Rates:
+def rates_of(subject: Subject, window: float, steady_seconds: float) -> Rates:
     """Return every counter's growth per second, and the mean duration of a rollout, over about `window` seconds.
 
-    Where rollouts are so long that the window holds fewer than three, it is widened: they are counted at their end.
+    Where rollouts are so long that the window holds fewer than three, it is widened: they are counted at their end. Not
+    so steps, where they are counted as they are taken: they never stand still for as long as `steady_seconds`.
     """
     span = subject.growth(window)
     if span is None:
         return {}
     rollouts = _rollouts(subject, span)
+    lately: Rates = {}
     if (subject.grown(span, catalog.ROLLOUTS.name) or 0.0) < FEWEST_ROLLOUTS:
+        lately = _lately(subject, span, steady_seconds)
         longer = subject.growth(LONG_WINDOW_SECONDS) or span
         rollouts = _rollouts(subject, longer)
         if FEWEST_ROLLOUTS * rollouts.get("mean_rollout_seconds", 0.0) > window:
             span = longer
     found = {name: grown / span[0] for name in subject.fields if (grown := subject.grown(span, name)) is not None}
-    return {**found, **rollouts}
+    return {**found, **_steps(subject, span), **rollouts, **lately}
 
 
 def _rollouts(subject: Subject, span: Span) -> Rates:
@@ -140,6 +149,25 @@ def _rollouts(subject: Subject, span: Span) -> Rates:
         subject.grown(span, metric.name) or 0.0 for metric in (catalog.ROLLOUT_SECONDS, catalog.ENV_STEPS)
     )
     return {"mean_rollout_seconds": seconds / count, "rollout_steps": steps / count}
+
+
+def _lately(subject: Subject, span: Span, steady_seconds: float) -> Rates:
+    """Return for how long steps stood still at most, and of a span what they tell where that is not long."""
+    pause = subject.longest_pause(FEWEST_GROWTHS)
+    if pause is None:
+        return {}
+    return {"longest_pause_seconds": pause, **(_steps(subject, span) if pause < steady_seconds else {})}
+
+
+def _steps(subject: Subject, span: Span) -> Rates:
+    """Return the steps per second of a span and the seconds in rollouts that one took; nothing when none was taken."""
+    steps = subject.grown(span, catalog.ENV_STEPS.name)
+    if not steps:
+        return {}
+    return {
+        catalog.ENV_STEPS.name: steps / span[0],
+        "step_seconds": (subject.grown(span, catalog.ROLLOUT_SECONDS.name) or 0.0) / steps,
+    }
 
 
 def activity_of(process: Process) -> str | None:
