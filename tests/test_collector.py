@@ -2,12 +2,16 @@
 
 import dataclasses
 import math
+import time
 
 import numpy as np
 import pytest
 from metrics_pages import NOW, URL, FakeCluster, FakeDriver, FakeWorker, LongRollouts, line
+from stage import Stage, processes
+from support import poll
 
 from raymon import catalog
+from raymon.status.collector import Collector
 from raymon.status.history import MOST_SAMPLES, Ring, WorkerSample
 from raymon.status.runs import driver_growth
 from raymon.status.scrape import Page
@@ -452,3 +456,22 @@ def test_a_node_that_went_is_forgotten_unless_it_is_asked_or_a_worker_was_last_t
     assert set(near.collector._memory.nodes) == {URL, far_url, asked}
     assert states(snapshot) == {"0": "running", "1": "running", "2": "unknown"}
     assert snapshot.targets[1].answered_seconds_ago == pytest.approx(699)
+
+
+def test_while_nobody_looks_it_collects_less_often_and_at_once_when_somebody_does(monkeypatch):
+    monkeypatch.setattr("raymon.status.collector.LEFT_SECONDS", 0.5)
+    monkeypatch.setattr("raymon.status.collector.UNWATCHED_SECONDS", 30.0)
+    with Stage(*processes("unwatched")) as stage:
+        watching = Collector([stage.url], period_seconds=0.1)
+        watching.start()
+        try:
+            poll(lambda: watching.snapshot().rounds > 5, 30, "it is looked at")
+            poll(lambda: not watching._watched(), 10, "nobody looks any more")
+            time.sleep(0.5)
+            asked = stage.asked
+            time.sleep(1.0)
+            assert stage.asked == asked
+            before = watching.snapshot().rounds
+            poll(lambda: watching.snapshot().rounds > before + 3, 10, "somebody looks again")
+        finally:
+            watching.stop()

@@ -17,6 +17,7 @@ from stage import Stage, looking_at, processes, show
 from streamlit.testing.v1 import AppTest
 from support import ROOT, Command, alive, chromium_page, free_port, poll
 
+from raymon import catalog
 from raymon.status.diffuse import Diffusion
 from raymon.status.draw import choice, markup, numbers
 
@@ -191,6 +192,18 @@ def test_grafana_is_linked_at_the_dashboard_of_what_is_looked_at():
                 page.wait_for_selector('[data-neighbour="Grafana"] a', timeout=20_000)
                 assert page.locator('[data-neighbour="Grafana"] a').get_attribute("href") == f"{url}/d/{path}"
         grafana.shutdown()
+
+
+def test_who_comes_after_a_fault_finds_what_was_before():
+    with Stage(*processes("early")) as stage, looking_at(stage.url) as status:
+        poll(lambda: stage.asked >= 3, 40, "it collects though nobody looks")
+        stage.edit(catalog.WORKER_LOSSES, "early", 1000.0, reason="killed")
+        asked = stage.asked
+        poll(lambda: stage.asked > asked, 20, "the loss is seen")
+        with chromium_page() as page:
+            show(page, status.url)
+            page.wait_for_selector('.verdict[data-state="workers_lost"]', timeout=20_000)
+            assert "killed" in page.locator(".verdict").inner_text()
 
 
 def drawn(monkeypatch, arguments=(), **parameters):

@@ -125,6 +125,8 @@ def _healthy(run: RunView) -> Ground:
     speed = f": {rate(run.steps_per_second)} steps/s" if run.steps_per_second else ""
     shares = sorted(run.phase_ratio.items(), key=lambda item: -item[1])[:2]
     wall = f"; the wall is {' and '.join(f'{percent(share)} {phase}' for phase, share in shares)}" if shares else ""
+    if not speed and not wall:
+        return Ground("healthy", "ok", "Healthy: nothing stands out; rates are known in some seconds.")
     return Ground("healthy", "ok", f"Healthy{speed}{wall}.")
 
 

@@ -1,4 +1,4 @@
-"""The background thread behind every viewer: one collection a second, however many look.
+"""The background thread behind every viewer: one collection a second, however many look, and fewer while nobody does.
 
 Runs in the process of the page or the terminal view, never in the job. N viewers cost one collection: they all read the
 last `Snapshot`, which nobody changes after it was made.
@@ -28,6 +28,10 @@ from raymon.status.targets import Found, Given, Local, Targets
 from raymon.views import RunView, WorkerView
 
 TARGETS_SECONDS: Final = 5.0
+UNWATCHED_SECONDS: Final = 3.0
+"""Between two collections while nobody looks: the history goes on, at a third of the cost."""
+LEFT_SECONDS: Final = 10.0
+"""Nobody looks when no snapshot was asked for within this time."""
 MOST_RUNS: Final = 64
 FORGET_ROUNDS: Final = 60
 _NAN: Final = float("nan")
@@ -35,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class Collector:
-    """Scrape the targets once a second; keep the last snapshot and a bounded history.
+    """Scrape the targets once a second, less often while nobody looks; keep the last snapshot and a bounded history.
 
     Example:
         >>> collector = Collector(["10.0.0.5:8080"])
@@ -44,7 +48,7 @@ class Collector:
 
     Args:
         targets: Metrics endpoints, or anything with `find()`; without any, the newest Ray session on this machine.
-        period_seconds: Between two collections.
+        period_seconds: Between two collections while somebody looks.
         prometheus_url: A Prometheus to take firing alerts and older history from; empty for none.
         prometheus_expected: Whether to say so when it does not answer; False where its address is only the usual one.
         clock: Wall-clock seconds; tests give their own.
@@ -64,6 +68,8 @@ class Collector:
         self._period = period_seconds
         self._clock = clock
         self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._looked_at = time.monotonic()
         self._thread: threading.Thread | None = None
         self._scraper, self._parser, self._memory = Scraper(), Parser(), Memory()
         self._rings: dict[str, Ring] = {}
@@ -85,6 +91,7 @@ class Collector:
     def stop(self) -> None:
         """End the thread."""
         self._stop.set()
+        self._wake.set()
         if self._prometheus is not None:
             self._prometheus.stop()
         if self._thread is not None:
@@ -92,6 +99,9 @@ class Collector:
 
     def snapshot(self) -> Snapshot:
         """Return what is known now; never waits."""
+        if not self._watched():
+            self._wake.set()
+        self._looked_at = time.monotonic()
         return self._snapshot
 
     def collect(self) -> Snapshot:
@@ -139,7 +149,12 @@ class Collector:
             except Exception:  # noqa: BLE001 - a viewer must outlive whatever a page makes of it
                 _log.exception("a collection failed; the next one is tried")
                 self._snapshot = replace(self._snapshot, problem="The collection failed; its error is in the log.")
-            self._stop.wait(max(0.05, self._period - (time.perf_counter() - begun)))
+            period = self._period if self._watched() else max(self._period, UNWATCHED_SECONDS)
+            self._wake.wait(max(0.05, period - (time.perf_counter() - begun)))
+            self._wake.clear()
+
+    def _watched(self) -> bool:
+        return time.monotonic() - self._looked_at < LEFT_SECONDS
 
     def _find(self) -> Found:
         if time.perf_counter() - self._found_at > TARGETS_SECONDS or not self._found.urls:

@@ -11,30 +11,10 @@ import sys
 import streamlit as st
 
 from raymon.status import canvas
-from raymon.status.collector import Collector
-from raymon.status.command import PAGE_TOKEN, options, targets_of
+from raymon.status.command import PAGE_TOKEN, options
 from raymon.status.draw import choice as choices
 from raymon.status.draw import gate, shell
-from raymon.status.neighbours import PROMETHEUS, Neighbours, places
-
-
-@st.cache_resource(show_spinner=False)
-def collector(arguments: tuple[str, ...]) -> Collector:
-    """Return the server's one collector, running."""
-    given = options(arguments)
-    url = given.prometheus_url
-    running = Collector(targets_of(given), prometheus_url=url or PROMETHEUS, prometheus_expected=bool(url))
-    running.start()
-    return running
-
-
-@st.cache_resource(show_spinner=False)
-def neighbours(arguments: tuple[str, ...]) -> Neighbours:
-    """Return the server's one list of neighbours, kept current."""
-    given = options(arguments)
-    running = Neighbours(places(given.grafana_url, given.prometheus_url, given.dashboard_url))
-    running.start()
-    return running
+from raymon.status.shared import collector, neighbours
 
 
 def admitted() -> bool:

@@ -12,6 +12,8 @@ from typing import Final
 from streamlit.web import cli
 
 LOOK_SECONDS: Final = 0.5
+_BEHIND: Final = "--"
+"""What follows it on the command line is for the page."""
 
 
 def end_with(parent: int) -> None:
@@ -21,7 +23,16 @@ def end_with(parent: int) -> None:
     os._exit(0)
 
 
+def collect(arguments: tuple[str, ...]) -> None:
+    """Begin collecting before anybody looks."""
+    from raymon.status.shared import collector  # takes longer to load than the server should be kept waiting
+
+    collector(arguments)
+
+
 if __name__ == "__main__":
     threading.Thread(target=end_with, args=(int(sys.argv[1]),), name="raymon-parent", daemon=True).start()
+    given = tuple(sys.argv[sys.argv.index(_BEHIND) + 1 :])
+    threading.Thread(target=collect, args=(given,), name="raymon-collect", daemon=True).start()
     sys.argv = ["streamlit", *sys.argv[2:]]
     cli.main(prog_name="streamlit")
