@@ -170,10 +170,16 @@ def test_a_local_runner_evaluation_and_checkpoints(tmp_path):
     algorithm.stop()
 
 
-def test_a_runner_that_is_not_restarted_is_given_up():
-    run = "rllib-ignore"
+@pytest.mark.parametrize(
+    ("run", "tolerance"),
+    [
+        ("rllib-ignore", {"restart_failed_env_runners": False, "ignore_env_runner_failures": True}),
+        ("rllib-used-up", {"restart_failed_env_runners": True, "max_num_env_runner_restarts": 0}),
+    ],
+)
+def test_a_runner_that_is_not_restarted_is_given_up(run, tolerance):
     config = configured("PPO", run, minibatch_size=64, num_epochs=1)
-    config.fault_tolerance(restart_failed_env_runners=False, ignore_env_runner_failures=True)
+    config.fault_tolerance(**tolerance)
     algorithm = config.build_algo()
     algorithm.train()
     pids = dict(algorithm.env_runner_group.foreach_env_runner(
