@@ -88,6 +88,7 @@ def test_a_rollout_that_is_one_phase_is_noted_as_both_and_inner_phases_are_taken
     ]
     assert total(monitor, catalog.ROLLOUTS) == 1
     noted = monitor.end_notes().spans
+    assert [name for name, *_ in noted] == ["inference", "sending", "environment", "rollout"], "the innermost first"
     assert {name: until - began for name, began, until in (span[:3] for span in noted)} == {
         "rollout": 8, "environment": 8, "inference": 2, "sending": 1,
     }  # fmt: skip

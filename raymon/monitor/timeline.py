@@ -202,6 +202,6 @@ class Timeline:
 
 
 def _note(notes: Notes, span: Span, until: int) -> None:
+    notes.span(span.phase, span.began, until)
     if span.whole:
         notes.span(span.whole, span.began, until)
-    notes.span(span.phase, span.began, until)
