@@ -160,7 +160,7 @@ class Collector:
         self._store["terminated"][slots, times] = vector.terminated[numbers]
         self._store["truncated"][slots, times] = vector.truncated[numbers]
         valid = ~self._ended[numbers]
-        self._return[numbers] += vector.rewards[numbers]
+        self._return[numbers] += np.nan_to_num(vector.rewards[numbers], nan=0.0, posinf=0.0, neginf=0.0)
         self._length[numbers] += valid
         self._ended[numbers] = vector.terminated[numbers] | vector.truncated[numbers]
         for number in numbers[self._ended[numbers]]:

@@ -73,7 +73,7 @@ class Rollouts:
 
     def _episodes(self, steps: Steps) -> tuple[Floats, NDArray[np.int32]]:
         returns, lengths = [], []
-        sums = np.cumsum(steps.rewards, axis=0, dtype=np.float64)
+        sums = np.cumsum(numbers_of(steps.rewards), axis=0, dtype=np.float64)
         counts = np.cumsum(steps.counted, axis=0)
         for t, env in np.argwhere(steps.done):
             returns.append(self._return[env] + sums[t, env])
@@ -84,16 +84,22 @@ class Rollouts:
         return np.array(returns, np.float32), np.array(lengths, np.int32)
 
 
+def numbers_of(rewards: Floats) -> Floats:
+    """Return the rewards with 0 in place of what is no finite number."""
+    return rewards if np.isfinite(rewards).all() else np.nan_to_num(rewards, nan=0.0, posinf=0.0, neginf=0.0)
+
+
 def discounted_returns(
     rewards: Floats, counted: NDArray[np.bool_], discount: float, before: NDArray[np.float64], out: Floats
 ) -> NDArray[np.float64]:
     """Write the running discounted return after each step `[T, ...]` to `out`; return the last one.
 
-    Its deviation is what rewards are divided by. It starts anew with each episode, whose first row is not `counted`.
+    Its deviation is what rewards are divided by. It starts anew with each episode, whose first row is not `counted`. A
+    reward that is no finite number counts as 0: its fragment is dropped, and what comes after must not suffer.
     Source: Engstrom et al. 2020, "Implementation Matters in Deep Policy Gradients", section 2, point 2.
     """
     running = before
-    for t, reward in enumerate(rewards):
+    for t, reward in enumerate(numbers_of(rewards)):
         running = running * (discount * counted[t]) + reward
         out[t] = running
     return running

@@ -1,0 +1,61 @@
+"""What one bad number in an environment does to a worker's rollouts: it spoils its own fragment and nothing after."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from raymon.ppo.fragments import Discounts
+from raymon.ppo.policy import ModelSpec, initial_weights
+from raymon.ppo.spaces import action_spec
+from raymon.ppo.worker import Worker, WorkerSpec
+
+BAD_STEP = 13
+
+
+class Once(gymnasium.Env):
+    """Rewards of 1 in episodes of 10 steps; the reward of one step is no number."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (2,))
+    action_space = spaces.Discrete(2)
+    bad = float("nan")
+
+    def __init__(self):
+        self.steps = 0
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        reward = self.bad if self.steps == BAD_STEP else 1.0
+        return np.zeros(2, np.float32), reward, self.steps % 10 == 0, False, {}
+
+
+gymnasium.register("test/NanOnce-v0", Once)
+gymnasium.register("test/InfOnce-v0", type("InfOnce", (Once,), {"bad": float("inf")}))
+
+
+@pytest.mark.parametrize("env", ["test/NanOnce-v0", "test/InfOnce-v0"])
+@pytest.mark.parametrize("threads", [0, 1], ids=["lock-step", "own pace"])
+def test_a_reward_that_is_no_number_spoils_one_fragment(env, threads):
+    model = ModelSpec(2, action_spec(spaces.Discrete(2)), (8,))
+    worker = Worker(
+        WorkerSpec(
+            run="bad", worker=0, life=0, restarts=0, env=env, num_envs=1, fragment_steps=16, seed=1, model=model,
+            discounts=Discounts(0.99, 0.95), normalize_rewards=True, step_threads=threads, recording=False,
+        )
+    )  # fmt: skip
+    weights = initial_weights(model, np.random.default_rng(0))
+    fragments = [worker.sample(weights, version, None) for version in range(5)]
+    worker.close()
+    clipped = "Inf" in env  # normalised rewards are cut at 10
+    assert [fragment.finite() for fragment in fragments] == [clipped, True, True, True, True]
+    for fragment in fragments:
+        assert np.isfinite(fragment.returns).all()
+        assert np.isfinite(fragment.rewards_seen.mean).all()
+        assert np.isfinite(fragment.rewards_seen.squares).all()
+    returns = np.concatenate([fragment.returns for fragment in fragments])
+    assert returns[0] == 10.0
+    assert returns[1] == 9.0, "what is no number counts as nothing"
+    assert set(returns[2:]) == {10.0}
