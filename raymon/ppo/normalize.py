@@ -29,8 +29,9 @@ def moments_of(rows: NDArray[Any]) -> Moments:
     if not len(rows):
         return Moments(0.0, np.zeros(rows.shape[1]), np.zeros(rows.shape[1]))
     values = rows.astype(np.float64)
-    mean = values.mean(axis=0)
-    return Moments(float(len(rows)), mean, ((values - mean) ** 2).sum(axis=0))
+    with np.errstate(invalid="ignore"):  # whose numbers are not finite, that fragment is dropped
+        mean = values.mean(axis=0)
+        return Moments(float(len(rows)), mean, ((values - mean) ** 2).sum(axis=0))
 
 
 def merge(one: Moments, other: Moments) -> Moments:
