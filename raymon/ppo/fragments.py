@@ -58,9 +58,10 @@ class Fragment(NamedTuple):
 
     def finite(self) -> bool:
         """Tell whether every number that learning would use is finite."""
-        used = [self.observations, self.log_probabilities, self.advantages, self.values]
+        used: list[NDArray[Any]] = [self.observations, self.log_probabilities, self.advantages, self.values]
         for seen in (self.seen, self.rewards_seen):
-            used += [] if seen is None else [seen.mean, seen.squares]
+            if seen is not None:
+                used += [seen.mean, seen.squares]
         return all(bool(np.isfinite(array).all()) for array in used)
 
 
