@@ -47,7 +47,7 @@ class Options:
     render: Path | None = None
     """Film one more episode to a .gif or .mp4 file."""
     max_steps: int = 100_000
-    """End an episode after this many steps."""
+    """Cut an episode after this many steps; the next one of that environment goes on from there."""
     as_json: bool = False
     """Print the result as one JSON object."""
 
