@@ -171,6 +171,7 @@ def test_what_else_is_wrong_is_evidence():
     [
         ((22, 300, 480), "The mean return rose from 22 to 480 within 120 s."),
         ((22, 500, 480), "The mean return rose from 22 to 480 within 120 s; its best, 500, is 60 s old."),
+        ((22, 500, 498), "The mean return rose from 22 to 498 within 60 s and has stayed there for 60 s."),
         ((22, 500, 90), "The mean return has fallen to 90 from its best, 500, 60 s ago."),
         ((500, 500, 500), "The mean return, 500, has not risen for 120 s."),
         ((-1200, -1100, -1300), "The mean return has fallen to -1,300 from its best, -1,100, 60 s ago."),

@@ -6,6 +6,7 @@ import pytest
 
 from raymon import health
 from raymon.health import THRESHOLDS, judge_workers
+from raymon.health.words import seconds
 from raymon.views import RunView, WorkerView
 
 
@@ -94,6 +95,22 @@ def test_a_mean_of_few_long_rollouts_is_not_told_as_longer_than_the_longest():
     slow = worker("2", 16.0, latency_seconds={"p95": 7.8, "p99": 8.0})
     reason = judge_workers(run(worker("0", 2.0), worker("1", 2.0), slow))[2].reason
     assert "8.0 s a rollout against 2.0 s" in reason
+
+
+def test_who_hangs_is_no_measure_for_who_is_slow():
+    hangs = worker("1", 8.0, stuck_seconds=30.0)
+    reason = judge_workers(run(worker("0"), hangs, worker("2", 0.5)))[2].reason
+    assert "500 ms a rollout against 100 ms" in reason
+
+
+def test_durations_of_steps_are_read_in_microseconds():
+    assert [seconds(value) for value in (3.73e-5, 0.0, 0.00099, 0.001, 0.0371)] == [
+        "37.3 µs",
+        "0 ms",
+        "990 µs",
+        "1 ms",
+        "37.1 ms",
+    ]
 
 
 def test_a_straggler_of_two_and_none_when_alone():

@@ -11,6 +11,8 @@ from raymon.views import RunView
 
 _LEAST_SECONDS: Final = 30.0
 _FALLEN_RATIO: Final = 0.5
+_NEAR_RATIO: Final = 0.02
+"""Shares of what was gained: a loss of half is a fall, within a fiftieth of the best it is as good as there."""
 
 
 def learning(run: RunView) -> str:
@@ -19,11 +21,18 @@ def learning(run: RunView) -> str:
     if len(history) < 3 or history[-1][0] - history[0][0] < _LEAST_SECONDS:
         return ""
     (began, first), (now, last) = history[0], history[-1]
-    moment, best = max(history, key=lambda point: (point[1], -point[0]))  # of equal ones the first
-    gained, age = best - first, now - moment
+    best = max(value for _, value in history)
+    gained = best - first
+    near = best - _NEAR_RATIO * gained
+    reached = next(moment for moment, value in history if value >= near)
+    age = now - reached
     if gained > 0.0 and best - last > _FALLEN_RATIO * gained:
         return f"The mean return has fallen to {number(last)} from its best, {number(best)}, {seconds(age)} ago."
-    if last > first:
-        since = "" if age < _LEAST_SECONDS else f"; its best, {number(best)}, is {seconds(age)} old"
-        return f"The mean return rose from {number(first)} to {number(last)} within {seconds(now - began)}{since}."
-    return f"The mean return, {number(last)}, has not risen for {seconds(age)}."
+    if last <= first:
+        return f"The mean return, {number(last)}, has not risen for {seconds(age)}."
+    rose = f"The mean return rose from {number(first)} to {number(last)}"
+    if age < _LEAST_SECONDS:
+        return f"{rose} within {seconds(now - began)}."
+    if last >= near:
+        return f"{rose} within {seconds(reached - began)} and has stayed there for {seconds(age)}."
+    return f"{rose} within {seconds(now - began)}; its best, {number(best)}, is {seconds(age)} old."

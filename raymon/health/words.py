@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 
 def seconds(value: float) -> str:
-    """Return a duration: 812 ms, 3.2 s, 48 s, 12 min."""
+    """Return a duration: 37.3 µs, 812 ms, 3.2 s, 48 s, 12 min."""
+    if 0.0 < value < 0.0009995:
+        return f"{value * 1e6:.3g} µs"
     if value < 0.0995:
         return f"{value * 1000:.3g} ms"
     if value < 0.9995:

@@ -166,8 +166,9 @@ def stragglers(run: RunView, limits: Thresholds = THRESHOLDS) -> dict[str, str]:
                 found[name] = cost / typical
     if len(found) > max(1, int(len(costs) * limits.slow_minority_ratio)):
         return {}
-    views = {worker.worker: worker for worker in run.workers}
-    return {name: text for name, ratio in found.items() if (text := _evidence(views[name], run.workers, ratio, limits))}
+    views = {worker.worker: worker for worker in run.workers if worker.worker in costs}
+    peers = tuple(views.values())
+    return {name: text for name, ratio in found.items() if (text := _evidence(views[name], peers, ratio, limits))}
 
 
 def _centre(costs: Sequence[float]) -> tuple[float, float]:
