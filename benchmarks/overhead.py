@@ -10,6 +10,7 @@ call is a rollout: `step` makes calls of 5 ms, `step-fast` of half a millisecond
 import argparse
 import io
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -22,7 +23,6 @@ import ray
 from rich.console import Console
 
 import raymon
-from raymon.monitor import process
 from raymon.monitor.wrappers import monitor_of
 from raymon.ppo import cluster
 from raymon.ppo.config import Config
@@ -38,6 +38,7 @@ from raymon.ppo.worker import Worker
 ROLLOUT_SECONDS: Final = 0.005
 _MEDIAN_ERROR: Final = 0.93
 """Standard error of the median of normal values, in interquartile ranges over the root of their number."""
+MEMORY_ROLLOUTS: Final = 1_000
 SETTLE_SECONDS: Final = 5.0
 """Training goes on for so long before anything counts."""
 TRAINERS: Final[dict[str, dict[str, Any]]] = {
@@ -106,13 +107,18 @@ class Sampler:
         self._work(self.rounds)
         return 128
 
+    def resident(self, rollouts: int) -> int:
+        """Return the process's memory in bytes after some rollouts; needs nothing of raymon, which would weigh."""
+        for _ in range(rollouts):
+            self.sample()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
 
 @ray.remote
 class Both:
     """An instrumented object and a plain one with the same work, in one process."""
 
     def __init__(self) -> None:
-        self.before = process.resident_bytes() or 0.0
         self.plain = Sampler()
         made = raymon.instrument(Sampler, rollout="sample", steps=lambda n: n, run="overhead")
         self.recorded = made()
@@ -132,21 +138,12 @@ class Both:
         return slices.ratios()
 
 
-@ray.remote
-class Memory:
-    """Tells what a recording worker's memory grows by when recording begins."""
-
-    def added(self, seconds: float) -> float:
-        """Return bytes: an instrumented object at work for some seconds against a plain one before."""
-        plain = Sampler()
-        for _ in range(100):
-            plain.sample()
-        before = process.resident_bytes() or 0.0
-        recorded = raymon.instrument(Sampler, rollout="sample", steps=lambda n: n, run="overhead")()
-        until = time.perf_counter() + seconds
-        while time.perf_counter() < until:
-            recorded.sample()
-        return (process.resident_bytes() or 0.0) - before
+def added_bytes() -> float:
+    """Return how much more memory an instrumented actor needs than a plain one, raymon's modules included."""
+    recorded = raymon.instrument(Sampler, rollout="sample", steps=lambda n: n, run="overhead")
+    actors = [ray.remote(each).remote() for each in (recorded, Sampler)]
+    with_it, without = ray.get([actor.resident.remote(MEMORY_ROLLOUTS) for actor in actors])
+    return float(with_it - without)
 
 
 class SwitchedWorker(Worker):
@@ -227,7 +224,7 @@ def measure(case: str, seconds: float, pairs: int, folder: Path) -> dict[str, An
     cluster.start(config)
     try:
         if case == "decorator":
-            added = ray.get(Memory.remote().added.remote(3 * seconds))
+            added = added_bytes()
             ratios = ray.get(Both.remote().ratios.remote(seconds, pairs))
             return {"ratios": ratios, "added_megabytes_per_worker": round(added / 1e6, 2)}
         return {"ratios": (rllib_trainer if case == "rllib" else own_trainer)(config, seconds, pairs)}

@@ -148,6 +148,12 @@ def test_advice_for_any_other_trainer_is_plain_words():
     assert "{" not in told
 
 
+@pytest.mark.parametrize("name", ["{x}", "{", "}{0}", "{minibatch!r:>99}"])
+def test_a_worker_whose_name_looks_like_a_mark_breaks_no_advice(name):
+    view = run(worker(name, heartbeat_age_seconds=30.0), worker("1"), engine="own")
+    assert f"raymon profile --worker {name}. A time-out (--worker-timeout)" in judge(view).advice
+
+
 def test_with_a_full_cpu_more_workers_are_not_advised():
     assert "add workers" in judge(sampling(PHASES, node_cpu_ratio={"a": 0.3})).advice
     full = judge(sampling(PHASES, node_cpu_ratio={"a": 0.99}))

@@ -105,14 +105,24 @@ def test_a_rollout_of_an_unknown_phase_is_dropped_and_runs():
     assert total(monitor, catalog.ROLLOUTS) == 0
 
 
+def test_what_is_no_activity_is_dropped_and_never_raises():
+    monitor = raymon.Monitor(0, "activity")
+    monitor.activity("inference")
+    for odd in ("dreaming", [], None, {}):
+        monitor.activity(odd)
+    assert monitor._dropped.total == 4
+    assert values(monitor, catalog.ACTIVITY)["inference",] == 1.0
+
+
 def test_of_several_episodes_the_sound_ones_count():
     monitor = raymon.Monitor(0, "episodes")
     monitor.episodes(float(value) for value in (1, 2, 3))
     monitor.episodes([10, float("nan"), "six", None, 20])
+    monitor.episodes([10**400])
     monitor.episodes(None)
     assert total(monitor, catalog.EPISODES) == 5
     assert values(monitor, catalog.EPISODE_RETURN) == {(): pytest.approx(7.2)}
-    assert monitor._dropped.total == 4
+    assert monitor._dropped.total == 5
 
 
 def test_an_iteration_inside_another_is_part_of_it():

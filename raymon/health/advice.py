@@ -1,5 +1,6 @@
 """What to change, in the terms of whoever trains: options of `raymon train`, RLlib's settings, or plain words alone."""
 
+import re
 from typing import Final
 
 from raymon.views import RunView
@@ -54,5 +55,10 @@ def in_terms_of(run: RunView, text: str) -> str:
     A mark stands after the plain words: "fewer epochs{epochs}" becomes "fewer epochs (--epochs)".
     """
     names = {**_ANY, **_NAMES.get(run.engine or "", {})}
-    marks = {mark for known in _NAMES.values() for mark in known}
-    return text.format_map({mark: f" ({names[mark]})" if mark in names else "" for mark in marks})
+
+    def named(mark: re.Match[str]) -> str:
+        if mark[1] not in _NAMES["own"]:  # of a label, which may hold anything
+            return mark[0]
+        return f" ({names[mark[1]]})" if mark[1] in names else ""
+
+    return re.sub(r"\{(\w+)\}", named, text)

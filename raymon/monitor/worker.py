@@ -104,7 +104,7 @@ class Monitor(TimedRecorder):
         try:
             values = [float(value) for value in found]
             sound = all(map(math.isfinite, values))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError, RuntimeError):
             sound = False
         if not sound:  # those that are numbers count all the same
             for value in found:
@@ -126,14 +126,16 @@ class Monitor(TimedRecorder):
 
     def activity(self, activity: str) -> None:
         """Say what the worker does, one of `catalog.ACTIVITIES`, until the next rollout or phase begins or ends."""
-        if activity in _ACTIVITIES:
+        if activity.__class__ is str and activity in _ACTIVITIES:
             self._activity = activity
         else:
             self._odd_activity(activity)
 
     @recording
-    def _odd_activity(self, activity: object) -> None:
-        raise RefusedError(f"found activity {activity!r}, expected one of {catalog.ACTIVITIES}")
+    def _odd_activity(self, activity: str) -> None:
+        if activity not in catalog.ACTIVITIES:
+            raise RefusedError(f"found activity {activity!r}, expected one of {catalog.ACTIVITIES}")
+        self._activity = str(activity)
 
     @recording
     def policy_version(self, version: int) -> None:
