@@ -23,8 +23,8 @@ import ray
 from rich.console import Console
 
 import raymon
+from raymon.cluster import start
 from raymon.monitor.wrappers import monitor_of
-from raymon.ppo import cluster
 from raymon.ppo.config import Config
 from raymon.ppo.console import Screen
 from raymon.ppo.fleet import Fleet
@@ -221,7 +221,7 @@ def measure(case: str, seconds: float, pairs: int, folder: Path) -> dict[str, An
         total_env_steps=10**9, runs=folder / "runs", name="overhead", page=False, dashboard=False,
         ray_temp_dir=folder / "ray", **TRAINERS.get(case, {}),
     )  # fmt: skip
-    cluster.start(config)
+    start.start(config)
     try:
         if case == "decorator":
             added = added_bytes()

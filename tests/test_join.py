@@ -50,7 +50,7 @@ def test_without_a_token_it_is_told_what_to_do_at_once(head, tmp_path, monkeypat
 
 
 def test_who_does_not_answer_wants_no_token():
-    from raymon.join import wants_token
+    from raymon.cluster.join import wants_token
 
     assert not wants_token("127.0.0.1:1")
     assert not wants_token("auto")

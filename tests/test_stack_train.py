@@ -14,7 +14,8 @@ import pytest
 from support import ROOT, Command, Prometheus, free_port, poll, running_prometheus, short_folder
 
 from raymon import catalog
-from raymon.stack import discovery, state
+from raymon.cluster import discovery
+from raymon.stack import state
 from raymon.stack.prometheus_server import Sources
 from raymon.stack.running import Options, start_stack, stop_stack
 from raymon.stack.training import follow, start_before_ray

@@ -152,7 +152,7 @@ def test_the_module_of_a_worker_needs_no_torch(tmp_path):
 
 
 def test_the_next_free_port_is_taken_when_none_was_asked_for():
-    from raymon.ports import pick_port
+    from raymon.cluster.ports import pick_port
 
     with socket.socket() as taken:
         usual = free_port()
@@ -162,7 +162,8 @@ def test_the_next_free_port_is_taken_when_none_was_asked_for():
 
 
 CLAIM = (
-    "import time; from raymon.ports import pick_port; print(pick_port(0, {}, 'it', '--it'), flush=True); time.sleep(60)"
+    "import time; from raymon.cluster.ports import pick_port\n"
+    "print(pick_port(0, {}, 'it', '--it'), flush=True); time.sleep(60)"
 )
 
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from rich.console import Console
 
-from raymon.ports import PortError, pick_port
-from raymon.ppo import cluster, session
-from raymon.ppo.cluster import Cluster, ClusterError
+from raymon.cluster import start
+from raymon.cluster.ports import PortError, pick_port
+from raymon.cluster.start import Cluster, ClusterError
+from raymon.ppo import session
 from raymon.ppo.config import Config, ConfigError
 from raymon.ppo.console import Terminal
 from raymon.ppo.progress import Progress
@@ -121,7 +122,7 @@ def _ray(config: Config, stop: Stop) -> Iterator[Cluster]:
     import ray
 
     try:
-        place = cluster.start(config)
+        place = start.start(config)
         stop.install()  # Ray has put handlers of its own there
         yield place
     finally:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from rich.console import Console
 
+from raymon.cluster import start
+from raymon.cluster.ports import PortError, pick_port
+from raymon.cluster.start import Cluster, ClusterError
 from raymon.envs import EnvError, make_vector
-from raymon.ports import PortError, pick_port
-from raymon.ppo import checkpoint, cluster
+from raymon.ppo import checkpoint
 from raymon.ppo.checkpoint import Checkpoint, CheckpointError
-from raymon.ppo.cluster import Cluster, ClusterError
 from raymon.ppo.config import Config, ConfigError
 from raymon.ppo.console import Screen, Terminal
 from raymon.ppo.policy import ModelSpec
@@ -110,7 +111,7 @@ class _Session:
     def run(self) -> int:
         config = self._config
         if config.workers:
-            cluster.check_ray()
+            start.check_ray()
         if config.page and config.workers:
             self._page_port = pick_port(config.page_port, USUAL_PAGE_PORT, "the status page", "--page-port")
         loading = threading.Thread(target=_load_torch, daemon=True)
@@ -159,7 +160,7 @@ class _Session:
         import ray
 
         try:
-            place = cluster.start(self._config)
+            place = start.start(self._config)
             self._stop.install()  # Ray has put handlers of its own there
             yield place
         finally:

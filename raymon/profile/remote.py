@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from raymon.join import JoinError, join
+from raymon.cluster.join import JoinError, join
 from raymon.profile.node import Gathered, gather
 
 START_SECONDS: Final = 60.0

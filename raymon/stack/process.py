@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from raymon import ports
+from raymon.cluster import ports
 
 USUAL_PLACES: Final = ("/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin")
 """Where packages put daemons and where a shell of its own PATH may not look."""

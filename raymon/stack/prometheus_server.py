@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import yaml
 
-from raymon.stack import discovery, fetch, files
+from raymon.cluster import discovery
+from raymon.stack import fetch, files
 
 DEFAULT_PORT: Final = 9090
 RETENTION: Final = "30d"

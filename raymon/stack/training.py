@@ -7,7 +7,8 @@ from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 from raymon import catalog
-from raymon.stack import discovery, fetch, state
+from raymon.cluster import discovery
+from raymon.stack import fetch, state
 from raymon.stack.prometheus_server import Sources
 from raymon.stack.running import Options, Stack, start_stack
 

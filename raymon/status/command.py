@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from raymon import ports
+from raymon.cluster import ports
 from raymon.status import targets
 
 PORT: Final = 8501

@@ -7,8 +7,8 @@ import time
 from typing import Final
 
 from raymon import catalog
+from raymon.cluster import discovery
 from raymon.health import THRESHOLDS
-from raymon.stack import discovery
 from raymon.stack.checks.result import Check, Finding, absent, ok, problem, unknown
 from raymon.stack.checks.situation import Situation
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from raymon.stack import discovery, fetch, grafana_server, prometheus_server, state
+from raymon.cluster import discovery
+from raymon.stack import fetch, grafana_server, prometheus_server, state
 from raymon.stack.bounded import bounded
 from raymon.stack.command_line import is_url
 from raymon.stack.grafana import Auth, Grafana, GrafanaError

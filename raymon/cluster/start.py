@@ -8,8 +8,8 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import Any, Final
 
-from raymon.join import JoinError, join
-from raymon.ports import pick_port
+from raymon.cluster.join import JoinError, join
+from raymon.cluster.ports import pick_port
 from raymon.ppo.config import Config
 
 _CONNECT_SECONDS: Final = 5.0

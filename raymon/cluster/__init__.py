@@ -1,0 +1,1 @@
+"""Find, ask, start and join a Ray cluster."""
