@@ -26,8 +26,8 @@ from typing import Final
 
 from benchmarks.diagnosis_scenarios import SCENARIOS, Action, Scenario
 from benchmarks.processes import begun, below, title
-from raymon.status.collector import Collector
-from raymon.status.snapshot import Snapshot
+from raymon.live.collector import Collector
+from raymon.live.snapshot import Snapshot
 
 START_SECONDS: Final = 150.0
 ALARMS: Final = ("warning", "critical")

@@ -1,9 +1,9 @@
 """Metrics pages as a Ray node serves them, for a run whose every number a test decides."""
 
 from raymon import catalog
+from raymon.live.collector import Collector
+from raymon.live.scrape import Page
 from raymon.queries.ray_families import NODE_CPU, STORE_AVAILABLE, STORE_MEMORY
-from raymon.status.collector import Collector
-from raymon.status.scrape import Page
 
 URL = "http://10.0.0.1:8080/metrics"
 NOW = 1_800_000_000.0

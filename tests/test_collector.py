@@ -11,12 +11,12 @@ from stage import Stage, processes
 from support import poll
 
 from raymon import catalog
-from raymon.status.collector import Collector
-from raymon.status.history import MOST_SAMPLES, Ring, WorkerSample
-from raymon.status.runs import driver_growth
-from raymon.status.scrape import Page
-from raymon.status.skew import Clock
-from raymon.status.workers import DriverSays
+from raymon.live.clock import Clock
+from raymon.live.collector import Collector
+from raymon.live.history import MOST_SAMPLES, Ring, WorkerSample
+from raymon.live.runs import driver_growth
+from raymon.live.scrape import Page
+from raymon.live.workers import DriverSays
 
 
 def cluster(workers=3, **driver):
@@ -459,8 +459,8 @@ def test_a_node_that_went_is_forgotten_unless_it_is_asked_or_a_worker_was_last_t
 
 
 def test_while_nobody_looks_it_collects_less_often_and_at_once_when_somebody_does(monkeypatch):
-    monkeypatch.setattr("raymon.status.collector.LEFT_SECONDS", 0.5)
-    monkeypatch.setattr("raymon.status.collector.UNWATCHED_SECONDS", 30.0)
+    monkeypatch.setattr("raymon.live.collector.LEFT_SECONDS", 0.5)
+    monkeypatch.setattr("raymon.live.collector.UNWATCHED_SECONDS", 30.0)
     with Stage(*processes("unwatched")) as stage:
         watching = Collector([stage.url], period_seconds=0.1)
         watching.start()

@@ -11,8 +11,8 @@ import ray
 from support import metrics_url, poll, ray_session
 
 import raymon
-from raymon.status.collector import Collector
-from raymon.status.targets import Given
+from raymon.live.collector import Collector
+from raymon.live.targets import Given
 
 RUN = "live"
 WITHIN = 30.0

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from metrics_pages import FakeCluster, FakeDriver, FakeWorker
 
-from raymon.status.collector import Collector
-from raymon.status.prometheus import Prometheus
-from raymon.status.snapshot import RunHistory
+from raymon.live.collector import Collector
+from raymon.live.prometheus import Prometheus
+from raymon.live.snapshot import RunHistory
 
 ALERT = {"state": "firing", "activeAt": "2026-01-01T00:00:00.5Z",
          "labels": {"alertname": "RaymonWorkerStalled", "severity": "critical", "run": "r", "worker": "3"},

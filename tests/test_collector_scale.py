@@ -9,12 +9,12 @@ from metrics_pages import FakeCluster, FakeDriver, FakeWorker
 from support import poll
 
 from benchmarks.synthetic import fleet, serve
-from raymon.status import collector as collecting
-from raymon.status import series
-from raymon.status.collector import Collector
-from raymon.status.history import MOST_CELLS, Ring, WorkerSample
-from raymon.status.scrape import Page
-from raymon.status.targets import Found
+from raymon.live import collector as collecting
+from raymon.live import memory
+from raymon.live.collector import Collector
+from raymon.live.history import MOST_CELLS, Ring, WorkerSample
+from raymon.live.scrape import Page
+from raymon.live.targets import Found
 
 WORKERS, NODES = 1000, 16
 
@@ -104,9 +104,9 @@ def test_processes_that_come_and_go_leave_nothing_behind():
 @pytest.fixture
 def hurried(monkeypatch):
     """Runs are over after 100 s; after 10 s where more than five, or their workers, take the room."""
-    monkeypatch.setattr(series, "OVER_SECONDS", 100.0)
-    monkeypatch.setattr(series, "CROWDED_OUT_SECONDS", 10.0)
-    monkeypatch.setattr(series, "GONE_ROUNDS", 10)
+    monkeypatch.setattr(memory, "OVER_SECONDS", 100.0)
+    monkeypatch.setattr(memory, "CROWDED_OUT_SECONDS", 10.0)
+    monkeypatch.setattr(memory, "GONE_ROUNDS", 10)
     monkeypatch.setattr(collecting, "FORGET_ROUNDS", 10)
     monkeypatch.setattr(collecting, "MOST_RUNS", 5)
 
@@ -199,7 +199,7 @@ def test_an_outage_brings_back_no_run_that_is_over(hurried):
 
 
 def test_new_runs_appear_however_many_workers_there_were(hurried, monkeypatch):
-    monkeypatch.setattr(series, "MOST_SUBJECTS", 100)
+    monkeypatch.setattr(memory, "MOST_SUBJECTS", 100)
     made = FakeCluster()
     for number in range(30):
         made.move("10.0.0.1", 9000 + number, *processes_of(f"run{number}", 8))

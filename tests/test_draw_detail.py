@@ -1,9 +1,9 @@
 """The panel of one worker, drawn from numbers."""
 
+from raymon.live.snapshot import snapshot_of
 from raymon.status.draw.choice import Choice
 from raymon.status.draw.detail import detail
 from raymon.status.draw.scene import scene_of
-from raymon.status.snapshot import snapshot_of
 from raymon.views import RunView, WorkerView
 
 

@@ -64,7 +64,7 @@ def test_every_file_belongs_to_a_room():
     assert rooms - {"__init__", "__main__"} == set(ALLOWED)
 
 
-@pytest.mark.parametrize("module", ["raymon", "raymon.monitor", "raymon.status.collector", "raymon.health"])
+@pytest.mark.parametrize("module", ["raymon", "raymon.monitor", "raymon.live.collector", "raymon.health"])
 def test_importing_in_a_trainer_brings_nothing_heavy(module):
     code = f"import sys, {module}; print(*sys.modules)"
     loaded = set(

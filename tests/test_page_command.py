@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 from support import ROOT, Command, alive, chromium_page, free_port, poll
 
 from raymon import catalog
-from raymon.status.diffuse import Diffusion
+from raymon.live.dither import Diffusion
 from raymon.status.draw import choice, markup, numbers
 
 PAGE = ROOT / "raymon" / "status" / "page.py"

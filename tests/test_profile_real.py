@@ -91,8 +91,8 @@ def test_the_report_works_in_a_browser_without_a_network(slow):
 
 
 def test_a_node_can_be_profiled_through_ray(slow):
+    from raymon.live.targets import local_nodes
     from raymon.profile.remote import RemoteError, Wanted, gather_on
-    from raymon.status.targets import local_nodes
 
     root, *_ = slow
     (node,) = [node for node in local_nodes(Path("/proc")) if str(node.session).startswith(str(root))]

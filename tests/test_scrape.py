@@ -16,11 +16,11 @@ from support import get, poll
 
 from benchmarks.synthetic import fleet, serve
 from raymon import catalog
-from raymon.status import targets
-from raymon.status.collector import Collector
-from raymon.status.parse import LONGEST_LABEL, WANTED, Parser, number
-from raymon.status.scrape import Page, Scraper
-from raymon.status.targets import Dashboard, DiscoveryFile, Given, Local, endpoints, metrics_url
+from raymon.live import targets
+from raymon.live.collector import Collector
+from raymon.live.parse import LONGEST_LABEL, WANTED, Parser, number
+from raymon.live.scrape import Page, Scraper
+from raymon.live.targets import Dashboard, DiscoveryFile, Given, Local, endpoints, metrics_url
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"
 SAMPLE = line(catalog.ENV_STEPS.name, 5, run="r", worker="0").encode()

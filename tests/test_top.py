@@ -10,8 +10,8 @@ from support import ROOT, Command, poll
 
 from benchmarks.synthetic import fleet, serve
 from raymon.health import RunVerdict, WorkerVerdict
+from raymon.live.snapshot import snapshot_of
 from raymon.status import top
-from raymon.status.snapshot import snapshot_of
 from raymon.status.top_screen import ranked, screen
 from raymon.views import RunView, WorkerView
 

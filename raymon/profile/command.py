@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Final
 
 from raymon.catalog import DRIVER
+from raymon.live import targets
+from raymon.live.collector import Collector
+from raymon.live.snapshot import Snapshot
 from raymon.profile import findings, stacks, timeline
 from raymon.profile.findings import Findings, Process
 from raymon.profile.node import Gathered, gather
 from raymon.profile.remote import RemoteError, Wanted, gather_on
 from raymon.profile.report import last_sentence, report
-from raymon.status import targets
-from raymon.status.collector import Collector
 from raymon.status.draw.numbers import duration, share
-from raymon.status.snapshot import Snapshot
 from raymon.views import RunView
 
 WARM_UP_SECONDS: Final = 4.0

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Final
 
 from raymon.cluster import ports
-from raymon.status import targets
+from raymon.live import targets
 
 PORT: Final = 8501
 PAGE_TOKEN: Final = "RAYMON_PAGE_TOKEN"  # noqa: S105  # the name of a variable, not a token

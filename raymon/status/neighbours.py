@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from raymon.live.scrape import Scraper
 from raymon.status.draw.shell import Neighbour
-from raymon.status.scrape import Scraper
 
 PERIOD_SECONDS: Final = 10.0
 GRAFANA: Final = "http://127.0.0.1:3000"

@@ -7,7 +7,7 @@ import threading
 from functools import cache
 from typing import Final
 
-from raymon.status.collector import Collector
+from raymon.live.collector import Collector
 from raymon.status.command import options, targets_of
 from raymon.status.neighbours import PROMETHEUS, Neighbours, places
 

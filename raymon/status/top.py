@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from raymon.health import RunVerdict, WorkerVerdict
-from raymon.status import targets
-from raymon.status.collector import Collector
-from raymon.status.snapshot import Snapshot
+from raymon.live import targets
+from raymon.live.collector import Collector
+from raymon.live.snapshot import Snapshot
 from raymon.status.top_screen import screen
 from raymon.views import RunView, WorkerView
 

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from raymon.catalog import DRIVER_PHASES
 from raymon.health import WORKER_STATES, RunVerdict, WorkerVerdict
+from raymon.live.snapshot import Snapshot
 from raymon.status.draw.numbers import UNKNOWN, count, duration, plain, share, size
 from raymon.status.draw.words import headline
-from raymon.status.snapshot import Snapshot
 from raymon.views import RunView, WorkerView
 
 STALE_SECONDS: Final = 5.0

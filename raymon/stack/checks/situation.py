@@ -10,11 +10,11 @@ from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from raymon.cluster import discovery
+from raymon.live.parse import Parser, SeriesKey
 from raymon.stack import fetch, grafana_server, prometheus_server, state
 from raymon.stack.bounded import bounded
 from raymon.stack.command_line import is_url
 from raymon.stack.grafana import Auth, Grafana, GrafanaError
-from raymon.status.parse import Parser, SeriesKey
 
 MOST_PAGES: Final = 256
 """Endpoints looked at; a larger cluster is judged by these."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from raymon.health import RunVerdict, WorkerVerdict
+from raymon.live.snapshot import Floats, RunHistory, Snapshot, WorkerHistory
 from raymon.status.draw.choice import Choice
-from raymon.status.snapshot import Floats, RunHistory, Snapshot, WorkerHistory
 from raymon.views import RunView, WorkerView
 
 UNJUDGED = RunVerdict("unknown", "No verdict yet.", severity="unknown")

@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from raymon.health import THRESHOLDS
+from raymon.live.snapshot import Snapshot
 from raymon.status.draw.choice import SPANS, Choice
 from raymon.status.draw.curves import learning, store
 from raymon.status.draw.detail import detail
@@ -17,7 +18,6 @@ from raymon.status.draw.table import table
 from raymon.status.draw.tiles import tiles
 from raymon.status.draw.verdict import alerts, firing_alerts, verdict
 from raymon.status.draw.words import headline, shape
-from raymon.status.snapshot import Snapshot
 
 LIVE_SECONDS: Final = 5.0
 """Younger numbers are called live; the verdict calls them stale at its own, later threshold."""

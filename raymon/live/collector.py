@@ -13,18 +13,18 @@ from typing import Final
 
 from raymon.catalog import DRIVER_PHASES
 from raymon.health import RunVerdict
-from raymon.status.alerts import LocalAlerts
-from raymon.status.diffuse import Diffusion
-from raymon.status.history import Ring, WorkerSample
-from raymon.status.hold import Hold
-from raymon.status.nodes import forget_nodes
-from raymon.status.parse import Parser
-from raymon.status.prometheus import Prometheus
-from raymon.status.runs import LIVE_SECONDS, run_views
-from raymon.status.scrape import Page, Scraper
-from raymon.status.series import Memory
-from raymon.status.snapshot import Alert, RunHistory, Snapshot, TargetState
-from raymon.status.targets import Found, Given, Local, Targets
+from raymon.live.alerts import LocalAlerts
+from raymon.live.debounce import Hold
+from raymon.live.dither import Diffusion
+from raymon.live.history import Ring, WorkerSample
+from raymon.live.memory import Memory
+from raymon.live.nodes import forget_nodes
+from raymon.live.parse import Parser
+from raymon.live.prometheus import Prometheus
+from raymon.live.runs import LIVE_SECONDS, run_views
+from raymon.live.scrape import Page, Scraper
+from raymon.live.snapshot import Alert, RunHistory, Snapshot, TargetState
+from raymon.live.targets import Found, Given, Local, Targets
 from raymon.views import RunView, WorkerView
 
 TARGETS_SECONDS: Final = 5.0

@@ -16,10 +16,10 @@ import numpy as np
 
 from raymon import catalog
 from raymon.health import ALERTS
+from raymon.live.parse import clean, number
+from raymon.live.scrape import Scraper
+from raymon.live.snapshot import Alert, Floats, RunHistory
 from raymon.queries import BOOK
-from raymon.status.parse import clean, number
-from raymon.status.scrape import Scraper
-from raymon.status.snapshot import Alert, Floats, RunHistory
 
 REFRESH_SECONDS: Final = 5.0
 HISTORY_SECONDS: Final = 3600.0

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raymon.health import RunVerdict, alarms
-from raymon.status.snapshot import Alert
+from raymon.live.snapshot import Alert
 from raymon.views import RunView
 
 

@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from raymon import catalog
+from raymon.live.history import Ring, slope
+from raymon.live.memory import Memory, Node, Process, field_of
+from raymon.live.workers import Rates
 from raymon.queries.ray_families import NODE_CPU, STORE_AVAILABLE, STORE_FALLBACK, STORE_MEMORY
-from raymon.status.history import Ring, slope
-from raymon.status.series import Memory, Node, Process, field_of
-from raymon.status.workers import Rates
 from raymon.views import StoreView
 
 REFS_WINDOW_SECONDS: Final = 12.0

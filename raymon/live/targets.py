@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-from raymon.status.parse import clean
-from raymon.status.scrape import MOST_TARGETS, Scraper
+from raymon.live.parse import clean
+from raymon.live.scrape import MOST_TARGETS, Scraper
 
 DISCOVERY_FILE: Final = "prom_metrics_service_discovery.json"
 FRESH_SECONDS: Final = 30.0

@@ -9,10 +9,10 @@ import numpy as np
 
 from raymon import catalog
 from raymon.catalog import DRIVER, Metric
-from raymon.status.history import Ring, steady_growth
-from raymon.status.nodes import exporter_age, node_cpu, store_view
-from raymon.status.series import Memory, Process, Subject, field_of
-from raymon.status.workers import LONG_WINDOW_SECONDS, WINDOW_SECONDS, DriverSays, Rates, worker_view
+from raymon.live.history import Ring, steady_growth
+from raymon.live.memory import Memory, Process, Subject, field_of
+from raymon.live.nodes import exporter_age, node_cpu, store_view
+from raymon.live.workers import LONG_WINDOW_SECONDS, WINDOW_SECONDS, DriverSays, Rates, worker_view
 from raymon.views import RunView, WorkerView
 
 LIVE_SECONDS: Final = 30.0

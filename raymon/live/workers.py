@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from raymon import catalog
-from raymon.status.series import Memory, Process, Span, Subject, field_of
+from raymon.live.memory import Memory, Process, Span, Subject, field_of
 from raymon.views import WorkerView
 
 Rates = dict[str, float]

@@ -16,8 +16,8 @@ from typing import Final, TypeAlias
 
 from raymon import catalog
 from raymon.catalog import DRIVER, Metric
-from raymon.status.parse import RAY_FAMILIES, SeriesKey
-from raymon.status.skew import Clock
+from raymon.live.clock import Clock
+from raymon.live.parse import RAY_FAMILIES, SeriesKey
 
 REMEMBERED_SECONDS: Final = 65.0
 Totals: TypeAlias = "array[float]"

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from raymon.status.snapshot import STRIP, Floats, RunHistory, WorkerHistory
+from raymon.live.snapshot import STRIP, Floats, RunHistory, WorkerHistory
 
 MOST_SAMPLES: Final = 900
 MOST_CELLS: Final = 1_000_000
