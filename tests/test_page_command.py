@@ -17,9 +17,10 @@ from stage import Stage, looking_at, processes, show
 from streamlit.testing.v1 import AppTest
 from support import ROOT, Command, alive, chromium_page, free_port, poll
 
-from raymon import catalog
+from raymon import catalog, format
+from raymon.html import markup
 from raymon.live.dither import Diffusion
-from raymon.status.draw import choice, markup, numbers
+from raymon.status.draw import choice
 
 PAGE = ROOT / "raymon" / "status" / "page.py"
 
@@ -261,11 +262,11 @@ def test_any_address_is_a_choice_that_can_be_written_again(parameters):
 @pytest.mark.parametrize(
     ("form", "value", "text"),
     [
-        (numbers.count, 12345.6, "12.3k"), (numbers.count, 0, "0"), (numbers.count, 999.96, "1k"),
-        (numbers.count, 7_000_000, "7M"), (numbers.duration, 0.812, "812 ms"), (numbers.duration, 200, "3 min 20 s"),
-        (numbers.duration, 59.7, "1 min"), (numbers.duration, 7500, "2 h 5 min"), (numbers.ago, 0.3, "now"),
-        (numbers.ago, 200, "3 min ago"), (numbers.size, 312e6, "312 MB"), (numbers.share, 0.963, "96 %"),
-        (numbers.share, 0.05, "5.0 %"), (numbers.plain, -0.0032, "-3.2e-3"), (numbers.plain, 475.0, "475"),
+        (format.count, 12345.6, "12.3k"), (format.count, 0, "0"), (format.count, 999.96, "1k"),
+        (format.count, 7_000_000, "7M"), (format.duration, 0.812, "812 ms"), (format.duration, 200, "3 min 20 s"),
+        (format.duration, 59.7, "1 min"), (format.duration, 7500, "2 h 5 min"), (format.ago, 0.3, "now"),
+        (format.ago, 200, "3 min ago"), (format.size, 312e6, "312 MB"), (format.share, 0.963, "96 %"),
+        (format.share, 0.05, "5.0 %"), (format.plain, -0.0032, "-3.2e-3"), (format.plain, 475.0, "475"),
     ],
 )  # fmt: skip
 def test_numbers_as_people_read_them(form, value, text):
@@ -282,13 +283,13 @@ def test_a_row_of_moments_is_in_proportion_to_the_time_of_each_phase():
 @given(st.one_of(st.none(), st.floats()))
 def test_every_number_has_words(value):
     for form in (
-        numbers.count,
-        numbers.duration,
-        numbers.ago,
-        numbers.size,
-        numbers.share,
-        numbers.plain,
-        numbers.whole,
+        format.count,
+        format.duration,
+        format.ago,
+        format.size,
+        format.share,
+        format.plain,
+        format.whole,
     ):
         text = form(value)
         assert text

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from raymon.catalog import DRIVER
+from raymon.format import duration, share
 from raymon.live import targets
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
@@ -23,7 +24,6 @@ from raymon.profile.findings import Findings, Process
 from raymon.profile.node import Gathered, gather
 from raymon.profile.remote import RemoteError, Wanted, gather_on
 from raymon.profile.report import last_sentence, report
-from raymon.status.draw.numbers import duration, share
 from raymon.views import RunView
 
 WARM_UP_SECONDS: Final = 4.0

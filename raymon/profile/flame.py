@@ -3,9 +3,9 @@
 import sys
 from typing import Final
 
+from raymon.format import share
+from raymon.html.markup import Html, tag
 from raymon.profile.stacks import Node
-from raymon.status.draw.markup import Html, tag
-from raymon.status.draw.numbers import share
 
 KEY: Final = tag(
     "ul",

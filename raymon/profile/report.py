@@ -4,17 +4,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from raymon import status
+from raymon import html
 from raymon.catalog import DRIVER_PHASES, WORKER_PHASES
+from raymon.format import UNKNOWN, count, duration, share, size
 from raymon.health import WorkerVerdict
+from raymon.html.chart import shares
+from raymon.html.markup import Child, Html, join, tag
+from raymon.html.verdict import without_headline
+from raymon.html.words import headline, state_badge, verdict_shape, word
 from raymon.profile import flame, stacks, timeline
 from raymon.profile.findings import Comparison, Findings, Process, quantile, step_seconds
 from raymon.profile.timeline import Event, Track
-from raymon.status.draw.chart import shares
-from raymon.status.draw.markup import Child, Html, join, tag
-from raymon.status.draw.numbers import UNKNOWN, count, duration, share, size
-from raymon.status.draw.verdict import without_headline
-from raymon.status.draw.words import headline, state_badge, verdict_shape, word
 from raymon.views import WorkerView
 
 MOST_LANES: Final = 24
@@ -25,7 +25,7 @@ _HERE: Final = Path(__file__).parent
 
 def report(found: Findings) -> str:
     """Return the whole file."""
-    looks = (Path(status.__file__).with_name("draw") / "page.css", _HERE / "report.css")
+    looks = (Path(html.__file__).with_name("style.css"), _HERE / "report.css")
     css = "".join(path.read_text(encoding="utf-8") for path in looks)
     script = (_HERE / "flame.js").read_text(encoding="utf-8")
     body = tag(

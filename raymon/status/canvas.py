@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import streamlit as st
 
-_ASSETS: Final = Path(__file__).parent / "draw"
+_STYLE: Final = Path(__file__).parent.parent / "html" / "style.css"
+_SCRIPT: Final = Path(__file__).parent / "draw" / "page.js"
 KEY: Final = "page"
 HEARD: Final = "heard"
 """In the session: the number of the last event of the viewer that was taken in."""
@@ -32,8 +33,8 @@ ICON: Final = (
 _mount: Final = st.components.v2.component(
     "raymon.canvas",
     html='<div class="raymon"><div class="view"></div><div class="tip" role="tooltip" hidden></div></div>',
-    css=(_ASSETS / "page.css").read_text(encoding="utf-8"),
-    js=(_ASSETS / "page.js").read_text(encoding="utf-8"),
+    css=_STYLE.read_text(encoding="utf-8"),
+    js=_SCRIPT.read_text(encoding="utf-8"),
 )
 
 

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from raymon.catalog import DRIVER_PHASES
+from raymon.format import UNKNOWN, count, duration, plain, share, size
 from raymon.health import WORKER_STATES, RunVerdict, WorkerVerdict
+from raymon.html.words import headline
 from raymon.live.snapshot import Snapshot
-from raymon.status.draw.numbers import UNKNOWN, count, duration, plain, share, size
-from raymon.status.draw.words import headline
 from raymon.views import RunView, WorkerView
 
 STALE_SECONDS: Final = 5.0

@@ -5,13 +5,13 @@ from typing import Final
 
 import numpy as np
 
+from raymon.format import count, duration, plain, position, share, size, whole
+from raymon.html.chart import Format, Line, chart, legend
+from raymon.html.markup import Html, tag
+from raymon.html.words import shape
 from raymon.live.snapshot import Floats
-from raymon.status.draw.chart import Format, Line, chart, legend
-from raymon.status.draw.markup import Html, tag
-from raymon.status.draw.numbers import count, duration, plain, position, share, size, whole
 from raymon.status.draw.scene import Scene
 from raymon.status.draw.tiles import capacity
-from raymon.status.draw.words import shape
 
 # name of the series, title, format, whether the axis holds zero, how it is computed
 _LEARNING: Final[tuple[tuple[str, str, Format, bool, str], ...]] = (

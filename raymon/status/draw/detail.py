@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymon.catalog import WORKER_PHASES
+from raymon.format import UNKNOWN, ago, count, duration, plain, position, reach, share, size
+from raymon.html.chart import Line, chart, lane, shares
+from raymon.html.markup import Child, Html, join, tag
+from raymon.html.words import shape, state_badge, word
 from raymon.live.snapshot import STRIP, Floats
-from raymon.status.draw.chart import Line, chart, lane, shares
-from raymon.status.draw.markup import Child, Html, join, tag
-from raymon.status.draw.numbers import UNKNOWN, ago, count, duration, plain, position, reach, share, size
 from raymon.status.draw.scene import Scene
-from raymon.status.draw.words import shape, state_badge, word
 from raymon.views import WorkerView
 
 

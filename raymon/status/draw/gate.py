@@ -1,6 +1,6 @@
 """What a viewer sees before giving the token, where the page is bound to more than this machine."""
 
-from raymon.status.draw.markup import Html, tag
+from raymon.html.markup import Html, tag
 
 
 def gate(refused: bool) -> Html:

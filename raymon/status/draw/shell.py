@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
+from raymon.format import ago, duration, size
 from raymon.health import THRESHOLDS
+from raymon.html.markup import Child, Html, join, tag
+from raymon.html.verdict import alerts, firing_alerts, verdict
+from raymon.html.words import headline, shape
 from raymon.live.snapshot import Snapshot
 from raymon.status.draw.choice import SPANS, Choice
 from raymon.status.draw.curves import learning, store
 from raymon.status.draw.detail import detail
-from raymon.status.draw.markup import Child, Html, join, tag
-from raymon.status.draw.numbers import ago, duration, size
 from raymon.status.draw.scene import Scene, scene_of
 from raymon.status.draw.strip import activity, phases
 from raymon.status.draw.table import table
 from raymon.status.draw.tiles import tiles
-from raymon.status.draw.verdict import alerts, firing_alerts, verdict
-from raymon.status.draw.words import headline, shape
 
 LIVE_SECONDS: Final = 5.0
 """Younger numbers are called live; the verdict calls them stale at its own, later threshold."""

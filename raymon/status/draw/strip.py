@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymon.catalog import DRIVER_PHASES, WORKER_PHASES
+from raymon.format import duration, reach, share
+from raymon.html.chart import lane, shares
+from raymon.html.markup import Html, join, tag
+from raymon.html.words import MEANING, word
 from raymon.live.snapshot import STRIP
-from raymon.status.draw.chart import lane, shares
-from raymon.status.draw.markup import Html, join, tag
-from raymon.status.draw.numbers import duration, reach, share
 from raymon.status.draw.scene import Scene
 from raymon.status.draw.table import ranked
-from raymon.status.draw.words import MEANING, word
 
 LANES = 24
 MOMENTS = 120

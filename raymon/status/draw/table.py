@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from raymon.format import UNKNOWN, ago, count, duration, plain, size
 from raymon.health import WORKER_STATES, WorkerVerdict
-from raymon.status.draw.chart import spark
+from raymon.html.chart import spark
+from raymon.html.markup import Child, Html, join, tag
+from raymon.html.words import shape, state_badge, word
 from raymon.status.draw.choice import ROWS
-from raymon.status.draw.markup import Child, Html, join, tag
-from raymon.status.draw.numbers import UNKNOWN, ago, count, duration, plain, size
 from raymon.status.draw.scene import Scene
-from raymon.status.draw.words import shape, state_badge, word
 from raymon.views import WorkerView
 
 Judged = tuple[WorkerView, WorkerVerdict]

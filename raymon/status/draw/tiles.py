@@ -1,10 +1,10 @@
 """The numbers one looks at first, each with its change, its last minutes and how it is computed."""
 
-from raymon.status.draw.chart import spark
-from raymon.status.draw.markup import Child, Html, join, tag
-from raymon.status.draw.numbers import UNKNOWN, change, count, duration, plain, share, size, whole
+from raymon.format import UNKNOWN, change, count, duration, plain, share, size, whole
+from raymon.html.chart import spark
+from raymon.html.markup import Child, Html, join, tag
+from raymon.html.words import word
 from raymon.status.draw.scene import Scene
-from raymon.status.draw.words import word
 from raymon.views import StoreView
 
 BACK_SECONDS = 60.0

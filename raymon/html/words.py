@@ -1,12 +1,12 @@
 """The page's vocabulary: one word, one shape and one colour class for every state, activity and phase.
 
-Colours are in `page.css`, under the class of the same name. Colour never stands alone: a shape and a word go with it.
+Colours are in `style.css`, under the class of the same name. Colour never stands alone: a shape and a word go with it.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
-from raymon.status.draw.markup import Html, tag
+from raymon.html.markup import Html, tag
 
 WORD: Final[Mapping[str, str]] = {
     "given_up": "given up",

@@ -1,11 +1,11 @@
 """The first thing read: the verdict in words, why, and what to do; then what fires."""
 
+from raymon.format import duration
+from raymon.html.markup import Html, tag
+from raymon.html.words import headline, shape, state_badge, verdict_shape
 from raymon.live.snapshot import Alert
-from raymon.status.draw.markup import Html, tag
-from raymon.status.draw.numbers import duration
 from raymon.status.draw.scene import Scene
 from raymon.status.draw.table import ranked
-from raymon.status.draw.words import headline, shape, state_badge, verdict_shape
 
 NAMED_WORKERS = 6
 TROUBLED = ("stalled", "dead", "given_up", "restarting", "slow")

@@ -12,10 +12,10 @@ from typing import Final
 
 import numpy as np
 
+from raymon.format import UNKNOWN, share
+from raymon.html.markup import Html, join, tag
+from raymon.html.words import MEANING, word
 from raymon.live.snapshot import Floats
-from raymon.status.draw.markup import Html, join, tag
-from raymon.status.draw.numbers import UNKNOWN, share
-from raymon.status.draw.words import MEANING, word
 
 POINTS: Final = 120
 """Samples a line is thinned to: more than a chart has room for costs the viewer's network and shows nothing."""
