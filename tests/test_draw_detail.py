@@ -1,9 +1,9 @@
 """The panel of one worker, drawn from numbers."""
 
 from raymon.live.snapshot import snapshot_of
-from raymon.status.draw.choice import Choice
-from raymon.status.draw.detail import detail
-from raymon.status.draw.scene import scene_of
+from raymon.page.choice import Choice
+from raymon.page.context import context_of
+from raymon.page.detail import detail
 from raymon.views import RunView, WorkerView
 
 
@@ -12,7 +12,7 @@ def drawn(**worker):
             "latency_seconds": {"p99": 0.1}, "phase_ratio": {"environment": 0.25}, **worker}  # fmt: skip
     view = RunView("r", state="training", data_age_seconds=0.5, report_seconds=1.0, exporter_age_seconds=0.5,
                    workers=(WorkerView("0", **told),))  # fmt: skip
-    return str(detail(scene_of(snapshot_of([view]), Choice(worker="0"))))
+    return str(detail(context_of(snapshot_of([view]), Choice(worker="0"))))
 
 
 def test_the_time_of_a_stalled_worker_passes_in_the_phase_it_hangs_in():

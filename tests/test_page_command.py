@@ -17,12 +17,13 @@ from stage import Stage, looking_at, processes, show
 from streamlit.testing.v1 import AppTest
 from support import ROOT, Command, alive, chromium_page, free_port, poll
 
-from raymon import catalog, format
+from raymon import catalog
+from raymon import format as formatting
 from raymon.html import markup
 from raymon.live.dither import Diffusion
-from raymon.status.draw import choice
+from raymon.page import choice
 
-PAGE = ROOT / "raymon" / "status" / "page.py"
+PAGE = ROOT / "raymon" / "page" / "app.py"
 
 
 def children(pid):
@@ -140,7 +141,7 @@ def test_open_to_the_network_it_warns_and_asks_for_its_token():
         assert "Warning: the page listens on 0.0.0.0" in status.text()
         token = re.search(r"Token: (\S+)", status.text()).group(1)
         with chromium_page() as page:
-            show(page, status.url, view="gate")
+            show(page, status.url, view="login")
             page.locator("input[name=token]").fill("half")
             page.locator("input[name=token]").blur()
             page.wait_for_timeout(8000)
@@ -262,11 +263,11 @@ def test_any_address_is_a_choice_that_can_be_written_again(parameters):
 @pytest.mark.parametrize(
     ("form", "value", "text"),
     [
-        (format.count, 12345.6, "12.3k"), (format.count, 0, "0"), (format.count, 999.96, "1k"),
-        (format.count, 7_000_000, "7M"), (format.duration, 0.812, "812 ms"), (format.duration, 200, "3 min 20 s"),
-        (format.duration, 59.7, "1 min"), (format.duration, 7500, "2 h 5 min"), (format.ago, 0.3, "now"),
-        (format.ago, 200, "3 min ago"), (format.size, 312e6, "312 MB"), (format.share, 0.963, "96 %"),
-        (format.share, 0.05, "5.0 %"), (format.plain, -0.0032, "-3.2e-3"), (format.plain, 475.0, "475"),
+        (formatting.count, 12345.6, "12.3k"), (formatting.count, 0, "0"), (formatting.count, 999.96, "1k"),
+        (formatting.count, 7_000_000, "7M"), (formatting.duration, 0.812, "812 ms"), (formatting.duration, 200, "3 min 20 s"),
+        (formatting.duration, 59.7, "1 min"), (formatting.duration, 7500, "2 h 5 min"), (formatting.ago, 0.3, "now"),
+        (formatting.ago, 200, "3 min ago"), (formatting.size, 312e6, "312 MB"), (formatting.share, 0.963, "96 %"),
+        (formatting.share, 0.05, "5.0 %"), (formatting.plain, -0.0032, "-3.2e-3"), (formatting.plain, 475.0, "475"),
     ],
 )  # fmt: skip
 def test_numbers_as_people_read_them(form, value, text):
@@ -283,13 +284,13 @@ def test_a_row_of_moments_is_in_proportion_to_the_time_of_each_phase():
 @given(st.one_of(st.none(), st.floats()))
 def test_every_number_has_words(value):
     for form in (
-        format.count,
-        format.duration,
-        format.ago,
-        format.size,
-        format.share,
-        format.plain,
-        format.whole,
+        formatting.count,
+        formatting.duration,
+        formatting.ago,
+        formatting.size,
+        formatting.share,
+        formatting.plain,
+        formatting.whole,
     ):
         text = form(value)
         assert text

@@ -1,1 +1,1 @@
-"""Markup, charts and style of everything raymon draws as HTML: the page and the reports. Makes strings, no Streamlit."""
+"""Markup, charts and style of everything raymon draws as HTML: page and reports. Makes strings, no Streamlit."""

@@ -87,6 +87,12 @@ def headline(state: str) -> str:
     return f"{spoken.capitalize()}-bound" if spoken != state else spoken.replace("_", " ").capitalize()
 
 
+def without_headline(sentence: str, opening: str) -> str:
+    """Return the sentence without the words that stand above it in large letters already."""
+    start, colon, rest = sentence.partition(": ")
+    return rest[:1].upper() + rest[1:] if colon and start.lower() == opening.lower() else sentence
+
+
 def verdict_shape(state: str, severity: str) -> Html:
     """Return the drawing of a verdict: by what it says where that has a shape of its own, else by how grave it is."""
     return shape("starting" if state == "starting" else severity)

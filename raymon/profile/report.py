@@ -10,8 +10,7 @@ from raymon.format import UNKNOWN, count, duration, share, size
 from raymon.health import WorkerVerdict
 from raymon.html.chart import shares
 from raymon.html.markup import Child, Html, join, tag
-from raymon.html.verdict import without_headline
-from raymon.html.words import headline, state_badge, verdict_shape, word
+from raymon.html.words import headline, state_badge, verdict_shape, without_headline, word
 from raymon.profile import flame, stacks, timeline
 from raymon.profile.findings import Comparison, Findings, Process, quantile, step_seconds
 from raymon.profile.timeline import Event, Track

@@ -3,7 +3,7 @@
 from raymon.html.markup import Html, tag
 
 
-def gate(refused: bool) -> Html:
+def login_form(refused: bool) -> Html:
     """Return the question for the token."""
     told = "That is not the token." if refused else "This page is open to the network and asks for its token."
     form = tag(
@@ -17,7 +17,7 @@ def gate(refused: bool) -> Html:
         tag("p", told, class_="sentence", role="alert" if refused else None),
         tag("p", "`raymon status` has printed it where it was started.", class_="soft"),
         form,
-        class_="verdict gate",
-        data_state="refused" if refused else "gate",
+        class_="verdict login",
+        data_state="refused" if refused else "login",
     )
-    return tag("div", body, class_="page", data_view="gate")
+    return tag("div", body, class_="page", data_view="login")

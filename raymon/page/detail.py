@@ -11,17 +11,17 @@ from raymon.html.chart import Line, chart, lane, shares
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.words import shape, state_badge, word
 from raymon.live.snapshot import STRIP, Floats
-from raymon.status.draw.scene import Scene
+from raymon.page.context import Context
 from raymon.views import WorkerView
 
 
-def detail(scene: Scene, dashboard_url: str = "") -> Html | None:
+def detail(context: Context, dashboard_url: str = "") -> Html | None:
     """Return the panel of the chosen worker; None when none is chosen."""
-    wanted = scene.choice.worker
+    wanted = context.choice.worker
     if not wanted:
         return None
     close = tag("button", "Close", type="button", class_="chip close", data_set="worker=", data_escape=True)
-    pair = next((pair for pair in scene.judged() if pair[0].worker == wanted), None)
+    pair = next((pair for pair in context.judged() if pair[0].worker == wanted), None)
     if pair is None:
         gone = tag("p", f"No worker {wanted} in this run.", class_="none")
         return tag("section", close, tag("h2", f"Worker {wanted}"), gone, class_="panel detail", data_section="detail")
@@ -31,11 +31,11 @@ def detail(scene: Scene, dashboard_url: str = "") -> Html | None:
         close,
         tag("h2", f"Worker {worker.worker}", state_badge(verdict.state), tag("small", verdict.reason)),
         _facts(worker),
-        _lane(scene, worker),
-        _charts(scene, worker),
+        _lane(context, worker),
+        _charts(context, worker),
         _phases(worker, verdict.state),
         _history_of_losses(worker),
-        _where_to_look(scene.run.run, worker, dashboard_url),
+        _where_to_look(context.run.run, worker, dashboard_url),
         class_="panel detail",
         data_section="detail",
         data_worker=worker.worker,
@@ -72,27 +72,27 @@ def _fact(name: str, value: str, meaning: str) -> Html:
     return tag("div", tag("dt", name, data_help=meaning, tabindex="0"), tag("dd", value))
 
 
-def _row(scene: Scene, worker: WorkerView) -> tuple[int | None, NDArray[np.intp], Floats]:
+def _row(context: Context, worker: WorkerView) -> tuple[int | None, NDArray[np.intp], Floats]:
     """Return the worker's row in the history, which columns are in the span, and their ages."""
-    history, rows = scene.workers()
-    ages = np.asarray(history.times, float) - scene.now
-    kept = np.flatnonzero(ages >= scene.domain[0])
+    history, rows = context.workers()
+    ages = np.asarray(history.times, float) - context.now
+    kept = np.flatnonzero(ages >= context.domain[0])
     return rows.get(worker.worker), kept, ages[kept]
 
 
-def _lane(scene: Scene, worker: WorkerView) -> Html | None:
-    row, kept, ages = _row(scene, worker)
+def _lane(context: Context, worker: WorkerView) -> Html | None:
+    row, kept, ages = _row(context, worker)
     if row is None or not len(kept):
         return None
-    names = [STRIP[code] for code in scene.history.workers.strip[row, kept]]
-    drawn = lane(names, f"Worker {worker.worker}, what it was doing", scene.blank_ratio(ages))
-    ends = tag("div", tag("span", f"{reach(-scene.domain[0])} ago"), tag("span", "now"), class_="ends")
+    names = [STRIP[code] for code in context.history.workers.strip[row, kept]]
+    drawn = lane(names, f"Worker {worker.worker}, what it was doing", context.blank_ratio(ages))
+    ends = tag("div", tag("span", f"{reach(-context.domain[0])} ago"), tag("span", "now"), class_="ends")
     return tag("div", drawn, ends, class_="big-lane")
 
 
-def _charts(scene: Scene, worker: WorkerView) -> Html:
-    row, kept, ages = _row(scene, worker)
-    history = scene.history.workers
+def _charts(context: Context, worker: WorkerView) -> Html:
+    row, kept, ages = _row(context, worker)
+    history = context.history.workers
     none = np.full(len(ages), np.nan)
     steps = none if row is None else history.steps_per_second[row, kept].astype(float)
     memory = none if row is None else history.rss_bytes[row, kept].astype(float)
@@ -100,11 +100,11 @@ def _charts(scene: Scene, worker: WorkerView) -> Html:
     growth = worker.rss_growth_bytes_per_second
     grows = f" It grows by {size(growth)} a second." if growth and growth > 1e5 else ""
     drawn = [
-        chart("Steps per second", [Line("steps/s", ages, steps)], domain=scene.domain, form=count, along=position,
+        chart("Steps per second", [Line("steps/s", ages, steps)], domain=context.domain, form=count, along=position,
               meaning="Rate of its step counter over the last seconds."),
-        chart("Rollout p95", [Line("p95", ages, latency)], domain=scene.domain, form=duration, along=position,
+        chart("Rollout p95", [Line("p95", ages, latency)], domain=context.domain, form=duration, along=position,
               meaning="95th percentile of its rollouts' duration over the minute before each moment."),
-        chart("Memory", [Line("memory", ages, memory)], domain=scene.domain, form=size, along=position,
+        chart("Memory", [Line("memory", ages, memory)], domain=context.domain, form=size, along=position,
               meaning=f"Resident memory of its process.{grows}"),
     ]  # fmt: skip
     return tag("div", *drawn, class_="charts")

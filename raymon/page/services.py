@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from raymon.live.scrape import Scraper
-from raymon.status.draw.shell import Neighbour
+from raymon.page.layout import Service
 
 PERIOD_SECONDS: Final = 10.0
 GRAFANA: Final = "http://127.0.0.1:3000"
@@ -19,7 +19,7 @@ DASHBOARD: Final = "http://127.0.0.1:8265"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a neighbour would be and how to tell that it is the one meant: a path, and a word in its answer."""
+    """Where a service would be and how to tell that it is the one meant: a path, and a word in its answer."""
 
     name: str
     url: str
@@ -42,31 +42,31 @@ def places(grafana: str = "", prometheus: str = "", dashboard: str = "") -> tupl
 
 
 @dataclass(slots=True)
-class Neighbours:
+class Services:
     """Asks every place every ten seconds in a thread of its own; `now` never waits."""
 
     looked_for: Sequence[Place]
     _scraper: Scraper = field(default_factory=Scraper)
-    _seen: tuple[Neighbour, ...] = ()
+    _seen: tuple[Service, ...] = ()
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
         """Begin asking."""
-        threading.Thread(target=self._run, name="raymon-neighbours", daemon=True).start()
+        threading.Thread(target=self._run, name="raymon-services", daemon=True).start()
 
     def stop(self) -> None:
         """End the thread at its next turn."""
         self._stop.set()
 
-    def now(self) -> tuple[Neighbour, ...]:
+    def now(self) -> tuple[Service, ...]:
         """Return what answered last; empty before the first round has ended."""
         return self._seen
 
-    def look(self) -> tuple[Neighbour, ...]:
+    def look(self) -> tuple[Service, ...]:
         """Ask every place now, in the calling thread."""
         pages = self._scraper.fetch([place.url + place.path for place in self.looked_for])
         return tuple(
-            Neighbour(place.name, place.url, not page.error and place.sign in page.body, place.command, place.gives)
+            Service(place.name, place.url, not page.error and place.sign in page.body, place.command, place.gives)
             for place, page in zip(self.looked_for, pages, strict=True)
         )
 

@@ -94,14 +94,14 @@ def main(arguments: list[str]) -> int:
 
 def _command(host: str, port: int, arguments: Sequence[str]) -> list[str]:
     """Return the command line of the child."""
-    page = Path(__file__).with_name("page.py")
+    page = Path(__file__).with_name("app.py")
     settings = {**_OPTIONS, "server.address": host, "server.port": str(port)}
     if _is_loopback(host):  # a page elsewhere may sit behind any name; here a foreign name is an attack (DNS rebinding)
         settings["server.allowedHosts"] = "localhost"
     flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
     if _is_loopback(host):
         flags += ["--server.allowedHosts", "127.0.0.1", "--server.allowedHosts", "[::1]"]
-    return [sys.executable, "-m", "raymon.status.serve", str(os.getpid()), "run", *flags, str(page), "--", *arguments]
+    return [sys.executable, "-m", "raymon.page.serve", str(os.getpid()), "run", *flags, str(page), "--", *arguments]
 
 
 def _is_loopback(host: str) -> bool:

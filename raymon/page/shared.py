@@ -1,4 +1,4 @@
-"""What all viewers of a status page share: one collector and one list of neighbours per server.
+"""What all viewers of a status page share: one collector and one list of services per server.
 
 The server starts the collector before the first viewer comes: who opens the page after a fault sees what was before.
 """
@@ -8,8 +8,8 @@ from functools import cache
 from typing import Final
 
 from raymon.live.collector import Collector
-from raymon.status.command import options, targets_of
-from raymon.status.neighbours import PROMETHEUS, Neighbours, places
+from raymon.page.command import options, targets_of
+from raymon.page.services import PROMETHEUS, Services, places
 
 _lock: Final = threading.Lock()
 
@@ -20,10 +20,10 @@ def collector(arguments: tuple[str, ...]) -> Collector:
         return _collector(arguments)
 
 
-def neighbours(arguments: tuple[str, ...]) -> Neighbours:
-    """Return the server's one list of neighbours, kept current."""
+def services(arguments: tuple[str, ...]) -> Services:
+    """Return the server's one list of services, kept current."""
     with _lock:
-        return _neighbours(arguments)
+        return _services(arguments)
 
 
 @cache
@@ -36,8 +36,8 @@ def _collector(arguments: tuple[str, ...]) -> Collector:
 
 
 @cache
-def _neighbours(arguments: tuple[str, ...]) -> Neighbours:
+def _services(arguments: tuple[str, ...]) -> Services:
     given = options(arguments)
-    running = Neighbours(places(given.grafana_url, given.prometheus_url, given.dashboard_url))
+    running = Services(places(given.grafana_url, given.prometheus_url, given.dashboard_url))
     running.start()
     return running

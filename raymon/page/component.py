@@ -12,7 +12,7 @@ from typing import Any, Final
 import streamlit as st
 
 _STYLE: Final = Path(__file__).parent.parent / "html" / "style.css"
-_SCRIPT: Final = Path(__file__).parent / "draw" / "page.js"
+_SCRIPT: Final = Path(__file__).with_name("page.js")
 KEY: Final = "page"
 HEARD: Final = "heard"
 """In the session: the number of the last event of the viewer that was taken in."""
@@ -31,14 +31,14 @@ ICON: Final = (
 )
 
 _mount: Final = st.components.v2.component(
-    "raymon.canvas",
+    "raymon.page",
     html='<div class="raymon"><div class="view"></div><div class="tip" role="tooltip" hidden></div></div>',
     css=_STYLE.read_text(encoding="utf-8"),
     js=_SCRIPT.read_text(encoding="utf-8"),
 )
 
 
-def canvas(html: str, title: str, chosen: Callable[[dict[str, str]], None]) -> None:
+def show(html: str, title: str, chosen: Callable[[dict[str, str]], None]) -> None:
     """Show the HTML, which must be escaped already; `chosen` is called with what the viewer changed."""
 
     def told() -> None:

@@ -10,8 +10,8 @@ from raymon.html.chart import Format, Line, chart, legend
 from raymon.html.markup import Html, tag
 from raymon.html.words import shape
 from raymon.live.snapshot import Floats
-from raymon.status.draw.scene import Scene
-from raymon.status.draw.tiles import capacity
+from raymon.page.context import Context
+from raymon.page.tiles import capacity
 
 # name of the series, title, format, whether the axis holds zero, how it is computed
 _LEARNING: Final[tuple[tuple[str, str, Format, bool, str], ...]] = (
@@ -28,26 +28,26 @@ _LEARNING: Final[tuple[tuple[str, str, Format, bool, str], ...]] = (
 )  # fmt: skip
 
 
-def learning(scene: Scene) -> Html:
+def learning(context: Context) -> Html:
     """Return the learning curves, those of a second run laid over them."""
-    over_steps = scene.choice.axis == "steps"
+    over_steps = context.choice.axis == "steps"
     where = _over_steps if over_steps else _over_time
     along = _steps_label if over_steps else position
-    scenes = [scene] + ([scene.other] if scene.other else [])
-    domain = _domain(scenes, where) if over_steps else scene.domain
+    contexts = [context] + ([context.other] if context.other else [])
+    domain = _domain(contexts, where) if over_steps else context.domain
     drawn = [
-        _curve(scenes, name, title, form, zero, meaning, where, along, domain)
+        _curve(contexts, name, title, form, zero, meaning, where, along, domain)
         for name, title, form, zero, meaning in _LEARNING
-        if name == "return_mean" or any(np.isfinite(_values(s, name)).any() for s in scenes)
+        if name == "return_mean" or any(np.isfinite(_values(s, name)).any() for s in contexts)
     ]
     toggle = [
         tag("button", title, type="button", class_="chip", data_set=f"axis={axis}",
-            aria_pressed="true" if scene.choice.axis == axis else "false")
+            aria_pressed="true" if context.choice.axis == axis else "false")
         for axis, title in (("time", "over time"), ("steps", "over steps"))
     ]  # fmt: skip
     nothing = np.empty(0)
-    compared = [Line(s.run.run, nothing, nothing, style) for s, style in zip(scenes, "ab", strict=False)]
-    bad = scene.run.learning.get("nonfinite_updates") or 0
+    compared = [Line(s.run.run, nothing, nothing, style) for s, style in zip(contexts, "ab", strict=False)]
+    bad = context.run.learning.get("nonfinite_updates") or 0
     told = f"{whole(bad)} update{'s' if bad != 1 else ''} not finite, skipped"
     skipped = tag("span", shape("warning"), told, class_="soft") if bad else None
     return tag(
@@ -56,7 +56,7 @@ def learning(scene: Scene) -> Html:
         tag(
             "div",
             tag("div", *toggle, class_="chips", role="group", aria_label="Horizontal axis"),
-            legend(compared) if scene.other else None,
+            legend(compared) if context.other else None,
             class_="tools",
         ),
         tag("div", *drawn, class_="charts"),
@@ -66,17 +66,17 @@ def learning(scene: Scene) -> Html:
 
 
 def _curve(
-    scenes: list[Scene], name: str, title: str, form: Format, zero: bool, meaning: str,
-    where: Callable[[Scene], Floats], along: Format, domain: tuple[float, float],
+    contexts: list[Context], name: str, title: str, form: Format, zero: bool, meaning: str,
+    where: Callable[[Context], Floats], along: Format, domain: tuple[float, float],
 ) -> Html:  # fmt: skip
     lines = [
-        Line(scene.run.run if len(scenes) > 1 else title, where(scene), _values(scene, name), style)
-        for scene, style in zip(scenes, ("a", "b"), strict=False)
+        Line(context.run.run if len(contexts) > 1 else title, where(context), _values(context, name), style)
+        for context, style in zip(contexts, ("a", "b"), strict=False)
     ]
     band = None
     if name == "return_mean":
-        x = where(scenes[0])
-        band = (x, _values(scenes[0], "return_min"), _values(scenes[0], "return_max"))
+        x = where(contexts[0])
+        band = (x, _values(contexts[0], "return_min"), _values(contexts[0], "return_max"))
     note = "After the first episode has ended." if name in ("return_mean", "episode_length") else ""
     return chart(
         title,
@@ -92,20 +92,20 @@ def _curve(
     )
 
 
-def _values(scene: Scene, name: str) -> Floats:
-    return scene.series(name)[1]
+def _values(context: Context, name: str) -> Floats:
+    return context.series(name)[1]
 
 
-def _over_time(scene: Scene) -> Floats:
-    return scene.series("return_mean")[0]
+def _over_time(context: Context) -> Floats:
+    return context.series("return_mean")[0]
 
 
-def _over_steps(scene: Scene) -> Floats:
-    return scene.series("trained_steps")[1]
+def _over_steps(context: Context) -> Floats:
+    return context.series("trained_steps")[1]
 
 
-def _domain(scenes: list[Scene], where: Callable[[Scene], Floats]) -> tuple[float, float]:
-    every = np.concatenate([where(scene) for scene in scenes])
+def _domain(contexts: list[Context], where: Callable[[Context], Floats]) -> tuple[float, float]:
+    every = np.concatenate([where(context) for context in contexts])
     known = every[np.isfinite(every)]
     return (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
 
@@ -114,23 +114,23 @@ def _steps_label(steps: float | None) -> str:
     return f"{count(steps)} steps"
 
 
-def store(scene: Scene) -> Html:
+def store(context: Context) -> Html:
     """Return the object store over time: what is in use, what the driver keeps alive, what goes through it."""
-    view = scene.run.store
+    view = context.run.store
     age = view.refs_oldest_age_seconds
     oldest = f"oldest {duration(age)}" if view.refs_held and age is not None else ""
-    used, spilled = scene.series("store_used_bytes"), scene.series("store_spilled_bytes")
+    used, spilled = context.series("store_used_bytes"), context.series("store_spilled_bytes")
     lines = [Line("in use", *used)]
     if np.nan_to_num(spilled[1]).any():
         lines.append(Line("spilled to disk", *spilled, "b"))
-    kinds = [Line(kind, *scene.series(f"put_{kind}_bytes_per_second"), style)
+    kinds = [Line(kind, *context.series(f"put_{kind}_bytes_per_second"), style)
              for kind, style in (("rollouts", "a"), ("weights", "b"))]  # fmt: skip
-    domain = scene.domain
+    domain = context.domain
     total = capacity(view)
     charts = [
         chart("In use", lines, domain=domain, form=size, along=position,
               meaning="Shared memory of the object store in use, all nodes; Ray spills to disk when it is full."),
-        chart("References held", [Line("references", *scene.series("refs_held"))], domain=domain, form=count,
+        chart("References held", [Line("references", *context.series("refs_held"))], domain=domain, form=count,
               along=position, meaning="References the driver holds: each keeps its object in the store."),
         chart("Sent through it", kinds, domain=domain, form=lambda v: f"{size(v)}/s", along=position,
               meaning="Bytes a second of rollouts and of weights that go through the object store."),

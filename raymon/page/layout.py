@@ -8,16 +8,16 @@ from urllib.parse import urlencode
 from raymon.format import ago, duration, size
 from raymon.health import THRESHOLDS
 from raymon.html.markup import Child, Html, join, tag
-from raymon.html.verdict import alerts, firing_alerts, verdict
 from raymon.html.words import headline, shape
 from raymon.live.snapshot import Snapshot
-from raymon.status.draw.choice import SPANS, Choice
-from raymon.status.draw.curves import learning, store
-from raymon.status.draw.detail import detail
-from raymon.status.draw.scene import Scene, scene_of
-from raymon.status.draw.strip import activity, phases
-from raymon.status.draw.table import table
-from raymon.status.draw.tiles import tiles
+from raymon.page.activity import activity, phases
+from raymon.page.choice import SPANS, Choice
+from raymon.page.context import Context, context_of
+from raymon.page.curves import learning, store
+from raymon.page.detail import detail
+from raymon.page.tiles import tiles
+from raymon.page.verdict import alerts, firing_alerts, verdict
+from raymon.page.worker_table import table
 
 LIVE_SECONDS: Final = 5.0
 """Younger numbers are called live; the verdict calls them stale at its own, later threshold."""
@@ -30,7 +30,7 @@ _MARK: Final = Html(
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
+class Service:
     """A program beside raymon: whether it answers, and the command that brings it when it does not."""
 
     name: str
@@ -40,51 +40,53 @@ class Neighbour:
     gives: str
 
 
-def page(snapshot: Snapshot, choice: Choice, neighbours: Sequence[Neighbour] = ()) -> Html:
+def page(snapshot: Snapshot, choice: Choice, services: Sequence[Service] = ()) -> Html:
     """Return everything between the head and the foot of the page, for one viewer."""
-    scene = scene_of(snapshot, choice)
-    if scene is None:
-        body = join(_top(snapshot, choice, None), _nothing(snapshot), _foot(snapshot, None, neighbours))
+    context = context_of(snapshot, choice)
+    if context is None:
+        body = join(_top(snapshot, choice, None), _nothing(snapshot), _foot(snapshot, None, services))
         return tag("div", body, class_="page empty", data_view="empty")
-    dashboard = next((n.url for n in neighbours if n.name == "Ray Dashboard" and n.answers), "")
-    old, firing = _is_old(scene), firing_alerts(scene)
+    dashboard = next((n.url for n in services if n.name == "Ray Dashboard" and n.answers), "")
+    old, firing = _is_old(context), firing_alerts(context)
     body = join(
-        _top(snapshot, choice, scene),
-        _old_banner(scene) if old else None,
-        verdict(scene),
-        tiles(scene),
-        alerts(scene) if firing else None,
-        detail(scene, dashboard),
-        tag("div", phases(scene), activity(scene), class_="pair"),
-        tag("div", table(scene), tag("div", learning(scene), store(scene)), class_="wide-pair"),
-        None if firing else alerts(scene),
-        _foot(snapshot, scene, neighbours),
+        _top(snapshot, choice, context),
+        _old_banner(context) if old else None,
+        verdict(context),
+        tiles(context),
+        alerts(context) if firing else None,
+        detail(context, dashboard),
+        tag("div", phases(context), activity(context), class_="pair"),
+        tag("div", table(context), tag("div", learning(context), store(context)), class_="wide-pair"),
+        None if firing else alerts(context),
+        _foot(snapshot, context, services),
     )
-    return tag("div", body, class_="page old" if old else "page", data_view="run", data_run=scene.run.run)
+    return tag("div", body, class_="page old" if old else "page", data_view="run", data_run=context.run.run)
 
 
 def title(snapshot: Snapshot, choice: Choice) -> str:
     """Return the title of the browser's tab: the verdict comes first, since a tab is narrow."""
-    scene = scene_of(snapshot, choice)
-    return "raymon" if scene is None else f"{headline(scene.verdict.state)} · {scene.run.run} · raymon"
+    context = context_of(snapshot, choice)
+    return "raymon" if context is None else f"{headline(context.verdict.state)} · {context.run.run} · raymon"
 
 
-def _ended(scene: Scene) -> bool:
-    return scene.run.state in ("finished", "failed")
+def _ended(context: Context) -> bool:
+    return context.run.state in ("finished", "failed")
 
 
-def _is_old(scene: Scene) -> bool:
-    age = scene.run.data_age_seconds
-    return not _ended(scene) and (age is None or age > THRESHOLDS.stale_seconds)
+def _is_old(context: Context) -> bool:
+    age = context.run.data_age_seconds
+    return not _ended(context) and (age is None or age > THRESHOLDS.stale_seconds)
 
 
-def _top(snapshot: Snapshot, choice: Choice, scene: Scene | None) -> Html:
+def _top(snapshot: Snapshot, choice: Choice, context: Context | None) -> Html:
     mark = tag("span", _MARK, tag("b", "raymon"), class_="brand")
-    if scene is None:
+    if context is None:
         return tag("header", mark, class_="top")
-    run = scene.run
+    run = context.run
     about = " · ".join(part for part in (run.algorithm, run.sampler, run.environment, run.engine) if part)
-    since = f"running for {duration(run.started_seconds_ago)}" if run.started_seconds_ago and not _ended(scene) else ""
+    since = (
+        f"running for {duration(run.started_seconds_ago)}" if run.started_seconds_ago and not _ended(context) else ""
+    )
     spans = [
         tag("button", span, type="button", class_="chip", data_set=f"span={span}",
             aria_pressed="true" if choice.span == span else "false")
@@ -93,23 +95,23 @@ def _top(snapshot: Snapshot, choice: Choice, scene: Scene | None) -> Html:
     return tag(
         "header",
         mark,
-        _runs(snapshot, choice, scene),
+        _runs(snapshot, choice, context),
         tag("span", about, tag("small", since) if since else None, class_="about"),
         tag("div", *spans, class_="chips spans", role="group", aria_label="How far back the drawings reach"),
-        _pulse(scene),
+        _pulse(context),
         class_="top",
     )
 
 
-def _runs(snapshot: Snapshot, choice: Choice, scene: Scene) -> Html:
+def _runs(snapshot: Snapshot, choice: Choice, context: Context) -> Html:
     if len(snapshot.runs) < 2:
-        return tag("span", scene.run.run, class_="run")
-    options = [tag("option", r.run, value=r.run, selected=r.run == scene.run.run) for r in snapshot.runs]
+        return tag("span", context.run.run, class_="run")
+    options = [tag("option", r.run, value=r.run, selected=r.run == context.run.run) for r in snapshot.runs]
     others = [tag("option", "compare with …", value="", selected=not choice.against)]
     others += [
         tag("option", f"against {r.run}", value=r.run, selected=choice.against == r.run)
         for r in snapshot.runs
-        if r.run != scene.run.run
+        if r.run != context.run.run
     ]
     return tag(
         "span",
@@ -119,11 +121,11 @@ def _runs(snapshot: Snapshot, choice: Choice, scene: Scene) -> Html:
     )
 
 
-def _pulse(scene: Scene) -> Html:
+def _pulse(context: Context) -> Html:
     """Return how live the numbers are, in a word and an age."""
-    age = scene.run.data_age_seconds
-    if _ended(scene):
-        state, told = "ended", scene.run.state or ""
+    age = context.run.data_age_seconds
+    if _ended(context):
+        state, told = "ended", context.run.state or ""
     elif age is None:
         state, told = "old", "no data"
     elif age <= LIVE_SECONDS:
@@ -142,10 +144,10 @@ def _pulse(scene: Scene) -> Html:
     )
 
 
-def _old_banner(scene: Scene) -> Html:
-    age = scene.run.data_age_seconds
+def _old_banner(context: Context) -> Html:
+    age = context.run.data_age_seconds
     told = f"The newest number is {duration(age)} old" if age is not None else "No number has a known age"
-    failing = [target for target in scene.snapshot.targets if target.error]
+    failing = [target for target in context.snapshot.targets if target.error]
     why = f" {failing[0].url}: {failing[0].error}." if failing else ""
     return tag(
         "p",
@@ -182,8 +184,8 @@ def _nothing(snapshot: Snapshot) -> Html:
     )
 
 
-def _foot(snapshot: Snapshot, scene: Scene | None, neighbours: Sequence[Neighbour]) -> Html:
-    age = scene.run.data_age_seconds if scene else snapshot.data_age_seconds
+def _foot(snapshot: Snapshot, context: Context | None, services: Sequence[Service]) -> Html:
+    age = context.run.data_age_seconds if context else snapshot.data_age_seconds
     good = sum(1 for target in snapshot.targets if not target.error)
     source = snapshot.source or "no source yet"
     facts = [
@@ -199,17 +201,17 @@ def _foot(snapshot: Snapshot, scene: Scene | None, neighbours: Sequence[Neighbou
         tag("ul", *[_failing(t.url, t.error, t.answered_seconds_ago) for t in failing[:5]], class_="plain")
         if failing
         else None,
-        tag("ul", *[_neighbour(item, scene) for item in neighbours], class_="neighbours"),
+        tag("ul", *[_service(item, context) for item in services], class_="services"),
         tag("p", f"{_page_bytes(snapshot)}Read-only: this page changes nothing in the cluster.", class_="soft"),
     )
 
 
-def _dashboard(scene: Scene) -> str:
+def _dashboard(context: Context) -> str:
     """Return the path of the dashboard of what is looked at: of the chosen worker, else of the run."""
-    chosen = {"var-run": scene.run.run}
-    if not scene.choice.worker:
+    chosen = {"var-run": context.run.run}
+    if not context.choice.worker:
         return f"/d/raymon-overview?{urlencode(chosen)}"
-    return f"/d/raymon-worker?{urlencode({**chosen, 'var-worker': scene.choice.worker})}"
+    return f"/d/raymon-worker?{urlencode({**chosen, 'var-worker': context.choice.worker})}"
 
 
 def _page_bytes(snapshot: Snapshot) -> str:
@@ -222,9 +224,9 @@ def _failing(url: str, error: str, answered: float | None) -> Html:
     return tag("li", shape("warning"), tag("code", url), f" {error}{seen}")
 
 
-def _neighbour(item: Neighbour, scene: Scene | None) -> Html:
+def _service(item: Service, context: Context | None) -> Html:
     if item.answers:
-        href = item.url + (_dashboard(scene) if scene and item.name == "Grafana" else "")
+        href = item.url + (_dashboard(context) if context and item.name == "Grafana" else "")
         link: Child = tag("a", item.name, href=href, target="_blank", rel="noopener")
         return tag("li", shape("ok"), link, f" {item.gives}", class_="answers", data_neighbour=item.name)
     return tag(

@@ -4,16 +4,16 @@ from raymon.format import UNKNOWN, change, count, duration, plain, share, size, 
 from raymon.html.chart import spark
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.words import word
-from raymon.status.draw.scene import Scene
+from raymon.page.context import Context
 from raymon.views import StoreView
 
 BACK_SECONDS = 60.0
 
 
-def tiles(scene: Scene) -> Html:
+def tiles(context: Context) -> Html:
     """Return the row of tiles."""
     drawn = (_steps, _iteration, _progress, _workers, _return, _lag, _store)
-    return tag("section", *[draw(scene) for draw in drawn], class_="tiles", aria_label="Main numbers")
+    return tag("section", *[draw(context) for draw in drawn], class_="tiles", aria_label="Main numbers")
 
 
 def _tile(
@@ -38,9 +38,9 @@ def _tile(
     )
 
 
-def _changed(scene: Scene, name: str, now: float | None) -> Html | None:
+def _changed(context: Context, name: str, now: float | None) -> Html | None:
     """Return the change against a minute ago, in words and with an arrow; nothing when it cannot be told."""
-    ratio = change(now, scene.before(name, BACK_SECONDS))
+    ratio = change(now, context.before(name, BACK_SECONDS))
     if ratio is None:
         return None
     if abs(ratio) < 0.01:
@@ -51,38 +51,38 @@ def _changed(scene: Scene, name: str, now: float | None) -> Html | None:
     return tag("span", tag("i", arrow, aria_hidden="true"), f"{way} {told} in 1 min", class_="change")
 
 
-def _line(scene: Scene, name: str) -> Html:
-    return spark(scene.series(name)[1])
+def _line(context: Context, name: str) -> Html:
+    return spark(context.series(name)[1])
 
 
-def _steps(scene: Scene) -> Html:
-    run = scene.run
+def _steps(context: Context) -> Html:
+    run = context.run
     return _tile(
         "Steps per second",
         count(run.steps_per_second),
         "Environment steps taken by all workers, per second: rate of their step counters over the last seconds.",
         unit="/s",
-        under=_changed(scene, "steps_per_second", run.steps_per_second),
-        line=_line(scene, "steps_per_second"),
+        under=_changed(context, "steps_per_second", run.steps_per_second),
+        line=_line(context, "steps_per_second"),
         key="steps",
     )
 
 
-def _iteration(scene: Scene) -> Html:
-    run = scene.run
+def _iteration(context: Context) -> Html:
+    run = context.run
     updates = None if run.updates is None else f"update {whole(run.updates)}"
     return _tile(
         "Iteration",
         duration(run.iteration_seconds),
         "Mean wall time of the driver's iterations (collect, learn, everything) over the last 10 seconds.",
-        under=_changed(scene, "iteration_seconds", run.iteration_seconds) or updates,
-        line=_line(scene, "iteration_seconds"),
+        under=_changed(context, "iteration_seconds", run.iteration_seconds) or updates,
+        line=_line(context, "iteration_seconds"),
         key="iteration",
     )
 
 
-def _progress(scene: Scene) -> Html:
-    run = scene.run
+def _progress(context: Context) -> Html:
+    run = context.run
     done, target, speed = run.trained_steps, run.target_steps, run.trained_steps_per_second
     if not target or done is None:
         under: Child = "no end set" if done is not None else None
@@ -103,8 +103,8 @@ def _progress(scene: Scene) -> Html:
     )
 
 
-def _workers(scene: Scene) -> Html:
-    run = scene.run
+def _workers(context: Context) -> Html:
+    run = context.run
     states = run.workers_by_state
     up, expected = states.get("up"), states.get("expected")
     seen = sum(1 for worker in run.workers if worker.present)
@@ -125,20 +125,20 @@ def _workers(scene: Scene) -> Html:
     )
 
 
-def _return(scene: Scene) -> Html:
-    value = scene.run.learning.get("return_mean")
+def _return(context: Context) -> Html:
+    value = context.run.learning.get("return_mean")
     return _tile(
         "Mean return",
         plain(value),
         "Mean undiscounted return of the last 100 episodes of all workers.",
-        under=_changed(scene, "return_mean", value) or ("after the first episode" if value is None else None),
-        line=_line(scene, "return_mean"),
+        under=_changed(context, "return_mean", value) or ("after the first episode" if value is None else None),
+        line=_line(context, "return_mean"),
         key="return",
     )
 
 
-def _lag(scene: Scene) -> Html:
-    run = scene.run
+def _lag(context: Context) -> Html:
+    run = context.run
     worst = run.policy_lag_max
     under = None if worst is None else f"at most {plain(worst)} update{'s' if worst != 1 else ''}"
     return _tile(
@@ -146,7 +146,7 @@ def _lag(scene: Scene) -> Html:
         plain(run.policy_lag_mean),
         "Updates between the policy that sampled and the policy that learns: mean over the last batch.",
         under=under,
-        line=_line(scene, "policy_lag_mean"),
+        line=_line(context, "policy_lag_mean"),
         key="lag",
     )
 
@@ -158,8 +158,8 @@ def capacity(store: StoreView) -> float | None:
     return store.used_bytes + store.available_bytes
 
 
-def _store(scene: Scene) -> Html:
-    store = scene.run.store
+def _store(context: Context) -> Html:
+    store = context.run.store
     total = capacity(store)
     used = share(store.used_bytes / total) if total and store.used_bytes is not None else size(store.used_bytes)
     under = [f"{size(store.used_bytes)} of {size(total)}"] if total else []
@@ -172,6 +172,6 @@ def _store(scene: Scene) -> Html:
         used,
         "Shared memory of Ray's object store in use, all nodes together; references are the driver's own.",
         under=join(*[tag("span", part) for part in under]) if under else None,
-        line=_line(scene, "store_used_bytes"),
+        line=_line(context, "store_used_bytes"),
         key="store",
     )

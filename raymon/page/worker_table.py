@@ -9,8 +9,8 @@ from raymon.health import WORKER_STATES, WorkerVerdict
 from raymon.html.chart import spark
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.words import shape, state_badge, word
-from raymon.status.draw.choice import ROWS
-from raymon.status.draw.scene import Scene
+from raymon.page.choice import ROWS
+from raymon.page.context import Context
 from raymon.views import WorkerView
 
 Judged = tuple[WorkerView, WorkerVerdict]
@@ -62,9 +62,9 @@ _KEYS: Final[dict[str, Callable[[Judged], float]]] = {
 }
 
 
-def ranked(scene: Scene, order: str) -> list[Judged]:
+def ranked(context: Context, order: str) -> list[Judged]:
     """Return the workers in an order, ties by their number."""
-    return sorted(scene.judged(), key=lambda pair: (_KEYS[order](pair), _number(pair[0])))
+    return sorted(context.judged(), key=lambda pair: (_KEYS[order](pair), _number(pair[0])))
 
 
 def matches(pair: Judged, wanted: str, text: str) -> bool:
@@ -81,13 +81,13 @@ def matches(pair: Judged, wanted: str, text: str) -> bool:
     return all(part in known if part.isdigit() else part in about for part in text.lower().split())
 
 
-def table(scene: Scene) -> Html:
+def table(context: Context) -> Html:
     """Return the section with filters, search and as many rows as chosen."""
-    choice = scene.choice
-    pairs = ranked(scene, choice.order)
+    choice = context.choice
+    pairs = ranked(context, choice.order)
     found = [pair for pair in pairs if matches(pair, choice.state, choice.q)]
     shown = found[: choice.row_limit]
-    rows = [_row(scene, pair, drawn=index < SPARKS) for index, pair in enumerate(shown)]
+    rows = [_row(context, pair, drawn=index < SPARKS) for index, pair in enumerate(shown)]
     if not rows:
         text = "No worker matches; clear the search or the filter." if pairs else "No worker has reported yet."
         rows = [tag("tr", tag("td", text, colspan=len(_COLUMNS), class_="none"))]
@@ -97,7 +97,7 @@ def table(scene: Scene) -> Html:
     return tag(
         "section",
         tag("h2", "Workers", tag("small", told)),
-        _filters(scene, pairs),
+        _filters(context, pairs),
         tag("div", grid, class_="scroll", tabindex="0", role="region", aria_label="Table of workers"),
         _more(len(shown), len(found)),
         class_="panel",
@@ -105,13 +105,13 @@ def table(scene: Scene) -> Html:
     )
 
 
-def _filters(scene: Scene, pairs: list[Judged]) -> Html:
-    chosen = scene.choice.state
+def _filters(context: Context, pairs: list[Judged]) -> Html:
+    chosen = context.choice.state
     totals = {state: sum(1 for _, verdict in pairs if verdict.state == state) for state in WORKER_STATES}
     chips = [_chip("", "all", len(pairs), chosen == "")]
     chips += [_chip(s, word(s), totals[s], chosen == s) for s in TROUBLE if totals[s] or s == chosen]
     search = tag(
-        "input", type="search", data_bind="q", value=scene.choice.q, placeholder="Search worker, node, pid, reason",
+        "input", type="search", data_bind="q", value=context.choice.q, placeholder="Search worker, node, pid, reason",
         aria_label="Search the workers", autocomplete="off", spellcheck="false",
     )  # fmt: skip
     return tag(
@@ -135,7 +135,7 @@ def _heading(order: str, name: str, title: str, css: str, meaning: str) -> Html:
     return tag("th", button, class_=css or None, scope="col", aria_sort=way if now else None)
 
 
-def _row(scene: Scene, pair: Judged, drawn: bool) -> Html:
+def _row(context: Context, pair: Judged, drawn: bool) -> Html:
     worker, verdict = pair
     latency = worker.latency_seconds
     restarts = sum(worker.restarts.values())
@@ -147,7 +147,7 @@ def _row(scene: Scene, pair: Judged, drawn: bool) -> Html:
     cells: tuple[tuple[Child, str], ...] = (
         (join(state_badge(verdict.state), tag("small", verdict.reason)), "why"),
         (join(who, tag("small", where)), "whom"),
-        (join(_steps_line(scene, worker) if drawn else None, tag("b", count(worker.steps_per_second))), "number"),
+        (join(_steps_line(context, worker) if drawn else None, tag("b", count(worker.steps_per_second))), "number"),
         (
             join(duration(latency.get("p50")), " · ", tag("b", duration(latency.get("p95")))) if latency else UNKNOWN,
             "number",
@@ -158,7 +158,7 @@ def _row(scene: Scene, pair: Judged, drawn: bool) -> Html:
         (join(str(restarts), tag("small", reasons) if reasons else None), "number"),
         (memory, "number"),
     )
-    classes = f"is-{verdict.state}" + (" open" if scene.choice.worker == worker.worker else "")
+    classes = f"is-{verdict.state}" + (" open" if context.choice.worker == worker.worker else "")
     drawn_cells = [
         tag("td", body, class_=css, data_name=column[1]) for (body, css), column in zip(cells, _COLUMNS, strict=True)
     ]
@@ -173,12 +173,12 @@ def _grows(worker: WorkerView) -> bool:
     return (worker.rss_growth_bytes_per_second or 0.0) > 1e6
 
 
-def _steps_line(scene: Scene, worker: WorkerView) -> Html | None:
-    history, rows = scene.workers()
+def _steps_line(context: Context, worker: WorkerView) -> Html | None:
+    history, rows = context.workers()
     row = rows.get(worker.worker)
     if row is None or not len(history.times):
         return None
-    kept = history.times >= scene.now + scene.domain[0]
+    kept = history.times >= context.now + context.domain[0]
     return spark(history.steps_per_second[row, kept].astype(float))
 
 

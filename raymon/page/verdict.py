@@ -2,18 +2,18 @@
 
 from raymon.format import duration
 from raymon.html.markup import Html, tag
-from raymon.html.words import headline, shape, state_badge, verdict_shape
+from raymon.html.words import headline, shape, state_badge, verdict_shape, without_headline
 from raymon.live.snapshot import Alert
-from raymon.status.draw.scene import Scene
-from raymon.status.draw.table import ranked
+from raymon.page.context import Context
+from raymon.page.worker_table import ranked
 
 NAMED_WORKERS = 6
 TROUBLED = ("stalled", "dead", "given_up", "restarting", "slow")
 
 
-def verdict(scene: Scene) -> Html:
+def verdict(context: Context) -> Html:
     """Return the verdict line with its evidence, the advice and the workers it is about."""
-    found = scene.verdict
+    found = context.verdict
     evidence = [tag("li", sentence) for sentence in found.evidence[:4]]
     return tag(
         "section",
@@ -21,7 +21,7 @@ def verdict(scene: Scene) -> Html:
         tag("p", without_headline(found.sentence, headline(found.state)), class_="sentence"),
         tag("p", tag("b", "What to do"), " ", found.advice, class_="advice") if found.advice else None,
         tag("ul", *evidence, class_="evidence") if evidence else None,
-        _troubled(scene),
+        _troubled(context),
         tag("p", f"{headline(found.state)}.", class_="spoken", role="status", aria_live="polite"),
         class_=f"verdict severity-{found.severity}",
         aria_label=f"Verdict: {headline(found.state)}",
@@ -29,15 +29,9 @@ def verdict(scene: Scene) -> Html:
     )
 
 
-def without_headline(sentence: str, opening: str) -> str:
-    """Return the sentence without the words that stand above it in large letters already."""
-    start, colon, rest = sentence.partition(": ")
-    return rest[:1].upper() + rest[1:] if colon and start.lower() == opening.lower() else sentence
-
-
-def _troubled(scene: Scene) -> Html | None:
+def _troubled(context: Context) -> Html | None:
     """Return a button for each worker in trouble, the first few by name."""
-    bad = [item for _, item in ranked(scene, "trouble") if item.state in TROUBLED]
+    bad = [item for _, item in ranked(context, "trouble") if item.state in TROUBLED]
     if not bad:
         return None
     buttons = [
@@ -49,15 +43,15 @@ def _troubled(scene: Scene) -> Html | None:
     return tag("div", *buttons, rest, class_="troubled")
 
 
-def firing_alerts(scene: Scene) -> list[Alert]:
+def firing_alerts(context: Context) -> list[Alert]:
     """Return the alerts of this run, or of no run in particular; the critical ones first."""
-    found = [alert for alert in scene.snapshot.alerts if alert.run in ("", scene.run.run)]
+    found = [alert for alert in context.snapshot.alerts if alert.run in ("", context.run.run)]
     return sorted(found, key=lambda alert: alert.severity != "critical")
 
 
-def alerts(scene: Scene) -> Html:
+def alerts(context: Context) -> Html:
     """Return the section of the alerts that fire now."""
-    firing = firing_alerts(scene)
+    firing = firing_alerts(context)
     where = "Prometheus" if any(a.source != "local" for a in firing) else "the same thresholds, evaluated here"
     body = (
         tag("ul", *[_alert(alert) for alert in firing], class_="alerts")

@@ -7,14 +7,14 @@ import numpy as np
 
 from raymon.health import RunVerdict, WorkerVerdict
 from raymon.live.snapshot import Floats, RunHistory, Snapshot, WorkerHistory
-from raymon.status.draw.choice import Choice
+from raymon.page.choice import Choice
 from raymon.views import RunView, WorkerView
 
 UNJUDGED = RunVerdict("unknown", "No verdict yet.", severity="unknown")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scene:
+class Context:
     """One run, ready to be drawn.
 
     Attributes:
@@ -28,7 +28,7 @@ class Scene:
     verdict: RunVerdict
     history: RunHistory
     now: float
-    other: "Scene | None" = None
+    other: "Context | None" = None
 
     def series(self, name: str) -> tuple[Floats, Floats]:
         """Return seconds before now (negative, rising) and values of a series in the chosen span; both `[K]`."""
@@ -73,17 +73,17 @@ class Scene:
         return history, {name: row for row, name in enumerate(history.workers)}
 
 
-def scene_of(snapshot: Snapshot, choice: Choice) -> Scene | None:
-    """Return the scene of the chosen run, or None when there is no run at all."""
+def context_of(snapshot: Snapshot, choice: Choice) -> Context | None:
+    """Return the context of the chosen run, or None when there is no run at all."""
     run = snapshot.run(choice.run or None) or snapshot.run()
     if run is None:
         return None
     compared = snapshot.run(choice.against) if choice.against and choice.against != run.run else None
-    other = None if compared is None else _scene(snapshot, choice, compared, None)
-    return _scene(snapshot, choice, run, other)
+    other = None if compared is None else _context(snapshot, choice, compared, None)
+    return _context(snapshot, choice, run, other)
 
 
-def _scene(snapshot: Snapshot, choice: Choice, run: RunView, other: Scene | None) -> Scene:
+def _context(snapshot: Snapshot, choice: Choice, run: RunView, other: Context | None) -> Context:
     verdict = snapshot.verdicts.get(run.run, UNJUDGED)
     history = snapshot.histories.get(run.run, RunHistory())
-    return Scene(snapshot, choice, run, verdict, history, snapshot.taken_at, other)
+    return Context(snapshot, choice, run, verdict, history, snapshot.taken_at, other)

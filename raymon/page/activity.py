@@ -11,8 +11,8 @@ from raymon.html.chart import lane, shares
 from raymon.html.markup import Html, join, tag
 from raymon.html.words import MEANING, word
 from raymon.live.snapshot import STRIP
-from raymon.status.draw.scene import Scene
-from raymon.status.draw.table import ranked
+from raymon.page.context import Context
+from raymon.page.worker_table import ranked
 
 LANES = 24
 MOMENTS = 120
@@ -30,9 +30,9 @@ _SHOWN = (
 )
 
 
-def phases(scene: Scene) -> Html:
+def phases(context: Context) -> Html:
     """Return where the driver's iterations and the workers' time go."""
-    run = scene.run
+    run = context.run
     parts = run.phase_ratio
     seconds = run.iteration_seconds
 
@@ -44,7 +44,7 @@ def phases(scene: Scene) -> Html:
         if parts
         else tag("p", "No iteration yet, or no driver that reports.", class_="none")
     )
-    fleet = _fleet_shares(scene)
+    fleet = _fleet_shares(context)
     workers = (
         shares(fleet, (*WORKER_PHASES, "other"), "The workers' time by phase", lambda _: "")
         if fleet
@@ -56,7 +56,7 @@ def phases(scene: Scene) -> Html:
         tag("h3", "Driver, last iterations", tabindex="0",
             data_help="Share of the driver's wall time by phase over the last seconds; the phases sum to the whole."),
         driver,
-        _over_time(scene),
+        _over_time(context),
         tag("h3", "Workers, on average", tabindex="0",
             data_help="Mean over the workers of each phase's share of their wall time; the rest is Ray and Python."),
         workers,
@@ -65,28 +65,28 @@ def phases(scene: Scene) -> Html:
     )  # fmt: skip
 
 
-def _fleet_shares(scene: Scene) -> dict[str, float]:
-    told = [worker.phase_ratio for worker in scene.run.workers if worker.present and worker.phase_ratio]
+def _fleet_shares(context: Context) -> dict[str, float]:
+    told = [worker.phase_ratio for worker in context.run.workers if worker.present and worker.phase_ratio]
     if not told:
         return {}
     mean = {phase: sum(ratios.get(phase, 0.0) for ratios in told) / len(told) for phase in WORKER_PHASES}
     return {**mean, "other": max(0.0, 1.0 - sum(mean.values()))}
 
 
-def _over_time(scene: Scene) -> Html | None:
+def _over_time(context: Context) -> Html | None:
     """Return the driver's phases as columns over the chosen span: a change of shape is seen at once."""
-    columns = {phase: scene.series(f"phase_{phase}")[1] for phase in DRIVER_PHASES}
+    columns = {phase: context.series(f"phase_{phase}")[1] for phase in DRIVER_PHASES}
     known = np.isfinite(columns["other"])
     length = int(known.sum())
     if length < 3:
         return None
-    ages = scene.series("phase_other")[0][known]
+    ages = context.series("phase_other")[0][known]
     edges = np.linspace(0, length, min(length, MOMENTS) + 1).astype(int)
     table = np.nan_to_num(np.array([columns[phase][known] for phase in DRIVER_PHASES]))
     means = np.add.reduceat(table, edges[:-1], axis=1) / np.diff(edges)
     totals = np.maximum(means.sum(axis=0), 1e-9)
     tops = np.vstack([np.zeros(means.shape[1]), np.cumsum(means / np.maximum(totals, 1.0), axis=0)]) * 100
-    x = np.linspace(scene.blank_ratio(ages) * 1000, 1000, means.shape[1])
+    x = np.linspace(context.blank_ratio(ages) * 1000, 1000, means.shape[1])
     areas = []
     for row, phase in enumerate(DRIVER_PHASES):
         if means[row].max() < 0.0005:
@@ -94,17 +94,17 @@ def _over_time(scene: Scene) -> Html | None:
         there = "L".join(f"{a:.0f} {100 - b:.1f}" for a, b in zip(x, tops[row + 1], strict=True))
         back = "L".join(f"{a:.0f} {100 - b:.1f}" for a, b in zip(x[::-1], tops[row][::-1], strict=True))
         areas.append(tag("path", d=f"M{there}L{back}Z", class_=f"fill-{phase}"))
-    label = f"The same over the last {reach(-scene.domain[0])}"
+    label = f"The same over the last {reach(-context.domain[0])}"
     svg = tag("svg", *areas, viewBox="0 0 1000 100", preserveAspectRatio="none", role="img", aria_label=label)
-    ends = tag("div", tag("span", f"{reach(-scene.domain[0])} ago"), tag("span", "now"), class_="ends")
+    ends = tag("div", tag("span", f"{reach(-context.domain[0])} ago"), tag("span", "now"), class_="ends")
     return join(tag("div", svg, class_="overtime"), ends)
 
 
-def activity(scene: Scene) -> Html:
+def activity(context: Context) -> Html:
     """Return the strip: one row per worker, colour and pattern saying what it was doing; time runs to the right."""
-    history, rows = scene.workers()
-    times = np.asarray(history.times, float) - scene.now
-    left = scene.domain[0]
+    history, rows = context.workers()
+    times = np.asarray(history.times, float) - context.now
+    left = context.domain[0]
     kept = np.flatnonzero(times >= left)
     head = tag(
         "h2",
@@ -118,8 +118,8 @@ def activity(scene: Scene) -> Html:
         note = tag("p", "The strip begins with the first worker that is seen.", class_="none")
         return tag("section", head, note, class_="panel", data_section="strip")
     moments = kept if len(kept) <= MOMENTS else kept[np.linspace(0, len(kept) - 1, MOMENTS).astype(int)]
-    codes, blank = history.strip[:, moments], scene.blank_ratio(times[moments])
-    pairs = ranked(scene, "trouble")
+    codes, blank = history.strip[:, moments], context.blank_ratio(times[moments])
+    pairs = ranked(context, "trouble")
     lanes = []
     for worker, verdict in pairs[:LANES]:
         row = rows.get(worker.worker)

@@ -10,11 +10,10 @@ import sys
 
 import streamlit as st
 
-from raymon.status import canvas
-from raymon.status.command import PAGE_TOKEN, options
-from raymon.status.draw import choice as choices
-from raymon.status.draw import gate, shell
-from raymon.status.shared import collector, neighbours
+from raymon.page import choice as choices
+from raymon.page import component, layout, login_form
+from raymon.page.command import PAGE_TOKEN, options
+from raymon.page.shared import collector, services
 
 
 def admitted() -> bool:
@@ -37,14 +36,14 @@ def choose(event: dict[str, str]) -> None:
 def draw(arguments: tuple[str, ...]) -> None:
     """Draw the page from the last snapshot."""
     if not admitted():
-        canvas.canvas(gate.gate(bool(st.session_state.get("refused"))), "raymon", choose)
+        component.show(login_form.login_form(bool(st.session_state.get("refused"))), "raymon", choose)
         return
     snapshot = collector(arguments).snapshot()
     chosen = choices.read({"run": options(arguments).run, **st.query_params.to_dict()})
-    html = shell.page(snapshot, chosen, neighbours(arguments).now())
-    canvas.canvas(html, shell.title(snapshot, chosen), choose)
+    html = layout.page(snapshot, chosen, services(arguments).now())
+    component.show(html, layout.title(snapshot, chosen), choose)
 
 
-st.set_page_config(page_title="raymon", page_icon=canvas.ICON, layout="wide", initial_sidebar_state="collapsed")
-st.html(canvas.HOST_STYLE)
+st.set_page_config(page_title="raymon", page_icon=component.ICON, layout="wide", initial_sidebar_state="collapsed")
+st.html(component.HOST_STYLE)
 draw(tuple(sys.argv[1:]))

@@ -1,6 +1,6 @@
 """The child process of `raymon status`: Streamlit's server, which never outlives the process that started it.
 
-python -m raymon.status.serve PID-OF-THE-PARENT run PAGE …
+python -m raymon.page.serve PID-OF-THE-PARENT run PAGE …
 """
 
 import os
@@ -25,7 +25,7 @@ def end_with(parent: int) -> None:
 
 def collect(arguments: tuple[str, ...]) -> None:
     """Begin collecting before anybody looks."""
-    from raymon.status.shared import collector  # takes longer to load than the server should be kept waiting
+    from raymon.page.shared import collector  # takes longer to load than the server should be kept waiting
 
     collector(arguments)
 

@@ -1,0 +1,1 @@
+"""The status page: a Streamlit server and the sections of the page."""

@@ -1,1 +1,0 @@
-"""Looking at a run: scrape, judge, show. Runs when someone looks; imports no torch, no ray."""
