@@ -21,7 +21,7 @@ VERBS: Final = (
     Verb("evaluate", "raymon.ppo.evaluate", "Run a checkpoint's policy and print the statistics of its returns."),
     Verb("demo", "raymon.ppo.demo", "Start a small run with an injected fault, to see what trouble looks like."),
     Verb("status", "raymon.page.command", "Open the status page on a running cluster."),
-    Verb("top", "raymon.status.top", "Show the same in the terminal; --once --json for scripts."),
+    Verb("top", "raymon.top.command", "Show the same in the terminal; --once --json for scripts."),
     Verb("profile", "raymon.profile.command", "Look into a live run: flame graphs, timeline, who holds the others up."),
     Verb("doctor", "raymon.stack.doctor", "Check what commonly goes wrong, and say what mends it."),
     Verb("up", "raymon.stack.up", "Start the Prometheus and Grafana that are installed, provisioned."),

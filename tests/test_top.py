@@ -11,8 +11,8 @@ from support import ROOT, Command, poll
 from benchmarks.synthetic import fleet, serve
 from raymon.health import RunVerdict, WorkerVerdict
 from raymon.live.snapshot import snapshot_of
-from raymon.status import top
-from raymon.status.top_screen import ranked, screen
+from raymon.top import command
+from raymon.top.screen import ranked, screen
 from raymon.views import RunView, WorkerView
 
 KEYS = {"run", "verdict", "workers", "data_age_seconds", "source"}
@@ -107,9 +107,9 @@ def test_live_in_a_terminal_redraws_until_interrupted(healthy):
 
 
 def test_exit_codes_of_severities():
-    codes = {severity: top.exit_code(RunVerdict("x", "X.", severity=severity)) for severity in top._EXIT}
+    codes = {severity: command.exit_code(RunVerdict("x", "X.", severity=severity)) for severity in command._EXIT}
     assert codes == {"ok": 0, "info": 0, "warning": 1, "critical": 1, "unknown": 2}
-    assert top.exit_code(None) == 2
+    assert command.exit_code(None) == 2
 
 
 def test_what_came_over_the_network_is_never_markup():

@@ -15,7 +15,7 @@ from raymon.health import RunVerdict, WorkerVerdict
 from raymon.live import targets
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
-from raymon.status.top_screen import screen
+from raymon.top.screen import screen
 from raymon.views import RunView, WorkerView
 
 WATCH_SECONDS: Final = 7.0

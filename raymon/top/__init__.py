@@ -1,0 +1,1 @@
+"""`raymon top`: the status page in the terminal."""
