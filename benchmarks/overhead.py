@@ -25,15 +25,15 @@ from rich.console import Console
 import raymon
 from raymon.cluster import start
 from raymon.monitor.wrappers import monitor_of
-from raymon.ppo.config import Config
-from raymon.ppo.console import Screen
 from raymon.ppo.fleet import Fleet
-from raymon.ppo.rllib_engine import algorithm_config
-from raymon.ppo.rundir import RunDirectory
-from raymon.ppo.session import model_for
 from raymon.ppo.stepping import StepWorker
-from raymon.ppo.train import Parts, Trainer
 from raymon.ppo.worker import Worker
+from raymon.train.config import Config
+from raymon.train.console import Screen
+from raymon.train.host import model_for
+from raymon.train.ppo_engine import Parts, Trainer
+from raymon.train.rllib_engine import algorithm_config
+from raymon.train.run_directory import RunDirectory
 
 ROLLOUT_SECONDS: Final = 0.005
 _MEDIAN_ERROR: Final = 0.93

@@ -17,9 +17,9 @@ class Verb(NamedTuple):
 
 
 VERBS: Final = (
-    Verb("train", "raymon.ppo.command", "Train with PPO and parallel sampling, everything visible."),
-    Verb("evaluate", "raymon.ppo.evaluate", "Run a checkpoint's policy and print the statistics of its returns."),
-    Verb("demo", "raymon.ppo.demo", "Start a small run with an injected fault, to see what trouble looks like."),
+    Verb("train", "raymon.train.command", "Train with PPO and parallel sampling, everything visible."),
+    Verb("evaluate", "raymon.train.evaluate", "Run a checkpoint's policy and print the statistics of its returns."),
+    Verb("demo", "raymon.train.demo", "Start a small run with an injected fault, to see what trouble looks like."),
     Verb("status", "raymon.page.command", "Open the status page on a running cluster."),
     Verb("top", "raymon.top.command", "Show the same in the terminal; --once --json for scripts."),
     Verb("profile", "raymon.profile.command", "Look into a live run: flame graphs, timeline, who holds the others up."),

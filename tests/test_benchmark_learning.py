@@ -5,7 +5,7 @@ from support import ROOT
 
 from benchmarks.learning import MARK, TASKS, Outcome, table, train_command, write
 from raymon.envs import make_vector
-from raymon.ppo import command
+from raymon.train import command
 
 
 @pytest.mark.parametrize("env", TASKS)

@@ -8,11 +8,11 @@ import pickle
 import numpy as np
 import pytest
 
-from raymon.ppo import checkpoint
-from raymon.ppo.checkpoint import Checkpoint, CheckpointError
 from raymon.ppo.normalize import Normalizer, moments_of
 from raymon.ppo.policy import ModelSpec
 from raymon.ppo.spaces import ActionSpec
+from raymon.train import checkpoint
+from raymon.train.checkpoint import Checkpoint, CheckpointError
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import json
 import pytest
 from support import ROOT, Command, poll, short_folder
 
-from raymon.ppo import command
-from raymon.ppo.demo import SCENES, main, train_arguments
 from raymon.ppo.faults import DRIVER_FAULTS, WORKER_FAULTS
+from raymon.train import command
+from raymon.train.demo import SCENES, main, train_arguments
 
 
 def test_every_fault_of_the_trainer_has_a_scene():

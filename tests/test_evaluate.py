@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from raymon import cli
-from raymon.ppo import checkpoint
-from raymon.ppo.evaluate import Player, play
+from raymon.train import checkpoint
+from raymon.train.evaluate import Player, play
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raymon.ppo.config import Config
 from raymon.ppo.fragments import Fragment
 from raymon.ppo.gae import advantages
 from raymon.ppo.learner import Learner
@@ -16,6 +15,7 @@ from raymon.ppo.normalize import Normalizer, Scaling, merge, moments_of
 from raymon.ppo.policy import LOG_STD_RANGE, ModelSpec, Policy, initial_weights
 from raymon.ppo.rollouts import Rollouts
 from raymon.ppo.spaces import ActionSpec, SpaceError, action_spec
+from raymon.train.config import Config
 
 DISCRETE = ActionSpec("discrete", (3,), single=True)
 MULTI = ActionSpec("discrete", (2, 4, 3))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from support import ROOT, Command, alive, free_port, poll, short_folder
 
-from raymon.ppo import checkpoint, command
-from raymon.ppo import config as configuration
-from raymon.ppo.config import Config, ConfigError
+from raymon.train import checkpoint, command
+from raymon.train import config as configuration
+from raymon.train.config import Config, ConfigError
 
 QUICK = ("--no-page", "--no-dashboard", "--exit-when-done")
 

@@ -13,15 +13,15 @@ from rich.console import Console
 from support import poll, ray_session
 
 from raymon import DriverMonitor
-from raymon.ppo import checkpoint
-from raymon.ppo.config import Config
-from raymon.ppo.console import Screen
 from raymon.ppo.fleet import FleetError
 from raymon.ppo.fragments import Fragment
 from raymon.ppo.ledger import Ledger
-from raymon.ppo.rundir import RunDirectory
-from raymon.ppo.session import model_for
-from raymon.ppo.train import Parts, Trainer
+from raymon.train import checkpoint
+from raymon.train.config import Config
+from raymon.train.console import Screen
+from raymon.train.host import model_for
+from raymon.train.ppo_engine import Parts, Trainer
+from raymon.train.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from raymon.cluster.join import JoinError, join
 from raymon.cluster.ports import pick_port
-from raymon.ppo.config import Config
+from raymon.train.config import Config
 
 _CONNECT_SECONDS: Final = 5.0
 _NEEDED_BY_METRICS: Final = ("aiohttp", "colorful", "opencensus", "opentelemetry", "prometheus_client")

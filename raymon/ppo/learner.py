@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raymon.ppo import losses
-from raymon.ppo.config import Config
 from raymon.ppo.fragments import Fragment
 from raymon.ppo.network import Mlp
 from raymon.ppo.policy import LOG_STD_RANGE, ModelSpec
 from raymon.ppo.spaces import Floats
+from raymon.train.config import Config
 
 
 class DeviceError(ValueError):

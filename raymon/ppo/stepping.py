@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import raymon
-from raymon.ppo.config import Config
 from raymon.ppo.fleet import Fleet, Slot
 from raymon.ppo.fragments import Discounts, Fragment, finish, unfinished
 from raymon.ppo.ledger import Ledger
@@ -25,6 +24,7 @@ from raymon.ppo.rollouts import Rollouts
 from raymon.ppo.samplers import POLL_SECONDS, FleetSampler, Snapshot
 from raymon.ppo.spaces import Floats
 from raymon.ppo.worker import WorkerSpec
+from raymon.train.config import Config
 
 
 class Transition(NamedTuple):

@@ -17,14 +17,14 @@ from raymon.cluster import start
 from raymon.cluster.ports import PortError, pick_port
 from raymon.cluster.start import Cluster, ClusterError
 from raymon.envs import EnvError, make_vector
-from raymon.ppo import checkpoint
-from raymon.ppo.checkpoint import Checkpoint, CheckpointError
-from raymon.ppo.config import Config, ConfigError
-from raymon.ppo.console import Screen, Terminal
 from raymon.ppo.policy import ModelSpec
-from raymon.ppo.rundir import RunDirectory, new_name
 from raymon.ppo.spaces import SpaceError, action_spec
-from raymon.ppo.stop import Stop
+from raymon.train import checkpoint
+from raymon.train.checkpoint import Checkpoint, CheckpointError
+from raymon.train.config import Config, ConfigError
+from raymon.train.console import Screen, Terminal
+from raymon.train.run_directory import RunDirectory, new_name
+from raymon.train.stop import Stop
 
 if TYPE_CHECKING:
     from raymon.stack.running import Stack
@@ -200,7 +200,7 @@ class _Session:
     ) -> int:
         from raymon.ppo.fleet import FleetError
         from raymon.ppo.learner import DeviceError
-        from raymon.ppo.train import Parts, Trainer
+        from raymon.train.ppo_engine import Parts, Trainer
 
         config = self._config
 
@@ -286,4 +286,4 @@ def status_page(port: int, place: Cluster) -> Iterator["subprocess.Popen[bytes]"
 
 
 def _load_torch() -> None:
-    import raymon.ppo.train  # noqa: F401  # only to have it loaded
+    import raymon.train.ppo_engine  # noqa: F401  # only to have it loaded

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raymon.ppo.ledger import Ledger
-from raymon.ppo.progress import Progress
+from raymon.train.progress import Progress
 
 _DRAW_SECONDS: Final = 0.25
 _LINE_SECONDS: Final = 5.0

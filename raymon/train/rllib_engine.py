@@ -19,12 +19,12 @@ from rich.console import Console
 from raymon.cluster import start
 from raymon.cluster.ports import PortError, pick_port
 from raymon.cluster.start import Cluster, ClusterError
-from raymon.ppo import session
-from raymon.ppo.config import Config, ConfigError
-from raymon.ppo.console import Terminal
-from raymon.ppo.progress import Progress
-from raymon.ppo.rundir import RunDirectory, new_name
-from raymon.ppo.stop import Stop
+from raymon.train import host
+from raymon.train.config import Config, ConfigError
+from raymon.train.console import Terminal
+from raymon.train.progress import Progress
+from raymon.train.run_directory import RunDirectory, new_name
+from raymon.train.stop import Stop
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.ppo import PPOConfig
@@ -45,7 +45,7 @@ def run(config: Config) -> int:
     stop = Stop()
     stop.install()
     try:
-        page = pick_port(config.page_port, session.USUAL_PAGE_PORT, "the status page", "--page-port")
+        page = pick_port(config.page_port, host.USUAL_PAGE_PORT, "the status page", "--page-port")
         with _ray(config, stop) as place, contextlib.closing(RunDirectory(config)) as directory:
             return _train(config, place, directory, stop, page if config.page else 0)
     except (ClusterError, PortError) as error:
@@ -137,7 +137,7 @@ def _train(config: Config, place: Cluster, directory: RunDirectory, stop: Stop, 
     with contextlib.ExitStack() as stack:
         if page:
             console.print(f"status page    http://127.0.0.1:{page}")
-            stack.enter_context(session.status_page(page, place))
+            stack.enter_context(host.status_page(page, place))
         algorithm = algorithm_config(config).build_algo()
         stack.callback(algorithm.stop)
         stop.patient = True

@@ -10,12 +10,6 @@ from typing import Any
 import numpy as np
 
 import raymon
-from raymon.ppo import checkpoint
-from raymon.ppo import config as configuration
-from raymon.ppo.checkpoint import Checkpoint
-from raymon.ppo.config import Config
-from raymon.ppo.console import Screen
-from raymon.ppo.driver_faults import DriverFaults
 from raymon.ppo.fleet import Fleet
 from raymon.ppo.fragments import Discounts, Fragment
 from raymon.ppo.learner import Learner, Update, pick_device
@@ -23,12 +17,18 @@ from raymon.ppo.ledger import Ledger
 from raymon.ppo.normalize import Normalizer
 from raymon.ppo.phases import Phases
 from raymon.ppo.policy import ModelSpec, initial_weights
-from raymon.ppo.progress import Progress
 from raymon.ppo.rollouts import Rollouts
-from raymon.ppo.rundir import RunDirectory
 from raymon.ppo.samplers import POLL_SECONDS, AsyncSampler, LocalSampler, Sampler, Snapshot, SyncSampler
 from raymon.ppo.spaces import Floats
 from raymon.ppo.worker import Worker, WorkerSpec
+from raymon.train import checkpoint
+from raymon.train import config as configuration
+from raymon.train.checkpoint import Checkpoint
+from raymon.train.config import Config
+from raymon.train.console import Screen
+from raymon.train.driver_faults import DriverFaults
+from raymon.train.progress import Progress
+from raymon.train.run_directory import RunDirectory
 
 _FLUSH_SECONDS = 1.0
 _DRAIN_SECONDS = 3.0

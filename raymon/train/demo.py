@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
     options, rest = parser.parse_known_args(arguments)
     if not 0 <= options.after < float("inf"):
         parser.error(f"found --after {options.after}, expected seconds, 0 or more")
-    from raymon.ppo import command
+    from raymon.train import command
 
     scene = SCENES[options.fault]
     begins = f" From {options.after:g} seconds on" if scene.inject else ""

@@ -14,9 +14,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from raymon.ppo import checkpoint
-from raymon.ppo import config as configuration
-from raymon.ppo.config import Config, ConfigError
+from raymon.train import checkpoint
+from raymon.train import config as configuration
+from raymon.train.config import Config, ConfigError
 
 PROGRESS: Final = "progress.jsonl"
 TABLE: Final = "progress.csv"

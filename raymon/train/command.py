@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from raymon.ppo.config import Config
+    from raymon.train.config import Config
 
 
 def main(arguments: list[str]) -> int:
@@ -21,8 +21,8 @@ def main(arguments: list[str]) -> int:
         os.environ.setdefault(name, "1")
     # Lost workers are reported in a sentence of our own; Ray's paragraph would bury it.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
-    from raymon.ppo.checkpoint import CheckpointError
-    from raymon.ppo.config import ConfigError
+    from raymon.train.checkpoint import CheckpointError
+    from raymon.train.config import ConfigError
 
     try:
         config = parse(arguments)
@@ -30,12 +30,12 @@ def main(arguments: list[str]) -> int:
             return 0
         config.check()
         if config.engine == "rllib":
-            from raymon.ppo import rllib_engine
+            from raymon.train import rllib_engine
 
             return int(rllib_engine.run(config))
-        from raymon.ppo import session
+        from raymon.train import host
 
-        return session.run(config)
+        return host.run(config)
     except (ConfigError, CheckpointError) as error:
         print(f"raymon train: {error}", file=sys.stderr)
         return 2
@@ -50,8 +50,8 @@ def parse(arguments: list[str]) -> "Config | None":
     """
     import tyro
 
-    from raymon.ppo import checkpoint
-    from raymon.ppo import config as configuration
+    from raymon.train import checkpoint
+    from raymon.train import config as configuration
 
     files = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     files.add_argument("--config", type=Path)

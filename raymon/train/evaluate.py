@@ -20,11 +20,11 @@ from raymon.envs.make import make_single, split_arguments
 from raymon.envs.remote import SCHEME
 from raymon.envs.spaces import action_form, observation_form
 from raymon.envs.vector import Vector
-from raymon.ppo import checkpoint, film
-from raymon.ppo.checkpoint import Checkpoint, CheckpointError
-from raymon.ppo.film import FilmError
 from raymon.ppo.policy import Policy
 from raymon.ppo.spaces import Floats, SpaceError, action_spec
+from raymon.train import checkpoint, video
+from raymon.train.checkpoint import Checkpoint, CheckpointError
+from raymon.train.video import FilmError
 
 _AT_ONCE: Final = 8
 _USUAL_RATE: Final = 30.0
@@ -133,7 +133,7 @@ def evaluate(options: Options) -> Result:
     if options.episodes < 1 or options.max_steps < 1:
         raise EnvError(f"found {options.episodes} episodes of {options.max_steps} steps, expected at least 1 of each")
     if options.render is not None:
-        film.check(options.render)
+        video.check(options.render)
     saved = checkpoint.load(options.path)
     env = options.env or str(saved.config["env"])
     camera = with_pictures(env) if options.render is not None else None
@@ -147,7 +147,7 @@ def evaluate(options: Options) -> Result:
         vector.close()
     if options.render is not None and camera is not None:
         frames = watch(player, camera, options.seed, options.max_steps)
-        film.write(options.render, frames, float(camera.metadata.get("render_fps", _USUAL_RATE)))
+        video.write(options.render, frames, float(camera.metadata.get("render_fps", _USUAL_RATE)))
     return Result(env, int(saved.counters["env_steps"]), options.sample, returns, lengths)
 
 

@@ -1,0 +1,1 @@
+"""`raymon train`: options, host, records, engines."""
