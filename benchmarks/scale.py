@@ -28,9 +28,9 @@ import yaml
 
 from benchmarks.history import write_history
 from benchmarks.synthetic import Node, Page, fleet, serve, write_discovery
+from generate.dashboards import DASHBOARDS
+from generate.panel import INSTANT, MOST_POINTS
 from raymon import catalog
-from raymon.artifacts.boards import DASHBOARDS
-from raymon.artifacts.panel import INSTANT, MOST_POINTS
 from raymon.queries import Query
 from raymon.queries.query import TOP
 

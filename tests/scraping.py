@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from support import ROOT, Prometheus, running_prometheus
 
-from raymon.artifacts import rules
+from generate import rules
 
 CONFIG = ROOT / "prometheus" / "prometheus.yml"
 

@@ -8,8 +8,8 @@ import pytest
 from scraping import scraping
 from support import Command, poll, ray_session
 
-from raymon.artifacts.alert import Pace
-from raymon.artifacts.alerts import alerts
+from generate.alert import Pace
+from generate.alerts import alerts
 from raymon.queries import workers
 
 # The fixture is most of the time; on a loaded machine it takes minutes.

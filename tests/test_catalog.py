@@ -147,4 +147,4 @@ def is_name(found):
 
 
 def is_generated(path):
-    return "Written by python -m raymon.artifacts" in path.read_text(errors="replace")[:200]
+    return "Written by python -m generate" in path.read_text(errors="replace")[:200]

@@ -11,8 +11,8 @@ from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from support import ROOT
 
-from raymon.artifacts.boards import DASHBOARDS
-from raymon.artifacts.dashboard import RAY_DASHBOARD
+from generate.dashboard import RAY_DASHBOARD
+from generate.dashboards import DASHBOARDS
 
 with warnings.catch_warnings():
     # It advises the second version of the schema, which Grafana 9 to 11 do not read.
@@ -58,21 +58,21 @@ def panels_of(board, rows=False):
 
 def test_the_generated_files_are_current(tmp_path):
     checked = subprocess.run(
-        [sys.executable, "-m", "raymon.artifacts", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "generate", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stderr
     assert [board.uid for board in sorted(DASHBOARDS, key=lambda board: board.uid)] == NAMES
 
 
 def test_what_is_not_current_is_named_and_mended(tmp_path):
-    command = [sys.executable, "-m", "raymon.artifacts", "--root", str(tmp_path)]
+    command = [sys.executable, "-m", "generate", "--root", str(tmp_path)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     changed = tmp_path / "dashboards" / "raymon-overview.json"
     changed.write_text(changed.read_text().replace("Is it alive?", "Is it dead?"))
     found = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
     assert found.returncode == 1
     assert "dashboards/raymon-overview.json" in found.stderr
-    assert "python -m raymon.artifacts" in found.stderr
+    assert "python -m generate" in found.stderr
     subprocess.run(command, check=True, capture_output=True)
     assert changed.read_text() == (ROOT / "dashboards" / "raymon-overview.json").read_text()
 

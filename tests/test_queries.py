@@ -6,8 +6,8 @@ import pytest
 from promql import bare_counters, calls_of, metrics_of, selectors_of
 from promql_parser import parse
 
+from generate.dashboards import DASHBOARDS
 from raymon import catalog, queries
-from raymon.artifacts.boards import DASHBOARDS
 from raymon.queries.query import Query
 
 # Read bare: the series of the first three begins with the first event, which increase() does not see; the others are

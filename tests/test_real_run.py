@@ -8,8 +8,8 @@ from scraping import Span, scraping
 from support import Command, poll, ray_session
 from test_catalog import stored_names
 
+from generate.dashboards import DASHBOARDS
 from raymon import catalog
-from raymon.artifacts.boards import DASHBOARDS
 from raymon.queries import cluster, flow, learner, run, workers
 
 # The fixture is most of the time; on a loaded machine it takes minutes.

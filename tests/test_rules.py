@@ -8,12 +8,12 @@ import yaml
 from promql import metrics_of
 from support import ROOT
 
+from generate import recording_rules
+from generate.alert import RUNBOOK, Pace
+from generate.alerts import alerts
+from generate.dashboards import DASHBOARDS
+from generate.rule_cases import CASES
 from raymon import catalog, queries
-from raymon.artifacts import recording
-from raymon.artifacts.alert import RUNBOOK, Pace
-from raymon.artifacts.alerts import alerts
-from raymon.artifacts.boards import DASHBOARDS
-from raymon.artifacts.rule_cases import CASES
 
 RULES = ROOT / "prometheus" / "rules.yml"
 CASE_FILE = ROOT / "prometheus" / "rules_test.yml"
@@ -82,7 +82,7 @@ def test_there_are_eight_to_ten():
 def test_an_alert_reads_what_is_recorded(name):
     known = {metric.name for metric in catalog.every()}
     known |= {value for value in vars(queries.ray_families).values() if isinstance(value, str)}
-    known |= {recording.STEPS_RATE, recording.STEP_COST}
+    known |= {recording_rules.STEPS_RATE, recording_rules.STEP_COST}
     assert metrics_of(ALERTS[name].expression) <= known
 
 
@@ -93,7 +93,7 @@ def test_each_reason_stands_beside_its_rule():
 
 
 def test_recorded_series_are_named_by_level_metric_and_operations():
-    for rule in recording.records(Pace()):
+    for rule in recording_rules.records(Pace()):
         assert re.fullmatch(r"[a-z_]+:[a-z0-9_]+:[a-z0-9_]+", rule["record"])
 
 

@@ -5,11 +5,13 @@ In a wheel they are in `raymon/share/`, in a checkout or an editable install in 
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 PACKAGE = Path(__file__).resolve().parent.parent
+TAG: Final = "raymon"
+"""The tag that every packaged dashboard carries."""
 
 
 class FilesError(Exception):

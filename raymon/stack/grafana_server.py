@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import yaml
 
-from raymon.artifacts.dashboard import TAG, link_from_ray
 from raymon.stack import files, process
 from raymon.stack.state import write_file
 
@@ -143,8 +142,8 @@ def linked(source: Path, copies: Path) -> Path:
     for path in found:
         try:
             model = json.loads(path.read_text())
-            links = [link for link in model.get("links") or [] if link.get("tags") != [TAG]]
-            write_file(copies / path.name, json.dumps({**model, "links": [*links, link_from_ray()]}, indent=1))
+            links = [link for link in model.get("links") or [] if link.get("tags") != [files.TAG]]
+            write_file(copies / path.name, json.dumps({**model, "links": [*links, _link_from_ray()]}, indent=1))
         except (OSError, ValueError, AttributeError):
             return source  # half written or of another shape: shown as Ray has them
     return copies if found else source
@@ -180,3 +179,9 @@ def command(program: list[str], directory: Path) -> list[str]:
 def environment() -> dict[str, str]:
     """Return the environment for Grafana: a GF_… variable of the user's would override the configuration."""
     return {name: value for name, value in os.environ.items() if not name.startswith("GF_")}
+
+
+def _link_from_ray() -> dict[str, Any]:
+    """Return the link that Ray's own dashboards get: the menu of raymon's dashboards, as these carry it."""
+    links = next(iter(files.dashboards().values()))["links"]
+    return next(link for link in links if link.get("tags") == [files.TAG])

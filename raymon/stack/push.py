@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from raymon.stack import compare
+from raymon.stack import compare, files
 from raymon.stack.grafana import Grafana, GrafanaError
 
 Action = Literal["create", "update", "unchanged", "refuse"]
-TAG = "raymon"
 _OF_THE_ADMINISTRATOR = ("isDefault", "basicAuth", "basicAuthUser", "withCredentials")
 """What of a datasource raymon leaves as it finds it."""
 
@@ -144,7 +143,7 @@ def _not_ours(grafana: Grafana, uid: str, found: dict[str, Any], target: Target,
         return f"it is provisioned on the server from {file}: change it there; the API cannot"
     if target.force:
         return ""
-    if TAG not in (there.get("tags") or []):
+    if files.TAG not in (there.get("tags") or []):
         return f"another team's dashboard {there.get('title')!r} has this uid; --force overwrites it"
     if moved:
         where = meta.get("folderTitle") or meta.get("folderUid") or "another folder"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raymon.artifacts.panel import Json, Panel
+from generate.panel import Json, Panel
 
 REFS = "ABCDEFGHIJ"
 

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from raymon.artifacts.dashboard import WORKERS, Dashboard, Row, of_runs
-from raymon.artifacts.panel import GREEN, RED, Panel
+from generate.dashboard import WORKERS, Dashboard, Row, of_runs
+from generate.panel import GREEN, RED, Panel
 from raymon.health import THRESHOLDS
 from raymon.queries import workers
 

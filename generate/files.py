@@ -1,7 +1,7 @@
 """Which files are generated, and what is in them."""
 
-from raymon.artifacts import kubernetes, reference, rule_cases, rules
-from raymon.artifacts.boards import DASHBOARDS
+from generate import kubernetes, metric_reference, rule_cases, rules
+from generate.dashboards import DASHBOARDS
 
 
 def generated() -> dict[str, str]:
@@ -12,5 +12,5 @@ def generated() -> dict[str, str]:
         "prometheus/rules_test.yml": rule_cases.text(),
         "prometheus/kubernetes/prometheusrule.yaml": kubernetes.rules(),
         "prometheus/kubernetes/dashboards.yaml": kubernetes.dashboards(),
-        "docs/metrics.md": reference.text(),
+        "docs/metrics.md": metric_reference.text(),
     }

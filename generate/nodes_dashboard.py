@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from generate.dashboard import Dashboard, Row, choice, datasource
+from generate.panel import GREEN, RED, YELLOW, Panel
+from generate.table import Table
 from raymon import catalog
-from raymon.artifacts.dashboard import Dashboard, Row, choice, datasource
-from raymon.artifacts.panel import GREEN, RED, YELLOW, Panel
-from raymon.artifacts.table import Table
 from raymon.health import THRESHOLDS
 from raymon.queries import cluster, flow, ray_families, workers
 

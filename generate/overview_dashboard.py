@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from generate.dashboard import Dashboard, Row, choice, link_to, of_runs
+from generate.panel import GREEN, RED, YELLOW, Panel
+from generate.table import Table
 from raymon import catalog
-from raymon.artifacts.dashboard import Dashboard, Row, choice, link_to, of_runs
-from raymon.artifacts.panel import GREEN, RED, YELLOW, Panel
-from raymon.artifacts.table import Table
 from raymon.health import THRESHOLDS
 from raymon.queries import cluster, flow, run, workers
 from raymon.queries.query import RUN

@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
+from generate.alert import Pace
 from raymon import catalog
-from raymon.artifacts.alert import Pace
 
 STEPS_RATE: Final = f"run:{catalog.ENV_STEPS.name.removesuffix('_total')}:rate1m"
 """Environment steps per second of a run."""

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from generate.panel import COLUMNS, DATASOURCE, Json, Panel
 from raymon import catalog
-from raymon.artifacts.panel import COLUMNS, DATASOURCE, Json, Panel
 from raymon.queries.query import RUN, of
+from raymon.stack.files import TAG
 
 SCHEMA_VERSION: Final = 37
 """Native to Grafana 9.4 and migrated forward by every later one."""
-TAG: Final = "raymon"
 RAY_DASHBOARD: Final = "rayDefaultDashboard"
 """The uid of Ray's own default dashboard."""
 
@@ -192,11 +192,6 @@ def _links() -> list[Json]:
             "url": f"/d/{RAY_DASHBOARD}",
         },
     ]
-
-
-def link_from_ray() -> Json:
-    """Return the link that Ray's own dashboards get when they are provisioned beside these: the way back."""
-    return _links()[0]
 
 
 def link_to(uid: str, title: str, *variables: str) -> Json:

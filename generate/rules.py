@@ -5,12 +5,12 @@ from typing import Any, Final
 
 import yaml
 
-from raymon.artifacts.alert import Pace
-from raymon.artifacts.alerts import alerts
-from raymon.artifacts.recording import records
+from generate.alert import Pace
+from generate.alerts import alerts
+from generate.recording_rules import records
 
 HEADER: Final = """\
-# Written by python -m raymon.artifacts from raymon/artifacts/alerts.py and the limits in raymon/health; change those.
+# Written by python -m generate from generate/alerts.py and the limits in raymon/health; change those.
 # Loads in Prometheus 2.42 and 3.x. What each alert means and what to do: docs/runbook.md.
 """
 INTERVAL_SECONDS: Final = 5.0

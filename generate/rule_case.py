@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from raymon.artifacts.alert import Alert
+from generate.alert import Alert
 from raymon.catalog import Metric
 
 STEP_SECONDS: Final = 5

@@ -5,16 +5,16 @@ Samples come every five seconds from second 0 on, which is also the clock of the
 
 from typing import Final
 
+from generate.alert import Pace
+from generate.alerts import alerts
+from generate.rule_case import STEP_SECONDS, Case, ray_series, series
+from generate.rules import dump
 from raymon import catalog
-from raymon.artifacts.alert import Pace
-from raymon.artifacts.alerts import alerts
-from raymon.artifacts.rule_case import STEP_SECONDS, Case, ray_series, series
-from raymon.artifacts.rules import dump
 from raymon.health import THRESHOLDS
 from raymon.queries import ray_families as ray
 
 HEADER: Final = """\
-# Written by python -m raymon.artifacts from raymon/artifacts/rule_cases.py; change that. Run: promtool test rules
+# Written by python -m generate from generate/rule_cases.py; change that. Run: promtool test rules
 """
 
 

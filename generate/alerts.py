@@ -2,9 +2,9 @@
 
 from typing import Final
 
+from generate.alert import Alert, Pace
+from generate.recording_rules import STEP_COST, STEPS_RATE
 from raymon import catalog
-from raymon.artifacts.alert import Alert, Pace
-from raymon.artifacts.recording import STEP_COST, STEPS_RATE
 from raymon.catalog import Metric
 from raymon.health import THRESHOLDS, reason_of
 from raymon.queries import ray_families as ray

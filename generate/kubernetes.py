@@ -4,11 +4,11 @@ from typing import Any, Final
 
 import yaml
 
-from raymon.artifacts.alert import Pace
-from raymon.artifacts.boards import DASHBOARDS
-from raymon.artifacts.rules import dump, groups
+from generate.alert import Pace
+from generate.dashboards import DASHBOARDS
+from generate.rules import dump, groups
 
-HEADER: Final = "# Written by python -m raymon.artifacts; change what it is made from.\n"
+HEADER: Final = "# Written by python -m generate; change what it is made from.\n"
 SIDECAR_LABEL: Final = "grafana_dashboard"
 """The label by which the sidecar of Grafana's chart finds dashboards, and `grafana_folder` their folder."""
 _NAME: Final = {"app.kubernetes.io/name": "raymon"}

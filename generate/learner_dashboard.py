@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from raymon.artifacts.dashboard import Dashboard, Row, of_runs
-from raymon.artifacts.panel import GREEN, RED, Panel
+from generate.dashboard import Dashboard, Row, of_runs
+from generate.panel import GREEN, RED, Panel
 from raymon.queries import flow, learner, run
 
 RETURNS: Final = Row(

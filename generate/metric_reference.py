@@ -3,8 +3,8 @@
 import re
 from typing import Final
 
+from generate.dashboards import DASHBOARDS
 from raymon import catalog
-from raymon.artifacts.boards import DASHBOARDS
 from raymon.catalog import Metric, Source
 
 _HEADINGS: dict[Source, str] = {
@@ -15,7 +15,7 @@ _HEADINGS: dict[Source, str] = {
 
 
 INTRODUCTION: Final = """\
-<!-- Written by python -m raymon.artifacts from raymon/catalog.py; change that. -->
+<!-- Written by python -m generate from raymon/catalog.py; change that. -->
 # Metric reference
 
 Every family raymon records, under the name Prometheus stores. All carry the label `run`; those of workers and of
