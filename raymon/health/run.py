@@ -9,8 +9,8 @@ from typing import NamedTuple
 from raymon.health.advice import in_terms_of
 from raymon.health.alerts import collapse
 from raymon.health.bottleneck import bottleneck, cpu_full
-from raymon.health.harm import harms
 from raymon.health.learning import learning
+from raymon.health.problems import harms
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import RunVerdict, Severity, WorkerVerdict
 from raymon.health.words import listing, percent, rate, seconds
