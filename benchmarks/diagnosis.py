@@ -120,10 +120,23 @@ class Run:
         self.folder, self.log = folder, folder / "train.log"
         self.begun: dict[int, str] = {}
         command = [
-            sys.executable, "-m", "raymon", "train", "--no-page", "--exit-when-done", "--no-dashboard", "--name", "run",
-            "--ray-temp-dir", str(folder / "ray"), "--runs", str(folder / "runs"),
-            "--total-env-steps", "1000000000", *arguments,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "raymon",
+            "train",
+            "--no-page",
+            "--exit-when-done",
+            "--no-dashboard",
+            "--name",
+            "run",
+            "--ray-temp-dir",
+            str(folder / "ray"),
+            "--runs",
+            str(folder / "runs"),
+            "--total-env-steps",
+            "1000000000",
+            *arguments,
+        ]
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
 

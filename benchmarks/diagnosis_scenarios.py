@@ -22,16 +22,36 @@ WATCH_AFTER: Final = 20.0
 """Seconds a fault is watched."""
 
 SIMULATED: Final = (
-    "--env", "raymon/Simulated-v0?low_seconds=0.001&high_seconds=0.003", "--workers", "3", "--envs-per-worker", "4",
-    "--fragment-steps", "16", "--minibatch", "64", "--step-threads", "0",
-)  # fmt: skip
+    "--env",
+    "raymon/Simulated-v0?low_seconds=0.001&high_seconds=0.003",
+    "--workers",
+    "3",
+    "--envs-per-worker",
+    "4",
+    "--fragment-steps",
+    "16",
+    "--minibatch",
+    "64",
+    "--step-threads",
+    "0",
+)
 CARTPOLE: Final = ("--workers", "2", "--envs-per-worker", "16", "--fragment-steps", "64")
 SYNC: Final = ("--sampler", "sync")
 STEP: Final = ("--sampler", "step", "--workers", "3")
 LONG: Final = (
-    "--env", SIMULATED[1], "--workers", "3", "--envs-per-worker", "2", "--fragment-steps", "1000", "--minibatch", "512",
-    "--step-threads", "0",
-)  # fmt: skip
+    "--env",
+    SIMULATED[1],
+    "--workers",
+    "3",
+    "--envs-per-worker",
+    "2",
+    "--fragment-steps",
+    "1000",
+    "--minibatch",
+    "512",
+    "--step-threads",
+    "0",
+)
 RLLIB: Final = ("--engine", "rllib", "--workers", "2", "--envs-per-worker", "4", "--minibatch", "128")
 
 
@@ -123,8 +143,20 @@ def _memory_and_learning() -> Iterable[Scenario]:
 
 
 def _configured() -> Iterable[Scenario]:
-    slow = ("--env", "raymon/Simulated-v0?low_seconds=0.01&high_seconds=0.03", "--workers", "2", "--envs-per-worker",
-            "2", "--fragment-steps", "16", "--minibatch", "32", "--step-threads", "0")  # fmt: skip
+    slow = (
+        "--env",
+        "raymon/Simulated-v0?low_seconds=0.01&high_seconds=0.03",
+        "--workers",
+        "2",
+        "--envs-per-worker",
+        "2",
+        "--fragment-steps",
+        "16",
+        "--minibatch",
+        "32",
+        "--step-threads",
+        "0",
+    )
     environment = frozenset({"environment_bound"})
     yield Scenario("slow environment, async", slow, environment, fault_after=None)
     yield Scenario("slow environment, sync", (*slow, *SYNC), environment, fault_after=None)
@@ -132,8 +164,19 @@ def _configured() -> Iterable[Scenario]:
     yield Scenario("RLlib: slow environment", runners, environment, fault_after=None)
     heavy = (*CARTPOLE, "--epochs", "20", "--hidden", "256", "256")
     yield Scenario("learner too heavy", heavy, frozenset({"learner_bound"}), fault_after=None)
-    tiny = ("--workers", "2", "--envs-per-worker", "1", "--fragment-steps", "4", "--minibatch", "8", "--epochs", "1",
-            *SYNC)  # fmt: skip
+    tiny = (
+        "--workers",
+        "2",
+        "--envs-per-worker",
+        "1",
+        "--fragment-steps",
+        "4",
+        "--minibatch",
+        "8",
+        "--epochs",
+        "1",
+        *SYNC,
+    )
     calls = frozenset({"overhead_bound", "sampling_bound", "weights_bound", "learner_bound", "healthy"})
     yield Scenario("calls too small, sync", tiny, calls, fault_after=None)
 

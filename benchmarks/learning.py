@@ -48,27 +48,86 @@ class Task:
 TASKS: Final = {
     "CartPole-v1": Task((), 500_000, Reference(500.0, 0.0, 100_000, "CartPole-v1")),
     "Acrobot-v1": Task(
-        ("--envs-per-worker", "8", "--fragment-steps", "256", "--learning-rate", "3e-4", "--minibatch", "64",
-         "--gae-lambda", "0.94", "--normalize-observations", "--no-anneal"),
-        1_000_000, Reference(-73.506, 18.201, 1_000_000, "Acrobot-v1"),
+        (
+            "--envs-per-worker",
+            "8",
+            "--fragment-steps",
+            "256",
+            "--learning-rate",
+            "3e-4",
+            "--minibatch",
+            "64",
+            "--gae-lambda",
+            "0.94",
+            "--normalize-observations",
+            "--no-anneal",
+        ),
+        1_000_000,
+        Reference(-73.506, 18.201, 1_000_000, "Acrobot-v1"),
     ),
     "LunarLander-v3": Task(
-        ("--envs-per-worker", "8", "--fragment-steps", "512", "--learning-rate", "1e-3", "--minibatch", "256",
-         "--discount", "0.999", "--gae-lambda", "0.98", "--entropy-coefficient", "0.01", "--normalize-rewards"),
-        1_000_000, Reference(242.119, 31.823, 1_000_000, "LunarLander-v2"),
+        (
+            "--envs-per-worker",
+            "8",
+            "--fragment-steps",
+            "512",
+            "--learning-rate",
+            "1e-3",
+            "--minibatch",
+            "256",
+            "--discount",
+            "0.999",
+            "--gae-lambda",
+            "0.98",
+            "--entropy-coefficient",
+            "0.01",
+            "--normalize-rewards",
+        ),
+        1_000_000,
+        Reference(242.119, 31.823, 1_000_000, "LunarLander-v2"),
     ),
     "Pendulum-v1": Task(
-        ("--envs-per-worker", "4", "--fragment-steps", "256", "--learning-rate", "1e-3", "--minibatch", "64",
-         "--epochs", "10", "--discount", "0.9", "--normalize-rewards"),
-        300_000, Reference(-172.225, 104.159, 100_000, "Pendulum-v1"),
+        (
+            "--envs-per-worker",
+            "4",
+            "--fragment-steps",
+            "256",
+            "--learning-rate",
+            "1e-3",
+            "--minibatch",
+            "64",
+            "--epochs",
+            "10",
+            "--discount",
+            "0.9",
+            "--normalize-rewards",
+        ),
+        300_000,
+        Reference(-172.225, 104.159, 100_000, "Pendulum-v1"),
     ),
     "BipedalWalker-v3": Task(
-        ("--envs-per-worker", "16", "--fragment-steps", "512", "--learning-rate", "5e-4", "--minibatch", "512",
-         "--epochs", "10", "--discount", "0.999", "--clip", "0.18", "--normalize-observations",
-         "--normalize-rewards"),
-        5_000_000, Reference(287.939, 2.448, 5_000_000, "BipedalWalker-v3"),
+        (
+            "--envs-per-worker",
+            "16",
+            "--fragment-steps",
+            "512",
+            "--learning-rate",
+            "5e-4",
+            "--minibatch",
+            "512",
+            "--epochs",
+            "10",
+            "--discount",
+            "0.999",
+            "--clip",
+            "0.18",
+            "--normalize-observations",
+            "--normalize-rewards",
+        ),
+        5_000_000,
+        Reference(287.939, 2.448, 5_000_000, "BipedalWalker-v3"),
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +156,13 @@ def measure(env: str, seed: int, env_steps: int) -> Outcome:
         summary = json.loads(Path(folder, "runs/run/summary.json").read_text())
         played = json.loads(_raymon("evaluate", f"{folder}/runs/run", "--episodes", str(EPISODES), "--as-json"))
     return Outcome(
-        seed, summary["env_steps"], summary["time_seconds"], summary["return_mean"], played["return_mean"],
+        seed,
+        summary["env_steps"],
+        summary["time_seconds"],
+        summary["return_mean"],
+        played["return_mean"],
         played["return_std"],
-    )  # fmt: skip
+    )
 
 
 def _raymon(*arguments: str) -> str:

@@ -45,12 +45,14 @@ TRAINERS: Final[dict[str, dict[str, Any]]] = {
     "sync": {"sampler": "sync"},
     "async": {"sampler": "async"},
     "step": {
-        "sampler": "step", "env": "raymon/Simulated-v0?low_seconds=0.005&high_seconds=0.005", "fragment_steps": 16,
+        "sampler": "step",
+        "env": "raymon/Simulated-v0?low_seconds=0.005&high_seconds=0.005",
+        "fragment_steps": 16,
         "minibatch": 32,
     },
     "step-fast": {"sampler": "step"},
     "rllib": {"engine": "rllib"},
-}  # fmt: skip
+}
 
 
 class Slices:
@@ -218,9 +220,14 @@ def rllib_trainer(config: Config, seconds: float, pairs: int) -> list[float]:
 def measure(case: str, seconds: float, pairs: int, folder: Path) -> dict[str, Any]:
     """Run one case on a Ray of its own, started as the trainer does."""
     config = Config(
-        total_env_steps=10**9, runs=folder / "runs", name="overhead", page=False, dashboard=False,
-        ray_temp_dir=folder / "ray", **TRAINERS.get(case, {}),
-    )  # fmt: skip
+        total_env_steps=10**9,
+        runs=folder / "runs",
+        name="overhead",
+        page=False,
+        dashboard=False,
+        ray_temp_dir=folder / "ray",
+        **TRAINERS.get(case, {}),
+    )
     start.start(config)
     try:
         if case == "decorator":

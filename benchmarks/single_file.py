@@ -14,9 +14,15 @@ import torch
 from torch import Tensor, nn
 
 SETTINGS: Final = {
-    "batch": 1024, "minibatch": 256, "epochs": 4, "rate": 2.5e-4, "discount": 0.99, "trace": 0.95, "clip": 0.2,
+    "batch": 1024,
+    "minibatch": 256,
+    "epochs": 4,
+    "rate": 2.5e-4,
+    "discount": 0.99,
+    "trace": 0.95,
+    "clip": 0.2,
     "entropy": 0.01,
-}  # fmt: skip
+}
 ENVS: Final = 8
 STEPS: Final = 128
 

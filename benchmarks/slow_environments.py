@@ -37,11 +37,31 @@ def measure(way: str, env_steps: int, fragment_steps: int) -> float:
     """Train once and return the rate."""
     with tempfile.TemporaryDirectory(prefix="rm-", dir="/tmp") as folder:
         command = [
-            sys.executable, "-m", "raymon", "train", "--env", "raymon/Simulated-v0", "--workers", str(WORKERS),
-            "--envs-per-worker", str(ENVS_PER_WORKER), "--fragment-steps", str(fragment_steps), *WAYS[way],
-            "--total-env-steps", str(env_steps), "--runs", f"{folder}/runs", "--name", "run",
-            "--ray-temp-dir", f"{folder}/ray", "--no-page", "--no-dashboard", "--exit-when-done",
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "raymon",
+            "train",
+            "--env",
+            "raymon/Simulated-v0",
+            "--workers",
+            str(WORKERS),
+            "--envs-per-worker",
+            str(ENVS_PER_WORKER),
+            "--fragment-steps",
+            str(fragment_steps),
+            *WAYS[way],
+            "--total-env-steps",
+            str(env_steps),
+            "--runs",
+            f"{folder}/runs",
+            "--name",
+            "run",
+            "--ray-temp-dir",
+            f"{folder}/ray",
+            "--no-page",
+            "--no-dashboard",
+            "--exit-when-done",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             print(done.stdout[-3000:], done.stderr[-3000:], sep="\n", file=sys.stderr)

@@ -37,9 +37,19 @@ def train(settings: dict[str, Any], limit_seconds: float = 900.0) -> tuple[dict[
     """Run `raymon train` in a Ray of its own; return its summary, with CPU seconds of all processes, and its output."""
     folder = Path(tempfile.mkdtemp(prefix="rm-", dir="/tmp"))
     command = [
-        sys.executable, "-m", "raymon", "train", *QUIET, *options(settings), "--name", "run",
-        "--runs", str(folder / "runs"), "--ray-temp-dir", str(folder / "ray"),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "raymon",
+        "train",
+        *QUIET,
+        *options(settings),
+        "--name",
+        "run",
+        "--runs",
+        str(folder / "runs"),
+        "--ray-temp-dir",
+        str(folder / "ray"),
+    ]
     try:
         log = folder / "log"
         with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:

@@ -16,8 +16,14 @@ from benchmarks import single_file
 from benchmarks.training import machine, median, steady_rate, train
 
 RLLIB = {
-    "batch": 4096, "minibatch": 256, "epochs": 6, "rate": 1e-3, "discount": 0.99, "trace": 0.95, "clip": 0.2,
-}  # fmt: skip
+    "batch": 4096,
+    "minibatch": 256,
+    "epochs": 6,
+    "rate": 1e-3,
+    "discount": 0.99,
+    "trace": 0.95,
+    "clip": 0.2,
+}
 """Two runners with 8 environments each: 256 steps of each environment an update."""
 SB3 = {"batch": 256, "minibatch": 256, "epochs": 20, "rate": 1e-3, "discount": 0.98, "trace": 0.8, "clip": 0.2}
 """Stable-Baselines3's own tuned settings for CartPole-v1 (RL Zoo), without annealing: 8 environments, 32 steps."""
@@ -36,13 +42,21 @@ def rllib(steps: int, seed: int) -> dict[str, float]:
         .environment("CartPole-v1")
         .env_runners(num_env_runners=2, num_envs_per_env_runner=8)
         .training(
-            train_batch_size_per_learner=RLLIB["batch"], minibatch_size=int(RLLIB["minibatch"]),
-            num_epochs=int(RLLIB["epochs"]), lr=RLLIB["rate"], gamma=RLLIB["discount"], lambda_=RLLIB["trace"],
-            clip_param=RLLIB["clip"], use_kl_loss=False, vf_loss_coeff=0.5, vf_clip_param=1e9, grad_clip=0.5,
+            train_batch_size_per_learner=RLLIB["batch"],
+            minibatch_size=int(RLLIB["minibatch"]),
+            num_epochs=int(RLLIB["epochs"]),
+            lr=RLLIB["rate"],
+            gamma=RLLIB["discount"],
+            lambda_=RLLIB["trace"],
+            clip_param=RLLIB["clip"],
+            use_kl_loss=False,
+            vf_loss_coeff=0.5,
+            vf_clip_param=1e9,
+            grad_clip=0.5,
         )
         .rl_module(model_config=model)
         .debugging(seed=seed)
-    )  # fmt: skip
+    )
     algorithm = config.build_algo()
     algorithm.train()
     began, done, solved = time.perf_counter(), 0, float("nan")
@@ -78,10 +92,19 @@ def stable_baselines(steps: int, seed: int) -> dict[str, float]:
 
     watch = Watch()
     model = PPO(
-        "MlpPolicy", make_vec_env("CartPole-v1", 8), n_steps=32, batch_size=int(SB3["minibatch"]),
-        n_epochs=int(SB3["epochs"]), learning_rate=SB3["rate"], gamma=SB3["discount"], gae_lambda=SB3["trace"],
-        clip_range=SB3["clip"], ent_coef=0.0, seed=seed, device="cpu",
-    )  # fmt: skip
+        "MlpPolicy",
+        make_vec_env("CartPole-v1", 8),
+        n_steps=32,
+        batch_size=int(SB3["minibatch"]),
+        n_epochs=int(SB3["epochs"]),
+        learning_rate=SB3["rate"],
+        gamma=SB3["discount"],
+        gae_lambda=SB3["trace"],
+        clip_range=SB3["clip"],
+        ent_coef=0.0,
+        seed=seed,
+        device="cpu",
+    )
     model.learn(steps, callback=watch)
     return {"rate": model.num_timesteps / (time.perf_counter() - began), "solved": watch.solved}
 
@@ -89,10 +112,18 @@ def stable_baselines(steps: int, seed: int) -> dict[str, float]:
 def raymon(steps: int, seed: int, like: dict[str, float], **more: int) -> dict[str, float]:
     """Train raymon with the other's settings: the same batch, minibatches, epochs and step size."""
     settings = {
-        "total-env-steps": steps, "seed": seed, "minibatch": int(like["minibatch"]), "epochs": int(like["epochs"]),
-        "learning-rate": like["rate"], "discount": like["discount"], "gae-lambda": like["trace"],
-        "clip": like["clip"], "entropy-coefficient": like.get("entropy", 0.0), "anneal": False, **more,
-    }  # fmt: skip
+        "total-env-steps": steps,
+        "seed": seed,
+        "minibatch": int(like["minibatch"]),
+        "epochs": int(like["epochs"]),
+        "learning-rate": like["rate"],
+        "discount": like["discount"],
+        "gae-lambda": like["trace"],
+        "clip": like["clip"],
+        "entropy-coefficient": like.get("entropy", 0.0),
+        "anneal": False,
+        **more,
+    }
     run, _ = train(settings)
     solved = next((row["time_seconds"] for row in run["rows"] if (row["return_mean"] or 0) >= 475), float("nan"))
     return {"rate": steady_rate(run), "solved": solved}

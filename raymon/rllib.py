@@ -30,18 +30,28 @@ _KEY: Final = "raymon"
 _TRIAL: Final = re.compile(r"_([0-9a-f]{5,8}_\d{5})(_|$)")
 """A trial's id in the name that Tune gives its folder."""
 _LOSSES: Final = {
-    "total_loss": "loss", "policy_loss": "policy_loss", "mean_pi_loss": "policy_loss", "vf_loss": "value_loss",
-    "mean_vf_loss": "value_loss", "entropy": "entropy", "mean_kl_loss": "kl", "vf_explained_var": "explained_variance",
-    "default_optimizer_learning_rate": "learning_rate", "gradients_default_optimizer_global_norm": "gradient_norm",
-}  # fmt: skip
+    "total_loss": "loss",
+    "policy_loss": "policy_loss",
+    "mean_pi_loss": "policy_loss",
+    "vf_loss": "value_loss",
+    "mean_vf_loss": "value_loss",
+    "entropy": "entropy",
+    "mean_kl_loss": "kl",
+    "vf_explained_var": "explained_variance",
+    "default_optimizer_learning_rate": "learning_rate",
+    "gradients_default_optimizer_global_norm": "gradient_norm",
+}
 _PHASES: Final = {
     "learner_group": {"update": "learn"},
     "env_runner_group": {
-        "foreach_env_runner": "sample", "foreach_env_runner_async": "sample", "fetch_ready_async_reqs": "sample",
-        "foreach_env_runner_async_fetch_ready": "sample", "sync_weights": "weights",
+        "foreach_env_runner": "sample",
+        "foreach_env_runner_async": "sample",
+        "fetch_ready_async_reqs": "sample",
+        "foreach_env_runner_async_fetch_ready": "sample",
+        "sync_weights": "weights",
         "sync_env_runner_states": "weights",
     },
-}  # fmt: skip
+}
 
 
 def _harmless(callback: Callable[P, None]) -> Callable[P, None]:
@@ -144,9 +154,13 @@ class _Driver:
     def __init__(self, algorithm: Any, run: str | None, environment: str | None) -> None:
         config = algorithm.config
         self.monitor = DriverMonitor(
-            _run_of(algorithm, run), engine="rllib", algorithm=type(algorithm).__name__, sampler="rllib",
-            environment=environment or config.env, workers=max(1, config.num_env_runners),
-        )  # fmt: skip
+            _run_of(algorithm, run),
+            engine="rllib",
+            algorithm=type(algorithm).__name__,
+            sampler="rllib",
+            environment=environment or config.env,
+            workers=max(1, config.num_env_runners),
+        )
         self._lost: set[int] = set()
         self._given_up: set[int] = set()
         self._reasons: dict[int, str] = {}

@@ -105,10 +105,13 @@ class FakeGrafana:
             return 200, {"continueToken": "", "versions": kept["versions"]} if modern else kept["versions"]
         provisioned = rest[1] in self.provisioned
         meta = {
-            "folderUid": kept["folder"], "folderTitle": self.folders.get(kept["folder"], "General"),
-            "provisioned": provisioned, "provisionedExternalId": "boards.json" if provisioned else "",
-            "version": kept["model"]["version"], "updatedBy": kept["by"],
-        }  # fmt: skip
+            "folderUid": kept["folder"],
+            "folderTitle": self.folders.get(kept["folder"], "General"),
+            "provisioned": provisioned,
+            "provisionedExternalId": "boards.json" if provisioned else "",
+            "version": kept["model"]["version"],
+            "updatedBy": kept["by"],
+        }
         return 200, {"dashboard": kept["model"], "meta": meta}
 
     def _post_dashboards(self, _rest, body):

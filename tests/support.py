@@ -91,9 +91,14 @@ class Command:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "160", **env}
         with self.output.open("wb") as out:
             self.process = subprocess.Popen(
-                [*program, *arguments], cwd=cwd, env=environment, stdout=out, stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
+                [*program, *arguments],
+                cwd=cwd,
+                env=environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
 
     def text(self) -> str:
         return self.output.read_text(errors="replace")
@@ -143,8 +148,14 @@ class Prometheus:
 def running_prometheus(config: Path, data: Path, *options: str) -> Iterator[Prometheus]:
     """Start Debian's Prometheus with a config file and wait until it is ready."""
     port = free_port()
-    command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={data}",
-               f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn", *options]  # fmt: skip
+    command = [
+        "prometheus",
+        f"--config.file={config}",
+        f"--storage.tsdb.path={data}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=warn",
+        *options,
+    ]
     log = data.parent / f"prometheus-{port}.log"
     with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:
@@ -163,9 +174,16 @@ def chromium_page(width: int = 1280, height: int = 900, dark: bool = False) -> I
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-                  "--no-first-run", "--disable-sync", "--disable-quic"],
-        )  # fmt: skip
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--no-first-run",
+                "--disable-sync",
+                "--disable-quic",
+            ],
+        )
         try:
             context = browser.new_context(
                 viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
@@ -182,9 +200,14 @@ def ray_session(num_cpus: int = 2, dashboard: bool = False, **options: Any) -> I
 
     with short_folder() as folder:
         ray.init(
-            num_cpus=num_cpus, include_dashboard=dashboard, object_store_memory=200_000_000, log_to_driver=False,
-            _temp_dir=str(folder), _system_config={"metrics_report_interval_ms": 1000}, **options,
-        )  # fmt: skip
+            num_cpus=num_cpus,
+            include_dashboard=dashboard,
+            object_store_memory=200_000_000,
+            log_to_driver=False,
+            _temp_dir=str(folder),
+            _system_config={"metrics_report_interval_ms": 1000},
+            **options,
+        )
         try:
             yield folder
         finally:

@@ -36,7 +36,7 @@ WRONG = {
     "the label run twice": (("wait", "gauge", SENTENCE), {"labels": ("run",)}),
     "a label twice": (("wait", "gauge", SENTENCE), {"labels": ("kind", "kind")}),
     "values of a label it lacks": (("wait", "gauge", SENTENCE), {"values": {"kind": ("a",)}}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", WRONG)

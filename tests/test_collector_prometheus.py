@@ -14,9 +14,12 @@ from raymon.live.collector import Collector
 from raymon.live.prometheus import Prometheus
 from raymon.live.snapshot import RunHistory
 
-ALERT = {"state": "firing", "activeAt": "2026-01-01T00:00:00.5Z",
-         "labels": {"alertname": "RaymonWorkerStalled", "severity": "critical", "run": "r", "worker": "3"},
-         "annotations": {"summary": "A worker is stalled.", "description": "Worker 3 stood\x1b[2J still."}}  # fmt: skip
+ALERT = {
+    "state": "firing",
+    "activeAt": "2026-01-01T00:00:00.5Z",
+    "labels": {"alertname": "RaymonWorkerStalled", "severity": "critical", "run": "r", "worker": "3"},
+    "annotations": {"summary": "A worker is stalled.", "description": "Worker 3 stood\x1b[2J still."},
+}
 PENDING = {"state": "pending", "labels": {"alertname": "RaymonWorkerStalled"}}
 FOREIGN = {"name": "DiskFull", "alerts": [{"state": "firing", "labels": {"alertname": "DiskFull"}}]}
 
@@ -136,14 +139,25 @@ def test_where_prometheus_usually_is_nobody_needs_to_answer():
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b"<html>", b"[]", b'{"status": "error"}', b'{"status": "success"}',
-     {"rules": {"groups": 5}, "values": [5], "query_range": 5},
-     {"rules": {"groups": [5, {"rules": 5}, {"rules": [5, {"name": "RaymonNoUpdate", "alerts": 5}]}]},
-      "values": "r", "query_range": 5},
-     {"rules": rules(5, {"labels": 5}, {"labels": {}, "state": "stopped"}),
-      "values": {"r": 5},
-      "query_range": {"result": [5, {"values": 5}, {"metric": 5, "values": [[1, "NaN"], [1], "x", ["a", "b"]]}]}}],
-)  # fmt: skip
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b'{"status": "error"}',
+        b'{"status": "success"}',
+        {"rules": {"groups": 5}, "values": [5], "query_range": 5},
+        {
+            "rules": {"groups": [5, {"rules": 5}, {"rules": [5, {"name": "RaymonNoUpdate", "alerts": 5}]}]},
+            "values": "r",
+            "query_range": 5,
+        },
+        {
+            "rules": rules(5, {"labels": 5}, {"labels": {}, "state": "stopped"}),
+            "values": {"r": 5},
+            "query_range": {"result": [5, {"values": 5}, {"metric": 5, "values": [[1, "NaN"], [1], "x", ["a", "b"]]}]},
+        },
+    ],
+)
 def test_nonsense_is_harmless(answer):
     with prometheus(answer) as url:
         asked = Prometheus(url)

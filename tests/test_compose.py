@@ -91,13 +91,16 @@ SCHEMA = {
         "secrets": {
             "type": "object",
             "additionalProperties": {
-                "type": "object", "additionalProperties": False, "minProperties": 1, "maxProperties": 1,
+                "type": "object",
+                "additionalProperties": False,
+                "minProperties": 1,
+                "maxProperties": 1,
                 "properties": {"file": {"type": "string"}, "environment": {"type": "string"}},
             },
         },
         "volumes": {"type": "object", "additionalProperties": {"type": "object", "maxProperties": 0}},
     },
-}  # fmt: skip
+}
 
 
 def test_the_file_holds_only_what_compose_knows():

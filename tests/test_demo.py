@@ -39,9 +39,24 @@ def test_wrong_use_is_told(capsys):
 
 def test_the_crash_scene_is_played_to_its_end():
     with short_folder() as folder:
-        options = ["--fault", "crash", "--after", "1", "--no-page", "--no-dashboard", "--name", "d",
-                   "--workers", "2", "--total-env-steps", "1000000000", "--runs", str(folder / "runs"),
-                   "--ray-temp-dir", str(folder / "ray")]  # fmt: skip
+        options = [
+            "--fault",
+            "crash",
+            "--after",
+            "1",
+            "--no-page",
+            "--no-dashboard",
+            "--name",
+            "d",
+            "--workers",
+            "2",
+            "--total-env-steps",
+            "1000000000",
+            "--runs",
+            str(folder / "runs"),
+            "--ray-temp-dir",
+            str(folder / "ray"),
+        ]
         with Command("demo", *options, cwd=ROOT) as demo:
             poll(lambda: demo.text().count("worker 1 lost (killed)") >= 3, 200, "three losses")
             demo.interrupt()

@@ -32,9 +32,13 @@ class Live:
 
     def asked(self, **other):
         told = {
-            "address": self.address, "directory": self.directory, "prometheus_url": self.prometheus_url,
-            "grafana_url": self.grafana.url, "grafana_auth": "secret-admin", "timeout": 5.0,
-        }  # fmt: skip
+            "address": self.address,
+            "directory": self.directory,
+            "prometheus_url": self.prometheus_url,
+            "grafana_url": self.grafana.url,
+            "grafana_auth": "secret-admin",
+            "timeout": 5.0,
+        }
         return Asked(**{**told, **other})
 
     def examine(self, **other):
@@ -198,9 +202,16 @@ def test_a_cluster_named_by_its_address_wants_its_token(live, monkeypatch, tmp_p
 
 @pytest.mark.parametrize(
     "option",
-    ["--timeout=nan", "--timeout=0", "--timeout=inf", "--prometheus-url=http://[::1", "--grafana-url=h:3000",
-     "--metrics-url=http://h:notaport/", "--dashboard-url=http://"],
-)  # fmt: skip
+    [
+        "--timeout=nan",
+        "--timeout=0",
+        "--timeout=inf",
+        "--prometheus-url=http://[::1",
+        "--grafana-url=h:3000",
+        "--metrics-url=http://h:notaport/",
+        "--dashboard-url=http://",
+    ],
+)
 def test_wrong_use(capsys, option):
     with pytest.raises(SystemExit) as ended:
         main([option])
@@ -367,7 +378,7 @@ def page(**beats):
         f'{catalog.HEARTBEAT.name}{{run="r",worker="{worker}"}} {time.time() - age}\n'
         f'{catalog.ENV_STEPS.name}{{run="r",worker="{worker}"}} 5\n'
         for worker, age in beats.items()
-    )  # fmt: skip
+    )
 
 
 def test_a_metrics_url_alone_is_enough(elsewhere):

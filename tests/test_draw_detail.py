@@ -8,10 +8,23 @@ from raymon.views import RunView, WorkerView
 
 
 def drawn(**worker):
-    told = {"activity": "environment", "heartbeat_age_seconds": 0.5, "lifecycle": "up", "seen_seconds": 100.0,
-            "latency_seconds": {"p99": 0.1}, "phase_ratio": {"environment": 0.25}, **worker}  # fmt: skip
-    view = RunView("r", state="training", data_age_seconds=0.5, report_seconds=1.0, exporter_age_seconds=0.5,
-                   workers=(WorkerView("0", **told),))  # fmt: skip
+    told = {
+        "activity": "environment",
+        "heartbeat_age_seconds": 0.5,
+        "lifecycle": "up",
+        "seen_seconds": 100.0,
+        "latency_seconds": {"p99": 0.1},
+        "phase_ratio": {"environment": 0.25},
+        **worker,
+    }
+    view = RunView(
+        "r",
+        state="training",
+        data_age_seconds=0.5,
+        report_seconds=1.0,
+        exporter_age_seconds=0.5,
+        workers=(WorkerView("0", **told),),
+    )
     return str(detail(context_of(snapshot_of([view]), Choice(worker="0"))))
 
 

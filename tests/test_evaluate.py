@@ -14,8 +14,24 @@ from raymon.train.evaluate import Player, play
 def run(tmp_path_factory):
     """A CartPole run in this process, good enough to beat chance by far."""
     folder = tmp_path_factory.mktemp("evaluate")
-    options = ["--env", "CartPole-v1", "--workers", "0", "--sampler", "sync", "--total-env-steps", "150000",
-               "--seed", "3", "--no-page", "--exit-when-done", "--runs", str(folder), "--name", "cart"]  # fmt: skip
+    options = [
+        "--env",
+        "CartPole-v1",
+        "--workers",
+        "0",
+        "--sampler",
+        "sync",
+        "--total-env-steps",
+        "150000",
+        "--seed",
+        "3",
+        "--no-page",
+        "--exit-when-done",
+        "--runs",
+        str(folder),
+        "--name",
+        "cart",
+    ]
     assert cli.main(["train", *options]) == 0
     return folder / "cart"
 
@@ -42,8 +58,10 @@ def test_statistics_are_those_of_the_episodes(run, capsys):
 
 
 def test_the_same_seed_gives_the_same_episodes_and_another_other_ones(run, capsys):
-    outputs = [evaluate(capsys, run / "checkpoint.npz", "--episodes", 5, "--seed", seed, "--sample", "--as-json")[1]
-               for seed in (1, 1, 2)]  # fmt: skip
+    outputs = [
+        evaluate(capsys, run / "checkpoint.npz", "--episodes", 5, "--seed", seed, "--sample", "--as-json")[1]
+        for seed in (1, 1, 2)
+    ]
     assert outputs[0] == outputs[1] != outputs[2]
 
 
@@ -61,8 +79,11 @@ def test_an_episode_is_filmed(run, capsys, tmp_path, name):
     code, out, _ = evaluate(capsys, run, "--episodes", 1, "--max-steps", 60, "--render", tmp_path / name)
     assert code == 0
     assert name in out
-    frames = imageio.imread(tmp_path / name, index=None) if name.endswith("gif") else imageio.imread(
-        tmp_path / name, plugin="pyav")  # fmt: skip
+    frames = (
+        imageio.imread(tmp_path / name, index=None)
+        if name.endswith("gif")
+        else imageio.imread(tmp_path / name, plugin="pyav")
+    )
     assert 10 < len(frames) <= 61
     assert frames.shape[1:] == (200, 300, 3)
     assert np.ptp(frames[0]) > 100  # something is drawn
@@ -104,9 +125,7 @@ def test_observations_are_normalised_as_in_training(run):
     from raymon.ppo.normalize import Moments, Normalizer
 
     mirrored = Normalizer(Moments(10.0, tilted[0] * 2, np.full(4, 10.0)), None, 4)
-    saved = checkpoint.Checkpoint(
-        saved.config, saved.model, saved.arrays, mirrored, saved.rng, saved.counters
-    )  # fmt: skip
+    saved = checkpoint.Checkpoint(saved.config, saved.model, saved.arrays, mirrored, saved.rng, saved.counters)
     assert Player(saved, False, 1).act(tilted).tolist() == [0, 0]
 
 
@@ -130,9 +149,22 @@ def test_what_cannot_be_evaluated_is_explained(run, capsys, tmp_path):
 
 
 def test_an_environment_without_pictures_cannot_be_filmed(tmp_path, capsys):
-    options = ["--env", "raymon/Simulated-v0?low_seconds=0&high_seconds=0", "--workers", "0", "--sampler", "sync",
-               "--total-env-steps", "2000", "--no-page", "--exit-when-done",
-               "--runs", str(tmp_path), "--name", "s"]  # fmt: skip
+    options = [
+        "--env",
+        "raymon/Simulated-v0?low_seconds=0&high_seconds=0",
+        "--workers",
+        "0",
+        "--sampler",
+        "sync",
+        "--total-env-steps",
+        "2000",
+        "--no-page",
+        "--exit-when-done",
+        "--runs",
+        str(tmp_path),
+        "--name",
+        "s",
+    ]
     assert cli.main(["train", *options]) == 0
     code, _, err = evaluate(capsys, tmp_path / "s", "--episodes", 1, "--render", tmp_path / "film.gif")
     assert code == 2

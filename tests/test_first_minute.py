@@ -30,10 +30,23 @@ def training(tmp_path_factory):
     with short_folder() as temp:
         port = free_port()
         options = (
-            "--name", "first", "--workers", "3", "--envs-per-worker", "8", "--total-env-steps", "1000000000",
-            "--page-port", str(port), "--ray-temp-dir", str(temp), "--worker-timeout", "600",
-            "--inject", "hang worker=2 after=100s",
-        )  # fmt: skip
+            "--name",
+            "first",
+            "--workers",
+            "3",
+            "--envs-per-worker",
+            "8",
+            "--total-env-steps",
+            "1000000000",
+            "--page-port",
+            str(port),
+            "--ray-temp-dir",
+            str(temp),
+            "--worker-timeout",
+            "600",
+            "--inject",
+            "hang worker=2 after=100s",
+        )
         with Command("train", *options, cwd=folder, RAYMON_TEST_FOLDER=str(temp)) as command:
             url = f"http://127.0.0.1:{port}"
             poll(lambda: command.process.poll() is not None or get(f"{url}/_stcore/health"), 120, "the page is served")

@@ -35,14 +35,28 @@ CASES = {
     "mixed": (sampling({"environment": 0.3, "inference": 0.3, "sending": 0.3}), "sampling_bound", "info"),
     "calls": (sampling({"environment": 0.1, "waiting": 0.8}), "overhead_bound", "info"),
     "one awaited": (
-        run(*(worker(str(n), phase_ratio={"environment": 0.9 if n == 1 else 0.1, "waiting": 0.8}) for n in range(3)),
-            phase_ratio={"sample": 0.9}),
-        "sampling_bound", "info",
+        run(
+            *(worker(str(n), phase_ratio={"environment": 0.9 if n == 1 else 0.1, "waiting": 0.8}) for n in range(3)),
+            phase_ratio={"sample": 0.9},
+        ),
+        "sampling_bound",
+        "info",
     ),
     "one that hangs": (
-        run(*(worker(str(n), phase_ratio={"environment": 0.1, "waiting": 0.8}, stuck_seconds=5.0 * (n == 1),
-                     activity="environment" if n == 1 else "waiting") for n in range(3)), phase_ratio={"sample": 0.9}),
-        "sampling_bound", "info",
+        run(
+            *(
+                worker(
+                    str(n),
+                    phase_ratio={"environment": 0.1, "waiting": 0.8},
+                    stuck_seconds=5.0 * (n == 1),
+                    activity="environment" if n == 1 else "waiting",
+                )
+                for n in range(3)
+            ),
+            phase_ratio={"sample": 0.9},
+        ),
+        "sampling_bound",
+        "info",
     ),
     "sampling": (run(phase_ratio={"sample": 0.9}), "sampling_bound", "info"),
     "driver's inference": (healthy(phase_ratio={"inference": 0.5}), "inference_bound", "info"),
@@ -81,17 +95,21 @@ CASES = {
     "dropped at the end": (healthy(dropped_per_second={"shutdown": 3.0}, received_per_second=10.0), "healthy", "ok"),
     "driver gone": (healthy(driver_heartbeat_age_seconds=20.0), "driver_gone", "critical"),
     "driver and exporter silent": (
-        healthy(driver_heartbeat_age_seconds=11.0, exporter_age_seconds=10.0, data_age_seconds=10.0), "healthy", "ok"
+        healthy(driver_heartbeat_age_seconds=11.0, exporter_age_seconds=10.0, data_age_seconds=10.0),
+        "healthy",
+        "ok",
     ),
     "driver gone, then the exporter": (
-        healthy(driver_heartbeat_age_seconds=20.0, exporter_age_seconds=8.0), "driver_gone", "critical"
+        healthy(driver_heartbeat_age_seconds=20.0, exporter_age_seconds=8.0),
+        "driver_gone",
+        "critical",
     ),
     "stale": (healthy(exporter_age_seconds=30.0, data_age_seconds=30.0), "stale", "unknown"),
     "finished": (healthy(state="finished", data_age_seconds=900.0), "finished", "ok"),
     "failed": (healthy(state="failed"), "failed", "critical"),
     "starting": (healthy(state="starting", started_seconds_ago=5.0), "starting", "info"),
     "only counters": (RunView(run="r"), "unknown", "unknown"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", sorted(CASES))
@@ -162,9 +180,15 @@ def test_with_a_full_cpu_more_workers_are_not_advised():
 
 
 def test_what_else_is_wrong_is_evidence():
-    view = run(worker(heartbeat_age_seconds=30.0), worker("1", rss_growth_bytes_per_second=9e6), worker("2"),
-               learning={"kl": 2.0}, phase_ratio={"learn": 0.9}, steps_per_second=100.0, usual_steps_per_second=900.0,
-               )  # fmt: skip
+    view = run(
+        worker(heartbeat_age_seconds=30.0),
+        worker("1", rss_growth_bytes_per_second=9e6),
+        worker("2"),
+        learning={"kl": 2.0},
+        phase_ratio={"learn": 0.9},
+        steps_per_second=100.0,
+        usual_steps_per_second=900.0,
+    )
     verdict = judge(view)
     assert verdict.state == "worker_stalled"
     told = " ".join(verdict.evidence)

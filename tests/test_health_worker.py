@@ -11,9 +11,19 @@ from raymon.views import RunView, WorkerView
 
 
 def worker(name="0", cost=0.1, **more):
-    told = {"activity": "environment", "heartbeat_age_seconds": 0.5, "progress_age_seconds": 0.5, "stuck_seconds": 0.5,
-            "lifecycle": "up", "mean_rollout_seconds": cost, "rollout_steps": 100.0, "steps_per_second": 900.0,
-            "rollouts_per_second": 9.0, "seen_seconds": 100.0, **more}  # fmt: skip
+    told = {
+        "activity": "environment",
+        "heartbeat_age_seconds": 0.5,
+        "progress_age_seconds": 0.5,
+        "stuck_seconds": 0.5,
+        "lifecycle": "up",
+        "mean_rollout_seconds": cost,
+        "rollout_steps": 100.0,
+        "steps_per_second": 900.0,
+        "rollouts_per_second": 9.0,
+        "seen_seconds": 100.0,
+        **more,
+    }
     return WorkerView(worker=name, **told)
 
 

@@ -304,8 +304,9 @@ def test_a_variable_that_makes_no_sense_never_stops_an_actor(monkeypatch, caplog
         assert len(mine.sample()) == 3
         assert (monitor_of(mine).run, monitor_of(mine).worker) == (None, None)
     assert [record.getMessage().split(": found")[0] for record in caplog.records] == [
-        "raymon: RAYMON_RUN", "raymon: RAYMON_WORKER",
-    ]  # fmt: skip
+        "raymon: RAYMON_RUN",
+        "raymon: RAYMON_WORKER",
+    ]
 
 
 def test_coroutines_run_side_by_side_in_exact_numbers():

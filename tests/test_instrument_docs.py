@@ -55,8 +55,12 @@ def test_the_examples_of_docstrings(name):
 
 def test_every_section_with_python_is_run_here():
     assert list(documented()) == [
-        "Any actor class: one line", "Where a worker's time goes", "The driver", "RLlib", "Figures of your own",
-    ]  # fmt: skip
+        "Any actor class: one line",
+        "Where a worker's time goes",
+        "The driver",
+        "RLlib",
+        "Figures of your own",
+    ]
 
 
 def run(title, **names):

@@ -35,12 +35,21 @@ def labels():
 def test_the_driver_names_the_run_of_every_worker(name, options):
     script = str(ROOT / "examples" / f"{name}.py")
     with Command(
-        *options.split(), cwd=ROOT, program=(sys.executable, script),
-        RAY_ADDRESS=ray.get_runtime_context().gcs_address, PYTHONPATH=str(ROOT),
-    ) as command:  # fmt: skip
+        *options.split(),
+        cwd=ROOT,
+        program=(sys.executable, script),
+        RAY_ADDRESS=ray.get_runtime_context().gcs_address,
+        PYTHONPATH=str(ROOT),
+    ) as command:
         poll(lambda: len(series(catalog.ENV_STEPS)) >= 2 and series(catalog.UPDATES, run=name), 60, command.text)
-        poll(lambda: {each["worker"] for each in labels() if each.get("run") == name and "worker" in each}
-             >= {"0", "1", catalog.DRIVER}, 30, "workers 0 and 1 and the driver")  # fmt: skip
+        poll(
+            lambda: (
+                {each["worker"] for each in labels() if each.get("run") == name and "worker" in each}
+                >= {"0", "1", catalog.DRIVER}
+            ),
+            30,
+            "workers 0 and 1 and the driver",
+        )
         strangers = {each["run"] for each in labels()} - {"sampler", "averaging"}
         assert not strangers
 

@@ -83,11 +83,15 @@ def test_steps_of_many_threads_are_handed_over_exactly(amounts, takers):
 @settings(max_examples=300)
 @given(
     st.lists(
-        st.tuples(st.integers(0, 2), st.sampled_from(["enter", "leave", "leave oldest", "flush"]),
-                  st.sampled_from(PHASES), st.integers(0, 10**12)),
+        st.tuples(
+            st.integers(0, 2),
+            st.sampled_from(["enter", "leave", "leave oldest", "flush"]),
+            st.sampled_from(PHASES),
+            st.integers(0, 10**12),
+        ),
         max_size=40,
     )
-)  # fmt: skip
+)
 def test_phases_sum_to_the_time_in_which_any_span_was_open(events):
     clock, cells = Clock(), {phase: Cell() for phase in PHASES}
     timeline = Timeline(cells, threading.RLock(), clock)

@@ -90,8 +90,11 @@ def test_a_rollout_that_is_one_phase_is_noted_as_both_and_inner_phases_are_taken
     noted = monitor.end_notes().spans
     assert [name for name, *_ in noted] == ["inference", "sending", "environment", "rollout"], "the innermost first"
     assert {name: until - began for name, began, until in (span[:3] for span in noted)} == {
-        "rollout": 8, "environment": 8, "inference": 2, "sending": 1,
-    }  # fmt: skip
+        "rollout": 8,
+        "environment": 8,
+        "inference": 2,
+        "sending": 1,
+    }
     assert not monitor._open
     assert not monitor._timeline._leaves
 
@@ -150,8 +153,10 @@ def test_a_driver_that_samples_itself_has_phases_that_sum_to_the_wall():
         with driver.phase("learn"):
             clock.now += 8
     assert {phase: total(driver, catalog.PHASE_SECONDS, phase) for phase in ("sample", "learn", "other")} == {
-        "sample": 3, "learn": 8, "other": 0,
-    }  # fmt: skip
+        "sample": 3,
+        "learn": 8,
+        "other": 0,
+    }
     assert total(worker, catalog.WORKER_PHASE, "environment") == 3
 
 
@@ -170,9 +175,13 @@ class Corridor: ...
 
 @pytest.mark.parametrize(
     ("environment", "label"),
-    [("raymon/Simulated-v0?" + "x" * 80, "raymon/Simulated-v0?" + "x" * 43 + "…"), (Corridor, "Corridor"),
-     ("", "none"), ("é" * 64, "é" * 64)],
-)  # fmt: skip
+    [
+        ("raymon/Simulated-v0?" + "x" * 80, "raymon/Simulated-v0?" + "x" * 43 + "…"),
+        (Corridor, "Corridor"),
+        ("", "none"),
+        ("é" * 64, "é" * 64),
+    ],
+)
 def test_a_text_too_long_for_a_label_is_cut_short(environment, label):
     driver = raymon.DriverMonitor("labels", environment=environment)
     assert values(driver, catalog.RUN_INFO) == {("custom", "PPO", "none", label): 1.0}

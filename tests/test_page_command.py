@@ -71,9 +71,15 @@ def upgrade(port, host):
     """The status line of the reply to opening the page's WebSocket under a host name."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         lines = (
-            "GET /_stcore/stream HTTP/1.1", f"Host: {host}", "Connection: Upgrade", "Upgrade: websocket",
-            "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", "",
-        )  # fmt: skip
+            "GET /_stcore/stream HTTP/1.1",
+            f"Host: {host}",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            "",
+            "",
+        )
         connection.sendall("\r\n".join(lines).encode())
         return connection.recv(200).decode().splitlines()[0]
 
@@ -263,13 +269,23 @@ def test_any_address_is_a_choice_that_can_be_written_again(parameters):
 @pytest.mark.parametrize(
     ("form", "value", "text"),
     [
-        (formatting.count, 12345.6, "12.3k"), (formatting.count, 0, "0"), (formatting.count, 999.96, "1k"),
-        (formatting.count, 7_000_000, "7M"), (formatting.duration, 0.812, "812 ms"), (formatting.duration, 200, "3 min 20 s"),
-        (formatting.duration, 59.7, "1 min"), (formatting.duration, 7500, "2 h 5 min"), (formatting.ago, 0.3, "now"),
-        (formatting.ago, 200, "3 min ago"), (formatting.size, 312e6, "312 MB"), (formatting.share, 0.963, "96 %"),
-        (formatting.share, 0.05, "5.0 %"), (formatting.plain, -0.0032, "-3.2e-3"), (formatting.plain, 475.0, "475"),
+        (formatting.count, 12345.6, "12.3k"),
+        (formatting.count, 0, "0"),
+        (formatting.count, 999.96, "1k"),
+        (formatting.count, 7_000_000, "7M"),
+        (formatting.duration, 0.812, "812 ms"),
+        (formatting.duration, 200, "3 min 20 s"),
+        (formatting.duration, 59.7, "1 min"),
+        (formatting.duration, 7500, "2 h 5 min"),
+        (formatting.ago, 0.3, "now"),
+        (formatting.ago, 200, "3 min ago"),
+        (formatting.size, 312e6, "312 MB"),
+        (formatting.share, 0.963, "96 %"),
+        (formatting.share, 0.05, "5.0 %"),
+        (formatting.plain, -0.0032, "-3.2e-3"),
+        (formatting.plain, 475.0, "475"),
     ],
-)  # fmt: skip
+)
 def test_numbers_as_people_read_them(form, value, text):
     assert form(value) == text
 

@@ -40,9 +40,17 @@ def sampled(spec, rows=37, seed=0):
     actions = policy.choose(head, policy.noise(rng, (rows,)))
     numbers = [rng.standard_normal(rows).astype(np.float32) for _ in range(2)]
     fragment = Fragment(
-        0, 0, 0.0, observations, actions, policy.log_probability(head, actions), numbers[0], numbers[1],
-        np.zeros(0, np.float32), np.zeros(0, np.int32),
-    )  # fmt: skip
+        0,
+        0,
+        0.0,
+        observations,
+        actions,
+        policy.log_probability(head, actions),
+        numbers[0],
+        numbers[1],
+        np.zeros(0, np.float32),
+        np.zeros(0, np.int32),
+    )
     return weights, policy, fragment
 
 

@@ -67,20 +67,40 @@ def test_a_slow_worker_is_told_by_the_function_it_spends_more_in_for_the_same_wo
 
 
 def test_where_a_process_stands_names_threads_together_and_leaves_machinery_out():
-    dump = "\n".join([
-        'Thread 11 (idle): "MainThread"', f"    {LOOP}", "    <module> (default_worker.py:1)",
-        'Thread 12 (idle): "env-0"', "    recv (sim.py:4)", "    step (sim.py:9)", f"    {BOOT}",
-        'Thread 13 (idle): "env-1"', "    recv (sim.py:4)", "    step (sim.py:9)", f"    {BOOT}",
-        'Thread 14 (idle): "raymon-flush"', "    Flusher._run (raymon/monitor/flusher.py:91)",
-        'Thread 15 (idle): "pool"', "    _worker (concurrent/futures/thread.py:81)",
-    ])  # fmt: skip
+    dump = "\n".join(
+        [
+            'Thread 11 (idle): "MainThread"',
+            f"    {LOOP}",
+            "    <module> (default_worker.py:1)",
+            'Thread 12 (idle): "env-0"',
+            "    recv (sim.py:4)",
+            "    step (sim.py:9)",
+            f"    {BOOT}",
+            'Thread 13 (idle): "env-1"',
+            "    recv (sim.py:4)",
+            "    step (sim.py:9)",
+            f"    {BOOT}",
+            'Thread 14 (idle): "raymon-flush"',
+            "    Flusher._run (raymon/monitor/flusher.py:91)",
+            'Thread 15 (idle): "pool"',
+            "    _worker (concurrent/futures/thread.py:81)",
+        ]
+    )
     assert stacks.standing(dump) == [("env-0 and 1 more", ["recv (sim.py:4)", "step (sim.py:9)"])]
     assert stacks.standing("") == []
 
 
 def trace(worker, spans, parts=(), began=100.0, run="r"):
-    return {"run": run, "worker": worker, "pid": 7, "began": began, "seconds": 10.0, "spans": spans, "parts": parts,
-            "lost": 0}  # fmt: skip
+    return {
+        "run": run,
+        "worker": worker,
+        "pid": 7,
+        "began": began,
+        "seconds": 10.0,
+        "spans": spans,
+        "parts": parts,
+        "lost": 0,
+    }
 
 
 def test_spans_nest_in_lanes_and_overlapping_ones_get_lanes_of_their_own():
@@ -96,9 +116,12 @@ def test_spans_nest_in_lanes_and_overlapping_ones_get_lanes_of_their_own():
 
 
 def test_clocks_of_processes_are_laid_over_each_other():
-    driver, worker = timeline.tracks([
-        trace("3", [("rollout", 0.0, 1.0)], began=102.0), trace("driver", [("other", 0.0, 1.0)], began=100.0),
-    ])  # fmt: skip
+    driver, worker = timeline.tracks(
+        [
+            trace("3", [("rollout", 0.0, 1.0)], began=102.0),
+            trace("driver", [("other", 0.0, 1.0)], began=100.0),
+        ]
+    )
     assert (driver.name, worker.name) == ("driver", "worker 3")
     assert worker.lanes[0][0].start == pytest.approx(2.0)
 
@@ -177,9 +200,17 @@ def test_the_report_escapes_what_processes_tell_and_draws_every_section():
     made = [Process(f"worker {n}", n, stacks.parse(worker_stacks(60 + 30 * n, 30))) for n in (0, 1)]
     tracks = iterations(0.5)
     found = Findings(
-        run, judge(run), 10.0, 1e9, processes, tracks, timeline.last_arrivals(tracks), findings.compare(run, made),
-        findings.rollouts_of(tracks), ["a <note>"],
-    )  # fmt: skip
+        run,
+        judge(run),
+        10.0,
+        1e9,
+        processes,
+        tracks,
+        timeline.last_arrivals(tracks),
+        findings.compare(run, made),
+        findings.rollouts_of(tracks),
+        ["a <note>"],
+    )
     text = report(found)
     assert "<script>alert" not in text
     assert "<i>step" not in text

@@ -11,8 +11,22 @@ from pathlib import Path
 import pytest
 from support import ROOT, Command, chromium_page, poll, short_folder
 
-COMMON = ("--env", "raymon/Simulated-v0", "--workers", "3", "--envs-per-worker", "2", "--fragment-steps", "4",
-          "--total-env-steps", "10000000", "--no-page", "--no-dashboard", "--name", "p")  # fmt: skip
+COMMON = (
+    "--env",
+    "raymon/Simulated-v0",
+    "--workers",
+    "3",
+    "--envs-per-worker",
+    "2",
+    "--fragment-steps",
+    "4",
+    "--total-env-steps",
+    "10000000",
+    "--no-page",
+    "--no-dashboard",
+    "--name",
+    "p",
+)
 
 
 @contextlib.contextmanager
@@ -64,8 +78,11 @@ def test_the_timeline_holds_every_process_and_its_phases(slow):
 def test_the_stacks_can_be_opened_elsewhere_and_nothing_is_left_on_the_node(slow):
     root, *_, folder = slow
     assert {path.name for path in folder.glob("stacks-*.txt")} == {
-        "stacks-driver.txt", "stacks-worker-0.txt", "stacks-worker-1.txt", "stacks-worker-2.txt",
-    }  # fmt: skip
+        "stacks-driver.txt",
+        "stacks-worker-0.txt",
+        "stacks-worker-1.txt",
+        "stacks-worker-2.txt",
+    }
     assert re.search(r"^thread \(.*\): MainThread;.* \d+$", (folder / "stacks-driver.txt").read_text(), re.MULTILINE)
     (session,) = (root / "ray").glob("session_2*")
     assert list((session / "raymon").iterdir()) == []

@@ -56,9 +56,21 @@ class RealRun:
 def train(folder, address, name, *options, until):
     """Train with two workers on the Ray at an address until something is seen, however fast the machine is."""
     with Command(
-        "train", "--name", name, "--runs", str(folder), "--address", address, "--workers", "2", "--no-page",
-        "--total-env-steps", "1000000000", *options, cwd=folder,
-    ) as command:  # fmt: skip
+        "train",
+        "--name",
+        name,
+        "--runs",
+        str(folder),
+        "--address",
+        address,
+        "--workers",
+        "2",
+        "--no-page",
+        "--total-env-steps",
+        "1000000000",
+        *options,
+        cwd=folder,
+    ) as command:
         poll(until, 200, f"what the run is for\n{command.text()}")
         command.interrupt()
         assert command.wait(60) == 130, command.text()
@@ -127,11 +139,17 @@ def test_the_labels_are_those_of_the_catalogue(real):
 def test_the_driver_s_counters_equal_its_ledger(real):
     books = real.summaries[RUN]["ledger"]
     expected = {
-        catalog.FRAGMENTS: {"received": books["received"], "trained": books["trained"],
-                            "dropped": sum(books["dropped"].values())},
-        catalog.FRAGMENT_STEPS: {"received": books["received_steps"], "trained": books["trained_steps"],
-                                 "dropped": books["dropped_steps"]},
-    }  # fmt: skip
+        catalog.FRAGMENTS: {
+            "received": books["received"],
+            "trained": books["trained"],
+            "dropped": sum(books["dropped"].values()),
+        },
+        catalog.FRAGMENT_STEPS: {
+            "received": books["received_steps"],
+            "trained": books["trained_steps"],
+            "dropped": books["dropped_steps"],
+        },
+    }
     for metric, outcomes in expected.items():
         assert total(real, metric, by="outcome") == outcomes
     reasons = total(real, catalog.FRAGMENTS_DROPPED, by="reason")

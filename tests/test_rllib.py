@@ -112,9 +112,11 @@ def test_what_ppo_s_learner_made_of_it(ppo):
 
 
 def test_a_killed_runner_is_counted_by_its_number(ppo):
-    pids = dict(ppo.env_runner_group.foreach_env_runner(
-        lambda runner: (runner.worker_index, os.getpid()), local_env_runner=False
-    ))  # fmt: skip
+    pids = dict(
+        ppo.env_runner_group.foreach_env_runner(
+            lambda runner: (runner.worker_index, os.getpid()), local_env_runner=False
+        )
+    )
     os.kill(pids[2], signal.SIGKILL)
     run = "rllib-ppo"
 
@@ -182,9 +184,11 @@ def test_a_runner_that_is_not_restarted_is_given_up(run, tolerance):
     config.fault_tolerance(**tolerance)
     algorithm = config.build_algo()
     algorithm.train()
-    pids = dict(algorithm.env_runner_group.foreach_env_runner(
-        lambda runner: (runner.worker_index, os.getpid()), local_env_runner=False
-    ))  # fmt: skip
+    pids = dict(
+        algorithm.env_runner_group.foreach_env_runner(
+            lambda runner: (runner.worker_index, os.getpid()), local_env_runner=False
+        )
+    )
     os.kill(pids[2], signal.SIGKILL)
 
     def given_up():
@@ -220,9 +224,10 @@ def test_each_trial_of_tune_is_a_run_of_its_own(tmp_path):
         return seen.get(trial_id) == [1, 1, 0] or result["training_iteration"] >= 20
 
     tune.Tuner(
-        "PPO", param_space=config,
+        "PPO",
+        param_space=config,
         run_config=tune.RunConfig(stop=seen_or_late, storage_path=str(tmp_path), verbose=0, callbacks=[Look()]),
-    ).fit()  # fmt: skip
+    ).fit()
     assert list(seen.values()) == [[1, 1, 0]] * 2
 
 

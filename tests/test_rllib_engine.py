@@ -19,18 +19,45 @@ print(module.action_space.n)
 
 
 def test_it_trains_and_writes_the_same_records(tmp_path):
-    with short_folder() as temporary, Command(
-        "train", "--engine", "rllib", "--env", "CartPole-v1?max_episode_steps=100",
-        "--total-env-steps", "600", "--workers", "1", "--envs-per-worker", "4",
-        "--fragment-steps", "32", "--minibatch", "1000", "--epochs", "1", "--no-page", "--no-dashboard",
-        "--exit-when-done", "--name", "engine", "--ray-temp-dir", str(temporary), cwd=tmp_path,
-    ) as command:  # fmt: skip
+    with (
+        short_folder() as temporary,
+        Command(
+            "train",
+            "--engine",
+            "rllib",
+            "--env",
+            "CartPole-v1?max_episode_steps=100",
+            "--total-env-steps",
+            "600",
+            "--workers",
+            "1",
+            "--envs-per-worker",
+            "4",
+            "--fragment-steps",
+            "32",
+            "--minibatch",
+            "1000",
+            "--epochs",
+            "1",
+            "--no-page",
+            "--no-dashboard",
+            "--exit-when-done",
+            "--name",
+            "engine",
+            "--ray-temp-dir",
+            str(temporary),
+            cwd=tmp_path,
+        ) as command,
+    ):
         assert command.wait(280) == 0, command.text()
         assert "update 1" in command.text()
         restored = subprocess.run(
             [sys.executable, "-c", RESTORE, str(tmp_path / "runs/engine/rllib-checkpoint")],
-            capture_output=True, text=True, timeout=200, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
         assert restored.stdout.split() == ["2"], restored.stderr
     folder = tmp_path / "runs" / "engine"
     rows = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]

@@ -45,10 +45,21 @@ def sampled(env, threads, **more):
     model = ModelSpec(2, action_spec(spaces.Discrete(2)), (8,))
     worker = Worker(
         WorkerSpec(
-            run="bad", worker=0, life=0, restarts=0, env=env, num_envs=1, fragment_steps=16, seed=1, model=model,
-            discounts=Discounts(0.99, 0.95), step_threads=threads, recording=False, **more,
+            run="bad",
+            worker=0,
+            life=0,
+            restarts=0,
+            env=env,
+            num_envs=1,
+            fragment_steps=16,
+            seed=1,
+            model=model,
+            discounts=Discounts(0.99, 0.95),
+            step_threads=threads,
+            recording=False,
+            **more,
         )
-    )  # fmt: skip
+    )
     weights = initial_weights(model, np.random.default_rng(0))
     scaling = Normalizer.fresh(2, observations=True, rewards=False).scaling()
     fragments = [worker.sample(weights, version, scaling) for version in range(5)]

@@ -71,8 +71,9 @@ def test_resuming_cuts_rows_after_the_checkpoint_and_takes_the_old_summary_away(
     assert configuration.load(folder / "config.yaml").resume is None, "as settings for another run it resumes nothing"
     assert updates(folder) == [1, 2, 3, 4]
     assert (folder / "progress.csv").read_text().splitlines() == [
-        "update,env_steps,loss_policy", *(f"{update},{10 * update},0.5" for update in range(1, 5))
-    ]  # fmt: skip
+        "update,env_steps,loss_policy",
+        *(f"{update},{10 * update},0.5" for update in range(1, 5)),
+    ]
     assert not (folder / "summary.json").exists()
 
 

@@ -150,9 +150,10 @@ def test_up_again_changes_nothing_and_down_keeps_the_data(directory, tmp_path, o
     started = start_stack(asked)
     assert started.started == ("prometheus", "grafana")
     poll(
-        lambda: float(Prometheus(started.prometheus_url).query(query)[0]["value"][1]) >= before, 20,
+        lambda: float(Prometheus(started.prometheus_url).query(query)[0]["value"][1]) >= before,
+        20,
         "what was stored before is still there",
-    )  # fmt: skip
+    )
 
 
 def test_other_sources_are_taken_over_without_a_restart(directory, tmp_path, only_these):
@@ -458,9 +459,13 @@ def test_an_installed_wheel_finds_its_files(tmp_path):
         "assert missing.compose(p.Path('/')); print(files.share('dashboards'))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [str(tmp_path / "raymon/__init__.py"), str(tmp_path / "raymon/share/dashboards")]
 

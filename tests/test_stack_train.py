@@ -89,9 +89,20 @@ def ask_dashboard(url):
 def test_the_box_of_the_ray_dashboard_is_gone_and_everything_ends_with_the_run(tmp_path, path):
     with short_folder() as ray_dir:
         flags = [
-            "train", "--env", "CartPole-v1", "--workers", "1", "--total-env-steps", "1000000000", "--stack",
-            "--no-page", "--ray-temp-dir", str(ray_dir), "--runs", str(tmp_path / "runs"),
-        ]  # fmt: skip
+            "train",
+            "--env",
+            "CartPole-v1",
+            "--workers",
+            "1",
+            "--total-env-steps",
+            "1000000000",
+            "--stack",
+            "--no-page",
+            "--ray-temp-dir",
+            str(ray_dir),
+            "--runs",
+            str(tmp_path / "runs"),
+        ]
         home = {"XDG_DATA_HOME": str(tmp_path / "data"), "PATH": path}
         with Command(*flags, cwd=ROOT, **home) as train:
             found = poll(lambda: re.search(r"Ray Dashboard +(http://\S+)", train.text()), 90, "Ray is up")
@@ -134,8 +145,9 @@ def test_a_stack_that_ran_before_goes_on_and_keeps_its_sources(tmp_path, path, m
             advice = follow(stack, ["http://10.0.0.1:8080/metrics"])
             assert "raymon up --target 10.0.0.1:8080" in advice
         assert {name for name in ("prometheus", "grafana") if state.read(before.directory).running(name)} == {
-            "prometheus", "grafana"
-        }  # fmt: skip
+            "prometheus",
+            "grafana",
+        }
     finally:
         stop_stack()
 

@@ -16,8 +16,19 @@ from raymon.top.screen import ranked, screen
 from raymon.views import RunView, WorkerView
 
 KEYS = {"run", "verdict", "workers", "data_age_seconds", "source"}
-WORKER_KEYS = {"worker", "state", "reason", "pid", "node", "steps_per_second", "latency_seconds",
-               "last_progress_seconds_ago", "restarts", "rss_bytes", "policy_lag"}  # fmt: skip
+WORKER_KEYS = {
+    "worker",
+    "state",
+    "reason",
+    "pid",
+    "node",
+    "steps_per_second",
+    "latency_seconds",
+    "last_progress_seconds_ago",
+    "restarts",
+    "rss_bytes",
+    "policy_lag",
+}
 
 
 def raymon_top(*arguments):

@@ -277,9 +277,22 @@ def test_the_server_answers_any_garbage_with_an_error(frames):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.one_of(st.none(), st.integers(), st.text(), st.dictionaries(st.text(), st.lists(st.floats())),
-                 st.fixed_dictionaries({"kind": st.sampled_from(["discrete", "box"]), "n": st.lists(st.integers()),
-                                        "low": st.lists(st.floats()), "high": st.lists(st.floats())})))  # fmt: skip
+@given(
+    st.one_of(
+        st.none(),
+        st.integers(),
+        st.text(),
+        st.dictionaries(st.text(), st.lists(st.floats())),
+        st.fixed_dictionaries(
+            {
+                "kind": st.sampled_from(["discrete", "box"]),
+                "n": st.lists(st.integers()),
+                "low": st.lists(st.floats()),
+                "high": st.lists(st.floats()),
+            }
+        ),
+    )
+)
 def test_any_announced_space_is_used_or_refused(announced):
     for read in (wire.action_space, wire.observation_space):
         with contextlib.suppress(EnvError):

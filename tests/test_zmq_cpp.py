@@ -92,10 +92,34 @@ def test_it_says_what_is_wrong_with_its_options(program):
 
 
 def test_a_policy_learns_to_balance_its_pole(server, tmp_path, capsys):
-    options = ["--env", f"zmq://127.0.0.1:{server[0]}", "--workers", "0", "--sampler", "sync", "--envs-per-worker", "4",
-               "--fragment-steps", "128", "--minibatch", "128", "--epochs", "8", "--learning-rate", "1e-3",
-               "--stop-at-return", "120", "--total-env-steps", "100000", "--no-page", "--exit-when-done",
-               "--runs", str(tmp_path), "--name", "pole"]  # fmt: skip
+    options = [
+        "--env",
+        f"zmq://127.0.0.1:{server[0]}",
+        "--workers",
+        "0",
+        "--sampler",
+        "sync",
+        "--envs-per-worker",
+        "4",
+        "--fragment-steps",
+        "128",
+        "--minibatch",
+        "128",
+        "--epochs",
+        "8",
+        "--learning-rate",
+        "1e-3",
+        "--stop-at-return",
+        "120",
+        "--total-env-steps",
+        "100000",
+        "--no-page",
+        "--exit-when-done",
+        "--runs",
+        str(tmp_path),
+        "--name",
+        "pole",
+    ]
     assert cli.main(["train", *options]) == 0
     capsys.readouterr()
     assert cli.main(["evaluate", str(tmp_path / "pole"), "--episodes", "5", "--as-json"]) == 0

@@ -58,8 +58,12 @@ class Session:
         if op == "step":
             action = wire.array_from(request[1:], self._action.space.shape or (), self._dtype, "action")
             observation, reward, terminated, truncated, _ = self._env.step(self._action.split(action[np.newaxis])[0])
-            answer = {"op": "transition", "reward": float(reward), "terminated": bool(terminated),
-                      "truncated": bool(truncated)}  # fmt: skip
+            answer = {
+                "op": "transition",
+                "reward": float(reward),
+                "terminated": bool(terminated),
+                "truncated": bool(truncated),
+            }
             return wire.encode(answer, self._observation.row(observation))
         if op == "close":
             return wire.encode({"op": "closed"})

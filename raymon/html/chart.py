@@ -168,9 +168,14 @@ def chart(
             shaded = tag("path", d=there + back + "Z", class_="band")
     drawn = [tag("path", d=path(line.x, line.y, domain, limits), class_=f"line {line.style}") for line in lines[::-1]]
     svg = tag(
-        "svg", shaded, *drawn, viewBox="0 0 1000 100", preserveAspectRatio="none", role="img",
+        "svg",
+        shaded,
+        *drawn,
+        viewBox="0 0 1000 100",
+        preserveAspectRatio="none",
+        role="img",
         aria_label=f"{title}, {form(last)} now, between {form(limits[0])} and {form(limits[1])}",
-    )  # fmt: skip
+    )
     plot = tag(
         "div",
         svg,

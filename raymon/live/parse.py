@@ -24,8 +24,10 @@ WANTED: Final = frozenset({metric.name for metric in catalog.every() if metric.k
 
 LONGEST_LINE: Final = 4096
 LONGEST_LABEL: Final = 120
-_LINE: Final = re.compile(rb"^(?:ray_raymon_|%s)[^\n]{0,%d}" % (
-    b"|".join(re.escape(name.encode()) for name in RAY_FAMILIES), LONGEST_LINE), re.MULTILINE)  # fmt: skip
+_LINE: Final = re.compile(
+    rb"^(?:ray_raymon_|%s)[^\n]{0,%d}" % (b"|".join(re.escape(name.encode()) for name in RAY_FAMILIES), LONGEST_LINE),
+    re.MULTILINE,
+)
 _LABEL: Final = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
 _ESCAPE: Final = re.compile(r"\\(.)")
 _NUMBER: Final = re.compile(rb"[-+0-9.eE]+")

@@ -164,9 +164,11 @@ def local_nodes(processes: Path) -> Iterable[LocalNode]:
                 told = dict(part.removeprefix("--").split("=", 1) for part in arguments[1:] if "=" in part)
                 if told.get("session_dir") and told.get("node_id"):
                     yield LocalNode(
-                        Path(told["session_dir"]), told["node_id"], told.get("node_ip_address", "127.0.0.1"),
+                        Path(told["session_dir"]),
+                        told["node_id"],
+                        told.get("node_ip_address", "127.0.0.1"),
                         told.get("gcs-address", ""),
-                    )  # fmt: skip
+                    )
 
 
 def endpoints(entries: object) -> tuple[str, ...]:
@@ -193,8 +195,13 @@ def auth_headers() -> dict[str, str]:
 
 def add_options(made: argparse.ArgumentParser, dashboard: str = "Ray Dashboard: to find the nodes") -> None:
     """Add the options that say where the numbers come from; `dashboard` is the help of the Ray Dashboard's."""
-    made.add_argument("--metrics-url", action="append", default=[], metavar="URL",
-                      help="metrics endpoint of a node, http://HOST:PORT/metrics; repeat for several")  # fmt: skip
+    made.add_argument(
+        "--metrics-url",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="metrics endpoint of a node, http://HOST:PORT/metrics; repeat for several",
+    )
     made.add_argument("--discovery-file", default="", metavar="FILE", help="Ray's prom_metrics_service_discovery.json")
     made.add_argument("--dashboard-url", default="", metavar="URL", help=dashboard)
     made.add_argument("--token-file", default="", metavar="FILE", help="file with Ray's token")

@@ -19,14 +19,28 @@ C = TypeVar("C")
 
 @overload
 def instrument(
-    cls: C, /, *, rollout: str | tuple[str, ...], steps: Steps = None, episodes: Episodes = None,
-    phase: str = "environment", worker: str | None = None, run: str | None = None, enabled: bool = True,
-) -> C: ...  # fmt: skip
+    cls: C,
+    /,
+    *,
+    rollout: str | tuple[str, ...],
+    steps: Steps = None,
+    episodes: Episodes = None,
+    phase: str = "environment",
+    worker: str | None = None,
+    run: str | None = None,
+    enabled: bool = True,
+) -> C: ...
 @overload
 def instrument(
-    *, rollout: str | tuple[str, ...], steps: Steps = None, episodes: Episodes = None,
-    phase: str = "environment", worker: str | None = None, run: str | None = None, enabled: bool = True,
-) -> Callable[[C], C]: ...  # fmt: skip
+    *,
+    rollout: str | tuple[str, ...],
+    steps: Steps = None,
+    episodes: Episodes = None,
+    phase: str = "environment",
+    worker: str | None = None,
+    run: str | None = None,
+    enabled: bool = True,
+) -> Callable[[C], C]: ...
 def instrument(
     cls: Any = None,
     /,

@@ -28,9 +28,15 @@ class Span:
     __slots__ = ("began", "cell", "inner", "opened", "outer", "own", "parent", "phase", "timeline", "whole")
 
     def __init__(
-        self, timeline: "Timeline", phase: str, cell: Cell | None, outer: "Span | None", parent: "Span | None",
-        began: int, whole: str,
-    ) -> None:  # fmt: skip
+        self,
+        timeline: "Timeline",
+        phase: str,
+        cell: Cell | None,
+        outer: "Span | None",
+        parent: "Span | None",
+        began: int,
+        whole: str,
+    ) -> None:
         self.timeline = timeline
         self.phase = phase
         self.cell = cell

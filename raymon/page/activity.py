@@ -53,16 +53,24 @@ def phases(context: Context) -> Html:
     return tag(
         "section",
         tag("h2", "Where the time goes", tag("small", f"{duration(seconds)} an iteration" if seconds else "")),
-        tag("h3", "Driver, last iterations", tabindex="0",
-            data_help="Share of the driver's wall time by phase over the last seconds; the phases sum to the whole."),
+        tag(
+            "h3",
+            "Driver, last iterations",
+            tabindex="0",
+            data_help="Share of the driver's wall time by phase over the last seconds; the phases sum to the whole.",
+        ),
         driver,
         _over_time(context),
-        tag("h3", "Workers, on average", tabindex="0",
-            data_help="Mean over the workers of each phase's share of their wall time; the rest is Ray and Python."),
+        tag(
+            "h3",
+            "Workers, on average",
+            tabindex="0",
+            data_help="Mean over the workers of each phase's share of their wall time; the rest is Ray and Python.",
+        ),
         workers,
         class_="panel",
         data_section="phases",
-    )  # fmt: skip
+    )
 
 
 def _fleet_shares(context: Context) -> dict[str, float]:
@@ -126,8 +134,14 @@ def activity(context: Context) -> Html:
         if row is None:
             continue
         names = [STRIP[code] for code in codes[row]]
-        name = tag("button", worker.worker, type="button", class_="who", data_set=f"worker={worker.worker}",
-                   aria_label=f"Worker {worker.worker}, open detail")  # fmt: skip
+        name = tag(
+            "button",
+            worker.worker,
+            type="button",
+            class_="who",
+            data_set=f"worker={worker.worker}",
+            aria_label=f"Worker {worker.worker}, open detail",
+        )
         row_lane = lane(names, f"Worker {worker.worker}, last {reach(-left)}", blank)
         lanes.append(tag("div", name, row_lane, class_=f"row is-{verdict.state}", data_key=f"lane-{worker.worker}"))
     summary = _fleet_columns(codes, blank) if len(pairs) > LANES else None

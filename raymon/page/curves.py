@@ -25,7 +25,7 @@ _LEARNING: Final[tuple[tuple[str, str, Format, bool, str], ...]] = (
     ("explained_variance", "Explained variance", plain, True, "1 - Var[return - value] / Var[return]; 1 is perfect."),
     ("gradient_norm", "Gradient norm", plain, True, "Before clipping, mean over the last update."),
     ("learning_rate", "Learning rate", plain, True, "Step size of the optimiser."),
-)  # fmt: skip
+)
 
 
 def learning(context: Context) -> Html:
@@ -41,10 +41,16 @@ def learning(context: Context) -> Html:
         if name == "return_mean" or any(np.isfinite(_values(s, name)).any() for s in contexts)
     ]
     toggle = [
-        tag("button", title, type="button", class_="chip", data_set=f"axis={axis}",
-            aria_pressed="true" if context.choice.axis == axis else "false")
+        tag(
+            "button",
+            title,
+            type="button",
+            class_="chip",
+            data_set=f"axis={axis}",
+            aria_pressed="true" if context.choice.axis == axis else "false",
+        )
         for axis, title in (("time", "over time"), ("steps", "over steps"))
-    ]  # fmt: skip
+    ]
     nothing = np.empty(0)
     compared = [Line(s.run.run, nothing, nothing, style) for s, style in zip(contexts, "ab", strict=False)]
     bad = context.run.learning.get("nonfinite_updates") or 0
@@ -66,9 +72,16 @@ def learning(context: Context) -> Html:
 
 
 def _curve(
-    contexts: list[Context], name: str, title: str, form: Format, zero: bool, meaning: str,
-    where: Callable[[Context], Floats], along: Format, domain: tuple[float, float],
-) -> Html:  # fmt: skip
+    contexts: list[Context],
+    name: str,
+    title: str,
+    form: Format,
+    zero: bool,
+    meaning: str,
+    where: Callable[[Context], Floats],
+    along: Format,
+    domain: tuple[float, float],
+) -> Html:
     lines = [
         Line(context.run.run if len(contexts) > 1 else title, where(context), _values(context, name), style)
         for context, style in zip(contexts, ("a", "b"), strict=False)
@@ -123,18 +136,38 @@ def store(context: Context) -> Html:
     lines = [Line("in use", *used)]
     if np.nan_to_num(spilled[1]).any():
         lines.append(Line("spilled to disk", *spilled, "b"))
-    kinds = [Line(kind, *context.series(f"put_{kind}_bytes_per_second"), style)
-             for kind, style in (("rollouts", "a"), ("weights", "b"))]  # fmt: skip
+    kinds = [
+        Line(kind, *context.series(f"put_{kind}_bytes_per_second"), style)
+        for kind, style in (("rollouts", "a"), ("weights", "b"))
+    ]
     domain = context.domain
     total = capacity(view)
     charts = [
-        chart("In use", lines, domain=domain, form=size, along=position,
-              meaning="Shared memory of the object store in use, all nodes; Ray spills to disk when it is full."),
-        chart("References held", [Line("references", *context.series("refs_held"))], domain=domain, form=count,
-              along=position, meaning="References the driver holds: each keeps its object in the store."),
-        chart("Sent through it", kinds, domain=domain, form=lambda v: f"{size(v)}/s", along=position,
-              meaning="Bytes a second of rollouts and of weights that go through the object store."),
-    ]  # fmt: skip
+        chart(
+            "In use",
+            lines,
+            domain=domain,
+            form=size,
+            along=position,
+            meaning="Shared memory of the object store in use, all nodes; Ray spills to disk when it is full.",
+        ),
+        chart(
+            "References held",
+            [Line("references", *context.series("refs_held"))],
+            domain=domain,
+            form=count,
+            along=position,
+            meaning="References the driver holds: each keeps its object in the store.",
+        ),
+        chart(
+            "Sent through it",
+            kinds,
+            domain=domain,
+            form=lambda v: f"{size(v)}/s",
+            along=position,
+            meaning="Bytes a second of rollouts and of weights that go through the object store.",
+        ),
+    ]
     about = " · ".join(part for part in (f"of {size(total)}" if total else "", oldest) if part)
     return tag(
         "section",

@@ -100,13 +100,31 @@ def _charts(context: Context, worker: WorkerView) -> Html:
     growth = worker.rss_growth_bytes_per_second
     grows = f" It grows by {size(growth)} a second." if growth and growth > 1e5 else ""
     drawn = [
-        chart("Steps per second", [Line("steps/s", ages, steps)], domain=context.domain, form=count, along=position,
-              meaning="Rate of its step counter over the last seconds."),
-        chart("Rollout p95", [Line("p95", ages, latency)], domain=context.domain, form=duration, along=position,
-              meaning="95th percentile of its rollouts' duration over the minute before each moment."),
-        chart("Memory", [Line("memory", ages, memory)], domain=context.domain, form=size, along=position,
-              meaning=f"Resident memory of its process.{grows}"),
-    ]  # fmt: skip
+        chart(
+            "Steps per second",
+            [Line("steps/s", ages, steps)],
+            domain=context.domain,
+            form=count,
+            along=position,
+            meaning="Rate of its step counter over the last seconds.",
+        ),
+        chart(
+            "Rollout p95",
+            [Line("p95", ages, latency)],
+            domain=context.domain,
+            form=duration,
+            along=position,
+            meaning="95th percentile of its rollouts' duration over the minute before each moment.",
+        ),
+        chart(
+            "Memory",
+            [Line("memory", ages, memory)],
+            domain=context.domain,
+            form=size,
+            along=position,
+            meaning=f"Resident memory of its process.{grows}",
+        ),
+    ]
     return tag("div", *drawn, class_="charts")
 
 

@@ -88,10 +88,16 @@ def _top(snapshot: Snapshot, choice: Choice, context: Context | None) -> Html:
         f"running for {duration(run.started_seconds_ago)}" if run.started_seconds_ago and not _ended(context) else ""
     )
     spans = [
-        tag("button", span, type="button", class_="chip", data_set=f"span={span}",
-            aria_pressed="true" if choice.span == span else "false")
+        tag(
+            "button",
+            span,
+            type="button",
+            class_="chip",
+            data_set=f"span={span}",
+            aria_pressed="true" if choice.span == span else "false",
+        )
         for span in SPANS
-    ]  # fmt: skip
+    ]
     return tag(
         "header",
         mark,

@@ -32,13 +32,31 @@ class Place:
 def places(grafana: str = "", prometheus: str = "", dashboard: str = "") -> tuple[Place, ...]:
     """Return where to look: as given, else where each listens by default on this machine."""
     return (
-        Place("Grafana", (grafana or GRAFANA).rstrip("/"), "/api/health", b'"database"', "raymon up",
-              "history as dashboards (raymon dashboards push puts them there)."),
-        Place("Prometheus", (prometheus or PROMETHEUS).rstrip("/"), "/-/ready", b"eady", "raymon up",
-              "alerts, and history from before this page was opened."),
-        Place("Ray Dashboard", (dashboard or DASHBOARD).rstrip("/"), "/api/version", b'"ray_version"',
-              "ray start --head --include-dashboard=true", "actors, logs and stack traces."),
-    )  # fmt: skip
+        Place(
+            "Grafana",
+            (grafana or GRAFANA).rstrip("/"),
+            "/api/health",
+            b'"database"',
+            "raymon up",
+            "history as dashboards (raymon dashboards push puts them there).",
+        ),
+        Place(
+            "Prometheus",
+            (prometheus or PROMETHEUS).rstrip("/"),
+            "/-/ready",
+            b"eady",
+            "raymon up",
+            "alerts, and history from before this page was opened.",
+        ),
+        Place(
+            "Ray Dashboard",
+            (dashboard or DASHBOARD).rstrip("/"),
+            "/api/version",
+            b'"ray_version"',
+            "ray start --head --include-dashboard=true",
+            "actors, logs and stack traces.",
+        ),
+    )
 
 
 @dataclass(slots=True)

@@ -35,10 +35,17 @@ def _troubled(context: Context) -> Html | None:
     if not bad:
         return None
     buttons = [
-        tag("button", state_badge(item.state), tag("span", f"worker {item.worker}"), type="button", class_="chip",
-            data_set=f"worker={item.worker}", title=item.reason)
+        tag(
+            "button",
+            state_badge(item.state),
+            tag("span", f"worker {item.worker}"),
+            type="button",
+            class_="chip",
+            data_set=f"worker={item.worker}",
+            title=item.reason,
+        )
         for item in bad[:NAMED_WORKERS]
-    ]  # fmt: skip
+    ]
     rest = tag("span", f"and {len(bad) - NAMED_WORKERS} more", class_="soft") if len(bad) > NAMED_WORKERS else None
     return tag("div", *buttons, rest, class_="troubled")
 

@@ -111,9 +111,15 @@ def _filters(context: Context, pairs: list[Judged]) -> Html:
     chips = [_chip("", "all", len(pairs), chosen == "")]
     chips += [_chip(s, word(s), totals[s], chosen == s) for s in TROUBLE if totals[s] or s == chosen]
     search = tag(
-        "input", type="search", data_bind="q", value=context.choice.q, placeholder="Search worker, node, pid, reason",
-        aria_label="Search the workers", autocomplete="off", spellcheck="false",
-    )  # fmt: skip
+        "input",
+        type="search",
+        data_bind="q",
+        value=context.choice.q,
+        placeholder="Search worker, node, pid, reason",
+        aria_label="Search the workers",
+        autocomplete="off",
+        spellcheck="false",
+    )
     return tag(
         "div", tag("div", *chips, class_="chips", role="group", aria_label="Filter by state"), search, class_="tools"
     )
@@ -121,17 +127,28 @@ def _filters(context: Context, pairs: list[Judged]) -> Html:
 
 def _chip(state: str, name: str, total: int, pressed: bool) -> Html:
     return tag(
-        "button", shape(state) if state else None, name, tag("b", str(total)), type="button",
-        class_=f"chip is-{state}" if state else "chip", data_set=f"state={state}",
+        "button",
+        shape(state) if state else None,
+        name,
+        tag("b", str(total)),
+        type="button",
+        class_=f"chip is-{state}" if state else "chip",
+        data_set=f"state={state}",
         aria_pressed="true" if pressed else "false",
-    )  # fmt: skip
+    )
 
 
 def _heading(order: str, name: str, title: str, css: str, meaning: str) -> Html:
     now = order == name
     way, arrow = ("ascending", "↑") if name == "worker" else ("descending", "↓")
-    button = tag("button", title, tag("i", arrow, aria_hidden="true") if now else None, type="button",
-                 data_set=f"order={name}", data_help=meaning)  # fmt: skip
+    button = tag(
+        "button",
+        title,
+        tag("i", arrow, aria_hidden="true") if now else None,
+        type="button",
+        data_set=f"order={name}",
+        data_help=meaning,
+    )
     return tag("th", button, class_=css or None, scope="col", aria_sort=way if now else None)
 
 
@@ -140,8 +157,14 @@ def _row(context: Context, pair: Judged, drawn: bool) -> Html:
     latency = worker.latency_seconds
     restarts = sum(worker.restarts.values())
     reasons = ", ".join(f"{reason} {n}" for reason, n in worker.restarts.items() if n)
-    who = tag("button", worker.worker, type="button", class_="link", data_set=f"worker={worker.worker}",
-              aria_label=f"Worker {worker.worker}, open detail")  # fmt: skip
+    who = tag(
+        "button",
+        worker.worker,
+        type="button",
+        class_="link",
+        data_set=f"worker={worker.worker}",
+        aria_label=f"Worker {worker.worker}, open detail",
+    )
     where = " · ".join(part for part in (worker.node, f"pid {worker.pid}" if worker.pid else None) if part)
     memory = join(size(worker.rss_bytes), tag("i", " ↗", title="grows") if _grows(worker) else None)
     cells: tuple[tuple[Child, str], ...] = (
@@ -163,10 +186,14 @@ def _row(context: Context, pair: Judged, drawn: bool) -> Html:
         tag("td", body, class_=css, data_name=column[1]) for (body, css), column in zip(cells, _COLUMNS, strict=True)
     ]
     return tag(
-        "tr", *drawn_cells,
-        class_=classes, data_key=f"worker-{worker.worker}", data_worker=worker.worker, data_state=verdict.state,
+        "tr",
+        *drawn_cells,
+        class_=classes,
+        data_key=f"worker-{worker.worker}",
+        data_worker=worker.worker,
+        data_state=verdict.state,
         data_set=f"worker={worker.worker}",
-    )  # fmt: skip
+    )
 
 
 def _grows(worker: WorkerView) -> bool:
@@ -185,6 +212,7 @@ def _steps_line(context: Context, worker: WorkerView) -> Html | None:
 def _more(shown: int, found: int) -> Html | None:
     if found <= shown:
         return None
-    button = tag("button", f"Show {min(ROWS, found - shown)} more", type="button", class_="chip",
-                 data_set=f"rows={shown + ROWS}")  # fmt: skip
+    button = tag(
+        "button", f"Show {min(ROWS, found - shown)} more", type="button", class_="chip", data_set=f"rows={shown + ROWS}"
+    )
     return tag("p", tag("span", f"{shown} of {found} shown. ", class_="soft"), button, class_="more")

@@ -71,7 +71,7 @@ def parse_fault(text: str) -> Fault:
     kind, *pairs = text.split() or [""]
     if kind not in _DEFAULTS:
         raise FaultError(f"--inject {text!r}: unknown fault {kind!r}; expected one of {', '.join(_DEFAULTS)}")
-    (strength_name, strength), = _DEFAULTS[kind].items()  # fmt: skip
+    ((strength_name, strength),) = _DEFAULTS[kind].items()
     known = {"after": 0.0, "for": float("inf"), strength_name: strength}
     if kind in WORKER_FAULTS:
         known["worker"] = -1.0

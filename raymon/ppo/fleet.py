@@ -112,9 +112,7 @@ class Fleet:
         if not pending:
             time.sleep(min(seconds, 0.05))
             return []
-        ready, _ = ray.wait(
-            list(pending), num_returns=min(least, len(pending)), timeout=seconds, fetch_local=True
-        )  # fmt: skip
+        ready, _ = ray.wait(list(pending), num_returns=min(least, len(pending)), timeout=seconds, fetch_local=True)
         if ready and len(ready) < len(pending):
             ready, _ = ray.wait(list(pending), num_returns=len(pending), timeout=0)
         answered = []

@@ -126,9 +126,19 @@ def finish(
     seen = None if steps.raw is None else moments_of(steps.raw[steps.counted])
     observations = steps.observations[:-1].reshape(len(rows), -1)
     return Fragment(
-        worker, version, 0.0, observations[rows], actions[rows], log_probabilities[rows],
-        estimates.reshape(-1)[rows], values[:-1].reshape(-1)[rows], steps.returns, steps.lengths, seen, rewards_seen,
-    )  # fmt: skip
+        worker,
+        version,
+        0.0,
+        observations[rows],
+        actions[rows],
+        log_probabilities[rows],
+        estimates.reshape(-1)[rows],
+        values[:-1].reshape(-1)[rows],
+        steps.returns,
+        steps.lengths,
+        seen,
+        rewards_seen,
+    )
 
 
 def unfinished(steps: Steps, length: int, worker: int, version: int) -> Fragment:
@@ -136,7 +146,14 @@ def unfinished(steps: Steps, length: int, worker: int, version: int) -> Fragment
     rows = steps.counted[:length].reshape(-1)
     zeros = np.zeros(int(rows.sum()), np.float32)
     return Fragment(
-        worker, version, 0.0, steps.observations[:length].reshape(len(rows), -1)[rows],
-        steps.actions[:length].reshape(len(rows), -1)[rows], zeros, zeros, zeros,
-        np.zeros(0, np.float32), np.zeros(0, np.int32),
-    )  # fmt: skip
+        worker,
+        version,
+        0.0,
+        steps.observations[:length].reshape(len(rows), -1)[rows],
+        steps.actions[:length].reshape(len(rows), -1)[rows],
+        zeros,
+        zeros,
+        zeros,
+        np.zeros(0, np.float32),
+        np.zeros(0, np.int32),
+    )

@@ -237,9 +237,16 @@ class Learner:
         terms = {"policy": policy, "value": value, "entropy": bonus, "total": total}
         norm = float(np.mean(sums.gradient_norms))
         return Update(
-            terms, sums.mean("kl"), entropy, sums.mean("clipped"), batch.explained_variance(), norm, rate,
-            not finite, steps,
-        )  # fmt: skip
+            terms,
+            sums.mean("kl"),
+            entropy,
+            sums.mean("clipped"),
+            batch.explained_variance(),
+            norm,
+            rate,
+            not finite,
+            steps,
+        )
 
 
 def _adam_state(adam: torch.optim.Adam, parameter: torch.nn.Parameter) -> dict[str, Tensor]:

@@ -49,9 +49,12 @@ class Ledger:
         self.received += 1
         self.received_steps += fragment.env_steps
         self.monitor.received(
-            fragment.worker, seconds=fragment.seconds, env_steps=fragment.env_steps, nbytes=fragment.nbytes,
+            fragment.worker,
+            seconds=fragment.seconds,
+            env_steps=fragment.env_steps,
+            nbytes=fragment.nbytes,
             policy_version=fragment.version,
-        )  # fmt: skip
+        )
 
     def drop(self, fragment: Fragment, reason: str) -> None:
         """Book a received fragment, already taken out of `waiting`, as dropped."""

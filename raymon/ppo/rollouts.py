@@ -55,9 +55,17 @@ class Rollouts:
         raw = None if self.raw is None else self.raw[:length]
         nothing = (np.zeros(0, np.float32), np.zeros(0, np.int32))
         return Steps(
-            self.observations[: length + 1], self.heads[:length], self.actions[:length], self.rewards[:length],
-            self.terminated[:length], done, counted, raw, None, *nothing,
-        )  # fmt: skip
+            self.observations[: length + 1],
+            self.heads[:length],
+            self.actions[:length],
+            self.rewards[:length],
+            self.terminated[:length],
+            done,
+            counted,
+            raw,
+            None,
+            *nothing,
+        )
 
     def end(self, length: int) -> Steps:
         """Return the finished rollout's steps, its episodes counted, and get ready for the next one."""

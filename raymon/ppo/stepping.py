@@ -124,9 +124,15 @@ class StepSampler(FleetSampler):
     """Steps every environment through its actor and answers as soon as `wait_for` of them are ready."""
 
     def __init__(
-        self, fleet: Fleet, ledger: Ledger, phases: Phases, stopping: Callable[[], bool], config: Config,
-        model: ModelSpec, rollouts_of: Callable[[int, Floats], Rollouts],
-    ) -> None:  # fmt: skip
+        self,
+        fleet: Fleet,
+        ledger: Ledger,
+        phases: Phases,
+        stopping: Callable[[], bool],
+        config: Config,
+        model: ModelSpec,
+        rollouts_of: Callable[[int, Floats], Rollouts],
+    ) -> None:
         super().__init__(fleet, ledger, phases, stopping)
         self._config, self._model, self._rollouts_of = config, model, rollouts_of
         self._discounts = Discounts(config.discount, config.gae_lambda)

@@ -167,9 +167,13 @@ class _OwnPace:
     """Every environment steps in a thread as fast as it can: for those that take milliseconds and mostly wait."""
 
     def __init__(
-        self, spec: WorkerSpec, vector: ThreadedVector, policy: Policy, monitor: raymon.Monitor,
+        self,
+        spec: WorkerSpec,
+        vector: ThreadedVector,
+        policy: Policy,
+        monitor: raymon.Monitor,
         rng: np.random.Generator,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._spec, self._policy, self._monitor, self._rng = spec, policy, monitor, rng
         self._collector = Collector(vector, spec.fragment_steps, strict=spec.strict)
         self._discounted = np.zeros((vector.num_envs, 1))
@@ -204,13 +208,23 @@ class _OwnPace:
             for column, number in enumerate(sampled.environments):
                 one = slice(column, column + 1)
                 self._discounted[number] = discounted_returns(
-                    sampled.rewards[:, one], sampled.valid[:, one], self._spec.discounts.discount,
-                    self._discounted[number], discounted[:, one],
-                )  # fmt: skip
+                    sampled.rewards[:, one],
+                    sampled.valid[:, one],
+                    self._spec.discounts.discount,
+                    self._discounted[number],
+                    discounted[:, one],
+                )
         return Steps(
-            np.concatenate([sampled.extras["seen"], last[None]]), sampled.extras["heads"], sampled.extras["actions"],
-            sampled.rewards, sampled.terminated, sampled.terminated | sampled.truncated, sampled.valid,
-            sampled.observations if self._spec.normalize_observations else None, discounted,
-            np.array(sampled.returns, np.float32), np.array(sampled.lengths, np.int32),
+            np.concatenate([sampled.extras["seen"], last[None]]),
+            sampled.extras["heads"],
+            sampled.extras["actions"],
+            sampled.rewards,
+            sampled.terminated,
+            sampled.terminated | sampled.truncated,
+            sampled.valid,
+            sampled.observations if self._spec.normalize_observations else None,
+            discounted,
+            np.array(sampled.returns, np.float32),
+            np.array(sampled.lengths, np.int32),
             sampled.extras["log_probabilities"],
-        )  # fmt: skip
+        )

@@ -44,13 +44,22 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 profiled, 1 profiled in part, 2 nothing could be profiled.",
     )
     made.add_argument("--seconds", type=float, default=10.0, help="how long to look; 10 by default")
-    made.add_argument("--worker", action="append", default=[], metavar="N",
-                      help="sample this worker's stacks; repeat for several; `driver`, `all`")  # fmt: skip
+    made.add_argument(
+        "--worker",
+        action="append",
+        default=[],
+        metavar="N",
+        help="sample this worker's stacks; repeat for several; `driver`, `all`",
+    )
     made.add_argument("--rate", type=int, default=100, help=f"samples a second of each process, at most {MOST_RATE}")
     made.add_argument("--output", default="", metavar="DIR", help="where to write; by default in the run's directory")
     made.add_argument("--run", default="", help="the run; otherwise the newest live one")
-    made.add_argument("--address", default="", metavar="HOST:PORT",
-                      help="the Ray cluster, for workers on other nodes; otherwise that of the node here")  # fmt: skip
+    made.add_argument(
+        "--address",
+        default="",
+        metavar="HOST:PORT",
+        help="the Ray cluster, for workers on other nodes; otherwise that of the node here",
+    )
     targets.add_options(made)
     return made
 
@@ -171,8 +180,9 @@ def _gather(
     with ThreadPoolExecutor() as pool:
         jobs = {
             node: pool.submit(gather, here[node].session, wish.pids, wish.sampled, given.seconds, given.rate)
-            for node, wish in wanted.items() if node in here
-        }  # fmt: skip
+            for node, wish in wanted.items()
+            if node in here
+        }
         far = pool.submit(gather_on, address, away, given.seconds, given.rate) if away and address else None
         for node, job in jobs.items():
             try:
@@ -211,9 +221,10 @@ def _findings(
     now = snapshot.run(run.run) or run
     known = _processes(run)
     processes = [
-        _process(gathered[node], pid, name) for name, (node, pid) in known.items()
+        _process(gathered[node], pid, name)
+        for name, (node, pid) in known.items()
         if node in gathered and (pid in gathered[node].stacks or pid in gathered[node].problems)
-    ]  # fmt: skip
+    ]
     traces = [trace for part in gathered.values() for trace in part.traces]
     tracks = [track for track in timeline.tracks(traces) if track.run == run.run]
     noted = {track.name for track in tracks}
@@ -222,9 +233,17 @@ def _findings(
         notes = [*notes, f"No phases came from {', '.join(silent[:8])}: stopped, ended, or of an older raymon."]
     notes += [f"{t.name} noted more phases than there was room for; {t.lost} are missing." for t in tracks if t.lost]
     return Findings(
-        now, snapshot.verdicts[now.run], seconds, snapshot.taken_at, processes, tracks, timeline.last_arrivals(tracks),
-        findings.compare(now, processes), findings.rollouts_of(tracks), notes,
-    )  # fmt: skip
+        now,
+        snapshot.verdicts[now.run],
+        seconds,
+        snapshot.taken_at,
+        processes,
+        tracks,
+        timeline.last_arrivals(tracks),
+        findings.compare(now, processes),
+        findings.rollouts_of(tracks),
+        notes,
+    )
 
 
 def _process(part: Gathered, pid: int, name: str) -> Process:

@@ -109,9 +109,11 @@ def compare(run: RunView, processes: Sequence[Process]) -> Comparison | None:
     if (step_seconds(slow) or 0.0) < SLOWER_RATIO * (step_seconds(usual) or 0.0):
         return None
     found = stacks.differences(
-        by_name[f"worker {slow.worker}"].stacks, by_name[f"worker {usual.worker}"].stacks,
-        (slow.steps_per_second or 0.0) / 1000, (usual.steps_per_second or 0.0) / 1000,
-    )  # fmt: skip
+        by_name[f"worker {slow.worker}"].stacks,
+        by_name[f"worker {usual.worker}"].stacks,
+        (slow.steps_per_second or 0.0) / 1000,
+        (usual.steps_per_second or 0.0) / 1000,
+    )
     return Comparison(slow.worker, usual.worker, found[:MOST_PLACES]) if found else None
 
 

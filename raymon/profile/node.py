@@ -109,16 +109,28 @@ def _sample(pids: Collection[int], seconds: float, rate: int) -> tuple[dict[int,
     problems: dict[int, str] = {}
     # Pausing a process for each sample costs it a quarter of its speed, and one that is stopped cannot be paused; not
     # pausing it costs one sample in a hundred, which py-spy finds torn and leaves out.
-    how = ("--nonblocking", "--idle", "--threads", "--format", "raw", "--rate", str(rate),
-           "--duration", str(math.ceil(seconds)))  # fmt: skip
+    how = (
+        "--nonblocking",
+        "--idle",
+        "--threads",
+        "--format",
+        "raw",
+        "--rate",
+        str(rate),
+        "--duration",
+        str(math.ceil(seconds)),
+    )
     with tempfile.TemporaryDirectory(prefix="raymon-profile-") as folder:
         running = {
             pid: subprocess.Popen(
                 [program, "record", *how, "--output", f"{folder}/{pid}", "--pid", str(pid)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
             )
             for pid in pids
-        }  # fmt: skip
+        }
         for pid, child in running.items():
             try:
                 _, said = child.communicate(timeout=seconds + DUMP_SECONDS)
@@ -141,8 +153,12 @@ def _dump(pid: int) -> str:
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(
             [program, "dump", "--nonblocking", "--pid", str(pid)],
-            capture_output=True, text=True, errors="replace", timeout=DUMP_SECONDS, check=True,
-        ).stdout  # fmt: skip
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=DUMP_SECONDS,
+            check=True,
+        ).stdout
     return ""
 
 

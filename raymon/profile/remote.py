@@ -38,14 +38,20 @@ def gather_on(address: str, nodes: Mapping[str, Wanted], seconds: float, rate: i
         RemoteError: When the cluster cannot be joined or a node does not answer.
     """
     asked = {
-        "address": address, "seconds": seconds, "rate": rate,
+        "address": address,
+        "seconds": seconds,
+        "rate": rate,
         "nodes": {node: dataclasses.asdict(wanted) for node, wanted in nodes.items()},
-    }  # fmt: skip
+    }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "raymon.profile.remote"], input=json.dumps(asked), capture_output=True, text=True,
-            timeout=START_SECONDS + 2 * seconds + 30, check=False,
-        )  # fmt: skip
+            [sys.executable, "-m", "raymon.profile.remote"],
+            input=json.dumps(asked),
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS + 2 * seconds + 30,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise RemoteError(f"the Ray cluster at {address} did not answer in time") from None
     try:

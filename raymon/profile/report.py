@@ -28,14 +28,23 @@ def report(found: Findings) -> str:
     css = "".join(path.read_text(encoding="utf-8") for path in looks)
     script = (_HERE / "flame.js").read_text(encoding="utf-8")
     body = tag(
-        "div", _top(found), _verdict(found), _held_up(found), _workers(found), _driver(found), _timeline(found),
-        *[_process(process) for process in found.processes], _foot(found), class_="page",
-    )  # fmt: skip
+        "div",
+        _top(found),
+        _verdict(found),
+        _held_up(found),
+        _workers(found),
+        _driver(found),
+        _timeline(found),
+        *[_process(process) for process in found.processes],
+        _foot(found),
+        class_="page",
+    )
     head = join(
-        tag("meta", charset="utf-8"), tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("title", f"{headline(found.verdict.state)} · profile of {found.run.run} · raymon"),
         tag("style", Html(css)),
-    )  # fmt: skip
+    )
     page = tag("html", tag("head", head), tag("body", body, tag("script", Html(script))), lang="en")
     return f"<!doctype html>\n{page}\n"
 
@@ -49,8 +58,13 @@ def _top(found: Findings) -> Html:
     about = " · ".join(part for part in (run.algorithm, run.sampler, run.environment, run.engine) if part)
     when = datetime.fromtimestamp(found.taken_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     told = tag("span", about, tag("small", f"profiled for {duration(found.seconds)}, {when}"), class_="about")
-    return tag("header", tag("span", tag("b", "raymon profile"), class_="brand"),
-               tag("span", run.run, class_="run"), told, class_="top")  # fmt: skip
+    return tag(
+        "header",
+        tag("span", tag("b", "raymon profile"), class_="brand"),
+        tag("span", run.run, class_="run"),
+        told,
+        class_="top",
+    )
 
 
 def _verdict(found: Findings) -> Html:
@@ -97,12 +111,17 @@ def _comparison(found: Comparison) -> Html:
         numbers = (duration(item.seconds), duration(item.against), f"+{duration(item.seconds - item.against)}")
         cells = [tag("td", number, class_="number") for number in numbers]
         rows.append(tag("tr", tag("td", tag("code", str(item.place))), *cells))
-    head = tag("tr", tag("th", "Time in the function itself, per thousand environment steps"),
-               tag("th", f"worker {found.slow}", class_="number"), tag("th", f"worker {found.usual}", class_="number"),
-               tag("th", "more", class_="number"))  # fmt: skip
+    head = tag(
+        "tr",
+        tag("th", "Time in the function itself, per thousand environment steps"),
+        tag("th", f"worker {found.slow}", class_="number"),
+        tag("th", f"worker {found.usual}", class_="number"),
+        tag("th", "more", class_="number"),
+    )
     table = tag("table", tag("thead", head), tag("tbody", *rows))
-    return join(tag("h3", f"What worker {found.slow} does longer than worker {found.usual}"),
-                tag("div", table, class_="scroll"))  # fmt: skip
+    return join(
+        tag("h3", f"What worker {found.slow} does longer than worker {found.usual}"), tag("div", table, class_="scroll")
+    )
 
 
 def _workers(found: Findings) -> Html:
@@ -112,8 +131,12 @@ def _workers(found: Findings) -> Html:
     hidden = len(found.run.workers) - len(rows)
     note = tag("p", f"{hidden} more workers, all faster.", class_="soft") if hidden > 0 else None
     table = tag("table", tag("thead", head), tag("tbody", *rows))
-    return _panel("Workers", "the slowest per environment step first; rollouts as they were during the profile",
-                  tag("div", table, class_="scroll"), note)  # fmt: skip
+    return _panel(
+        "Workers",
+        "the slowest per environment step first; rollouts as they were during the profile",
+        tag("div", table, class_="scroll"),
+        note,
+    )
 
 
 def _worker(found: Findings, worker: WorkerView, verdict: WorkerVerdict) -> Html:
@@ -126,15 +149,22 @@ def _worker(found: Findings, worker: WorkerView, verdict: WorkerVerdict) -> Html
         else UNKNOWN
     )
     numbers = (
-        count(worker.steps_per_second), duration(step_seconds(worker)), str(len(took)) if took else UNKNOWN,
-        duration(quantile(took, 0.5)), duration(quantile(took, 0.95)), duration(max(took, default=None)),
-    )  # fmt: skip
+        count(worker.steps_per_second),
+        duration(step_seconds(worker)),
+        str(len(took)) if took else UNKNOWN,
+        duration(quantile(took, 0.5)),
+        duration(quantile(took, 0.95)),
+        duration(max(took, default=None)),
+    )
     return tag(
-        "tr", tag("td", worker.worker),
+        "tr",
+        tag("td", worker.worker),
         tag("td", state_badge(verdict.state), tag("small", verdict.reason), class_="why"),
         *[tag("td", number, class_="number") for number in numbers],
-        tag("td", bar), tag("td", size(worker.rss_bytes), class_="number"), class_=f"is-{verdict.state}",
-    )  # fmt: skip
+        tag("td", bar),
+        tag("td", size(worker.rss_bytes), class_="number"),
+        class_=f"is-{verdict.state}",
+    )
 
 
 def _driver(found: Findings) -> Html | None:
@@ -209,12 +239,15 @@ def _process(process: Process) -> Html:
         for thread, frames in process.stands[:MOST_THREADS]
     ]
     return _panel(
-        title, small,
-        tag("h3", "Most of the time itself in"), tag("ol", *busiest),
+        title,
+        small,
+        tag("h3", "Most of the time itself in"),
+        tag("ol", *busiest),
         tag("h3", "Flame graph: width is wall time; a click enlarges, Escape goes back"),
-        flame.flame(stacks.tree(process.stacks), process.name), flame.KEY,
+        flame.flame(stacks.tree(process.stacks), process.name),
+        flame.KEY,
         join(tag("h3", "Where it stood at the end"), tag("ul", *stands, class_="plain")) if stands else None,
-    )  # fmt: skip
+    )
 
 
 def _foot(found: Findings) -> Html:

@@ -103,8 +103,14 @@ def _track(trace: Mapping[str, Any], offset: float) -> Track:
         lane.events.append(event)
         lane.open.append(event.end)
     placed = _with_parts([lane.events for lane in lanes], trace.get("parts", ()), offset)
-    return Track(str(trace["run"]), str(trace["worker"]), int(trace["pid"]), float(trace["seconds"]), placed,
-                 int(trace.get("lost", 0)))  # fmt: skip
+    return Track(
+        str(trace["run"]),
+        str(trace["worker"]),
+        int(trace["pid"]),
+        float(trace["seconds"]),
+        placed,
+        int(trace.get("lost", 0)),
+    )
 
 
 def _with_parts(lanes: list[list[Event]], parts: Sequence[Any], offset: float) -> tuple[tuple[Event, ...], ...]:

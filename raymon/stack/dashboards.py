@@ -26,8 +26,12 @@ def parser() -> argparse.ArgumentParser:
     add_login(one)
     add("--folder-uid", default="raymon", metavar="UID", help="folder to put them into (default: raymon)")
     add("--folder-title", default="raymon", metavar="TITLE", help="its title if it has to be made (default: raymon)")
-    add("--prometheus-url", type=url, metavar="URL",
-        help="make the datasource, too: Prometheus's address as Grafana reaches it")  # fmt: skip
+    add(
+        "--prometheus-url",
+        type=url,
+        metavar="URL",
+        help="make the datasource, too: Prometheus's address as Grafana reaches it",
+    )
     add("--dry-run", action="store_true", help="show what would change, of what is there as a diff, and change nothing")
     add("--force", action="store_true", help="overwrite dashboards of these uids that are not ours or were edited")
     add("--ca-file", type=Path, metavar="FILE", help="certificate of the authority that signed the server's")

@@ -100,9 +100,16 @@ def main(arguments: list[str]) -> int:
     except LoginError as error:
         options.error(str(error))
     asked = Asked(
-        given.address, tuple(given.metrics_url), given.dashboard_url or "", given.prometheus_url or "",
-        given.grafana_url or "", login, given.ray_temp_dir, given.directory, given.timeout,
-    )  # fmt: skip
+        given.address,
+        tuple(given.metrics_url),
+        given.dashboard_url or "",
+        given.prometheus_url or "",
+        given.grafana_url or "",
+        login,
+        given.ray_temp_dir,
+        given.directory,
+        given.timeout,
+    )
     results = examine(asked)
     if given.json:
         print(json.dumps([dataclasses.asdict(result) for result in results], indent=2))

@@ -14,8 +14,12 @@ class LoginError(Exception):
 def add_login(parser: argparse.ArgumentParser, prefix: str = "") -> None:
     """Add the options for a token or a user with a password."""
     add = parser.add_argument
-    add(f"--{prefix}token-file", type=Path, metavar="FILE",
-        help="service account token (default: the variable RAYMON_GRAFANA_TOKEN)")  # fmt: skip
+    add(
+        f"--{prefix}token-file",
+        type=Path,
+        metavar="FILE",
+        help="service account token (default: the variable RAYMON_GRAFANA_TOKEN)",
+    )
     add(f"--{prefix}user", default="", metavar="NAME", help="user, instead of a token")
     add(f"--{prefix}password-file", type=Path, metavar="FILE", help="the user's password")
 

@@ -302,9 +302,15 @@ def _port(wanted: int | None, before: state.Part | None, preferred: int) -> int:
 
 
 def _launch(
-    name: str, command: list[str], directory: Path, port: int, known: state.State, ready: str,
-    env: dict[str, str] | None = None, before: state.Part | None = None,
-) -> str:  # fmt: skip
+    name: str,
+    command: list[str],
+    directory: Path,
+    port: int,
+    known: state.State,
+    ready: str,
+    env: dict[str, str] | None = None,
+    before: state.Part | None = None,
+) -> str:
     log = directory / f"{name}.log"
     _keep_short(log)
     pid = process.launch(command, log, env, cwd=directory)

@@ -21,22 +21,47 @@ def parser() -> argparse.ArgumentParser:
         "given stays as earlier calls asked for, until raymon down.",
     )
     add = found.add_argument
-    add("--ray-temp-dir", type=Path, action="append", default=[], metavar="DIR",
-        help="Ray temp dir to follow, repeatable; without any source, now or before: /tmp/ray")  # fmt: skip
-    add("--dashboard-url", type=command_line.url, action="append", default=[], metavar="URL",
-        help="Ray Dashboard that lists its nodes over HTTP, repeatable")  # fmt: skip
+    add(
+        "--ray-temp-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="Ray temp dir to follow, repeatable; without any source, now or before: /tmp/ray",
+    )
+    add(
+        "--dashboard-url",
+        type=command_line.url,
+        action="append",
+        default=[],
+        metavar="URL",
+        help="Ray Dashboard that lists its nodes over HTTP, repeatable",
+    )
     add("--token-file", type=Path, metavar="FILE", help="token for --dashboard-url (default: ~/.ray/auth_token)")
-    add("--target", type=command_line.target, action="append", default=[], metavar="HOST:PORT",
-        help="metrics endpoint of a node, repeatable")  # fmt: skip
+    add(
+        "--target",
+        type=command_line.target,
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="metrics endpoint of a node, repeatable",
+    )
     add("--prometheus-port", type=command_line.port, metavar="PORT", help="default: 9090, or any free port")
     add("--grafana-port", type=command_line.port, metavar="PORT", help="default: 3000, or any free port")
-    add("--prometheus-url", type=command_line.url, metavar="URL",
-        help="use this Prometheus instead of starting one")  # fmt: skip
+    add("--prometheus-url", type=command_line.url, metavar="URL", help="use this Prometheus instead of starting one")
     add("--no-grafana", action="store_true", help="start Prometheus only")
-    add("--anonymous", action=argparse.BooleanOptionalAction, default=None,
-        help="let Grafana show its dashboards without login and inside the Ray Dashboard's frames")  # fmt: skip
-    add("--directory", type=Path, metavar="DIR",
-        help=f"configuration, data and logs (default: {state.default_directory()})")  # fmt: skip
+    add(
+        "--anonymous",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="let Grafana show its dashboards without login and inside the Ray Dashboard's frames",
+    )
+    add(
+        "--directory",
+        type=Path,
+        metavar="DIR",
+        help=f"configuration, data and logs (default: {state.default_directory()})",
+    )
     add("--foreground", action="store_true", help="stay, and stop at Ctrl-C what nobody else uses")
     return found
 
@@ -49,9 +74,15 @@ def options_from(given: argparse.Namespace) -> Options:
         token_file = default
     sources = Sources(tuple(given.ray_temp_dir), tuple(given.dashboard_url), tuple(given.target), token_file)
     return Options(
-        given.directory, sources, given.prometheus_port, given.grafana_port, given.prometheus_url or "",
-        not given.no_grafana, given.anonymous, stays=not given.foreground,
-    )  # fmt: skip
+        given.directory,
+        sources,
+        given.prometheus_port,
+        given.grafana_port,
+        given.prometheus_url or "",
+        not given.no_grafana,
+        given.anonymous,
+        stays=not given.foreground,
+    )
 
 
 def addresses(stack: Stack) -> list[str]:

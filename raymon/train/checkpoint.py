@@ -45,9 +45,13 @@ class Checkpoint:
     def save(self, path: Path) -> None:
         """Write the file beside its name, onto the disk, and rename it: readers see the old or the new one."""
         meta = {
-            "format": FORMAT, "version": VERSION, "config": self.config, "model": self.model.as_json(),
-            "rng": self.rng, "counters": self.counters,
-        }  # fmt: skip
+            "format": FORMAT,
+            "version": VERSION,
+            "config": self.config,
+            "model": self.model.as_json(),
+            "rng": self.rng,
+            "counters": self.counters,
+        }
         arrays = dict(self.arrays)
         for name, moments in (("observations", self.normalizer.observations), ("rewards", self.normalizer.rewards)):
             if moments is not None:

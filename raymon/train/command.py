@@ -63,10 +63,13 @@ def parse(arguments: list[str]) -> "Config | None":
         stored = checkpoint.load(given.resume)
         default = configuration.from_plain({**stored.config, "resume": str(given.resume)}, str(given.resume))
     config: configuration.Config = tyro.cli(
-        configuration.Config, args=rest, default=default, prog="raymon train",
+        configuration.Config,
+        args=rest,
+        default=default,
+        prog="raymon train",
         description="Train with PPO and parallel sampling, everything visible. --config FILE reads the options below "
         "from YAML or TOML, --save-config FILE writes them and ends.",
-    )  # fmt: skip
+    )
     if given.save_config is not None:
         config.check()
         configuration.save(config, given.save_config)

@@ -169,10 +169,20 @@ class Config:
 
     def _check_numbers(self) -> None:
         least: dict[str, float] = {
-            "workers": 0, "envs_per_worker": 1, "fragment_steps": 1, "fragments_per_update": 0, "total_env_steps": 1,
-            "epochs": 1, "minibatch": 1, "max_policy_lag": 0, "max_restarts": 0, "checkpoint_every": 0,
-            "object_store_mb": 80, "step_threads": -1, "seed": 0,
-        }  # fmt: skip
+            "workers": 0,
+            "envs_per_worker": 1,
+            "fragment_steps": 1,
+            "fragments_per_update": 0,
+            "total_env_steps": 1,
+            "epochs": 1,
+            "minibatch": 1,
+            "max_policy_lag": 0,
+            "max_restarts": 0,
+            "checkpoint_every": 0,
+            "object_store_mb": 80,
+            "step_threads": -1,
+            "seed": 0,
+        }
         for field, low in least.items():
             if (found := getattr(self, field)) < low:
                 raise ConfigError(f"found --{field.replace('_', '-')} {found}, expected at least {low:g}")

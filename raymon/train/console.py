@@ -18,9 +18,15 @@ from raymon.train.progress import Progress
 _DRAW_SECONDS: Final = 0.25
 _LINE_SECONDS: Final = 5.0
 _PHASE_COLOURS: Final = {
-    "sample": "white", "inference": "cyan", "transfer": "blue", "weights": "magenta", "learn": "green",
-    "checkpoint": "yellow", "log": "bright_black", "other": "red",
-}  # fmt: skip
+    "sample": "white",
+    "inference": "cyan",
+    "transfer": "blue",
+    "weights": "magenta",
+    "learn": "green",
+    "checkpoint": "yellow",
+    "log": "bright_black",
+    "other": "red",
+}
 
 
 class Terminal:

@@ -23,9 +23,17 @@ class Scene(NamedTuple):
 
 # Sleeping environments leave the machine free, so that only the injected trouble shows; five minutes of them.
 _SIMULATED: Final = (
-    "--env", "raymon/Simulated-v0?low_seconds=0.005&high_seconds=0.015", "--workers", "4", "--envs-per-worker", "8",
-    "--fragment-steps", "32", "--total-env-steps", "900000",
-)  # fmt: skip
+    "--env",
+    "raymon/Simulated-v0?low_seconds=0.005&high_seconds=0.015",
+    "--workers",
+    "4",
+    "--envs-per-worker",
+    "8",
+    "--fragment-steps",
+    "32",
+    "--total-env-steps",
+    "900000",
+)
 _CARTPOLE: Final = ("--env", "CartPole-v1", "--workers", "2", "--total-env-steps", "20000000")
 
 SCENES: Final = {
@@ -62,13 +70,19 @@ SCENES: Final = {
 def main(arguments: list[str]) -> int:
     """Run `raymon demo`; the exit code is that of the training run."""
     parser = argparse.ArgumentParser(
-        prog="raymon demo", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="raymon demo",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Start a small run with one injected fault, to see on page and dashboards what trouble looks like.",
         epilog="\n".join(
-            ["faults:", *(f"  {name:<13} {scene.look}" for name, scene in SCENES.items()), "",
-             "Every other option is handed to raymon train, for example --page-port 8600, --stack or --sampler sync."]
+            [
+                "faults:",
+                *(f"  {name:<13} {scene.look}" for name, scene in SCENES.items()),
+                "",
+                "Every other option is handed to raymon train, for example --page-port 8600, --stack or --sampler sync.",
+            ]
         ),
-    )  # fmt: skip
+    )
     parser.add_argument("--fault", choices=tuple(SCENES), default="slow", help="what goes wrong (default: %(default)s)")
     parser.add_argument("--after", type=float, default=20.0, help="seconds of training before it does (default: 20)")
     options, rest = parser.parse_known_args(arguments)

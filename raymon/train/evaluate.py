@@ -66,12 +66,19 @@ class Result:
         """Return statistics and all returns as plain data."""
         returns = np.array(self.returns)
         return {
-            "env": self.env, "trained_env_steps": self.trained_env_steps, "sampled": self.sampled,
-            "episodes": len(self.returns), "return_mean": float(returns.mean()), "return_std": float(returns.std()),
-            "return_min": float(returns.min()), "return_median": float(np.median(returns)),
-            "return_max": float(returns.max()), "length_mean": float(np.mean(self.lengths)), "returns": self.returns,
+            "env": self.env,
+            "trained_env_steps": self.trained_env_steps,
+            "sampled": self.sampled,
+            "episodes": len(self.returns),
+            "return_mean": float(returns.mean()),
+            "return_std": float(returns.std()),
+            "return_min": float(returns.min()),
+            "return_median": float(np.median(returns)),
+            "return_max": float(returns.max()),
+            "length_mean": float(np.mean(self.lengths)),
+            "returns": self.returns,
             "lengths": self.lengths,
-        }  # fmt: skip
+        }
 
     def sentence(self) -> str:
         """Return the statistics in words."""

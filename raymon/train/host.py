@@ -214,10 +214,16 @@ class _Session:
         try:
             trainer = Trainer(
                 Parts(
-                    config, model, directory, screen, self._stop.requested, self._resumed,
-                    lambda: self._watch.lap("workers"), first_update,
+                    config,
+                    model,
+                    directory,
+                    screen,
+                    self._stop.requested,
+                    self._resumed,
+                    lambda: self._watch.lap("workers"),
+                    first_update,
                 )
-            )  # fmt: skip
+            )
         except DeviceError as error:
             raise ConfigError(str(error)) from error
         stack.callback(trainer.end)
@@ -271,9 +277,13 @@ def status_page(port: int, place: Cluster) -> Iterator["subprocess.Popen[bytes]"
     command = [sys.executable, "-m", "raymon", "status", "--port", str(port), *targets]
     environment = {**os.environ, PAGE_PARENT: str(os.getpid())}
     page = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
-    )  # fmt: skip
+    )
     try:
         yield page
     finally:

@@ -62,9 +62,14 @@ class Trainer:
         config = parts.config
         self._parts, self._config, self._directory, self._screen = parts, config, parts.directory, parts.screen
         self.monitor = raymon.DriverMonitor(
-            config.name, engine="own", algorithm="PPO", sampler=config.sampler, environment=config.env,
-            workers=config.workers, enabled=config.recording and config.workers > 0,
-        )  # fmt: skip
+            config.name,
+            engine="own",
+            algorithm="PPO",
+            sampler=config.sampler,
+            environment=config.env,
+            workers=config.workers,
+            enabled=config.recording and config.workers > 0,
+        )
         self.ledger = Ledger(self.monitor)
         self.phases = Phases(self.monitor)
         self.progress = Progress(config.total_env_steps)
@@ -184,13 +189,23 @@ class Trainer:
         progress = self.progress
         lengths = progress.lengths
         return {
-            "update": progress.update, "env_steps": progress.env_steps, "time_seconds": progress.seconds(),
-            "steps_per_second": progress.steps_per_second(), "return_mean": progress.return_mean(),
-            "episode_length_mean": sum(lengths) / len(lengths) if lengths else None, "episodes": progress.episodes,
-            "loss": update.losses, "kl": update.kl, "entropy": update.entropy, "clip_ratio": update.clip_ratio,
-            "explained_variance": update.explained_variance, "gradient_norm": update.gradient_norm,
-            "learning_rate": update.learning_rate, "nonfinite": update.nonfinite, "phase_seconds": seconds,
-        }  # fmt: skip
+            "update": progress.update,
+            "env_steps": progress.env_steps,
+            "time_seconds": progress.seconds(),
+            "steps_per_second": progress.steps_per_second(),
+            "return_mean": progress.return_mean(),
+            "episode_length_mean": sum(lengths) / len(lengths) if lengths else None,
+            "episodes": progress.episodes,
+            "loss": update.losses,
+            "kl": update.kl,
+            "entropy": update.entropy,
+            "clip_ratio": update.clip_ratio,
+            "explained_variance": update.explained_variance,
+            "gradient_norm": update.gradient_norm,
+            "learning_rate": update.learning_rate,
+            "nonfinite": update.nonfinite,
+            "phase_seconds": seconds,
+        }
 
     def _save(self) -> None:
         arrays, rng = self.learner.state()
@@ -228,13 +243,22 @@ class Trainer:
         """Return what the run came to."""
         progress = self.progress
         return {
-            "run": self._config.name, "environment": self._config.env, "sampler": self._config.sampler,
-            "seed": self._config.seed, "state": state, "updates": progress.update, "env_steps": progress.env_steps,
-            "time_seconds": progress.seconds(), "steps_per_second": progress.overall_rate(),
-            "return_mean": progress.return_mean(), "episodes": progress.episodes,
-            "nonfinite_updates": progress.nonfinite_updates, "ledger": self.ledger.as_plain(),
-            "phase_seconds": self.phases.totals, "first_update_seconds": self.first_update_seconds,
-        }  # fmt: skip
+            "run": self._config.name,
+            "environment": self._config.env,
+            "sampler": self._config.sampler,
+            "seed": self._config.seed,
+            "state": state,
+            "updates": progress.update,
+            "env_steps": progress.env_steps,
+            "time_seconds": progress.seconds(),
+            "steps_per_second": progress.overall_rate(),
+            "return_mean": progress.return_mean(),
+            "episodes": progress.episodes,
+            "nonfinite_updates": progress.nonfinite_updates,
+            "ledger": self.ledger.as_plain(),
+            "phase_seconds": self.phases.totals,
+            "first_update_seconds": self.first_update_seconds,
+        }
 
     def _make_sampler(self) -> Sampler:
         config, ledger, phases, stopping = self._config, self.ledger, self.phases, self._parts.stopping
@@ -248,9 +272,7 @@ class Trainer:
         self._fleet = self._make_fleet(Worker)
         if config.sampler == "sync":
             return SyncSampler(self._fleet, ledger, phases, stopping)
-        return AsyncSampler(
-            self._fleet, ledger, phases, stopping, config.batch_fragments, config.max_policy_lag
-        )  # fmt: skip
+        return AsyncSampler(self._fleet, ledger, phases, stopping, config.batch_fragments, config.max_policy_lag)
 
     def _make_fleet(self, kind: type) -> Fleet:
         import ray
@@ -258,9 +280,14 @@ class Trainer:
         remote = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(kind)
         config = self._config
         fleet = Fleet(
-            lambda worker, life: remote.remote(self._worker_spec(worker, life)), config.workers, self.ledger,
-            config.max_restarts, config.worker_timeout, config.start_timeout, self._life,
-        )  # fmt: skip
+            lambda worker, life: remote.remote(self._worker_spec(worker, life)),
+            config.workers,
+            self.ledger,
+            config.max_restarts,
+            config.worker_timeout,
+            config.start_timeout,
+            self._life,
+        )
         fleet.start()
         return fleet
 
@@ -270,24 +297,40 @@ class Trainer:
     def _worker_spec(self, worker: int, life: int) -> WorkerSpec:
         config = self._config
         return WorkerSpec(
-            run=config.name, worker=worker, life=life, restarts=life - self._life, env=config.env,
-            num_envs=1 if config.sampler == "step" else config.envs_per_worker, fragment_steps=config.fragment_steps,
-            seed=config.seed, model=self._parts.model,
-            discounts=Discounts(config.discount, config.gae_lambda), longest_seconds=config.worker_timeout / 4,
-            normalize_observations=config.normalize_observations, normalize_rewards=config.normalize_rewards,
-            step_threads=None if config.step_threads < 0 else config.step_threads, strict=config.sampler == "sync",
-            recording=config.recording and config.workers > 0, faults=config.faults,
+            run=config.name,
+            worker=worker,
+            life=life,
+            restarts=life - self._life,
+            env=config.env,
+            num_envs=1 if config.sampler == "step" else config.envs_per_worker,
+            fragment_steps=config.fragment_steps,
+            seed=config.seed,
+            model=self._parts.model,
+            discounts=Discounts(config.discount, config.gae_lambda),
+            longest_seconds=config.worker_timeout / 4,
+            normalize_observations=config.normalize_observations,
+            normalize_rewards=config.normalize_rewards,
+            step_threads=None if config.step_threads < 0 else config.step_threads,
+            strict=config.sampler == "sync",
+            recording=config.recording and config.workers > 0,
+            faults=config.faults,
             elapsed_seconds=time.perf_counter() - self.progress.began,
-        )  # fmt: skip
+        )
 
 
 def _publish(monitor: raymon.DriverMonitor, update: Update) -> None:
     """Hand an update's numbers to the metrics; those of a broken-off update that are unknown are left as they were."""
     numbers = {
-        "policy_loss": update.losses["policy"], "value_loss": update.losses["value"],
-        "entropy_loss": update.losses["entropy"], "loss": update.losses["total"], "kl": update.kl,
-        "entropy": update.entropy, "clip_ratio": update.clip_ratio, "explained_variance": update.explained_variance,
-        "gradient_norm": update.gradient_norm, "learning_rate": update.learning_rate,
-    }  # fmt: skip
+        "policy_loss": update.losses["policy"],
+        "value_loss": update.losses["value"],
+        "entropy_loss": update.losses["entropy"],
+        "loss": update.losses["total"],
+        "kl": update.kl,
+        "entropy": update.entropy,
+        "clip_ratio": update.clip_ratio,
+        "explained_variance": update.explained_variance,
+        "gradient_norm": update.gradient_norm,
+        "learning_rate": update.learning_rate,
+    }
     known = {name: number for name, number in numbers.items() if math.isfinite(number)}
     monitor.update(**known, nonfinite=update.nonfinite)

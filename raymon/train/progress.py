@@ -84,10 +84,14 @@ class Progress:
     def counters(self) -> dict[str, Any]:
         """Return what a checkpoint holds."""
         return {
-            "update": self.update, "env_steps": self.env_steps, "time_seconds": self.seconds(),
-            "episodes": self.episodes, "returns": list(self.returns), "lengths": list(self.lengths),
+            "update": self.update,
+            "env_steps": self.env_steps,
+            "time_seconds": self.seconds(),
+            "episodes": self.episodes,
+            "returns": list(self.returns),
+            "lengths": list(self.lengths),
             "nonfinite_updates": self.nonfinite_updates,
-        }  # fmt: skip
+        }
 
     def restore(self, counters: dict[str, Any]) -> None:
         """Go on from what `counters` returned."""

@@ -189,17 +189,25 @@ def _iterate(algorithm: Any, progress: Progress) -> dict[str, Any]:  # noqa: ANN
     mean = found if math.isfinite(found) else None
     stats = result.get("learners", {}).get("default_policy", {})
     return {
-        "update": progress.update, "env_steps": progress.env_steps, "time_seconds": progress.seconds(),
-        "steps_per_second": progress.steps_per_second(), "return_mean": mean,
+        "update": progress.update,
+        "env_steps": progress.env_steps,
+        "time_seconds": progress.seconds(),
+        "steps_per_second": progress.steps_per_second(),
+        "return_mean": mean,
         "loss": {term: float(stats[name]) for term, name in _TERMS.items() if name in stats},
         "entropy": float(stats["entropy"]) if "entropy" in stats else None,
-    }  # fmt: skip
+    }
 
 
 def _summary(config: Config, progress: Progress, stop: Stop) -> dict[str, Any]:
     return {
-        "run": config.name, "environment": config.env, "engine": "rllib", "seed": config.seed,
-        "state": "stopped" if stop.requested() else "finished", "updates": progress.update,
-        "env_steps": progress.env_steps, "time_seconds": progress.seconds(),
+        "run": config.name,
+        "environment": config.env,
+        "engine": "rllib",
+        "seed": config.seed,
+        "state": "stopped" if stop.requested() else "finished",
+        "updates": progress.update,
+        "env_steps": progress.env_steps,
+        "time_seconds": progress.seconds(),
         "steps_per_second": progress.overall_rate(),
-    }  # fmt: skip
+    }
