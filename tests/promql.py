@@ -57,3 +57,9 @@ def bare_counters(tree):
         and node.name.endswith(("_total", "_bucket"))
         and not any(isinstance(outer, promql.Call) and outer.func.name in RATES for outer in inside)
     }
+
+
+def stored_names(metric):
+    if metric.kind != "histogram":
+        return {metric.name}
+    return {f"{metric.name}_{suffix}" for suffix in ("bucket", "count", "sum")}

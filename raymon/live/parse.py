@@ -3,7 +3,7 @@
 The text comes over the network from a process that may be broken or hostile, so nothing in it raises: a line that is
 not a sample of a wanted family is dropped and counted. One regular expression picks the wanted lines (a page is mostly
 Ray's own families); what stands before the value is then looked up among the series already known, so that a known
-series costs one dictionary look-up. `tests/test_scrape.py` compares it with
+series costs one dictionary look-up. `tests/unit/live/test_scrape.py` compares it with
 `prometheus_client.parser`, in result and in time.
 """
 

@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
                 "faults:",
                 *(f"  {name:<13} {scene.look}" for name, scene in SCENES.items()),
                 "",
-                "Every other option is handed to raymon train, for example --page-port 8600, --stack or --sampler sync.",
+                "Every other option goes to raymon train, for example --page-port 8600, --stack or --sampler sync.",
             ]
         ),
     )

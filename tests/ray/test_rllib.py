@@ -7,8 +7,8 @@ import warnings
 
 import numpy as np
 import pytest
+from exported import series, total
 from support import poll, ray_session, settle
-from test_monitor_ray import series, total
 
 import raymon.rllib
 from raymon import catalog

@@ -6,6 +6,7 @@ import re
 import subprocess
 
 import pytest
+from promql import stored_names
 from support import ROOT
 
 from raymon import catalog
@@ -78,12 +79,6 @@ def test_a_name_stands_for_one_declaration():
 def test_names_are_unique_also_as_prometheus_stores_histograms():
     names = [name for metric in catalog.every() for name in stored_names(metric)]
     assert len(names) == len(set(names))
-
-
-def stored_names(metric):
-    if metric.kind != "histogram":
-        return {metric.name}
-    return {f"{metric.name}_{suffix}" for suffix in ("bucket", "count", "sum")}
 
 
 def test_labels_have_enumerated_values_except_where_the_run_itself_bounds_them():

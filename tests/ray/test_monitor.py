@@ -1,37 +1,19 @@
 """What really arrives at Ray's endpoint: exact counts, living gauges, numbers kept over restarts, no loss at exit."""
 
 import os
-import re
 import signal
 import threading
 import time
 
 import pytest
 import ray
+from exported import series, total
 from support import get, metrics_url, poll, ray_session, settle
 
 import raymon
 from raymon import catalog
 
 RUN = "monitor-test"
-LINE = re.compile(r"(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>\S+)")
-LABEL = re.compile(r'(\w+)="([^"]*)"')
-
-
-def series(metric, **wanted):
-    """Return the values of a family's series in the scrape that carry the wanted labels."""
-    found = []
-    for line in get(metrics_url()).splitlines():
-        match = LINE.fullmatch(line)
-        if match and match["name"] == metric.name:
-            labels = dict(LABEL.findall(match["labels"]))
-            if all(labels.get(label) == str(value) for label, value in wanted.items()):
-                found.append(float(match["value"]))
-    return found
-
-
-def total(metric, **wanted):
-    return sum(series(metric, **wanted))
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import inspect
 
 import pytest
 import ray
+from exported import series, total
 from support import ray_session, settle
-from test_monitor_ray import series, total
 
 import raymon
 from raymon import catalog

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 import ray
+from exported import LABEL, series
 from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from support import ROOT, Command, get, metrics_url, poll, ray_session
-from test_monitor_ray import LABEL, series
 
 import raymon
 from raymon import catalog

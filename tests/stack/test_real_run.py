@@ -4,9 +4,9 @@ import json
 import time
 
 import pytest
+from promql import stored_names
 from scraping import Span, scraping
 from support import Command, poll, ray_session
-from test_catalog import stored_names
 
 from generate.dashboards import DASHBOARDS
 from raymon import catalog

@@ -8,8 +8,8 @@ import types
 
 import pytest
 import ray
+from exported import total
 from support import ROOT, ray_session, settle
-from test_monitor_ray import total
 
 import raymon
 from raymon import catalog

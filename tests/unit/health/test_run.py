@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
-from test_health_worker import fleet, run, worker
+from health_views import fleet, run, worker
 
 from raymon import health
 from raymon.health import RUN_STATES, SEVERITIES, judge
 from raymon.views import RunView, StoreView
 
-CONFIG = Path(health.__file__).parents[1] / "ppo" / "config.py"
+CONFIG = Path(health.__file__).parents[1] / "train" / "config.py"
 MARK = re.compile(r" \(((?:[^\s()]|\([^()]*\))+)\)")
 
 PHASES = {"environment": 0.8, "inference": 0.1, "sending": 0.01, "waiting": 0.05}

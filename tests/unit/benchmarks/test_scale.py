@@ -6,8 +6,8 @@ import sys
 import time
 
 from prometheus_client.parser import text_string_to_metric_families
+from promql import stored_names
 from support import ROOT, free_port
-from test_catalog import stored_names
 
 from benchmarks.synthetic import Page, fleet
 from raymon import catalog

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 import ray
+from exported import series, total
 from support import ROOT, free_port, poll, ray_session, settle
-from test_monitor_ray import series, total
 
 from raymon import catalog
 

@@ -1,0 +1,29 @@
+"""Views of a run and its workers as the collector would make them, for tests of verdicts."""
+
+from raymon.views import RunView, WorkerView
+
+
+def worker(name="0", cost=0.1, **more):
+    told = {
+        "activity": "environment",
+        "heartbeat_age_seconds": 0.5,
+        "progress_age_seconds": 0.5,
+        "stuck_seconds": 0.5,
+        "lifecycle": "up",
+        "mean_rollout_seconds": cost,
+        "rollout_steps": 100.0,
+        "steps_per_second": 900.0,
+        "rollouts_per_second": 9.0,
+        "seen_seconds": 100.0,
+        **more,
+    }
+    return WorkerView(worker=name, **told)
+
+
+def fleet(*costs, **more):
+    return run(*(worker(str(number), cost) for number, cost in enumerate(costs)), **more)
+
+
+def run(*workers, **more):
+    told = {"state": "training", "data_age_seconds": 0.5, "report_seconds": 1.0, "exporter_age_seconds": 0.5, **more}
+    return RunView(run="r", workers=workers, **told)
