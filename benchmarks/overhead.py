@@ -23,14 +23,13 @@ import ray
 from rich.console import Console
 
 import raymon
-from raymon.cluster import start
 from raymon.monitor.wrappers import monitor_of
 from raymon.ppo.fleet import Fleet
 from raymon.ppo.stepping import StepWorker
 from raymon.ppo.worker import Worker
 from raymon.train.config import Config
 from raymon.train.console import Screen
-from raymon.train.host import model_for
+from raymon.train.host import model_for, start_ray
 from raymon.train.ppo_engine import Parts, Trainer
 from raymon.train.rllib_engine import algorithm_config
 from raymon.train.run_directory import RunDirectory
@@ -228,7 +227,7 @@ def measure(case: str, seconds: float, pairs: int, folder: Path) -> dict[str, An
         ray_temp_dir=folder / "ray",
         **TRAINERS.get(case, {}),
     )
-    start.start(config)
+    start_ray(config)
     try:
         if case == "decorator":
             added = added_bytes()

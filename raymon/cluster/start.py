@@ -6,11 +6,11 @@ import socket
 import sys
 import urllib.parse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from raymon.cluster.join import JoinError, join
 from raymon.cluster.ports import pick_port
-from raymon.train.config import Config
 
 _CONNECT_SECONDS: Final = 5.0
 _NEEDED_BY_METRICS: Final = ("aiohttp", "colorful", "opencensus", "opentelemetry", "prometheus_client")
@@ -47,25 +47,37 @@ def check_ray() -> None:
         )
 
 
-def start(config: Config) -> Cluster:
-    """Start a local Ray or join the one at `config.address`; raises `ClusterError` or `PortError`."""
+def start_local(
+    *, cpus: int, object_store_mb: int, dashboard: bool = True, dashboard_port: int = 0, temp_dir: Path | None = None
+) -> Cluster:
+    """Start a Ray on this machine.
+
+    Args:
+        cpus: Ray schedules at least this many, whatever the machine has.
+        object_store_mb: Size of the object store in megabytes.
+        dashboard: Whether to start the Ray Dashboard.
+        dashboard_port: Its port; 0 takes the next free one.
+        temp_dir: Where Ray keeps its session.
+
+    Raises:
+        ClusterError: When Ray does not start.
+        PortError: When the dashboard's port is taken.
+    """
     import ray
 
-    if config.address is not None:
-        return _join(config.address)
     options: dict[str, Any] = {
-        "num_cpus": max(os.cpu_count() or 1, config.workers),
-        "object_store_memory": config.object_store_mb * 1_000_000,
-        "include_dashboard": config.dashboard,
+        "num_cpus": max(os.cpu_count() or 1, cpus),
+        "object_store_memory": object_store_mb * 1_000_000,
+        "include_dashboard": dashboard,
         # Ray exports every 10 s unless told otherwise, and that only when it starts.
         "_system_config": {"metrics_report_interval_ms": 1000},
     }
-    if config.dashboard:
+    if dashboard:
         options["dashboard_host"] = "127.0.0.1"
-        if config.dashboard_port:  # otherwise Ray takes the next that is free when it comes to listen
-            options["dashboard_port"] = pick_port(config.dashboard_port, 0, "the Ray Dashboard", "--dashboard-port")
-    if config.ray_temp_dir is not None:
-        options["_temp_dir"] = str(config.ray_temp_dir.absolute())
+        if dashboard_port:  # otherwise Ray takes the next that is free when it comes to listen
+            options["dashboard_port"] = pick_port(dashboard_port, 0, "the Ray Dashboard", "--dashboard-port")
+    if temp_dir is not None:
+        options["_temp_dir"] = str(temp_dir.absolute())
     try:
         context = ray.init(address="local", log_to_driver=False, logging_level="ERROR", **options)
     except Exception as error:
@@ -75,7 +87,8 @@ def start(config: Config) -> Cluster:
     return Cluster(_http(context.dashboard_url), _metrics_urls(), local=True)
 
 
-def _join(address: str) -> Cluster:
+def join_running(address: str) -> Cluster:
+    """Join the Ray cluster at `address`; raises `ClusterError` when none can be joined there."""
     _check_reachable(address)
     try:
         context = join(address)

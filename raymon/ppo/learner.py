@@ -16,10 +16,10 @@ from torch import Tensor
 
 from raymon.ppo import losses
 from raymon.ppo.fragments import Fragment
+from raymon.ppo.hyperparameters import Hyperparameters
 from raymon.ppo.network import Mlp
 from raymon.ppo.policy import LOG_STD_RANGE, ModelSpec
 from raymon.ppo.spaces import Floats
-from raymon.train.config import Config
 
 
 class DeviceError(ValueError):
@@ -105,7 +105,7 @@ def pick_device(name: str) -> torch.device:
 class Learner:
     """Weights, gradients and Adam, each one flat tensor."""
 
-    def __init__(self, config: Config, spec: ModelSpec, weights: Floats, device: torch.device) -> None:
+    def __init__(self, config: Hyperparameters, spec: ModelSpec, weights: Floats, device: torch.device) -> None:
         self._config, self._spec, self.device = config, spec, device
         torch.set_num_threads(1)  # small matrices gain nothing from more, and the workers need the cores
         self._flat = torch.from_numpy(weights.copy()).to(device)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import raymon
 from raymon.ppo.fleet import Fleet, Slot
 from raymon.ppo.fragments import Discounts, Fragment, finish, unfinished
+from raymon.ppo.hyperparameters import Hyperparameters
 from raymon.ppo.ledger import Ledger
 from raymon.ppo.normalize import Scaling
 from raymon.ppo.phases import Phases
@@ -24,7 +25,6 @@ from raymon.ppo.rollouts import Rollouts
 from raymon.ppo.samplers import POLL_SECONDS, FleetSampler, Snapshot
 from raymon.ppo.spaces import Floats
 from raymon.ppo.worker import WorkerSpec
-from raymon.train.config import Config
 
 
 class Transition(NamedTuple):
@@ -129,7 +129,7 @@ class StepSampler(FleetSampler):
         ledger: Ledger,
         phases: Phases,
         stopping: Callable[[], bool],
-        config: Config,
+        config: Hyperparameters,
         model: ModelSpec,
         rollouts_of: Callable[[int, Floats], Rollouts],
     ) -> None:

@@ -11,6 +11,7 @@ import tyro
 import yaml
 
 from raymon.ppo.faults import Fault, FaultError, parse_fault
+from raymon.ppo.hyperparameters import Hyperparameters
 
 
 class ConfigError(ValueError):
@@ -18,7 +19,7 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Hyperparameters):
     """Train with PPO and parallel sampling by Ray actors, everything visible."""
 
     env: str = "CartPole-v1"
@@ -27,51 +28,15 @@ class Config:
     """Who trains: raymon's own PPO, or RLlib's PPO with raymon's callbacks."""
     sampler: Literal["async", "sync", "step"] = "async"
     """How to sample: async overlaps with learning, sync is strictly on-policy, step makes one call per step."""
-    workers: int = 2
-    """Ray actors that sample; 0 samples in this process without Ray (sampler sync only)."""
     envs_per_worker: int = 32
     """Environments stepped together in each worker (sampler step always uses one)."""
-    fragment_steps: int = 64
-    """Steps of each environment in one fragment."""
-    fragments_per_update: int = 0
-    """Fragments an async update waits for; 0 means one per worker."""
-    wait_for: int = 1
-    """Sampler step: how many environments must be ready before the policy answers them."""
-    max_policy_lag: int = 4
-    """Fragments from a policy more updates old than this are dropped as stale (async and step)."""
     step_threads: int = -1
     """Threads per worker that step environments concurrently; 0 for none, -1 to measure and decide."""
     total_env_steps: int = 14_000_000
     """End after training on this many environment steps; resumed ones count."""
     stop_at_return: float | None = None
     """End as soon as the mean return of the last 100 episodes reaches this."""
-    seed: int = 1
-    """Seed of everything random."""
 
-    learning_rate: float = 2.5e-3
-    """Step size of Adam."""
-    anneal: bool = True
-    """Lower step size and clip range linearly towards 0 over the run, which keeps a solved task solved."""
-    discount: float = 0.99
-    """Gamma."""
-    gae_lambda: float = 0.95
-    """Lambda of generalised advantage estimation."""
-    epochs: int = 4
-    """Passes over each batch."""
-    minibatch: int = 1024
-    """Samples per gradient step."""
-    clip: float = 0.2
-    """Clip range of the probability ratio."""
-    value_clip: float | None = None
-    """Clip range of the value update; none leaves it free."""
-    value_coefficient: float = 0.5
-    """Weight of the value loss."""
-    entropy_coefficient: float = 0.0
-    """Weight of the entropy bonus."""
-    max_gradient_norm: float = 0.5
-    """Gradients longer than this are shortened to it."""
-    target_kl: float | None = None
-    """Stop the epochs of an update when the policy has moved further than 1.5 times this."""
     hidden: tuple[int, ...] = (64, 64)
     """Sizes of the hidden layers of policy and value network."""
     activation: Literal["tanh", "relu"] = "tanh"
@@ -136,11 +101,6 @@ class Config:
                 object.__setattr__(self, field, Path(value))
         for field in ("hidden", "inject"):
             object.__setattr__(self, field, tuple(getattr(self, field)))
-
-    @property
-    def batch_fragments(self) -> int:
-        """Fragments one update asks for."""
-        return self.fragments_per_update or max(1, self.workers)
 
     @property
     def faults(self) -> tuple[Fault, ...]:

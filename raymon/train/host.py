@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from rich.console import Console
 
-from raymon.cluster import start
 from raymon.cluster.ports import PortError, pick_port
-from raymon.cluster.start import Cluster, ClusterError
+from raymon.cluster.start import Cluster, ClusterError, check_ray, join_running, start_local
 from raymon.envs import EnvError, make_vector
 from raymon.ppo.policy import ModelSpec
 from raymon.ppo.spaces import SpaceError, action_spec
@@ -111,7 +110,7 @@ class _Session:
     def run(self) -> int:
         config = self._config
         if config.workers:
-            start.check_ray()
+            check_ray()
         if config.page and config.workers:
             self._page_port = pick_port(config.page_port, USUAL_PAGE_PORT, "the status page", "--page-port")
         loading = threading.Thread(target=_load_torch, daemon=True)
@@ -160,7 +159,7 @@ class _Session:
         import ray
 
         try:
-            place = start.start(self._config)
+            place = start_ray(self._config)
             self._stop.install()  # Ray has put handlers of its own there
             yield place
         finally:
@@ -297,3 +296,16 @@ def status_page(port: int, place: Cluster) -> Iterator["subprocess.Popen[bytes]"
 
 def _load_torch() -> None:
     import raymon.train.ppo_engine  # noqa: F401  # only to have it loaded
+
+
+def start_ray(config: Config) -> Cluster:
+    """Start a local Ray or join the one at `config.address`; raises `ClusterError` or `PortError`."""
+    if config.address is not None:
+        return join_running(config.address)
+    return start_local(
+        cpus=config.workers,
+        object_store_mb=config.object_store_mb,
+        dashboard=config.dashboard,
+        dashboard_port=config.dashboard_port,
+        temp_dir=config.ray_temp_dir,
+    )

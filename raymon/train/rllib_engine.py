@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from rich.console import Console
 
-from raymon.cluster import start
 from raymon.cluster.ports import PortError, pick_port
 from raymon.cluster.start import Cluster, ClusterError
 from raymon.train import host
@@ -122,7 +121,7 @@ def _ray(config: Config, stop: Stop) -> Iterator[Cluster]:
     import ray
 
     try:
-        place = start.start(config)
+        place = host.start_ray(config)
         stop.install()  # Ray has put handlers of its own there
         yield place
     finally:

@@ -1,6 +1,8 @@
 """The package listing is the architecture: who may import whom, what importing costs, the public names, the verbs."""
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
 
@@ -9,33 +11,23 @@ from support import ROOT
 
 PACKAGE = ROOT / "raymon"
 
-# Room -> rooms it may import; a room may always import itself and the catalogue.
-ALLOWED = {
-    "catalog": set(),
-    "views": set(),
-    "cluster": set(),
-    "queries": {"health"},
-    "health": {"views"},
-    "monitor": set(),
-    "rllib": {"monitor"},
-    "envs": set(),
-    "ppo": {"monitor", "envs", "rllib", "stack", "ports", "join"},
-    "live": {"queries", "health", "views", "cluster"},
-    "html": {"live", "format", "views", "health"},
-    "format": set(),
-    "page": {"live", "html", "format", "health", "views", "cluster", "queries"},
-    "top": {"live", "format", "health", "views", "html"},
-    "train": {"monitor", "envs", "rllib", "stack", "cluster", "ppo"},
-    "profile": {"monitor", "status", "health", "views", "join"},
-    "stack": {"queries", "artifacts", "status", "health", "views", "ports"},
-    "cli": set(),
-}
+TABLE = (ROOT / "docs" / "architecture.md").read_text()
+EVERYWHERE = {"catalog", "errors", "__version__"}
+
+
+def allowed():
+    """Return package -> packages it may import, from the table in the documentation."""
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|[^|]*\|([^|]*)\|$", TABLE, re.MULTILINE)
+    return {package: set(re.findall(r"`(\w+)`", imports)) for package, imports in rows}
+
+
+ALLOWED = allowed()
 PUBLIC = ("Monitor", "DriverMonitor", "Metric", "instrument")
 VERBS = ["train", "evaluate", "demo", "status", "top", "profile", "doctor", "up", "down", "dashboards"]
 HEAVY = ("torch", "streamlit", "pandas", "ray.rllib", "tensorflow")
 
 
-def room_of(path):
+def package_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -49,22 +41,26 @@ def raymon_imports(path):
             names = [node.module] if node.module != "raymon" else [f"raymon.{alias.name}" for alias in node.names]
         for name in names:
             if name.startswith("raymon."):
-                room = name.split(".")[1]
-                yield "monitor" if room in PUBLIC else room
+                package = name.split(".")[1]
+                yield "monitor" if package in PUBLIC else package
 
 
-@pytest.mark.parametrize("room", sorted(ALLOWED))
-def test_a_room_imports_only_what_the_architecture_allows(room):
-    files = [path for path in PACKAGE.rglob("*.py") if room_of(path) == room]
-    assert files, f"room {room} is gone; change the architecture too"
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_a_package_imports_only_what_the_table_allows(package):
+    files = [path for path in PACKAGE.rglob("*.py") if package_of(path) == package]
+    assert files, f"{package} is gone; change docs/architecture.md too"
     for path in files:
-        stray = set(raymon_imports(path)) - ALLOWED[room] - {room, "catalog", "__version__"}
+        stray = set(raymon_imports(path)) - ALLOWED[package] - {package} - EVERYWHERE
         assert not stray, f"{path.relative_to(ROOT)} imports {sorted(stray)}"
 
 
-def test_every_file_belongs_to_a_room():
-    rooms = {room_of(path) for path in PACKAGE.rglob("*.py")}
-    assert rooms - {"__init__", "__main__"} == set(ALLOWED)
+def test_every_module_has_a_row():
+    packages = {package_of(path) for path in PACKAGE.rglob("*.py")}
+    assert packages - {"__init__", "__main__"} == set(ALLOWED)
+
+
+def test_the_import_graph_has_no_cycle():
+    graphlib.TopologicalSorter(ALLOWED).prepare()
 
 
 @pytest.mark.parametrize("module", ["raymon", "raymon.monitor", "raymon.live.collector", "raymon.health"])
