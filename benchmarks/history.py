@@ -9,8 +9,8 @@ import struct
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 
-from benchmarks.synthetic import Page
-from benchmarks.synthetic_values import Value
+from synthetic import Page
+from synthetic_values import Value
 
 SLICE_SECONDS = 300.0
 """Time is written slice by slice: Prometheus refuses samples an hour older than its newest."""

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from synthetic import Node, Page, fleet, serve, write_discovery
 
 from benchmarks.history import write_history
-from benchmarks.synthetic import Node, Page, fleet, serve, write_discovery
 from generate.dashboards import DASHBOARDS
 from generate.panel import INSTANT, MOST_POINTS
 from raymon import catalog

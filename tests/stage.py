@@ -7,9 +7,9 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from support import ROOT, Command, free_port, get, poll
+from synthetic import Node, Page
+from synthetic_values import Process
 
-from benchmarks.synthetic import Node, Page
-from benchmarks.synthetic_values import Process
 from raymon import catalog
 
 

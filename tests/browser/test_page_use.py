@@ -5,8 +5,7 @@ import time
 import pytest
 from stage import Stage, looking_at, processes, show, states
 from support import Command, chromium_page, free_port, poll, settle
-
-from benchmarks.synthetic import fleet, serve
+from synthetic import fleet, serve
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from scraping import scraping
 from support import ROOT, get, poll, running_prometheus
+from synthetic import fleet, serve, write_discovery
 
-from benchmarks.synthetic import fleet, serve, write_discovery
 from raymon import catalog
 from raymon.queries import run
 

@@ -8,8 +8,8 @@ import time
 from prometheus_client.parser import text_string_to_metric_families
 from promql import stored_names
 from support import ROOT, free_port
+from synthetic import Page, fleet
 
-from benchmarks.synthetic import Page, fleet
 from raymon import catalog
 
 # Lines as Ray 2.60 writes them, taken from a node's page.

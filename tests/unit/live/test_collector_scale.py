@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from metrics_pages import FakeCluster, FakeDriver, FakeWorker
 from support import poll
+from synthetic import fleet, serve
 
-from benchmarks.synthetic import fleet, serve
 from raymon.live import collector as collecting
 from raymon.live import memory
 from raymon.live.collector import Collector

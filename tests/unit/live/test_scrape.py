@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from metrics_pages import URL, line
 from prometheus_client.parser import text_string_to_metric_families
 from support import get, poll
+from synthetic import fleet, serve
 
-from benchmarks.synthetic import fleet, serve
 from raymon import catalog
 from raymon.live import targets
 from raymon.live.collector import Collector

@@ -7,8 +7,8 @@ import pytest
 from metrics_pages import FakeCluster, FakeDriver, FakeWorker
 from rich.console import Console
 from support import ROOT, Command, poll
+from synthetic import fleet, serve
 
-from benchmarks.synthetic import fleet, serve
 from raymon.health import RunVerdict, WorkerVerdict
 from raymon.live.snapshot import snapshot_of
 from raymon.top import command

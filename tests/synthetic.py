@@ -1,6 +1,6 @@
-"""A cluster that is not there: nodes' `/metrics` pages in Ray's own format, as large as wanted, served over HTTP.
+"""A synthetic cluster: the `/metrics` pages of its nodes in Ray's own format, of any size, served over HTTP.
 
-Used by `benchmarks/scale.py` and by tests that need a thousand workers on a laptop. Names, labels and values come from
+Tests and benchmarks use it where they need a thousand workers on one machine. Names, labels and values come from
 the catalogue; the pages also carry Ray's own families, most of which nobody asks for, as a real page does.
 
     with serve(fleet(workers=1000, nodes=16, runs=2)) as targets:   # ["127.0.0.1:40001", ...], each with /metrics
@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from prometheus_client.utils import floatToGoString
-
-from benchmarks.synthetic_values import (
+from synthetic_values import (
     GPU_GAUGES,
     NODE_GAUGES,
     RAYLET_COUNTERS,
@@ -35,6 +34,7 @@ from benchmarks.synthetic_values import (
     scaled,
     values,
 )
+
 from raymon import catalog
 from raymon.catalog import Metric
 
