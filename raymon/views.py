@@ -1,6 +1,6 @@
 """What is known of a run at one moment: the plain data that verdicts, page, terminal view and JSON are made from.
 
-Built by `raymon.status` from scraped metrics (or by a test from numbers), judged by `raymon.health`, drawn by the page.
+Built by `raymon.live` from scraped metrics (or by a test from numbers), judged by `raymon.health`, drawn by the page.
 No behaviour, no I/O. `None` always means "not known", never zero; every age and duration is in seconds.
 """
 
@@ -31,6 +31,9 @@ class WorkerView:
         recent_restarts: Replacements within the last half minute.
         rss_growth_bytes_per_second: Slope over the history at hand.
         log_id: Ray's worker id, which is in the name of its log files.
+        failures: Exception class to failed rollouts per second over the rate window.
+        failures_total: Failed rollouts since the process started.
+        rollouts_total: Rollouts that succeeded since the process started.
     """
 
     worker: str
@@ -61,6 +64,41 @@ class WorkerView:
     cpu_ratio: float | None = None
     seen_seconds: float = 0.0
     log_id: str | None = None
+    failures: Mapping[str, float] = field(default_factory=dict)
+    failures_total: float = 0.0
+    rollouts_total: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One node of the cluster as last seen.
+
+    Attributes:
+        url: Its metrics endpoint.
+        address: Its IP address; empty while no sample named it.
+        silent_seconds: Since its endpoint last answered; 0 while it answers, None when it never did.
+        error: Why the last scrape failed; empty when it worked.
+        listed: Whether the discovery of the cluster still lists it; a drained or dead node is no longer listed.
+        exporter_age_seconds: Since any of its own numbers changed; None while not known.
+        workers: Labels of the run's workers that were last seen on it.
+        driver: Whether the driver of the run was last seen on it.
+        clock_offset_seconds: How far its clock is behind ours; 0 while that cannot be told from a delay.
+    """
+
+    url: str
+    address: str = ""
+    silent_seconds: float | None = None
+    error: str = ""
+    listed: bool = True
+    exporter_age_seconds: float | None = None
+    workers: tuple[str, ...] = ()
+    driver: bool = False
+    cpu_ratio: float | None = None
+    memory_used_bytes: float | None = None
+    memory_total_bytes: float | None = None
+    disk_used_bytes: float | None = None
+    disk_free_bytes: float | None = None
+    clock_offset_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +133,8 @@ class RunView:
         data_age_seconds: Since the newest sample that this view is made from was exported.
         exporter_age_seconds: Since the nodes' own numbers last changed: Ray's exporters stand still when it grows.
         report_seconds: How often Ray exports, as seen from the heartbeats.
+        nodes: The nodes of the cluster, those with workers of this run first.
+        workers_up: Workers that are up: as the driver counts them, from their heartbeats where it never counts.
     """
 
     run: str
@@ -135,3 +175,5 @@ class RunView:
     data_age_seconds: float | None = None
     exporter_age_seconds: float | None = None
     report_seconds: float | None = None
+    nodes: tuple[NodeView, ...] = ()
+    workers_up: int | None = None

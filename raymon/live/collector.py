@@ -128,6 +128,7 @@ class Collector:
             self._remember(view, verdicts[view.run], now)
         self._snapshot = Snapshot(
             taken_at=now,
+            taken_monotonic=time.monotonic(),
             runs=views,
             verdicts=verdicts,
             histories=self._histories(views),

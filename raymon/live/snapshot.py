@@ -105,10 +105,13 @@ class Snapshot:
 
     Attributes:
         taken_at: Wall-clock seconds.
+        taken_monotonic: `time.monotonic()` at the same moment; None for a moment of the past (a recording).
         runs: Live runs first, the newest first among them.
         source: In words, where the numbers come from.
         data_age_seconds: Age of the newest number, from heartbeats, not from the HTTP reply; None without any.
-        problem: What keeps the collector from seeing anything, and what to do; empty when it sees a run.
+        problem: What is wrong with the collection itself, and what to do; empty while it works. Shown whether or not
+            there is a run.
+        problem_since: Wall-clock seconds at which that began; None without a problem.
         rounds: Collections since the start.
     """
 
@@ -123,6 +126,17 @@ class Snapshot:
     problem: str = ""
     rounds: int = 0
     round_seconds: float = 0.0
+    taken_monotonic: float | None = None
+    problem_since: float | None = None
+
+    def age_seconds(self, now: float | None = None) -> float:
+        """Return the age of the snapshot; `now` is `time.monotonic()`.
+
+        Add it to every age that is drawn: the ages in the views are those at `taken_at`.
+        """
+        if self.taken_monotonic is None:
+            return 0.0
+        return max(0.0, (time.monotonic() if now is None else now) - self.taken_monotonic)
 
     def run(self, name: str | None = None) -> RunView | None:
         """Return the run of that name, or the first; None when there is none."""
@@ -151,5 +165,6 @@ def snapshot_of(
         source=source,
         data_age_seconds=min(ages, default=None),
         problem=problem,
+        problem_since=(time.time() if taken_at is None else taken_at) if problem else None,
         rounds=1,
     )
