@@ -28,7 +28,7 @@ SERIES: Final = f"""\
 
 A worker adds at most {catalog.series_of("worker")} series, a driver at most {catalog.series_of("driver")}; the
 budgets are {catalog.SERIES_BUDGET["worker"]} and {catalog.SERIES_BUDGET["driver"]}, and the catalogue refuses to exceed
-them.
+them. A worker whose rollouts fail adds one series per exception class, at most {catalog.MOST_FAILURE_CLASSES + 1}.
 """
 
 

@@ -29,7 +29,7 @@ FAST: Final = Row(
     (
         Panel("timeseries", (workers.ONE_STEPS, workers.MEAN_STEPS), width=8),
         Panel("timeseries", (workers.ONE_LATENCY, workers.ONE_MEAN_ROLLOUT), width=8),
-        Panel("timeseries", (workers.ONE_ROLLOUTS,), width=8),
+        Panel("timeseries", (workers.ONE_ROLLOUTS, workers.ONE_FAILURES), width=8),
         Panel("timeseries", (workers.ONE_PHASES,), width=24, stacked=True, maximum=1),
     ),
 )

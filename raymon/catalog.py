@@ -32,6 +32,9 @@ LOSS_REASONS: Final = ("killed", "oom", "error", "timeout", "node", "unknown")
 DROP_REASONS: Final = ("stale", "invalid", "lost", "shutdown")
 LOSS_TERMS: Final = ("policy", "value", "entropy", "total")
 QUANTILES: Final = (0.5, 0.95, 0.99)
+MOST_FAILURE_CLASSES: Final = 8
+"""Exception classes one worker names as values of the label `exception`; further ones count as `OTHER_FAILURES`."""
+OTHER_FAILURES: Final = "other"
 
 _LABEL_VALUES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -227,6 +230,14 @@ ACTIVITY = _declare(
 )
 ENV_STEPS = _declare("env_steps_total", "counter", "worker", "Environment steps taken.")
 ROLLOUTS = _declare("rollouts_total", "counter", "worker", "Rollouts finished (one rollout makes one fragment).")
+ROLLOUT_FAILURES = _declare(
+    "rollout_failures_total",
+    "counter",
+    "worker",
+    "Rollouts that raised an exception, by its class; the ninth and later classes of a worker count as `other`.",
+    labels=("exception",),
+    present="after a rollout failed",
+)
 ROLLOUT_SECONDS = _declare("rollout_seconds_total", "counter", "worker", "Wall time spent inside rollouts.", "seconds")
 ROLLOUT_LATENCY = _declare(
     "rollout_latency_seconds",
@@ -456,11 +467,16 @@ GPU_MEMORY = _declare(
 )
 
 SERIES_BUDGET: Final[Mapping[str, int]] = MappingProxyType({"worker": 25, "driver": 150})
+"""Series of one process. A worker whose rollouts fail exceeds its budget by `MOST_FAILURE_CLASSES + 1` at most."""
 
 
 def series_of(role: Literal["worker", "driver"]) -> int:
-    """Return how many series one process of the role contributes at most, process families included."""
-    return sum(metric.series for metric in (*of("process"), *of(role)))
+    """Return how many series one process of the role contributes at most, process families included.
+
+    A worker's families that have a condition (`present`) are not counted: a healthy worker does not export them.
+    """
+    own = [metric for metric in of(role) if role == "driver" or not metric.present]
+    return sum(metric.series for metric in (*of("process"), *own))
 
 
 for _role, _budget in SERIES_BUDGET.items():

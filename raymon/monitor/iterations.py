@@ -67,5 +67,5 @@ class Iteration(Stay[Iterating]):
         self._updated = self._updated or own
         return span, own
 
-    def _leave(self, span: Span, finished: bool) -> None:
-        self._monitor._end_iteration(span, finished and self._updated)
+    def _leave(self, span: Span, error: BaseException | None) -> None:
+        self._monitor._end_iteration(span, error is None and self._updated)

@@ -48,15 +48,15 @@ class Stay(Generic[M]):
                 self._monitor.drop(self.WHAT, error)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         if self._stays:
             try:
                 stay = self._stays[0] if len(self._stays) == 1 else self._innermost()
                 self._stays.remove(stay)
                 if stay[1]:
-                    self._leave(stay[0], kind is None)
-            except Exception as error:  # noqa: BLE001  # recording never breaks training
-                self._monitor.drop(self.WHAT, error)
+                    self._leave(stay[0], error)
+            except Exception as own:  # noqa: BLE001  # recording never breaks training
+                self._monitor.drop(self.WHAT, own)
 
     def _innermost(self) -> Stayed:
         """Return what this thread or task entered last; where it entered nothing, what anybody did."""
@@ -70,7 +70,7 @@ class Stay(Generic[M]):
     def _enter(self) -> Stayed:
         raise NotImplementedError
 
-    def _leave(self, span: Span, finished: bool) -> None:
+    def _leave(self, span: Span, error: BaseException | None) -> None:
         raise NotImplementedError
 
 
@@ -90,5 +90,5 @@ class Phase(Stay[Phased]):
             raise RefusedError(f"found phase {self._phase!r}, expected one of {self._allowed}")
         return self._monitor._enter_phase(self._phase), True
 
-    def _leave(self, span: Span, finished: bool) -> None:  # noqa: ARG002  # a phase that raised took its time, too
+    def _leave(self, span: Span, error: BaseException | None) -> None:  # noqa: ARG002  # its time counts either way
         self._monitor._leave_phase(span)

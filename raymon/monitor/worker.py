@@ -8,6 +8,7 @@ from typing import Final
 
 from raymon import catalog
 from raymon.monitor import identity
+from raymon.monitor.failures import FailureClasses, is_failure
 from raymon.monitor.flusher import flusher
 from raymon.monitor.latency import SlidingQuantiles
 from raymon.monitor.ledger import RefusedError, amount, finite
@@ -61,6 +62,7 @@ class Monitor(TimedRecorder):
         self._rollout_time = self._cell(catalog.ROLLOUT_SECONDS, NANOSECOND)
         self._episodes = self._cell(catalog.EPISODES)
         self._open: dict[Span, tuple[int, int]] = {}
+        self._failures = FailureClasses()
         self._latency = SlidingQuantiles(WINDOW_SECONDS)
         self._returns: deque[float] = deque(maxlen=LAST_EPISODES)
         self._activity: str | None = "starting"
@@ -117,7 +119,8 @@ class Monitor(TimedRecorder):
     def rollout(self, phase: str | None = None) -> "Rollout":
         """Time one rollout: its latency, count and seconds; between rollouts the worker waits.
 
-        A rollout inside another of the same thread or task is part of that one; one that raises is not counted.
+        A rollout inside another of the same thread or task is part of that one. A rollout that raises counts as failed,
+        by the class of its exception; one that is cancelled or interrupted counts as neither.
 
         Args:
             phase: What its time outside inner phases is counted as, one of `PHASES`; by default as nothing.
@@ -181,7 +184,7 @@ class Monitor(TimedRecorder):
             self._open[span] = (span.began, span.began)
         return span, True
 
-    def _end_rollout(self, span: Span, finished: bool) -> None:
+    def _end_rollout(self, span: Span, error: BaseException | None) -> None:
         self._activity = None
         with self.ledger.lock:
             now = self._timeline.leave(span)
@@ -189,11 +192,13 @@ class Monitor(TimedRecorder):
                 return
             began, credited = self._open.pop(span)
             self._rollout_time.total += now - credited
-            if finished:
+            if error is None:
                 self._rollouts.total += 1
                 self._latency.add((now - began) * NANOSECOND, now * NANOSECOND)
             if not self._open:
                 self._timeline.idle("waiting")
+        if error is not None and is_failure(type(error)):
+            self.count(catalog.ROLLOUT_FAILURES, exception=self._failures.label(type(error)))
 
     def _collect(self) -> None:
         now = self._timeline.settle()
@@ -234,5 +239,5 @@ class Rollout(Stay[Monitor]):
     def _enter(self) -> Stayed:
         return self._monitor._begin_rollout(self._phase)
 
-    def _leave(self, span: Span, finished: bool) -> None:
-        self._monitor._end_rollout(span, finished)
+    def _leave(self, span: Span, error: BaseException | None) -> None:
+        self._monitor._end_rollout(span, error)

@@ -143,6 +143,13 @@ ONE_ROLLOUTS: Final = Query(
     top(rate(catalog.ROLLOUTS, _EACH, WORKER)),
     "worker {{worker}}",
 )
+ONE_FAILURES: Final = Query(
+    "Failed rollouts per second",
+    "short",
+    "Rollouts of the worker that raised an exception, by its class.",
+    rate(catalog.ROLLOUT_FAILURES, "run, worker, exception", WORKER),
+    "{{run}} {{worker}} {{exception}}",
+)
 ONE_MEAN_ROLLOUT: Final = Query(
     "Mean duration of a rollout",
     "s",

@@ -1,0 +1,41 @@
+"""Failed rollouts: which exceptions are failures, and the bounded label that names their class."""
+
+from typing import Final
+
+from raymon import catalog
+from raymon.monitor.ledger import LONGEST_LABEL
+
+_NOT_FAILURES: Final = frozenset(
+    {
+        "AsyncioActorExit",
+        "CancelledError",
+        "GeneratorExit",
+        "KeyboardInterrupt",
+        "StopAsyncIteration",
+        "StopIteration",
+        "SystemExit",
+    }
+)
+"""Ends of a rollout that somebody asked for, by name: importing asyncio only for its class would cost 20 ms."""
+
+
+def is_failure(kind: type[BaseException]) -> bool:
+    """Return whether a rollout that ended with this exception failed, rather than being ended on purpose."""
+    return not any(base.__name__ in _NOT_FAILURES for base in kind.__mro__)
+
+
+class FailureClasses:
+    """The exception classes one monitor has named so far, at most `catalog.MOST_FAILURE_CLASSES`."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+
+    def label(self, kind: type[BaseException]) -> str:
+        """Return the value of the label `exception`: the class's name, or `other` once all names are taken."""
+        name = kind.__name__[:LONGEST_LABEL]
+        if name in self._names:
+            return name
+        if not name or len(self._names) >= catalog.MOST_FAILURE_CLASSES:
+            return catalog.OTHER_FAILURES
+        self._names.add(name)
+        return name
