@@ -1,4 +1,4 @@
-"""The base of every error that a user can cause and mend."""
+"""The base of every error that a user can cause and fix, and text that is safe to print."""
 
 
 class UserError(Exception):
@@ -7,7 +7,13 @@ class UserError(Exception):
     `raymon.cli.main` prints the message and ends with the exit code; nothing else catches it for that.
 
     Attributes:
-        exit_code: 1 for a problem that was found, 2 for wrong use or when nothing can be said.
+        exit_code: 1 for a problem that was found, 2 for wrong use or when no answer is possible.
     """
 
     exit_code = 2
+
+
+def printable(text: str) -> str:
+    """Return text as one line in which control characters cannot act on a terminal."""
+    line = " ".join(text.split())
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)

@@ -9,12 +9,14 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from raymon.errors import UserError
+
 _ASK: Final = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 _ASK_SECONDS: Final = 5.0
 _MODE: Final = "RAY_AUTH_MODE"
 
 
-class JoinError(RuntimeError):
+class JoinError(UserError):
     """A cluster that cannot be joined: the message says why and what to do."""
 
 

@@ -11,12 +11,14 @@ import tempfile
 from pathlib import Path
 from typing import IO, Final
 
+from raymon.errors import UserError
+
 _PORTS_TRIED: Final = 50
 _claims: Final[dict[int, IO[bytes]]] = {}
 """Port to a file that is locked as long as this process lives."""
 
 
-class PortError(RuntimeError):
+class PortError(UserError):
     """A port that cannot be had."""
 
 

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from raymon.cluster.join import JoinError, join
 from raymon.cluster.ports import pick_port
+from raymon.errors import UserError
 
 _CONNECT_SECONDS: Final = 5.0
 _NEEDED_BY_METRICS: Final = ("aiohttp", "colorful", "opencensus", "opentelemetry", "prometheus_client")
 
 
-class ClusterError(RuntimeError):
+class ClusterError(UserError):
     """Ray that is not there or cannot be started."""
 
 

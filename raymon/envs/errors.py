@@ -1,5 +1,7 @@
-"""The one exception this package raises on purpose."""
+"""The error of this package."""
+
+from raymon.errors import UserError
 
 
-class EnvError(RuntimeError):
+class EnvError(UserError):
     """An environment that cannot be made or that breaks its promises; says what was found, expected and what to do."""

@@ -20,6 +20,7 @@ from raymon.envs import wire
 from raymon.envs.errors import EnvError
 from raymon.envs.make import make_single
 from raymon.envs.spaces import action_form, observation_form
+from raymon.errors import printable
 
 _POLL_MILLISECONDS: Final = 100
 
@@ -100,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         envs = [make_single(options.env) for _ in range(options.count)]
     except EnvError as error:
-        print(f"raymon: {error}", file=sys.stderr)
+        print(f"raymon: {printable(str(error))}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Final
 
 from raymon.cluster import ports
+from raymon.errors import UserError
 from raymon.live import targets
 
 PORT: Final = 8501
@@ -36,6 +37,12 @@ _OPTIONS: Final = {
     "global.developmentMode": "false",
     "logger.level": "error",
 }
+
+
+class PageError(UserError):
+    """The page cannot be served."""
+
+    exit_code = 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,9 +82,6 @@ def main(arguments: list[str]) -> int:
         port = _port(given.host, given.port)
     except ValueError as error:
         made.error(str(error))
-    except OSError as error:
-        print(f"raymon status: {error}", file=sys.stderr)
-        return 1
     environment = dict(os.environ)
     targets.use_token(given.token_file, environment)
     environment.pop(PAGE_TOKEN, None)
@@ -114,7 +118,7 @@ def _port(host: str, wanted: int | None) -> int:
     """Return the port to listen on: the wanted one, or from the default upwards the first free one.
 
     Raises:
-        OSError: The wanted port is taken, or the address is not of this machine.
+        PageError: The wanted port is taken, or the address is not of this machine.
         ValueError: No port has that number.
     """
     if wanted is not None and not 0 < wanted < 65536:
@@ -130,8 +134,8 @@ def _port(host: str, wanted: int | None) -> int:
         except OSError as error:
             last = error
     if wanted is not None and last.errno == 98:
-        raise OSError(f"port {wanted} is in use; give another with --port, or leave it out to have a free one chosen")
-    raise OSError(f"cannot listen on {host}: {last.strerror or last}")
+        raise PageError(f"port {wanted} is in use; give another with --port, or leave it out to have a free one chosen")
+    raise PageError(f"cannot listen on {host}: {last.strerror or last}")
 
 
 def _serve(command: Sequence[str], environment: dict[str, str], host: str, port: int, parent: int) -> int:
@@ -146,14 +150,12 @@ def _serve(command: Sequence[str], environment: dict[str, str], host: str, port:
             if not _answers(f"http://{shown}:{port}/_stcore/health", child, stop):
                 if stop:
                     return 0
-                print("raymon status: the page did not start; what it said is above", file=sys.stderr)
-                return 1
+                raise PageError("the page did not start; its output is above")
             print(f"Status page: http://{shown}:{port}  (Ctrl-C ends it)", flush=True)
             while child.poll() is None and not stop and parent in (0, os.getppid()):
                 time.sleep(0.1)
             if child.returncode not in (None, 0):
-                print(f"raymon status: the page ended by itself with code {child.returncode}", file=sys.stderr)
-                return 1
+                raise PageError(f"the page ended with exit code {child.returncode}")
             return 0
         finally:
             _end(child)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from raymon.envs import ThreadedVector
 from raymon.envs.vector import Step, Vector
+from raymon.errors import UserError
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ _DEFAULTS: Final[dict[str, dict[str, float]]] = {
 }
 
 
-class FaultError(ValueError):
+class FaultError(UserError):
     """A fault that cannot be read."""
 
 

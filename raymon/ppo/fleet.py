@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 import ray
 from ray import exceptions
 
+from raymon.errors import UserError
 from raymon.monitor.reasons import loss_reason
 from raymon.ppo.ledger import Ledger
 
@@ -23,8 +24,10 @@ _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 
 
-class FleetError(RuntimeError):
+class FleetError(UserError):
     """No worker is left."""
+
+    exit_code = 1
 
 
 @dataclass

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from raymon.errors import UserError
 from raymon.ppo import losses
 from raymon.ppo.fragments import Fragment
 from raymon.ppo.hyperparameters import Hyperparameters
@@ -22,7 +23,7 @@ from raymon.ppo.policy import LOG_STD_RANGE, ModelSpec
 from raymon.ppo.spaces import Floats
 
 
-class DeviceError(ValueError):
+class DeviceError(UserError):
     """A device that is not there."""
 
 

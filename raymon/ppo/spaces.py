@@ -12,13 +12,15 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from raymon.errors import UserError
+
 Floats = NDArray[np.float32]
 ActionKind = Literal["discrete", "box"]
 Bounds = Literal["clip", "squash"]
 _UNBOUNDED: Final = 1e30
 
 
-class SpaceError(ValueError):
+class SpaceError(UserError):
     """A space the policy cannot handle."""
 
 

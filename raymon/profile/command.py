@@ -7,7 +7,6 @@ import argparse
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from raymon.catalog import DRIVER
+from raymon.errors import UserError
 from raymon.format import duration, share
 from raymon.live import targets
 from raymon.live.collector import Collector
@@ -81,15 +81,12 @@ def main(arguments: list[str]) -> int:
     collector.start()
     try:
         return _profile(collector, given)
-    except _CannotError as error:
-        print(f"raymon profile: {error}", file=sys.stderr)
-        return 2
     finally:
         collector.stop()
 
 
-class _CannotError(RuntimeError):
-    """Nothing can be profiled; the message says why and what to do."""
+class ProfileError(UserError):
+    """Nothing can be profiled."""
 
 
 def _profile(collector: Collector, given: argparse.Namespace) -> int:
@@ -119,11 +116,11 @@ def _live_run(collector: Collector, name: str) -> RunView:
             return run
         if spent >= FIND_SECONDS or (spent >= WARM_UP_SECONDS and snapshot.problem):
             if run is not None:
-                raise _CannotError(f"run {run.run!r} has ended ({run.state}); only a live run can be profiled")
+                raise ProfileError(f"run {run.run!r} has ended ({run.state}); only a live run can be profiled")
             if name and snapshot.runs:
                 there = ", ".join(view.run for view in snapshot.runs[:8])
-                raise _CannotError(f"there is no run {name!r}; there are {there}")
-            raise _CannotError(snapshot.problem or "no run was seen; start one, or name its node with --metrics-url")
+                raise ProfileError(f"there is no run {name!r}; there are {there}")
+            raise ProfileError(snapshot.problem or "no run was seen; start one, or name its node with --metrics-url")
         time.sleep(0.1)
 
 
@@ -147,7 +144,7 @@ def _sampled(snapshot: Snapshot, run: RunView, asked: Sequence[str]) -> list[str
         names = [name for name in (DRIVER, *(f"worker {worker}" for worker in workers)) if name in known]
     if missing := [name for name in names if name not in known]:
         there = ", ".join(name.removeprefix("worker ") for name in known)
-        raise _CannotError(f"run {run.run!r} has no {missing[0]}; it has {there}")
+        raise ProfileError(f"run {run.run!r} has no {missing[0]}; it has {there}")
     return list(dict.fromkeys(names))[:MOST_SAMPLED]
 
 
@@ -160,9 +157,9 @@ def _folder(asked: str, run: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _CannotError(f"cannot write to {folder}: {error.strerror}; name another folder with --output") from error
+        raise ProfileError(f"cannot write to {folder}: {error.strerror}; name another folder with --output") from error
     if not os.access(folder, os.W_OK):
-        raise _CannotError(f"cannot write to {folder}; name another folder with --output")
+        raise ProfileError(f"cannot write to {folder}; name another folder with --output")
     return folder
 
 

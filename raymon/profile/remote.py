@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from raymon.cluster.join import JoinError, join
+from raymon.errors import UserError
 from raymon.profile.node import Gathered, gather
 
 START_SECONDS: Final = 60.0
 
 
-class RemoteError(RuntimeError):
+class RemoteError(UserError):
     """The cluster could not be asked; the message says why."""
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from raymon.errors import UserError
 from raymon.ppo.normalize import Moments, Normalizer
 from raymon.ppo.policy import ModelSpec, model_spec_from
 
@@ -18,7 +19,7 @@ VERSION: Final = 1
 FILE_NAME: Final = "checkpoint.npz"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A file that is no checkpoint, or a broken one."""
 
 

@@ -5,8 +5,8 @@ or surroundings that cannot work, 128 + signal when stopped early.
 """
 
 import argparse
+import importlib.util
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,26 +21,20 @@ def main(arguments: list[str]) -> int:
         os.environ.setdefault(name, "1")
     # Lost workers are reported in a sentence of our own; Ray's paragraph would bury it.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
-    from raymon.train.checkpoint import CheckpointError
-    from raymon.train.config import ConfigError
 
-    try:
-        config = parse(arguments)
-        if config is None:
-            return 0
-        config.check()
-        if config.engine == "rllib":
-            from raymon.train import rllib_engine
+    config = parse(arguments)
+    if config is None:
+        return 0
+    config.check()
+    if config.engine == "rllib":
+        from raymon.train import rllib_engine
 
-            return int(rllib_engine.run(config))
-        from raymon.train import host
+        return int(rllib_engine.run(config))
+    if importlib.util.find_spec("torch") is None:  # it is imported only while Ray starts
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+    from raymon.train import host
 
-        return host.run(config)
-    except (ConfigError, CheckpointError) as error:
-        print(f"raymon train: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return host.run(config)
 
 
 def parse(arguments: list[str]) -> "Config | None":

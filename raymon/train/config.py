@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal
 import tyro
 import yaml
 
+from raymon.errors import UserError
 from raymon.ppo.faults import Fault, FaultError, parse_fault
 from raymon.ppo.hyperparameters import Hyperparameters
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A configuration that cannot be run: says what was found, what was expected and what to do."""
 
 

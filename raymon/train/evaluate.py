@@ -5,7 +5,6 @@ Needs neither Ray nor torch. Exit codes: 0 played, 2 wrong use or a checkpoint o
 
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,9 +20,9 @@ from raymon.envs.remote import SCHEME
 from raymon.envs.spaces import action_form, observation_form
 from raymon.envs.vector import Vector
 from raymon.ppo.policy import Policy
-from raymon.ppo.spaces import Floats, SpaceError, action_spec
+from raymon.ppo.spaces import Floats, action_spec
 from raymon.train import checkpoint, video
-from raymon.train.checkpoint import Checkpoint, CheckpointError
+from raymon.train.checkpoint import Checkpoint
 from raymon.train.video import FilmError
 
 _AT_ONCE: Final = 8
@@ -116,13 +115,7 @@ class Player:
 def main(arguments: list[str]) -> int:
     """Run `raymon evaluate`."""
     options = tyro.cli(Options, args=arguments, prog="raymon evaluate")
-    try:
-        result = evaluate(options)
-    except (CheckpointError, EnvError, SpaceError, FilmError) as error:
-        print(f"raymon evaluate: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    result = evaluate(options)
     print(json.dumps(result.as_plain()) if options.as_json else result.sentence())
     if options.render is not None and not options.as_json:
         print(f"film of one episode in {options.render}")

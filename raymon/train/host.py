@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from rich.console import Console
 
-from raymon.cluster.ports import PortError, pick_port
-from raymon.cluster.start import Cluster, ClusterError, check_ray, join_running, start_local
-from raymon.envs import EnvError, make_vector
+from raymon.cluster.ports import pick_port
+from raymon.cluster.start import Cluster, check_ray, join_running, start_local
+from raymon.envs import make_vector
+from raymon.errors import UserError
 from raymon.ppo.policy import ModelSpec
-from raymon.ppo.spaces import SpaceError, action_spec
+from raymon.ppo.spaces import action_spec
 from raymon.train import checkpoint
 from raymon.train.checkpoint import Checkpoint, CheckpointError
 from raymon.train.config import Config, ConfigError
@@ -33,6 +34,12 @@ PAGE_PARENT: Final = "RAYMON_PAGE_PARENT"
 """Tells `raymon status` the process it must not outlive."""
 _PAGE_END_SECONDS: Final = 5.0
 _DISK_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+
+
+class RecordsError(UserError):
+    """The records of a run cannot be written any more."""
+
+    exit_code = 1
 
 
 class Stopwatch:
@@ -88,9 +95,6 @@ def run(config: Config) -> int:
     console = Console(file=cast(TextIO, Terminal(sys.stdout)), highlight=False)
     try:
         return _Session(config, stop, console, watch).run()
-    except (EnvError, SpaceError, ClusterError, PortError) as error:
-        print(f"raymon train: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return stop.exit_code()
 
@@ -197,8 +201,6 @@ class _Session:
     def _train(
         self, stack: contextlib.ExitStack, model: ModelSpec, directory: RunDirectory, place: Cluster | None
     ) -> int:
-        from raymon.ppo.fleet import FleetError
-        from raymon.ppo.learner import DeviceError
         from raymon.train.ppo_engine import Parts, Trainer
 
         config = self._config
@@ -210,38 +212,30 @@ class _Session:
                 self._page = stack.enter_context(status_page(self._page_port, place))
 
         screen = Screen(f"{config.env} · {config.sampler} · {config.workers} workers", self._console)
-        try:
-            trainer = Trainer(
-                Parts(
-                    config,
-                    model,
-                    directory,
-                    screen,
-                    self._stop.requested,
-                    self._resumed,
-                    lambda: self._watch.lap("workers"),
-                    first_update,
-                )
+        trainer = Trainer(
+            Parts(
+                config,
+                model,
+                directory,
+                screen,
+                self._stop.requested,
+                self._resumed,
+                lambda: self._watch.lap("workers"),
+                first_update,
             )
-        except DeviceError as error:
-            raise ConfigError(str(error)) from error
+        )
         stack.callback(trainer.end)
         self._stop.patient = True
         try:
             with screen:
                 summary = trainer.run()
-        except FleetError as error:
-            print(f"raymon train: {error}", file=sys.stderr)
-            return 1
         except OSError as error:
             if error.errno not in _DISK_ERRORS:
                 raise
-            print(
-                f"raymon train: {directory.path} cannot be written any more: {error.strerror}; make room, then go on "
-                f"with --resume {directory.path}",
-                file=sys.stderr,
-            )
-            return 1
+            raise RecordsError(
+                f"{directory.path} cannot be written any more: {error.strerror}; make room, then continue with "
+                f"--resume {directory.path}"
+            ) from error
         self._stop.patient = False
         self._conclude(summary, directory)
         if self._stop.requested():

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from rich.console import Console
 
-from raymon.cluster.ports import PortError, pick_port
-from raymon.cluster.start import Cluster, ClusterError
+from raymon.cluster.ports import pick_port
+from raymon.cluster.start import Cluster
 from raymon.train import host
 from raymon.train.config import Config, ConfigError
 from raymon.train.console import Terminal
@@ -47,9 +47,6 @@ def run(config: Config) -> int:
         page = pick_port(config.page_port, host.USUAL_PAGE_PORT, "the status page", "--page-port")
         with _ray(config, stop) as place, contextlib.closing(RunDirectory(config)) as directory:
             return _train(config, place, directory, stop, page if config.page else 0)
-    except (ClusterError, PortError) as error:
-        print(f"raymon train: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return stop.exit_code()
 

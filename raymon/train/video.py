@@ -7,12 +7,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from raymon.errors import UserError
+
 FORMATS: Final = (".gif", ".mp4")
 _LONGEST_SIDE: Final = 320
 _FRAMES_PER_SECOND: Final = 30
 
 
-class FilmError(RuntimeError):
+class FilmError(UserError):
     """A film that cannot be made: says what was found, what was expected and what to do."""
 
 
