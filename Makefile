@@ -29,11 +29,11 @@ generate: $(VENV)/.installed-dev
 	$(BIN)/python -m generate
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "raymon needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) -e .
+	$(PIP) -e '.[all]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

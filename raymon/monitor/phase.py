@@ -1,7 +1,7 @@
 """The context managers of monitors: a phase, and what it shares with a rollout and an iteration."""
 
 from types import TracebackType
-from typing import ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from raymon.monitor.ledger import RefusedError
 from raymon.monitor.timeline import Span, entered
@@ -28,6 +28,7 @@ class Phased(Guarded, Protocol):
 
 
 M = TypeVar("M", bound=Guarded)
+S = TypeVar("S", bound="Stay[Any]")
 
 
 class Stay(Generic[M]):
@@ -40,7 +41,7 @@ class Stay(Generic[M]):
         self._monitor = monitor
         self._stays: list[Stayed] = []
 
-    def __enter__(self) -> Self:
+    def __enter__(self: S) -> S:
         if self._monitor.enabled:
             try:
                 self._stays.append(self._enter())

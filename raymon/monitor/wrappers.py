@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iter
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from raymon.monitor.worker import Monitor
 
@@ -84,7 +84,7 @@ class _Call:
         while self._outer is not None and not self._outer._open:  # a task outlives the call it was started in
             self._outer = self._outer._outer
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "_Call":
         _call.set(self)
         self._rollout.__enter__()
         return self

@@ -137,7 +137,8 @@ class Learner:
 
     def weights(self) -> Floats:
         """Return a copy of the weights as one flat array."""
-        return self._flat.cpu().numpy().copy()
+        weights: Floats = self._flat.cpu().numpy().copy()
+        return weights
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return what a checkpoint holds: arrays, and the state of the random numbers."""

@@ -1,6 +1,6 @@
 """The report of a profile: one HTML file that needs no network, in the look of the status page."""
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
@@ -56,7 +56,7 @@ def _panel(title: str, small: str, *body: Child) -> Html:
 def _top(found: Findings) -> Html:
     run = found.run
     about = " · ".join(part for part in (run.algorithm, run.sampler, run.environment, run.engine) if part)
-    when = datetime.fromtimestamp(found.taken_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    when = datetime.fromtimestamp(found.taken_at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     told = tag("span", about, tag("small", f"profiled for {duration(found.seconds)}, {when}"), class_="about")
     return tag(
         "header",

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 import requests
-from grafana_api.grafana_face import GrafanaFace
 
 from raymon.stack.command_line import is_url
 
@@ -43,6 +42,8 @@ class Grafana:
         self.url = url.rstrip("/")
         self.timeout = timeout
         parts = _taken_apart(self.url)
+        from grafana_api.grafana_face import GrafanaFace  # of the extra `stack`; `raymon doctor` runs without it
+
         prefix = parts.path.strip("/")
         self._face = GrafanaFace(
             auth or "",

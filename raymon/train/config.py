@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-import tomllib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +13,11 @@ import yaml
 from raymon.errors import UserError
 from raymon.ppo.faults import Fault, FaultError, parse_fault
 from raymon.ppo.hyperparameters import Hyperparameters
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 class ConfigError(UserError):

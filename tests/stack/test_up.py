@@ -8,10 +8,10 @@ import signal
 import stat
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomllib
 import yaml
 from support import ROOT, Command, Prometheus, free_port, get, poll
 

@@ -23,7 +23,7 @@ def package(_: Situation) -> Finding:
     try:
         version = importlib.metadata.version("ray")
     except importlib.metadata.PackageNotFoundError:
-        return problem("Ray is not installed in this Python.", "pip install 'ray[default]>=2.60,<2.61'")
+        return problem("Ray is not installed in this Python.", "pip install 'ray[default]'")
     # a module that is loaded may have no spec (colorful replaces itself), and then find_spec raises
     missing = [name for name in _DEFAULT_MODULES if name not in sys.modules and importlib.util.find_spec(name) is None]
     if missing:

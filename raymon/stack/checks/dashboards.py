@@ -9,12 +9,16 @@ from raymon.stack.compare import is_current
 from raymon.stack.grafana import GrafanaError
 
 _NONE: Final = "No Grafana to ask."
+EXTRA: Final = "pip install 'raymon-rl[stack]'"
 _LOGIN: Final = "raymon doctor --grafana-token-file FILE, with a service account's token"
 
 
 def reachable(situation: Situation) -> Finding:
     """Ask Grafana for its health, as the Ray Dashboard does."""
     place = situation.grafana_place
+    if not situation.can_ask_grafana:
+        state = unknown if place.named else absent
+        return state("Grafana is not checked: raymon's extra `stack` is not installed.", EXTRA)
     told, why = situation.grafana_health
     if situation.has_grafana:
         return ok(f"Grafana {told.get('version', '')} answers at {place.url} ({place.by}).".replace("  ", " "))

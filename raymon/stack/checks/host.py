@@ -13,8 +13,9 @@ from raymon.stack.checks.result import Check, Finding, absent, ok, problem, unkn
 from raymon.stack.checks.situation import Place, Situation
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - looked at, never written
-KNOWN_GOOD: Final = re.compile(r"2\.60\.\d+")
-KNOWN_GOOD_WORDS: Final = "2.60"
+OLDEST_RAY: Final = (2, 40)
+NEWEST_RAY: Final = (2, 60)
+"""The versions of Ray that raymon is tested with, both included: docs/compatibility.md."""
 LEAST_SHARED_MEMORY: Final = 1_000_000_000
 """Docker gives a container 64 MB; Ray then falls back to files on disk, which is slow. Bytes."""
 MOST_CLOCK_SKEW: Final = 3.0
@@ -107,12 +108,13 @@ def ray_version(situation: Situation) -> Finding:
             f"The cluster runs Ray {cluster}, this Python has {here}: drivers of another version are refused.",
             f"pip install 'ray[default]=={cluster}'",
         )
-    if not KNOWN_GOOD.fullmatch(found):
-        return problem(
-            f"Ray {found} has not been tried with raymon; names and labels of its metrics may differ.",
-            "pip install 'ray[default]>=2.60,<2.61'",
-        )
-    return ok(f"Ray {found}{'' if cluster else ' here'} is one that raymon is tested with ({KNOWN_GOOD_WORDS}).")
+    numbers = tuple(int(number) for number in re.findall(r"\d+", found)[:2])
+    tested = f"{'.'.join(map(str, OLDEST_RAY))} to {'.'.join(map(str, NEWEST_RAY))}"
+    if numbers < OLDEST_RAY:
+        return problem(f"Ray {found} is older than raymon supports ({tested}).", "pip install --upgrade 'ray[default]'")
+    if numbers > NEWEST_RAY:
+        return unknown(f"Ray {found} is newer than raymon's tests ({tested}); names of its metrics may differ.")
+    return ok(f"Ray {found}{'' if cluster else ' here'} is among the versions that raymon is tested with ({tested}).")
 
 
 CHECKS: Final = (

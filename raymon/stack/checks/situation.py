@@ -1,5 +1,6 @@
 """What the checks look at: everything outside is asked once, when the first check wants it, each within its time."""
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -186,6 +187,11 @@ class Situation:
         """Where Grafana should be."""
         return self._place(self.asked.grafana_url, "RAY_GRAFANA_HOST", "grafana", grafana_server.DEFAULT_PORT)
 
+    @property
+    def can_ask_grafana(self) -> bool:
+        """Whether the package that talks to Grafana is installed: the core comes without it."""
+        return importlib.util.find_spec("grafana_api") is not None
+
     @cached_property
     def grafana_auth(self) -> Auth:
         """How to log in there: as told, or with the password `raymon up` made."""
@@ -199,14 +205,20 @@ class Situation:
 
     @cached_property
     def grafana(self) -> Grafana:
-        """The adapter for that Grafana."""
+        """The adapter for that Grafana.
+
+        Raises:
+            GrafanaError: When the package for it is not installed.
+        """
+        if not self.can_ask_grafana:
+            raise GrafanaError("raymon's extra `stack` is not installed")
         return Grafana(self.grafana_place.url, self.grafana_auth, timeout=self.timeout)
 
     @cached_property
     def grafana_health(self) -> tuple[dict[str, Any], str]:
         """Grafana's health and an empty string, or nothing and why not."""
         try:
-            return bounded(self.grafana.health, 1.5 * self.timeout), ""
+            return bounded(lambda: self.grafana.health(), 1.5 * self.timeout), ""
         except GrafanaError as error:
             return {}, str(error)
         except TimeoutError:
