@@ -218,7 +218,7 @@ class Situation:
     def grafana_health(self) -> tuple[dict[str, Any], str]:
         """Grafana's health and an empty string, or nothing and why not."""
         try:
-            return bounded(lambda: self.grafana.health(), 1.5 * self.timeout), ""
+            return bounded(self.grafana.health, 1.5 * self.timeout), ""
         except GrafanaError as error:
             return {}, str(error)
         except TimeoutError:
