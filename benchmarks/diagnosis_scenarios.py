@@ -136,10 +136,12 @@ def _memory_and_learning() -> Iterable[Scenario]:
     for factor in (10, 30):
         fault = f"slow-learner factor={factor}"
         yield _injected(f"learner {factor} times slower", SIMULATED, fault, "learner_bound")
-    yield _injected("loss not finite, async", SIMULATED, "nan-loss times=3", "diverging")
-    yield _injected("loss not finite, sync", (*CARTPOLE, *SYNC), "nan-loss times=3", "diverging")
+    yield _injected("loss not finite, async", SIMULATED, "nan-loss times=3", "loss_not_finite")
+    yield _injected("loss not finite, sync", (*CARTPOLE, *SYNC), "nan-loss times=3", "loss_not_finite")
     wild = (*CARTPOLE, "--learning-rate", "0.3", "--no-anneal", "--epochs", "10")
-    yield Scenario("learning rate a hundred times too high", wild, frozenset({"diverging"}), fault_after=None)
+    yield Scenario(
+        "learning rate a hundred times too high", wild, frozenset({"diverging", "loss_not_finite"}), fault_after=None
+    )
 
 
 def _configured() -> Iterable[Scenario]:

@@ -1,6 +1,7 @@
-"""Numbers as people read them: 12.3k, 812 ms, 3 min ago. `None` is drawn as an en dash, never as zero."""
+"""Format numbers for people: 12.3k, 812 ms, 3 min ago. `None` becomes an en dash, never zero."""
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 UNKNOWN: Final = "\N{EN DASH}"
@@ -95,6 +96,13 @@ def ago(value: float | None) -> str:
     if value < 1.5:
         return "now"
     return f"{value:.0f} s ago" if value < 59.5 else " ".join(duration(value).split()[:2]) + " ago"
+
+
+def listing(names: Sequence[str], most: int = 5) -> str:
+    """Return names as `1, 2 and 3`; of more than `most`, the rest is counted: `1, 2 and 40 more`."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
 def reach(value: float) -> str:

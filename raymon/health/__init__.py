@@ -1,4 +1,4 @@
-"""Thresholds and verdicts: numbers in, words out. Pure functions over `raymon.views`; no I/O, no clock, no memory.
+"""Thresholds and verdicts: pure functions from `raymon.views` to findings. No I/O, no clock, no memory.
 
 Example:
     >>> from raymon import health, views
@@ -10,22 +10,31 @@ from raymon.health.alerts import ALERTS, Alarm, alarms
 from raymon.health.run import judge
 from raymon.health.thresholds import THRESHOLDS, Thresholds, reason_of
 from raymon.health.verdicts import (
+    REMARKS,
     RUN_STATES,
     SEVERITIES,
+    TROUBLED_STATES,
     WORKER_STATES,
+    Finding,
     RunVerdict,
     Severity,
     WorkerVerdict,
+    judged_workers,
+    worker_rank,
+    worst_first,
 )
 from raymon.health.worker import judge_workers
 
 __all__ = [
     "ALERTS",
+    "REMARKS",
     "RUN_STATES",
     "SEVERITIES",
     "THRESHOLDS",
+    "TROUBLED_STATES",
     "WORKER_STATES",
     "Alarm",
+    "Finding",
     "RunVerdict",
     "Severity",
     "Thresholds",
@@ -33,5 +42,8 @@ __all__ = [
     "alarms",
     "judge",
     "judge_workers",
+    "judged_workers",
     "reason_of",
+    "worker_rank",
+    "worst_first",
 ]

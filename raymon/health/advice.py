@@ -1,4 +1,4 @@
-"""What to change, in the terms of whoever trains: options of `raymon train`, RLlib's settings, or plain words alone."""
+"""Advice in the terms of the run's trainer: options of `raymon train`, settings of RLlib, or plain words only."""
 
 import re
 from typing import Final
@@ -50,15 +50,15 @@ _NAMES: Final[dict[str, dict[str, str]]] = {
 
 
 def in_terms_of(run: RunView, text: str) -> str:
-    """Return an advice with its `{marks}` replaced by what the run's trainer calls them; by nothing when unknown.
+    """Return an advice with its `{marks}` replaced by the trainer's names for them, or removed where it has none.
 
-    A mark stands after the plain words: "fewer epochs{epochs}" becomes "fewer epochs (--epochs)".
+    A mark follows the plain words: "fewer epochs{epochs}" becomes "fewer epochs (--epochs)".
     """
     names = {**_ANY, **_NAMES.get(run.engine or "", {})}
 
-    def named(mark: re.Match[str]) -> str:
-        if mark[1] not in _NAMES["own"]:  # of a label, which may hold anything
+    def name_of(mark: re.Match[str]) -> str:
+        if mark[1] not in _NAMES["own"]:  # part of a worker's label, which may hold anything
             return mark[0]
         return f" ({names[mark[1]]})" if mark[1] in names else ""
 
-    return re.sub(r"\{(\w+)\}", named, text)
+    return re.sub(r"\{(\w+)\}", name_of, text)

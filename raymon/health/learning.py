@@ -1,22 +1,21 @@
-"""Is it learning? One sentence from the history of the mean return; evidence beside a verdict, never an alarm.
+"""Whether the run learns: one sentence from the history of the mean return. A remark beside a verdict, never an alarm.
 
-Returns of tasks differ too much for a limit that fits all: what is told is how far the mean has come and when it was
-best.
+Returns of different tasks have no common limit, so the sentence says how far the mean has come and when it was best.
 """
 
 from typing import Final
 
-from raymon.health.words import number, seconds
+from raymon.format import duration, plain
 from raymon.views import RunView
 
 _LEAST_SECONDS: Final = 30.0
 _FALLEN_RATIO: Final = 0.5
 _NEAR_RATIO: Final = 0.02
-"""Shares of what was gained: a loss of half is a fall, within a fiftieth of the best it is as good as there."""
+"""Shares of the gain: a loss of half is a fall; within a fiftieth of the best counts as the best."""
 
 
 def learning(run: RunView) -> str:
-    """Return how the mean return has moved since the view was opened; empty while there is little to compare."""
+    """Return how the mean return has moved since the view was opened; empty while there is too little history."""
     history = run.return_history
     if len(history) < 3 or history[-1][0] - history[0][0] < _LEAST_SECONDS:
         return ""
@@ -27,12 +26,12 @@ def learning(run: RunView) -> str:
     reached = next(moment for moment, value in history if value >= near)
     age = now - reached
     if gained > 0.0 and best - last > _FALLEN_RATIO * gained:
-        return f"The mean return has fallen to {number(last)} from its best, {number(best)}, {seconds(age)} ago."
+        return f"The mean return fell to {plain(last)} from its best, {plain(best)}, {duration(age)} ago."
     if last <= first:
-        return f"The mean return, {number(last)}, has not risen for {seconds(age)}."
-    rose = f"The mean return rose from {number(first)} to {number(last)}"
+        return f"The mean return, {plain(last)}, has not risen for {duration(age)}."
+    rose = f"The mean return rose from {plain(first)} to {plain(last)}"
     if age < _LEAST_SECONDS:
-        return f"{rose} within {seconds(now - began)}."
+        return f"{rose} within {duration(now - began)}."
     if last >= near:
-        return f"{rose} within {seconds(reached - began)} and has stayed there for {seconds(age)}."
-    return f"{rose} within {seconds(now - began)}; its best, {number(best)}, is {seconds(age)} old."
+        return f"{rose} within {duration(reached - began)} and has stayed there for {duration(age)}."
+    return f"{rose} within {duration(now - began)}; its best, {plain(best)}, was {duration(age)} ago."

@@ -1,24 +1,23 @@
-"""What harms a run that is alive: no updates, a policy torn apart, memory kept, samples thrown away, a straggler."""
+"""What harms a run that is alive: lost workers, no updates, a diverging policy, memory, dropped samples, stragglers."""
 
 from collections.abc import Iterator
 from typing import Final
 
+from raymon.format import count, duration, listing, share, size
 from raymon.health.thresholds import Thresholds
-from raymon.health.verdicts import Severity, WorkerVerdict
-from raymon.health.words import listing, percent, rate, seconds, size
+from raymon.health.verdicts import Finding, WorkerVerdict
 from raymon.views import RunView
 
-Harm = tuple[str, Severity, str, str]
-"""State, severity, sentence, advice (see `raymon.health.advice` for its marks)."""
 _SMALLER_STEPS: Final = (
     "Lower the learning rate{learning_rate}, take fewer epochs{epochs}, or bound the step{target_kl}."
 )
 
 
-def harms(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Harm]:
-    """Yield everything that harms the run, the worst first."""
+def problems(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
+    """Yield everything that harms the run, worst first; advice contains the marks of `raymon.health.advice`."""
+    yield from _lost_workers(run, workers)
     if _is_starting(run, workers, limits):
-        yield "starting", "info", _starting(run, workers), ""
+        yield Finding("starting", "info", _starting(run, workers))
         return
     yield from _no_progress(run, limits)
     yield from _diverging(run, limits)
@@ -27,6 +26,46 @@ def harms(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) 
     yield from _memory(run, limits)
     yield from _dropped(run, limits)
     yield from _straggler(run, workers)
+
+
+def _lost_workers(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Finding]:
+    by_state: dict[str, list[WorkerVerdict]] = {}
+    for worker in workers:
+        by_state.setdefault(worker.state, []).append(worker)
+    if stalled := by_state.get("stalled"):
+        advice = (
+            f"See where it is: raymon profile --worker {stalled[0].worker}. A time-out{{worker_timeout}} ends the wait."
+        )
+        yield Finding("worker_stalled", "critical", _about(stalled, "stalled"), advice, _only(stalled))
+    if gone := [*by_state.get("given_up", ()), *by_state.get("dead", ())]:
+        advice = (
+            "Its log has the reason; the run continues without it. A limit{max_restarts} sets how often to restart."
+        )
+        yield Finding("workers_lost", "critical", _about(gone, "gone"), advice, _only(gone))
+    restarting = by_state.get("restarting", [])
+    if restarting or run.recent_losses:
+        reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(run.recent_losses.items()))
+        back = [worker.worker for worker in run.workers if worker.recent_restarts]
+        if restarting:
+            sentence = _about(restarting, "being replaced")
+        elif back:
+            sentence = f"The driver has just replaced worker{'s' if len(back) > 1 else ''} {listing(back)}."
+        else:
+            sentence = "The driver has just replaced a worker."
+        lost = f" Lost within the last half minute: {reasons}." if reasons else ""
+        named = _only(restarting) if restarting else back[0] if len(back) == 1 else ""
+        yield Finding("workers_lost", "warning", sentence + lost, "Its log has the reason.", named)
+
+
+def _only(workers: list[WorkerVerdict]) -> str:
+    return workers[0].worker if len(workers) == 1 else ""
+
+
+def _about(workers: list[WorkerVerdict], state: str) -> str:
+    names = [worker.worker for worker in workers]
+    if len(names) == 1:
+        return f"Worker {names[0]} is {state}: {workers[0].reason}."
+    return f"Workers {listing(names)} are {state}; worker {names[0]}: {workers[0].reason}."
 
 
 def _is_starting(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> bool:
@@ -40,10 +79,10 @@ def _is_starting(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thres
 def _starting(run: RunView, workers: tuple[WorkerVerdict, ...]) -> str:
     expected = run.workers_by_state.get("expected", len(workers))
     ready = sum(worker.state in ("running", "waiting") for worker in workers)
-    return f"Starting: {ready} of {expected} workers sample." if expected else "Starting."
+    return f"The run is starting: {ready} of {expected} workers sample." if expected else "The run is starting."
 
 
-def _no_progress(run: RunView, limits: Thresholds) -> Iterator[Harm]:
+def _no_progress(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     age = run.last_update_age_seconds
     if age is None and run.state == "training" and run.updates == 0:
         age = run.started_seconds_ago
@@ -52,57 +91,53 @@ def _no_progress(run: RunView, limits: Thresholds) -> Iterator[Harm]:
         limit = max(limits.no_update_seconds, limits.no_update_factor * (run.iteration_seconds or 0.0))
     lag = (run.driver_heartbeat_age_seconds or 0.0) + (run.report_seconds or 0.0)
     if age is not None and age - min(lag, age / 4.0) > limit:
-        usual = f"; an iteration usually takes {seconds(run.iteration_seconds)}" if run.iteration_seconds else ""
-        sentence = f"No progress: no policy update for {seconds(age)}{usual}, though the driver is alive."
-        yield "no_progress", "critical", sentence, "See where the driver stands: raymon profile."
+        usual = f" (an iteration normally takes {duration(run.iteration_seconds)})" if run.iteration_seconds else ""
+        sentence = f"No policy update for {duration(age)}{usual}, although the driver is alive."
+        yield Finding("no_progress", "critical", sentence, "See where the driver is: raymon profile.")
 
 
-def _diverging(run: RunView, limits: Thresholds) -> Iterator[Harm]:
-    bad = run.learning.get("nonfinite_updates_per_second", 0.0)
-    if bad > 0.0:
-        count = run.learning.get("nonfinite_updates", 0.0)
-        sentence = f"Diverging: {rate(count)} updates had a loss or gradient that is not finite; they were skipped."
+def _diverging(run: RunView, limits: Thresholds) -> Iterator[Finding]:
+    if run.learning.get("nonfinite_updates_per_second", 0.0) > 0.0:
+        number = count(run.learning.get("nonfinite_updates", 0.0))
+        sentence = f"{number} updates had a loss or gradient that is not finite and were skipped."
         advice = (
             "Lower the learning rate{learning_rate}, clip gradients harder{max_gradient_norm}; look for NaN or huge "
             "rewards and observations."
         )
-        yield "diverging", "critical", sentence, advice
+        yield Finding("loss_not_finite", "critical", sentence, advice)
     kl = run.learning.get("kl")
     if kl is not None and kl > limits.kl_diverging_nats:
-        sentence = f"Diverging: the last update moved the policy by {kl:.2g} nats of KL divergence."
-        yield "diverging", "warning", sentence, _SMALLER_STEPS
+        sentence = f"The last update moved the policy by {kl:.2g} nats of KL divergence."
+        yield Finding("diverging", "warning", sentence, _SMALLER_STEPS)
 
 
-def _references(run: RunView, limits: Thresholds) -> Iterator[Harm]:
+def _references(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     store = run.store
     age, growth = store.refs_oldest_age_seconds, store.refs_growth_per_second
     old = max(limits.refs_old_seconds, limits.no_update_factor * (run.iteration_seconds or 0.0))
     if age is None or growth is None or age < old or growth < limits.refs_growth_per_second:
         return
     held = f"{store.refs_held or 0:.0f} object references ({size(store.refs_held_bytes or 0.0)})"
-    sentence = (
-        f"The driver keeps its references: it holds {held}, {rate(growth)} more each second, the oldest for "
-        f"{seconds(age)}."
-    )
-    advice = "ray.get frees nothing: drop the references once the data is trained on (look for a list that only grows)."
-    yield "references_kept", "warning", sentence, advice
+    sentence = f"The driver holds {held}, {count(growth)} more each second; the oldest is {duration(age)} old."
+    advice = "ray.get frees nothing: drop references once their data is trained on (look for a list that only grows)."
+    yield Finding("references_kept", "warning", sentence, advice)
 
 
-def _store(run: RunView, limits: Thresholds) -> Iterator[Harm]:
+def _store(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     store = run.store
     held = f"; the driver's own references hold {size(store.refs_held_bytes)}" if store.refs_held_bytes else ""
     advice = "Release references earlier, send smaller fragments, or give Ray a larger store{object_store}."
     if store.spilled_bytes is not None and store.spilled_bytes > limits.spilled_bytes:
         sentence = f"The object store has spilled {size(store.spilled_bytes)} to disk{held}."
-        yield "object_store", "warning", sentence, advice
+        yield Finding("object_store", "warning", sentence, advice)
     elif store.used_bytes and store.available_bytes is not None:
         ratio = store.used_bytes / (store.used_bytes + max(0.0, store.available_bytes))
         if ratio > limits.store_used_ratio:
-            sentence = f"The object store is {percent(ratio)} full ({size(store.used_bytes)}){held}."
-            yield "object_store", "warning", sentence, advice
+            sentence = f"The object store is {share(ratio)} full ({size(store.used_bytes)}){held}."
+            yield Finding("object_store", "warning", sentence, advice)
 
 
-def _memory(run: RunView, limits: Thresholds) -> Iterator[Harm]:
+def _memory(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     growing = [
         (worker.rss_growth_bytes_per_second, worker)
         for worker in run.workers
@@ -111,47 +146,44 @@ def _memory(run: RunView, limits: Thresholds) -> Iterator[Harm]:
     ]
     if growing:
         growth, worst = max(growing, key=lambda pair: pair[0] or 0.0)
-        more = f"; so do {len(growing) - 1} more" if len(growing) > 1 else ""
+        more = f"; {len(growing) - 1} more workers grow too" if len(growing) > 1 else ""
         sentence = (
-            f"Worker {worst.worker} grows by {size(growth or 0.0)} of memory a second, to "
-            f"{size(worst.rss_bytes or 0.0)} now{more}."
+            f"The memory of worker {worst.worker} grows by {size(growth)}/s and is {size(worst.rss_bytes)}{more}."
         )
-        yield "memory_growth", "warning", sentence, "Look for what its environment keeps from episode to episode."
+        advice = "Look for what its environment keeps from episode to episode."
+        yield Finding("memory_growth", "warning", sentence, advice, worst.worker)
     growth, settled = run.driver_rss_growth_bytes_per_second or 0.0, limits.memory_settle_seconds
     if growth > limits.memory_growth_bytes_per_second and (run.started_seconds_ago or 0.0) > settled:
-        sentence = f"The driver grows by {size(growth)} of memory a second, to {size(run.driver_rss_bytes or 0.0)} now."
-        yield "memory_growth", "warning", sentence, "Look for what its loop keeps from iteration to iteration."
+        sentence = f"The driver's memory grows by {size(growth)}/s and is {size(run.driver_rss_bytes)}."
+        advice = "Look for what its loop keeps from iteration to iteration."
+        yield Finding("memory_growth", "warning", sentence, advice)
 
 
-def _dropped(run: RunView, limits: Thresholds) -> Iterator[Harm]:
+def _dropped(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     rates = {reason: value for reason, value in run.dropped_per_second.items() if reason != "shutdown" and value > 0.0}
     received = run.received_per_second
     if not rates or not received or sum(rates.values()) < limits.dropped_ratio * received:
         return
     reason = max(rates, key=rates.__getitem__)
-    sentence = f"{percent(sum(rates.values()) / received)} of the fragments are thrown away, mostly as {reason}."
+    sentence = f"{share(sum(rates.values()) / received)} of the fragments are dropped, mostly as {reason}."
     advice = {
         "stale": (
             "Use fewer workers{workers} or shorter fragments{fragment_steps}, train on more at once"
             "{fragments_per_update}, or tolerate more lag{max_policy_lag}."
         ),
-        "invalid": "Look at what the environment sends: wrong shapes or numbers that are not finite.",
-    }.get(reason, "See the losses of workers.")
-    yield "samples_dropped", "warning", sentence, advice
+        "invalid": "Check what the environment sends: wrong shapes or numbers that are not finite.",
+    }.get(reason, "See which workers were lost, and why.")
+    yield Finding("samples_dropped", "warning", sentence, advice)
 
 
-def _straggler(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Harm]:
+def _straggler(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Finding]:
     slow = [worker for worker in workers if worker.state == "slow"]
     if not slow:
         return
-    names = [worker.worker for worker in slow]
-    whom = f"worker {names[0]} needs" if len(names) == 1 else f"workers {listing(names)} are slow; {names[0]} needs"
     wait = run.phase_ratio.get("sample")
-    cost = f"; {percent(wait)} of the wall is waiting for samples" if wait is not None else ""
-    advice = (
-        "Look at its node and its environment. Sampling asynchronously{asynchronous} keeps one slow worker from "
-        "holding the others up."
-    )
+    cost = f"; waiting for samples takes {share(wait)} of each iteration" if wait is not None else ""
     if run.sampler == "async":
-        advice = "Look at its node and its environment; the others are not held up by it{asynchronous}."
-    yield "straggler_bound", "warning", f"Straggler-bound: {whom} {slow[0].reason}{cost}.", advice
+        advice = "Check its node and its environment; asynchronous sampling{asynchronous} does not wait for it."
+    else:
+        advice = "Check its node and its environment. Asynchronous sampling{asynchronous} would not wait for it."
+    yield Finding("straggler_bound", "warning", _about(slow, "slow")[:-1] + f"{cost}.", advice, _only(slow))

@@ -1,4 +1,4 @@
-"""Every number at which raymon calls something wrong, once, with its reason; page and alert rules read them."""
+"""Every limit at which raymon calls something wrong, declared once with its reason; page and alert rules read them."""
 
 from dataclasses import dataclass, field, fields
 from typing import Final
@@ -11,22 +11,22 @@ def _threshold(value: float, reason: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The limits of the verdicts. `reason_of(name)` tells why a number is what it is; units are in the names."""
+    """The limits of the verdicts. `reason_of(name)` explains a value; units are in the names."""
 
     heartbeat_stalled_seconds: float = _threshold(
         8.0,
-        "A process flushes every second and Ray exports every second where raymon started it: eight beats missed are "
-        "not jitter, and 7 of the 15 s within which a stopped process must be named remain.",
+        "A process flushes every second and Ray exports every second where raymon started it: eight missed "
+        "heartbeats are not jitter, and 7 of the 15 s within which a stopped process must be named remain.",
     )
     heartbeat_report_factor: float = _threshold(
         1.5,
         "Where Ray exports less often (10 s by default), a heartbeat may be one interval old and another half late "
-        "before its silence means something.",
+        "before silence means something.",
     )
     driver_gone_seconds: float = _threshold(
         10.0,
         "A driver that computes one long update still flushes from its thread, but shares the interpreter with it; "
-        "ten seconds of silence is a dead or stopped process, and leaves 5 of the 15 s to say so.",
+        "ten seconds of silence mean a dead or stopped process, and leave 5 of the 15 s to report it.",
     )
     dead_seconds: float = _threshold(
         60.0,
@@ -54,7 +54,7 @@ class Thresholds:
     )
     slow_factor: float = _threshold(
         2.0,
-        "Workers on shared cores differ by up to half; a worker that needs twice the others' time for a step costs a "
+        "Workers on shared cores differ by up to half; a worker that needs twice the others' time per step costs a "
         "synchronous run half its speed.",
     )
     slow_deviations: float = _threshold(
@@ -69,33 +69,33 @@ class Thresholds:
     )
     pausing_seconds: float = _threshold(
         2.0,
-        "A worker that has not moved at all for two seconds, and for twice its usual pause, is not slow: it waits to "
-        "be called stalled, or moves on.",
+        "A worker that has not moved for two seconds and for twice its usual pause is not slow: it will become "
+        "stalled, or move on.",
     )
     slow_minimum_seconds: float = _threshold(
         0.002,
-        "A rollout slower by less than two milliseconds is not worth anybody's time, whatever its ratio.",
+        "A rollout slower by less than two milliseconds is not worth acting on, whatever its ratio.",
     )
     slow_hold_seconds: float = _threshold(
         3.0,
         "A state derived from rates must hold this long before it is shown, so that one late export does not flash.",
     )
     learner_bound_ratio: float = _threshold(
-        0.5, "With more than half of the wall in the update, learning is the largest single cost."
+        0.5, "When the update takes more than half of an iteration, learning is the largest single cost."
     )
     sampling_bound_ratio: float = _threshold(
-        0.5, "With more than half of the wall waiting for samples, sampling is the largest single cost."
+        0.5, "When waiting for samples takes more than half of an iteration, sampling is the largest single cost."
     )
     inference_bound_ratio: float = _threshold(
-        0.35, "Batched inference is a few percent of a healthy iteration; a third of the wall is the bottleneck."
+        0.35, "Batched inference is a few percent of a healthy iteration; a third of it is the bottleneck."
     )
     transfer_bound_ratio: float = _threshold(
         0.25,
-        "Moving fragments costs a few percent when they are large enough; a quarter of the wall is the bottleneck.",
+        "Moving fragments costs a few percent when they are large enough; a quarter of an iteration is the bottleneck.",
     )
     weights_bound_ratio: float = _threshold(
         0.2,
-        "Handing out weights takes milliseconds; a fifth of the wall means a model broadcast too often or too large.",
+        "Handing out weights takes milliseconds; a fifth of an iteration means a model sent too often or too large.",
     )
     overhead_ratio: float = _threshold(
         0.5,
@@ -103,7 +103,8 @@ class Thresholds:
         "between them, not by their work.",
     )
     other_ratio: float = _threshold(
-        0.4, "Time outside every named phase is the loop's own; 40 % of the wall means something unnamed costs most."
+        0.4,
+        "Time outside every named phase is the loop's own; 40 % means that something unnamed costs most.",
     )
     worker_share_ratio: float = _threshold(
         0.5, "A worker's phase that takes more than half of its busy time is what its sampling costs."
@@ -133,7 +134,7 @@ class Thresholds:
         5.0, "Where an iteration is long by design, five times its usual duration without an update is not."
     )
     restart_loop_count: float = _threshold(
-        3.0, "One loss is an accident; a worker replaced three times has a cause that replacing does not mend."
+        3.0, "One loss is an accident; a worker replaced three times has a cause that replacing it does not fix."
     )
     kl_diverging_nats: float = _threshold(
         0.3, "PPO steps are kept near 0.01-0.02 nats; an order of magnitude more is a policy torn away from its data."

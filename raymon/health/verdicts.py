@@ -1,24 +1,34 @@
-"""What a verdict is: a state out of a fixed vocabulary, a sentence with numbers, the evidence, what to do."""
+"""The vocabulary of verdicts: findings with a code, a severity and a sentence; the states of runs and workers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
+
+from raymon.views import RunView, WorkerView
 
 Severity = Literal["ok", "info", "warning", "critical", "unknown"]
 
 SEVERITIES: Final[tuple[Severity, ...]] = ("ok", "info", "warning", "critical", "unknown")
-"""`info` names a bottleneck of a run that works; `warning` and `critical` want somebody to act."""
+"""`info` names a limit of a run that works; `warning` and `critical` ask somebody to act."""
 
 WORKER_STATES: Final = (
-    "running",
-    "waiting",
-    "starting",
-    "slow",
     "stalled",
-    "restarting",
     "dead",
     "given_up",
+    "restarting",
+    "slow",
     "unknown",
+    "starting",
+    "waiting",
+    "running",
 )
+"""Worst first."""
+
+TROUBLED_STATES: Final = ("stalled", "dead", "given_up", "restarting", "slow")
+"""The states of a worker that somebody should look at."""
+
+_EQUAL: Final = {"waiting": "running"}
+"""A healthy worker alternates between these; ranking them equal keeps its row in place."""
 
 RUN_STATES: Final = (
     "healthy",
@@ -31,6 +41,7 @@ RUN_STATES: Final = (
     "workers_lost",
     "worker_stalled",
     "straggler_bound",
+    "loss_not_finite",
     "diverging",
     "object_store",
     "references_kept",
@@ -45,12 +56,34 @@ RUN_STATES: Final = (
     "overhead_bound",
     "unknown",
 )
-"""The states of a run's verdict: first what ends or stops it, then what harms it, then what limits its speed."""
+"""The states of a run: the code of its first finding. First what ends it, then what harms it, then what limits it."""
+
+REMARKS: Final = ("throughput_collapsed", "cpu_full", "learning", "restarts", "workers_starting")
+"""Codes of findings that accompany a verdict and are never its state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found about a run.
+
+    Attributes:
+        code: One of `RUN_STATES` or `REMARKS`; decisions read it, never the sentence.
+        severity: One of `SEVERITIES`.
+        sentence: One sentence with the numbers that decide.
+        advice: What to change, naming the option; empty when there is nothing to do.
+        worker: The worker it is about; empty for several workers or the whole run.
+    """
+
+    code: str
+    severity: Severity
+    sentence: str
+    advice: str = ""
+    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerVerdict:
-    """What is the matter with one worker; `state` is one of `WORKER_STATES`, `reason` says why in words."""
+    """The verdict on one worker: `state` is one of `WORKER_STATES`, `reason` explains it."""
 
     worker: str
     state: str
@@ -59,22 +92,57 @@ class WorkerVerdict:
 
 @dataclass(frozen=True, slots=True)
 class RunVerdict:
-    """What is the matter with a run.
+    """The verdict on a run.
 
     Attributes:
-        state: One of `RUN_STATES`.
-        sentence: One sentence with the numbers that decide.
-        evidence: Further findings, the most important first; each a sentence.
-        advice: What to change, naming the option; empty when there is nothing to do.
-        severity: One of `SEVERITIES`.
+        findings: Everything found, the most important first; never empty.
         workers: A verdict for every worker, in the order of the view's workers.
-        findings: State and sentence of everything found, the verdict's own first.
     """
 
-    state: str
-    sentence: str
-    evidence: tuple[str, ...] = ()
-    advice: str = ""
-    severity: Severity = "ok"
+    findings: tuple[Finding, ...]
     workers: tuple[WorkerVerdict, ...] = ()
-    findings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def state(self) -> str:
+        """Return the code of the first finding, one of `RUN_STATES`."""
+        return self.findings[0].code
+
+    @property
+    def severity(self) -> Severity:
+        """Return the severity of the first finding."""
+        return self.findings[0].severity
+
+    @property
+    def sentence(self) -> str:
+        """Return the sentence of the first finding."""
+        return self.findings[0].sentence
+
+    @property
+    def advice(self) -> str:
+        """Return the advice of the first finding."""
+        return self.findings[0].advice
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """Return the sentences of the other findings, the most important first."""
+        return tuple(finding.sentence for finding in self.findings[1:])
+
+
+def worker_rank(state: str) -> int:
+    """Return the place of a worker's state in the order of rows, worst first; running and waiting rank equal."""
+    state = _EQUAL.get(state, state)
+    return WORKER_STATES.index(state) if state in WORKER_STATES else len(WORKER_STATES)
+
+
+def worst_first(pairs: Iterable[tuple[WorkerView, WorkerVerdict]]) -> list[tuple[WorkerView, WorkerVerdict]]:
+    """Return workers with their verdicts, worst first; equal ones keep their order."""
+    return sorted(pairs, key=lambda pair: worker_rank(pair[1].state))
+
+
+def judged_workers(run: RunView, verdict: RunVerdict) -> list[tuple[WorkerView, WorkerVerdict]]:
+    """Return every worker of the run with its verdict, in the order of the view's workers."""
+    verdicts = {worker.worker: worker for worker in verdict.workers}
+    return [
+        (worker, verdicts.get(worker.worker) or WorkerVerdict(worker.worker, "unknown", "not judged yet"))
+        for worker in run.workers
+    ]

@@ -53,6 +53,7 @@ HEADLINE: Final[Mapping[str, str]] = {
     "references_kept": "References kept",
     "memory_growth": "Memory grows",
     "samples_dropped": "Samples dropped",
+    "loss_not_finite": "Loss not finite",
     "unknown": "Not known yet",
 }
 
@@ -85,12 +86,6 @@ def headline(state: str) -> str:
         return HEADLINE[state]
     spoken = state.removesuffix("_bound")
     return f"{spoken.capitalize()}-bound" if spoken != state else spoken.replace("_", " ").capitalize()
-
-
-def without_headline(sentence: str, opening: str) -> str:
-    """Return the sentence without the words that stand above it in large letters already."""
-    start, colon, rest = sentence.partition(": ")
-    return rest[:1].upper() + rest[1:] if colon and start.lower() == opening.lower() else sentence
 
 
 def verdict_shape(state: str, severity: str) -> Html:

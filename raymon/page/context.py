@@ -1,16 +1,15 @@
 """What the sections are drawn from: one run of the snapshot, its verdict, its history in the chosen span."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from raymon.health import RunVerdict, WorkerVerdict
+from raymon.health import Finding, RunVerdict, WorkerVerdict, judged_workers
 from raymon.live.snapshot import Floats, RunHistory, Snapshot, WorkerHistory
 from raymon.page.choice import Choice
 from raymon.views import RunView, WorkerView
 
-UNJUDGED = RunVerdict("unknown", "No verdict yet.", severity="unknown")
+UNJUDGED = RunVerdict((Finding("unknown", "unknown", "No verdict yet."),))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,8 +63,7 @@ class Context:
 
     def judged(self) -> list[tuple[WorkerView, WorkerVerdict]]:
         """Return every worker with its verdict, in the order of the view."""
-        by_name: Mapping[str, WorkerVerdict] = {item.worker: item for item in self.verdict.workers}
-        return [(w, by_name.get(w.worker) or WorkerVerdict(w.worker, "unknown", "")) for w in self.run.workers]
+        return judged_workers(self.run, self.verdict)
 
     def workers(self) -> tuple[WorkerHistory, dict[str, int]]:
         """Return the history of the workers and the row of each."""

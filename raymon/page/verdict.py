@@ -1,14 +1,14 @@
 """The first thing read: the verdict in words, why, and what to do; then what fires."""
 
 from raymon.format import duration
+from raymon.health import TROUBLED_STATES
 from raymon.html.markup import Html, tag
-from raymon.html.words import headline, shape, state_badge, verdict_shape, without_headline
+from raymon.html.words import headline, shape, state_badge, verdict_shape
 from raymon.live.snapshot import Alert
 from raymon.page.context import Context
 from raymon.page.worker_table import ranked
 
 NAMED_WORKERS = 6
-TROUBLED = ("stalled", "dead", "given_up", "restarting", "slow")
 
 
 def verdict(context: Context) -> Html:
@@ -18,7 +18,7 @@ def verdict(context: Context) -> Html:
     return tag(
         "section",
         tag("div", verdict_shape(found.state, found.severity), tag("span", headline(found.state)), class_="headline"),
-        tag("p", without_headline(found.sentence, headline(found.state)), class_="sentence"),
+        tag("p", found.sentence, class_="sentence"),
         tag("p", tag("b", "What to do"), " ", found.advice, class_="advice") if found.advice else None,
         tag("ul", *evidence, class_="evidence") if evidence else None,
         _troubled(context),
@@ -31,7 +31,7 @@ def verdict(context: Context) -> Html:
 
 def _troubled(context: Context) -> Html | None:
     """Return a button for each worker in trouble, the first few by name."""
-    bad = [item for _, item in ranked(context, "trouble") if item.state in TROUBLED]
+    bad = [item for _, item in ranked(context, "trouble") if item.state in TROUBLED_STATES]
     if not bad:
         return None
     buttons = [
@@ -82,7 +82,7 @@ def alerts(context: Context) -> Html:
 
 def _alert(alert: Alert) -> Html:
     severity = alert.severity if alert.severity in ("critical", "warning", "info") else "info"
-    named = f" (worker {alert.worker})" if alert.worker and f"orker {alert.worker} " not in alert.summary else None
+    named = f" (worker {alert.worker})" if alert.worker and alert.source != "local" else None
     since = f"for {duration(alert.active_seconds)} · " if alert.active_seconds >= 1 else ""
     source = "evaluated here" if alert.source == "local" else alert.source
     return tag(

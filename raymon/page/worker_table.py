@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from raymon.format import UNKNOWN, ago, count, duration, plain, size
-from raymon.health import WORKER_STATES, WorkerVerdict
+from raymon.health import WORKER_STATES, WorkerVerdict, worker_rank
 from raymon.html.chart import spark
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.words import shape, state_badge, word
@@ -15,8 +15,6 @@ from raymon.views import WorkerView
 
 Judged = tuple[WorkerView, WorkerVerdict]
 
-TROUBLE: Final = ("stalled", "dead", "given_up", "restarting", "slow", "unknown", "starting", "waiting", "running")
-"""Worst first."""
 SPARKS: Final = 60
 _COLUMNS: Final = (
     # order, title, class, how it is computed
@@ -50,7 +48,7 @@ def _down(value: float | None) -> float:
 
 
 _KEYS: Final[dict[str, Callable[[Judged], float]]] = {
-    "trouble": lambda pair: float(TROUBLE.index(pair[1].state)) if pair[1].state in TROUBLE else len(TROUBLE),
+    "trouble": lambda pair: worker_rank(pair[1].state),
     "worker": lambda pair: _number(pair[0])[0],
     "steps": lambda pair: -_down(pair[0].steps_per_second) if pair[0].steps_per_second is not None else math.inf,
     "p95": lambda pair: _down(pair[0].latency_seconds.get("p95")),
@@ -109,7 +107,7 @@ def _filters(context: Context, pairs: list[Judged]) -> Html:
     chosen = context.choice.state
     totals = {state: sum(1 for _, verdict in pairs if verdict.state == state) for state in WORKER_STATES}
     chips = [_chip("", "all", len(pairs), chosen == "")]
-    chips += [_chip(s, word(s), totals[s], chosen == s) for s in TROUBLE if totals[s] or s == chosen]
+    chips += [_chip(s, word(s), totals[s], chosen == s) for s in WORKER_STATES if totals[s] or s == chosen]
     search = tag(
         "input",
         type="search",

@@ -16,6 +16,7 @@ from typing import Final
 from raymon.catalog import DRIVER
 from raymon.errors import UserError
 from raymon.format import duration, share
+from raymon.html.words import headline
 from raymon.live import targets
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
@@ -257,7 +258,7 @@ def _write(folder: Path, found: Findings, gathered: Mapping[str, Gathered], run:
 
 
 def _tell(found: Findings, folder: Path) -> None:
-    print(f"\n{found.verdict.sentence}")
+    print(f"\n{headline(found.verdict.state)}: {found.verdict.sentence}")
     if found.verdict.advice:
         print(f"What to do: {found.verdict.advice}")
     if found.run.phase_ratio:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from raymon.catalog import DRIVER
-from raymon.health import RunVerdict, WorkerVerdict
+from raymon.health import RunVerdict, WorkerVerdict, judged_workers
 from raymon.profile import stacks, timeline
 from raymon.profile.stacks import Difference, Place, Stack
 from raymon.profile.timeline import LastArrivals, Track
@@ -73,9 +73,7 @@ class Findings:
 
     def judged(self) -> list[tuple[WorkerView, WorkerVerdict]]:
         """Return every worker with its verdict, the slowest per step first."""
-        verdicts = {item.worker: item for item in self.verdict.workers}
-        pairs = [(w, verdicts.get(w.worker) or WorkerVerdict(w.worker, "unknown", "")) for w in self.run.workers]
-        return sorted(pairs, key=lambda pair: -(step_seconds(pair[0]) or 0.0))
+        return sorted(judged_workers(self.run, self.verdict), key=lambda pair: -(step_seconds(pair[0]) or 0.0))
 
 
 def step_seconds(worker: WorkerView) -> float | None:

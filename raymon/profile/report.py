@@ -10,7 +10,7 @@ from raymon.format import UNKNOWN, count, duration, share, size
 from raymon.health import WorkerVerdict
 from raymon.html.chart import shares
 from raymon.html.markup import Child, Html, join, tag
-from raymon.html.words import headline, state_badge, verdict_shape, without_headline, word
+from raymon.html.words import headline, state_badge, verdict_shape, word
 from raymon.profile import flame, stacks, timeline
 from raymon.profile.findings import Comparison, Findings, Process, quantile, step_seconds
 from raymon.profile.timeline import Event, Track
@@ -77,7 +77,7 @@ def _verdict(found: Findings) -> Html:
             tag("span", headline(verdict.state)),
             class_="headline",
         ),
-        tag("p", without_headline(verdict.sentence, headline(verdict.state)), class_="sentence"),
+        tag("p", verdict.sentence, class_="sentence"),
         tag("p", tag("b", "What to do"), " ", verdict.advice, class_="advice") if verdict.advice else None,
         tag("ul", *[tag("li", text) for text in verdict.evidence], class_="evidence") if verdict.evidence else None,
         class_=f"verdict severity-{verdict.severity}",

@@ -9,9 +9,10 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Final
 
-from raymon.health import RunVerdict, WorkerVerdict
+from raymon.health import RunVerdict, WorkerVerdict, judged_workers, worst_first
 from raymon.live import targets
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
@@ -89,16 +90,29 @@ def report(snapshot: Snapshot, name: str = "") -> dict[str, Any]:
     if view is None or verdict is None:
         return {
             "run": name or None,
-            "verdict": {"state": "unknown", "sentence": _nothing(snapshot, name), "evidence": []},
+            "verdict": {
+                "state": "unknown",
+                "severity": "unknown",
+                "sentence": _nothing(snapshot, name),
+                "advice": "",
+                "evidence": [],
+                "findings": [],
+            },
             "workers": [],
             "data_age_seconds": snapshot.data_age_seconds,
             "source": snapshot.source,
         }
-    judged = {worker.worker: worker for worker in verdict.workers}
     return {
         "run": view.run,
-        "verdict": {"state": verdict.state, "sentence": verdict.sentence, "evidence": list(verdict.evidence)},
-        "workers": [_worker(worker, judged[worker.worker]) for worker in view.workers],
+        "verdict": {
+            "state": verdict.state,
+            "severity": verdict.severity,
+            "sentence": verdict.sentence,
+            "advice": verdict.advice,
+            "evidence": list(verdict.evidence),
+            "findings": [asdict(finding) for finding in verdict.findings],
+        },
+        "workers": [_worker(worker, judged) for worker, judged in worst_first(judged_workers(view, verdict))],
         "data_age_seconds": _rounded(view.data_age_seconds),
         "source": snapshot.source,
     }

@@ -12,14 +12,13 @@ from rich.text import Text
 
 from raymon.catalog import DRIVER_PHASES
 from raymon.format import UNKNOWN, count, duration, plain, share, size
-from raymon.health import WORKER_STATES, RunVerdict, WorkerVerdict
+from raymon.health import RunVerdict, judged_workers, worst_first
 from raymon.html.words import headline
 from raymon.live.snapshot import Snapshot
-from raymon.views import RunView, WorkerView
+from raymon.views import RunView
 
 STALE_SECONDS: Final = 5.0
 MOST_ROWS: Final = 200
-_TROUBLE: Final = ("dead", "given_up", "stalled", "restarting", "slow", "unknown", "starting", "running", "waiting")
 _STYLE: Final[Mapping[str, str]] = {
     "ok": "bold green",
     "info": "bold cyan",
@@ -96,20 +95,12 @@ def _phases(view: RunView) -> Text:
     return line
 
 
-def ranked(view: RunView, verdict: RunVerdict) -> list[tuple[WorkerView, WorkerVerdict]]:
-    """Return the workers with their verdicts, the worst first."""
-    judged = {worker.worker: worker for worker in verdict.workers}
-    pairs = [(worker, judged[worker.worker]) for worker in view.workers]
-    rank = {state: place for place, state in enumerate(_TROUBLE)}
-    return sorted(pairs, key=lambda pair: rank.get(pair[1].state, len(WORKER_STATES)))
-
-
 def _workers(view: RunView, verdict: RunVerdict, room: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("worker", "state", "steps/s", "p50", "p95", "progress", "restarts", "memory", "lag"):
         table.add_column(name, justify="left" if name in ("worker", "state") else "right", no_wrap=True)
     table.add_column("why", overflow="fold", min_width=24)
-    pairs = ranked(view, verdict)
+    pairs = worst_first(judged_workers(view, verdict))
     for worker, judged in pairs[:room]:
         state = Text(judged.state.replace("_", " "), style=_STYLE.get(judged.state, ""))
         numbers = (

@@ -55,7 +55,7 @@ def slow():
 
 def test_the_function_that_makes_a_worker_slow_is_named(slow):
     _, _, text, _ = slow
-    assert "Straggler-bound: worker 1" in text
+    assert "Straggler-bound: Worker 1" in text
     assert re.search(r"What worker 1 does longer than worker [02]", text), text
     assert re.search(r"against +\S+ \S+  Trouble\.around \(raymon/ppo/faults\.py\)", text), text
     assert "Worker 1 was the last to deliver in " in text

@@ -9,10 +9,10 @@ from rich.console import Console
 from support import ROOT, Command, poll
 from synthetic import fleet, serve
 
-from raymon.health import RunVerdict, WorkerVerdict
+from raymon.health import Finding, RunVerdict, WorkerVerdict, judged_workers, worst_first
 from raymon.live.snapshot import snapshot_of
 from raymon.top import command
-from raymon.top.screen import ranked, screen
+from raymon.top.screen import screen
 from raymon.views import RunView, WorkerView
 
 KEYS = {"run", "verdict", "workers", "data_age_seconds", "source"}
@@ -60,7 +60,7 @@ def test_once_json_has_exactly_the_promised_shape_and_exit_code_0(healthy):
     told = json.loads(text)
     assert code == 0, text
     assert set(told) == KEYS
-    assert set(told["verdict"]) == {"state", "sentence", "evidence"}
+    assert set(told["verdict"]) == {"state", "severity", "sentence", "advice", "evidence", "findings"}
     assert len(told["workers"]) == 4
     for worker in told["workers"]:
         assert set(worker) == WORKER_KEYS
@@ -118,7 +118,7 @@ def test_live_in_a_terminal_redraws_until_interrupted(healthy):
 
 
 def test_exit_codes_of_severities():
-    codes = {severity: command.exit_code(RunVerdict("x", "X.", severity=severity)) for severity in command._EXIT}
+    codes = {severity: command.exit_code(RunVerdict((Finding("x", severity, "X."),))) for severity in command._EXIT}
     assert codes == {"ok": 0, "info": 0, "warning": 1, "critical": 1, "unknown": 2}
     assert command.exit_code(None) == 2
 
@@ -150,6 +150,7 @@ def test_a_thousand_workers_fit_the_screen_the_worst_on_top():
 
 def test_ranking_keeps_numbers_in_order_within_a_state():
     view = RunView(run="r", workers=tuple(WorkerView(worker=str(number)) for number in range(4)))
-    judged = ["running", "stalled", "running", "slow"]
-    verdict = RunVerdict("x", "X.", workers=tuple(WorkerVerdict(str(n), s, "why") for n, s in enumerate(judged)))
-    assert [worker.worker for worker, _ in ranked(view, verdict)] == ["1", "3", "0", "2"]
+    states = ["running", "stalled", "waiting", "slow"]
+    workers = tuple(WorkerVerdict(str(number), state, "why") for number, state in enumerate(states))
+    verdict = RunVerdict((Finding("healthy", "ok", "X."),), workers)
+    assert [worker.worker for worker, _ in worst_first(judged_workers(view, verdict))] == ["1", "3", "0", "2"]
