@@ -1,4 +1,4 @@
-"""Profiling on demand: flame graphs of live processes, a timeline of their phases, who holds the others up, a report.
+"""Profile a live run on demand: flame graphs, a timeline of all phases, stragglers, a report.
 
-Runs when somebody asks, beside the job. What it costs the job is what py-spy and some seconds of noted phases cost.
+Runs next to the job. It costs the job what py-spy and a few seconds of recorded phases cost.
 """

@@ -1,4 +1,4 @@
-"""`raymon profile`: look into a live run for some seconds, say what was found, write a report.
+"""`raymon profile`: profile a live run for a few seconds, print the result and write a report.
 
 Exit codes: 0 profiled, 1 profiled in part, 2 nothing could be profiled or wrong use.
 """
@@ -20,68 +20,69 @@ from raymon.html.words import headline
 from raymon.live import targets
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
-from raymon.profile import findings, stacks, timeline
-from raymon.profile.findings import Findings, Process
+from raymon.profile import result as results
+from raymon.profile import stacks, timeline
 from raymon.profile.node import Gathered, gather
-from raymon.profile.remote import RemoteError, Wanted, gather_on
+from raymon.profile.remote import NodePlan, RemoteError, gather_on
 from raymon.profile.report import last_sentence, report
+from raymon.profile.result import Process, ProfileResult
 from raymon.views import RunView
 
 WARM_UP_SECONDS: Final = 4.0
-"""The collector looks that long before workers are chosen: rates need some flushes."""
+"""The collector watches that long before workers are chosen: rates need a few exports."""
 FIND_SECONDS: Final = 12.0
 MOST_SAMPLED: Final = 16
 MOST_RATE: Final = 200
-"""Above that py-spy itself slows the process down: 1,000 samples a second cost a quarter of its speed."""
+"""py-spy slows the process down above this: 1,000 samples a second cost a quarter of its speed."""
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """Return the options of `raymon profile`."""
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="raymon profile",
-        description="Look into a live run for some seconds: flame graphs of the driver, the slowest and a usual "
-        "worker, what the slow one does longer, a timeline of all phases, who holds the others up. Writes report.html, "
-        "timeline.json (ui.perfetto.dev) and the stacks (speedscope.app).",
+        description="Profile a live run for a few seconds: flame graphs of the driver, the slowest worker and a "
+        "typical one, the functions in which the slow worker spends more time, a timeline of all phases. "
+        "Writes report.html, timeline.json (for ui.perfetto.dev) and the stacks (for speedscope.app).",
         epilog="Exit codes: 0 profiled, 1 profiled in part, 2 nothing could be profiled.",
     )
-    made.add_argument("--seconds", type=float, default=10.0, help="how long to look; 10 by default")
-    made.add_argument(
+    parser.add_argument("--seconds", type=float, default=10.0, help="duration of the profile; 10 by default")
+    parser.add_argument(
         "--worker",
         action="append",
         default=[],
         metavar="N",
-        help="sample this worker's stacks; repeat for several; `driver`, `all`",
+        help="sample the stacks of this worker; repeat for several; also `driver` or `all`",
     )
-    made.add_argument("--rate", type=int, default=100, help=f"samples a second of each process, at most {MOST_RATE}")
-    made.add_argument("--output", default="", metavar="DIR", help="where to write; by default in the run's directory")
-    made.add_argument("--run", default="", help="the run; otherwise the newest live one")
-    made.add_argument(
+    parser.add_argument("--rate", type=int, default=100, help=f"samples per second and process, at most {MOST_RATE}")
+    parser.add_argument("--output", default="", metavar="DIR", help="output folder; by default in the run's directory")
+    parser.add_argument("--run", default="", help="name of the run; by default the newest live one")
+    parser.add_argument(
         "--address",
         default="",
         metavar="HOST:PORT",
-        help="the Ray cluster, for workers on other nodes; otherwise that of the node here",
+        help="the Ray cluster, needed for workers on other nodes; by default the cluster of this node",
     )
-    targets.add_options(made)
-    return made
+    targets.add_options(parser)
+    return parser
 
 
 def main(arguments: list[str]) -> int:
-    """Run `raymon profile`; see the module for the exit codes."""
-    made = parser()
-    given = made.parse_args(arguments)
-    if not 1.0 <= given.seconds <= 300.0:
-        made.error(f"--seconds: found {given.seconds:g}, expected 1 to 300")
-    if not 1 <= given.rate <= MOST_RATE:
-        made.error(f"--rate: found {given.rate}, expected 1 to {MOST_RATE}")
-    targets.use_token(given.token_file, os.environ)
+    """Run `raymon profile`; the module lists the exit codes."""
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    if not 1.0 <= args.seconds <= 300.0:
+        parser.error(f"--seconds: found {args.seconds:g}, expected 1 to 300")
+    if not 1 <= args.rate <= MOST_RATE:
+        parser.error(f"--rate: found {args.rate}, expected 1 to {MOST_RATE}")
+    targets.use_token(args.token_file, os.environ)
     try:
-        chosen = targets.choose(given.metrics_url, given.discovery_file, given.dashboard_url)
+        chosen = targets.choose(args.metrics_url, args.discovery_file, args.dashboard_url)
     except ValueError as error:
-        made.error(str(error))
+        parser.error(str(error))
     collector = Collector(chosen)
     collector.start()
     try:
-        return _profile(collector, given)
+        return _profile(collector, args)
     finally:
         collector.stop()
 
@@ -90,24 +91,24 @@ class ProfileError(UserError):
     """Nothing can be profiled."""
 
 
-def _profile(collector: Collector, given: argparse.Namespace) -> int:
-    run = _live_run(collector, given.run)
-    sampled = _sampled(collector.snapshot(), run, given.worker)
-    folder = _folder(given.output, run.run)
+def _profile(collector: Collector, args: argparse.Namespace) -> int:
+    run = _live_run(collector, args.run)
+    sampled = _sampled(collector.snapshot(), run, args.worker)
+    folder = _folder(args.output, run.run)
     print(
-        f"profiling {run.run} for {duration(given.seconds)}: phases of all, stacks of {', '.join(sampled)}", flush=True
+        f"profiling {run.run} for {duration(args.seconds)}: phases of all, stacks of {', '.join(sampled)}", flush=True
     )
-    gathered, notes = _gather(collector.snapshot(), run, sampled, given)
-    found = _findings(collector.snapshot(), run, gathered, given.seconds, notes)
-    _write(folder, found, gathered, run)
-    _tell(found, folder)
-    if not found.tracks and not any(process.stacks for process in found.processes):
+    gathered, notes = _gather(collector.snapshot(), run, sampled, args)
+    result = _combine(collector.snapshot(), run, gathered, args.seconds, notes)
+    _write(folder, result, gathered, run)
+    _print_result(result, folder)
+    if not result.tracks and not any(process.stacks for process in result.processes):
         return 2
-    return 1 if found.notes or any(process.problem for process in found.processes) else 0
+    return 1 if result.notes or any(process.problem for process in result.processes) else 0
 
 
 def _live_run(collector: Collector, name: str) -> RunView:
-    """Wait until a live run has been watched for a while, and return it."""
+    """Wait until a live run has been watched for `WARM_UP_SECONDS`, and return it."""
     begun = time.monotonic()
     while True:
         snapshot = collector.snapshot()
@@ -121,27 +122,27 @@ def _live_run(collector: Collector, name: str) -> RunView:
             if name and snapshot.runs:
                 there = ", ".join(view.run for view in snapshot.runs[:8])
                 raise ProfileError(f"there is no run {name!r}; there are {there}")
-            raise ProfileError(snapshot.problem or "no run was seen; start one, or name its node with --metrics-url")
+            raise ProfileError(snapshot.problem or "no run was found; start one, or name its node with --metrics-url")
         time.sleep(0.1)
 
 
 def _processes(run: RunView) -> dict[str, tuple[str, int]]:
-    """Return node and process id of every process of the run that is there, by name."""
+    """Return name -> (node, process id) of every live process of the run."""
     found = {f"worker {w.worker}": (w.node or "", w.pid) for w in run.workers if w.pid is not None}
     if run.driver_pid is not None:
         found = {DRIVER: (run.driver_node or "", run.driver_pid), **found}
     return found
 
 
-def _sampled(snapshot: Snapshot, run: RunView, asked: Sequence[str]) -> list[str]:
-    """Return the processes whose stacks are sampled: those asked for, else the driver and the workers that matter."""
+def _sampled(snapshot: Snapshot, run: RunView, requested: Sequence[str]) -> list[str]:
+    """Return the processes to sample: the requested ones, else the driver and the most informative workers."""
     known = _processes(run)
-    if "all" in asked:
+    if "all" in requested:
         names = list(known)
-    elif asked:
-        names = [DRIVER if one == DRIVER else f"worker {one}" for one in asked]
+    elif requested:
+        names = [DRIVER if one == DRIVER else f"worker {one}" for one in requested]
     else:
-        workers = findings.chosen_workers(run, snapshot.verdicts[run.run])
+        workers = results.chosen_workers(run, snapshot.verdicts[run.run])
         names = [name for name in (DRIVER, *(f"worker {worker}" for worker in workers)) if name in known]
     if missing := [name for name in names if name not in known]:
         there = ", ".join(name.removeprefix("worker ") for name in known)
@@ -149,12 +150,14 @@ def _sampled(snapshot: Snapshot, run: RunView, asked: Sequence[str]) -> list[str
     return list(dict.fromkeys(names))[:MOST_SAMPLED]
 
 
-def _folder(asked: str, run: str) -> Path:
-    """Return the folder of the report, made and empty of one: given, in the run's directory, or beside it."""
+def _folder(output: str, run: str) -> Path:
+    """Create the output folder: `output`, else one in the run's directory, else one in the current folder."""
     name = f"profile-{time.strftime('%Y%m%d-%H%M%S')}"
     plain = re.sub(r"[^\w.-]+", "-", run).lstrip(".") or "run"
-    at_home = Path("runs") / plain
-    folder = Path(asked) if asked else at_home / name if at_home.is_dir() else Path(f"raymon-{plain}-{name}")
+    run_directory = Path("runs") / plain
+    folder = (
+        Path(output) if output else run_directory / name if run_directory.is_dir() else Path(f"raymon-{plain}-{name}")
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -165,23 +168,23 @@ def _folder(asked: str, run: str) -> Path:
 
 
 def _gather(
-    snapshot: Snapshot, run: RunView, sampled: Sequence[str], given: argparse.Namespace
+    snapshot: Snapshot, run: RunView, sampled: Sequence[str], args: argparse.Namespace
 ) -> tuple[dict[str, Gathered], list[str]]:
-    """Profile the processes where they are, here and elsewhere at once; return what came by node, and what did not."""
-    wanted = _by_node(run, sampled)
+    """Profile the processes of all nodes at once; return the results by node, and notes on what is missing."""
+    plans = _by_node(run, sampled)
     urls = {target.url for target in snapshot.targets}
     here = {node.address: node for node in targets.local_nodes(Path("/proc")) if node.url() in urls}
-    away = {node: wish for node, wish in wanted.items() if node not in here}
-    address = given.address or next((node.gcs_address for node in here.values() if node.gcs_address), "")
+    away = {node: plan for node, plan in plans.items() if node not in here}
+    address = args.address or next((node.gcs_address for node in here.values() if node.gcs_address), "")
     gathered: dict[str, Gathered] = {}
     notes: list[str] = []
     with ThreadPoolExecutor() as pool:
         jobs = {
-            node: pool.submit(gather, here[node].session, wish.pids, wish.sampled, given.seconds, given.rate)
-            for node, wish in wanted.items()
+            node: pool.submit(gather, here[node].session, plan.pids, plan.sampled, args.seconds, args.rate)
+            for node, plan in plans.items()
             if node in here
         }
-        far = pool.submit(gather_on, address, away, given.seconds, given.rate) if away and address else None
+        far = pool.submit(gather_on, address, away, args.seconds, args.rate) if away and address else None
         for node, job in jobs.items():
             try:
                 gathered[node] = job.result()
@@ -201,21 +204,21 @@ def _gather(
     return gathered, notes
 
 
-def _by_node(run: RunView, sampled: Sequence[str]) -> dict[str, Wanted]:
-    """Return what is wanted of each node."""
+def _by_node(run: RunView, sampled: Sequence[str]) -> dict[str, NodePlan]:
+    """Return the processes to profile by node."""
     pids: dict[str, list[int]] = {}
-    chosen: dict[str, list[int]] = {}
+    sampled_pids: dict[str, list[int]] = {}
     for name, (node, pid) in _processes(run).items():
         pids.setdefault(node, []).append(pid)
         if name in sampled:
-            chosen.setdefault(node, []).append(pid)
-    return {node: Wanted(tuple(found), tuple(chosen.get(node, ()))) for node, found in pids.items()}
+            sampled_pids.setdefault(node, []).append(pid)
+    return {node: NodePlan(tuple(found), tuple(sampled_pids.get(node, ()))) for node, found in pids.items()}
 
 
-def _findings(
+def _combine(
     snapshot: Snapshot, run: RunView, gathered: Mapping[str, Gathered], seconds: float, notes: list[str]
-) -> Findings:
-    """Put together what came; names and processes are those of `run`, as it was when the profile began."""
+) -> ProfileResult:
+    """Combine the results of all nodes; `run` is the view from the beginning of the profile."""
     now = snapshot.run(run.run) or run
     known = _processes(run)
     processes = [
@@ -228,9 +231,12 @@ def _findings(
     noted = {track.name for track in tracks}
     silent = [name for name, (node, _) in known.items() if node in gathered and name not in noted]
     if silent:
-        notes = [*notes, f"No phases came from {', '.join(silent[:8])}: stopped, ended, or of an older raymon."]
-    notes += [f"{t.name} noted more phases than there was room for; {t.lost} are missing." for t in tracks if t.lost]
-    return Findings(
+        notes = [
+            *notes,
+            f"No phases came from {', '.join(silent[:8])}: the process is stopped, has ended or uses an older raymon.",
+        ]
+    notes += [f"{t.name} recorded more phases than fit; {t.lost} are missing." for t in tracks if t.lost]
+    return ProfileResult(
         now,
         snapshot.verdicts[now.run],
         seconds,
@@ -238,50 +244,53 @@ def _findings(
         processes,
         tracks,
         timeline.last_arrivals(tracks),
-        findings.compare(now, processes),
-        findings.rollouts_of(tracks),
+        results.compare(now, processes),
+        results.rollouts_of(tracks),
         notes,
     )
 
 
 def _process(part: Gathered, pid: int, name: str) -> Process:
-    stands = stacks.standing(part.dumps.get(pid, ""))
-    return Process(name, pid, stacks.parse(part.stacks.get(pid, "")), stands, part.problems.get(pid, ""))
+    standing = stacks.current_frames(part.dumps.get(pid, ""))
+    return Process(name, pid, stacks.parse(part.stacks.get(pid, "")), standing, part.problems.get(pid, ""))
 
 
-def _write(folder: Path, found: Findings, gathered: Mapping[str, Gathered], run: RunView) -> None:
-    (folder / "report.html").write_text(report(found), encoding="utf-8")
-    (folder / "timeline.json").write_text(json.dumps(timeline.chrome(found.tracks)), encoding="utf-8")
+def _write(folder: Path, result: ProfileResult, gathered: Mapping[str, Gathered], run: RunView) -> None:
+    (folder / "report.html").write_text(report(result), encoding="utf-8")
+    (folder / "timeline.json").write_text(json.dumps(timeline.chrome(result.tracks)), encoding="utf-8")
     for name, (node, pid) in _processes(run).items():
         if node in gathered and (text := gathered[node].stacks.get(pid)):
             (folder / f"stacks-{name.replace(' ', '-')}.txt").write_text(text, encoding="utf-8")
 
 
-def _tell(found: Findings, folder: Path) -> None:
-    print(f"\n{headline(found.verdict.state)}: {found.verdict.sentence}")
-    if found.verdict.advice:
-        print(f"What to do: {found.verdict.advice}")
-    if found.run.phase_ratio:
-        parts = sorted(found.run.phase_ratio.items(), key=lambda item: -item[1])
+def _print_result(result: ProfileResult, folder: Path) -> None:
+    print(f"\n{headline(result.verdict.state)}: {result.verdict.sentence}")
+    if result.verdict.advice:
+        print(f"What to do: {result.verdict.advice}")
+    if result.run.phase_ratio:
+        parts = sorted(result.run.phase_ratio.items(), key=lambda item: -item[1])
         print("iteration:  " + ", ".join(f"{phase} {share(ratio)}" for phase, ratio in parts if ratio >= 0.005))
-    if found.last is not None:
-        print(last_sentence(found))
-    if found.comparison is not None:
-        compared = found.comparison
-        print(f"What worker {compared.slow} does longer than worker {compared.usual}, per thousand environment steps:")
+    if result.last is not None:
+        print(last_sentence(result))
+    if result.comparison is not None:
+        compared = result.comparison
+        print(
+            f"Functions in which worker {compared.slow} spends more time than worker {compared.typical}, "
+            "per 1,000 environment steps:"
+        )
         for item in compared.differences[:4]:
-            print(f"  {duration(item.seconds):>8} against {duration(item.against):>8}  {item.place}")
-    stuck = {item.worker for item in found.verdict.workers if item.state == "stalled"}
-    for process in found.processes:
-        _tell_process(process, process.name.removeprefix("worker ") in stuck)
-    for note in found.notes:
+            print(f"  {duration(item.seconds):>8} against {duration(item.baseline):>8}  {item.place}")
+    stuck = {item.worker for item in result.verdict.workers if item.state == "stalled"}
+    for process in result.processes:
+        _print_process(process, process.name.removeprefix("worker ") in stuck)
+    for note in result.notes:
         print(f"note: {note}")
     print(f"\nreport:     {folder / 'report.html'}")
     print(f"timeline:   {folder / 'timeline.json'} (open it at ui.perfetto.dev)")
     print(f"stacks:     {folder}/stacks-*.txt (open them at speedscope.app)")
 
 
-def _tell_process(process: Process, stuck: bool) -> None:
+def _print_process(process: Process, stuck: bool) -> None:
     if process.problem:
         print(f"{process.name} (pid {process.pid}): {process.problem}")
         return
@@ -290,7 +299,7 @@ def _tell_process(process: Process, stuck: bool) -> None:
     parts += [f"waits for Ray {share(waits)}"] if waits >= 0.005 else []
     print(f"{process.name}: {', '.join(parts) or 'no sample'}")
     if stuck:
-        for thread, frames in process.stands[:4]:
-            print(f"  it is stalled; {thread} stands in")
+        for thread, frames in process.standing[:4]:
+            print(f"  stalled; {thread} is in")
             for frame in frames[:8]:
                 print(f"      {frame}")

@@ -1,4 +1,4 @@
-"""A flame graph as HTML: outermost frames on top, width is wall time; with `flame.js` a click enlarges a frame."""
+"""A flame graph as HTML: outermost frames on top, width is wall time. `flame.js` enlarges a frame on a click."""
 
 import sys
 from typing import Final
@@ -23,7 +23,7 @@ KEY: Final = tag(
     class_="legend",
 )
 LEAST_RATIO: Final = 0.002
-"""Narrower frames are a pixel or two wide: left out, and counted in their caller's width."""
+"""Narrower frames are not drawn; the width of their caller includes them."""
 MOST_FRAMES: Final = 4_000
 DEEPEST: Final = 80
 ROW_EMS: Final = 1.5
@@ -35,8 +35,8 @@ _KINDS: Final = (
 )
 
 
-def flame(root: Node, what: str) -> Html:
-    """Return the flame graph of a tree of frames; `what` says whose it is."""
+def flame(root: Node, subject: str) -> Html:
+    """Return the flame graph of a tree of frames; `subject` names the process."""
     frames: list[Html] = []
     deepest = 0
     waiting = [(child, start, 0) for child, start in _placed(root, 0.0)]
@@ -61,11 +61,11 @@ def flame(root: Node, what: str) -> Html:
         )
         waiting += [(child, at, depth + 1) for child, at in _placed(node, start)]
     height = f"height:{(deepest + 1) * ROW_EMS:.2f}em"
-    return tag("div", *frames, class_="flame", role="img", aria_label=f"Flame graph of {what}", style=height)
+    return tag("div", *frames, class_="flame", role="img", aria_label=f"Flame graph of {subject}", style=height)
 
 
 def _placed(node: Node, start: float) -> list[tuple[Node, float]]:
-    """Return the frames inside a frame, widest first, each with the sample it starts at."""
+    """Return the inner frames of a frame, widest first, each with its first sample."""
     placed, at = [], start
     for child in sorted(node.inner.values(), key=lambda inner: -inner.count):
         placed.append((child, at))
@@ -74,7 +74,7 @@ def _placed(node: Node, start: float) -> list[tuple[Node, float]]:
 
 
 def kind(frame: str) -> str:
-    """Return which colour a frame has: by the package its file is in."""
+    """Return the colour class of a frame, by the package of its file."""
     if "(" not in frame:
         return "plain"
     file = frame.rpartition("(")[2]

@@ -1,7 +1,7 @@
-"""Profiling processes on other nodes: one Ray task pinned to each node, asked for by a child process of its own.
+"""Profile processes on other nodes: a child process joins the cluster and pins one Ray task to each node.
 
-A child, because Ray's client may end the process it lives in when the cluster refuses it or does not answer. It joins
-the cluster as a driver for as long as the profile takes and needs no CPU slot; the nodes have raymon: they record.
+It is a child process because Ray's client may end its own process when the cluster refuses it or does not answer. It is
+a driver of the cluster while the profile runs and needs no CPU slot. The nodes have raymon installed.
 """
 
 import dataclasses
@@ -21,33 +21,33 @@ START_SECONDS: Final = 60.0
 
 
 class RemoteError(UserError):
-    """The cluster could not be asked; the message says why."""
+    """The cluster does not answer or cannot be joined."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Processes of one node: those that note their phases, and those of them whose stacks are sampled."""
+class NodePlan:
+    """The processes of one node to profile: those that record phases, and those whose stacks are sampled."""
 
     pids: tuple[int, ...]
     sampled: tuple[int, ...]
 
 
-def gather_on(address: str, nodes: Mapping[str, Wanted], seconds: float, rate: int) -> dict[str, Gathered]:
-    """Profile processes on nodes of a cluster, all at once; return what each node gave, by its address.
+def gather_on(address: str, nodes: Mapping[str, NodePlan], seconds: float, rate: int) -> dict[str, Gathered]:
+    """Profile processes on several nodes of a cluster at once; return the results by node address.
 
     Raises:
         RemoteError: When the cluster cannot be joined or a node does not answer.
     """
-    asked = {
+    request = {
         "address": address,
         "seconds": seconds,
         "rate": rate,
-        "nodes": {node: dataclasses.asdict(wanted) for node, wanted in nodes.items()},
+        "nodes": {node: dataclasses.asdict(plan) for node, plan in nodes.items()},
     }
     try:
         done = subprocess.run(
             [sys.executable, "-m", "raymon.profile.remote"],
-            input=json.dumps(asked),
+            input=json.dumps(request),
             capture_output=True,
             text=True,
             timeout=START_SECONDS + 2 * seconds + 30,
@@ -58,59 +58,59 @@ def gather_on(address: str, nodes: Mapping[str, Wanted], seconds: float, rate: i
     try:
         answer = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        last = [line for line in done.stderr.splitlines() if line.strip()][-1:] or ["without a word"]
-        raise RemoteError(f"the Ray cluster at {address} could not be asked: {last[0][:300]}") from None
+        last = [line for line in done.stderr.splitlines() if line.strip()][-1:] or ["no error message"]
+        raise RemoteError(f"the Ray cluster at {address} cannot be profiled: {last[0][:300]}") from None
     if "error" in answer:
         raise RemoteError(str(answer["error"]))
-    return {node: _gathered(told) for node, told in answer.items()}
+    return {node: _gathered(reply) for node, reply in answer.items()}
 
 
-def _gathered(told: dict[str, Any]) -> Gathered:
-    by_pid = {name: {int(pid): text for pid, text in told[name].items()} for name in ("stacks", "dumps", "problems")}
-    return Gathered(told["traces"], **by_pid)
+def _gathered(reply: dict[str, Any]) -> Gathered:
+    by_pid = {name: {int(pid): text for pid, text in reply[name].items()} for name in ("stacks", "dumps", "problems")}
+    return Gathered(reply["traces"], **by_pid)
 
 
-def _here(pids: tuple[int, ...], sampled: tuple[int, ...], seconds: float, rate: int) -> dict[str, Any]:
-    """Runs as a task on a node: profile its processes."""
+def _gather_here(pids: tuple[int, ...], sampled: tuple[int, ...], seconds: float, rate: int) -> dict[str, Any]:
+    """Profile the processes of a node; runs there as a task."""
     from raymon.monitor.export import session_folder
 
     session = session_folder()
     if session is None:
-        raise RuntimeError("this version of Ray does not tell the folder of its session")
+        raise RuntimeError("this version of Ray does not say where its session folder is")
     return dataclasses.asdict(gather(Path(session), pids, sampled, seconds, rate))
 
 
-def _ask(asked: dict[str, Any]) -> dict[str, Any]:
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    join(asked["address"])
+    join(request["address"])
     try:
         known = {node["NodeManagerAddress"]: node["NodeID"] for node in ray.nodes() if node["Alive"]}
-        if missing := sorted(set(asked["nodes"]) - set(known)):
+        if missing := sorted(set(request["nodes"]) - set(known)):
             return {
-                "error": f"the cluster at {asked['address']} has no node {', '.join(missing)}; it has {sorted(known)}"
+                "error": f"the cluster at {request['address']} has no node {', '.join(missing)}; it has {sorted(known)}"
             }
-        task = ray.remote(num_cpus=0, max_retries=0)(_here)
-        waiting = {
+        task = ray.remote(num_cpus=0, max_retries=0)(_gather_here)
+        pending = {
             node: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(known[node], soft=False)).remote(
-                tuple(wanted["pids"]), tuple(wanted["sampled"]), asked["seconds"], asked["rate"]
+                tuple(plan["pids"]), tuple(plan["sampled"]), request["seconds"], request["rate"]
             )
-            for node, wanted in asked["nodes"].items()
+            for node, plan in request["nodes"].items()
         }
-        return {node: ray.get(answer) for node, answer in waiting.items()}
+        return {node: ray.get(answer) for node, answer in pending.items()}
     finally:
         ray.shutdown()
 
 
 def main() -> int:
-    """Answer one question on standard input with one line of JSON."""
-    asked = json.load(sys.stdin)
+    """Answer one JSON request on standard input with one line of JSON."""
+    request = json.load(sys.stdin)
     try:
-        answer = _ask(asked)
+        answer = _answer(request)
     except JoinError as error:
         answer = {"error": str(error)}
-    except Exception as error:  # noqa: BLE001  # whatever Ray raises is told to the process that asked
+    except Exception as error:  # noqa: BLE001  # the parent process reports it
         answer = {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300] if str(error) else ''}"}
     print(json.dumps(answer))
     return 0

@@ -1,4 +1,4 @@
-"""The report of a profile: one HTML file that needs no network, in the look of the status page."""
+"""The report of a profile: one HTML file in the style of the status page, without requests to any network."""
 
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,7 +12,7 @@ from raymon.html.chart import shares
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.words import headline, state_badge, verdict_shape, word
 from raymon.profile import flame, stacks, timeline
-from raymon.profile.findings import Comparison, Findings, Process, quantile, step_seconds
+from raymon.profile.result import Comparison, Process, ProfileResult, quantile, step_seconds
 from raymon.profile.timeline import Event, Track
 from raymon.views import WorkerView
 
@@ -22,27 +22,27 @@ MOST_THREADS: Final = 6
 _HERE: Final = Path(__file__).parent
 
 
-def report(found: Findings) -> str:
-    """Return the whole file."""
-    looks = (Path(html.__file__).with_name("style.css"), _HERE / "report.css")
-    css = "".join(path.read_text(encoding="utf-8") for path in looks)
+def report(result: ProfileResult) -> str:
+    """Return the report as one HTML document."""
+    styles = (Path(html.__file__).with_name("style.css"), _HERE / "report.css")
+    css = "".join(path.read_text(encoding="utf-8") for path in styles)
     script = (_HERE / "flame.js").read_text(encoding="utf-8")
     body = tag(
         "div",
-        _top(found),
-        _verdict(found),
-        _held_up(found),
-        _workers(found),
-        _driver(found),
-        _timeline(found),
-        *[_process(process) for process in found.processes],
-        _foot(found),
+        _top(result),
+        _verdict(result),
+        _held_up(result),
+        _workers(result),
+        _driver(result),
+        _timeline(result),
+        *[_process(process) for process in result.processes],
+        _foot(result),
         class_="page",
     )
     head = join(
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"{headline(found.verdict.state)} · profile of {found.run.run} · raymon"),
+        tag("title", f"{headline(result.verdict.state)} · profile of {result.run.run} · raymon"),
         tag("style", Html(css)),
     )
     page = tag("html", tag("head", head), tag("body", body, tag("script", Html(script))), lang="en")
@@ -53,22 +53,22 @@ def _panel(title: str, small: str, *body: Child) -> Html:
     return tag("section", tag("h2", title, tag("small", small) if small else None), *body, class_="panel")
 
 
-def _top(found: Findings) -> Html:
-    run = found.run
+def _top(result: ProfileResult) -> Html:
+    run = result.run
     about = " · ".join(part for part in (run.algorithm, run.sampler, run.environment, run.engine) if part)
-    when = datetime.fromtimestamp(found.taken_at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
-    told = tag("span", about, tag("small", f"profiled for {duration(found.seconds)}, {when}"), class_="about")
+    when = datetime.fromtimestamp(result.taken_at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    text = tag("span", about, tag("small", f"profiled for {duration(result.seconds)}, {when}"), class_="about")
     return tag(
         "header",
         tag("span", tag("b", "raymon profile"), class_="brand"),
         tag("span", run.run, class_="run"),
-        told,
+        text,
         class_="top",
     )
 
 
-def _verdict(found: Findings) -> Html:
-    verdict = found.verdict
+def _verdict(result: ProfileResult) -> Html:
+    verdict = result.verdict
     return tag(
         "section",
         tag(
@@ -84,63 +84,64 @@ def _verdict(found: Findings) -> Html:
     )
 
 
-def _held_up(found: Findings) -> Html | None:
-    """Return who the others wait for, and in which functions the slowest worker spends more than a usual one."""
+def _held_up(result: ProfileResult) -> Html | None:
+    """Return the worker that the others wait for, and the functions in which the slowest worker spends more time."""
     parts: list[Child] = []
-    if found.last is not None:
-        parts.append(tag("p", last_sentence(found), class_="sentence"))
-    if found.comparison is not None:
-        parts.append(_comparison(found.comparison))
-    return _panel("Who holds the others up", "", *parts) if parts else None
+    if result.last is not None:
+        parts.append(tag("p", last_sentence(result), class_="sentence"))
+    if result.comparison is not None:
+        parts.append(_comparison(result.comparison))
+    return _panel("Stragglers", "", *parts) if parts else None
 
 
-def last_sentence(found: Findings) -> str:
-    """Return in words who arrives last; empty when nobody does."""
-    last = found.last
+def last_sentence(result: ProfileResult) -> str:
+    """Return a sentence about the worker that arrives last, empty without one."""
+    last = result.last
     if last is None:
         return ""
     return (
         f"Worker {last.worker} was the last to deliver in {share(last.ratio)} of {last.iterations} iterations, "
-        f"{duration(last.seconds)} after the one before it."
+        f"{duration(last.seconds)} after the second to last."
     )
 
 
-def _comparison(found: Comparison) -> Html:
+def _comparison(result: Comparison) -> Html:
     rows = []
-    for item in found.differences:
-        numbers = (duration(item.seconds), duration(item.against), f"+{duration(item.seconds - item.against)}")
+    for item in result.differences:
+        numbers = (duration(item.seconds), duration(item.baseline), f"+{duration(item.seconds - item.baseline)}")
         cells = [tag("td", number, class_="number") for number in numbers]
         rows.append(tag("tr", tag("td", tag("code", str(item.place))), *cells))
     head = tag(
         "tr",
-        tag("th", "Time in the function itself, per thousand environment steps"),
-        tag("th", f"worker {found.slow}", class_="number"),
-        tag("th", f"worker {found.usual}", class_="number"),
+        tag("th", "Time in the function itself, per 1,000 environment steps"),
+        tag("th", f"worker {result.slow}", class_="number"),
+        tag("th", f"worker {result.typical}", class_="number"),
         tag("th", "more", class_="number"),
     )
     table = tag("table", tag("thead", head), tag("tbody", *rows))
     return join(
-        tag("h3", f"What worker {found.slow} does longer than worker {found.usual}"), tag("div", table, class_="scroll")
+        tag("h3", f"Where worker {result.slow} spends more time than worker {result.typical}"),
+        tag("div", table, class_="scroll"),
     )
 
 
-def _workers(found: Findings) -> Html:
-    titles = ("Worker", "State", "Steps/s", "A step takes", "Rollouts", "p50", "p95", "Longest", "Its time", "Memory")
+def _workers(result: ProfileResult) -> Html:
+    titles = ("Worker", "State", "Steps/s", "Step time", "Rollouts", "p50", "p95", "Longest", "Time by phase", "Memory")
     head = tag("tr", *[tag("th", title, class_=None if i in (0, 1, 8) else "number") for i, title in enumerate(titles)])
-    rows = [_worker(found, *pair) for pair in found.judged()[: 4 * MOST_LANES]]
-    hidden = len(found.run.workers) - len(rows)
-    note = tag("p", f"{hidden} more workers, all faster.", class_="soft") if hidden > 0 else None
+    rows = [_worker(result, *pair) for pair in result.judged()[: 4 * MOST_LANES]]
+    hidden = len(result.run.workers) - len(rows)
+    note = tag("p", f"{hidden} faster workers are not shown.", class_="soft") if hidden > 0 else None
     table = tag("table", tag("thead", head), tag("tbody", *rows))
     return _panel(
         "Workers",
-        "the slowest per environment step first; rollouts as they were during the profile",
+        "slowest per environment step first; rollouts during the profile",
         tag("div", table, class_="scroll"),
         note,
     )
 
 
-def _worker(found: Findings, worker: WorkerView, verdict: WorkerVerdict) -> Html:
-    took = found.rollouts.get(worker.worker, ())
+def _worker(result: ProfileResult, worker: WorkerView, verdict: WorkerVerdict) -> Html:
+    took = result.rollouts.get(worker.worker, ())
     ratios = {phase: worker.phase_ratio.get(phase, 0.0) for phase in WORKER_PHASES}
     ratios["other"] = max(0.0, 1.0 - sum(ratios.values()))
     bar = (
@@ -167,21 +168,21 @@ def _worker(found: Findings, worker: WorkerView, verdict: WorkerVerdict) -> Html
     )
 
 
-def _driver(found: Findings) -> Html | None:
-    parts, seconds = found.run.phase_ratio, found.run.iteration_seconds
+def _driver(result: ProfileResult) -> Html | None:
+    parts, seconds = result.run.phase_ratio, result.run.iteration_seconds
     if not parts:
         return None
 
-    def told(name: str) -> str:
+    def label(name: str) -> str:
         return "" if seconds is None else f" · {duration(parts[name] * seconds)}"
 
-    bar = shares(parts, DRIVER_PHASES, "The driver's iteration by phase", told)
-    return _panel("Where an iteration's time goes", f"{duration(seconds)} an iteration" if seconds else "", bar)
+    bar = shares(parts, DRIVER_PHASES, "The driver's iteration by phase", label)
+    return _panel("Where an iteration's time goes", f"{duration(seconds)} per iteration" if seconds else "", bar)
 
 
-def _timeline(found: Findings) -> Html | None:
-    """Return some iterations of every process, phase by phase."""
-    drawn = [track for track in found.tracks if track.lanes]
+def _timeline(result: ProfileResult) -> Html | None:
+    """Return the phases of every process over a few iterations."""
+    drawn = [track for track in result.tracks if track.lanes]
     if not drawn:
         return None
     start, end = timeline.window(drawn)
@@ -195,8 +196,8 @@ def _timeline(found: Findings) -> Html | None:
     ends = tag("div", tag("span", "0"), tag("span", duration(width)), class_="ends", style="padding-left:86px")
     more = f" The first {MOST_LANES} of {len(drawn)} processes." if len(drawn) > MOST_LANES else ""
     text = (
-        f"{duration(width)} from the middle of the profile. Parts of a rollout that were measured in sum are drawn one "
-        f"after the other. The whole is in timeline.json, for ui.perfetto.dev.{more}"
+        f"{duration(width)} from the middle of the profile. Parts of a rollout that were measured as a sum are drawn "
+        f"one after the other. timeline.json holds the whole profile, for ui.perfetto.dev.{more}"
     )
     return _panel("Timeline", "", *rows, ends, tag("ul", *key, class_="legend"), tag("p", text, class_="figure"))
 
@@ -214,46 +215,46 @@ def _event(track: Track, event: Event, start: float, width: float) -> Html:
     pieces = [_bar(event.start, event.end, start, width, name, f"{word(name)}: {duration(event.seconds)}", outer=True)]
     at = event.start
     for phase, seconds in event.parts.items():
-        told = f"{word(phase)}: {duration(seconds)} in sum"
-        pieces.append(_bar(at, min(at + seconds, event.end), start, width, phase, told, outer=False))
+        text = f"{word(phase)}: {duration(seconds)} as a sum"
+        pieces.append(_bar(at, min(at + seconds, event.end), start, width, phase, text, outer=False))
         at += seconds
     return join(*pieces)
 
 
-def _bar(begin: float, end: float, start: float, width: float, name: str, told: str, outer: bool) -> Html:
+def _bar(begin: float, end: float, start: float, width: float, name: str, text: str, outer: bool) -> Html:
     left, right = max(begin - start, 0.0) / width * 100, min(end - start, width) / width * 100
     css = f"on-{name}" if outer else f"on-{name} in"
-    return tag("i", class_=css, title=told, style=f"left:{left:.3f}%;width:{max(right - left, 0.0):.3f}%")
+    return tag("i", class_=css, title=text, style=f"left:{left:.3f}%;width:{max(right - left, 0.0):.3f}%")
 
 
 def _process(process: Process) -> Html:
-    title = f"What {process.name} does"
+    title = process.name.capitalize()
     if not process.stacks:
         why = tag("p", process.problem or "No sample was taken.", class_="none")
         return _panel(title, f"pid {process.pid}", why)
     waiting = process.waiting_ratio()
     small = f"pid {process.pid}" + (f" · waits for Ray {share(waiting)} of the time" if waiting >= 0.005 else "")
     busiest = [tag("li", tag("b", share(ratio)), tag("code", str(place))) for place, ratio in process.busiest()]
-    stands = [
+    standing = [
         tag("li", tag("b", thread), tag("code", " ← ".join(frames[:5])))
-        for thread, frames in process.stands[:MOST_THREADS]
+        for thread, frames in process.standing[:MOST_THREADS]
     ]
     return _panel(
         title,
         small,
-        tag("h3", "Most of the time itself in"),
+        tag("h3", "Functions with the most time of their own"),
         tag("ol", *busiest),
-        tag("h3", "Flame graph: width is wall time; a click enlarges, Escape goes back"),
+        tag("h3", "Flame graph: width is wall time; click to enlarge, Escape to go back"),
         flame.flame(stacks.tree(process.stacks), process.name),
         flame.KEY,
-        join(tag("h3", "Where it stood at the end"), tag("ul", *stands, class_="plain")) if stands else None,
+        join(tag("h3", "Position at the end"), tag("ul", *standing, class_="plain")) if standing else None,
     )
 
 
-def _foot(found: Findings) -> Html:
-    notes = [tag("li", text) for text in found.notes]
+def _foot(result: ProfileResult) -> Html:
+    notes = [tag("li", text) for text in result.notes]
     text = (
-        "Stacks are py-spy's, of all threads that do anything, idle ones included; phases are what the processes noted "
-        "themselves; the verdict and the rates are those of the status page."
+        "Stacks come from py-spy and include waiting time. Phases are recorded by the processes themselves. "
+        "Verdict and rates are those of the status page."
     )
     return tag("footer", tag("ul", *notes, class_="plain") if notes else None, tag("p", text, class_="soft"))

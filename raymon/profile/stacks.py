@@ -1,7 +1,7 @@
-"""Sampled stacks: which threads count, which functions the time is in, and what one process does that another does not.
+"""Sampled stacks: the threads that matter, the functions that take the time, the difference between two processes.
 
-Pure functions over the collapsed format. Shares are of the wall time of a process's busiest threads, waiting included:
-a simulator that sleeps is as slow as one that computes.
+Pure functions over the collapsed format. A share is a share of the wall time of the process's busiest thread. Waiting
+is included: a simulator that sleeps is as slow as one that computes.
 """
 
 import re
@@ -17,23 +17,23 @@ _THREAD: Final = re.compile(r"thread \(.*?\): ?(?P<name>.*)")
 _POSITION: Final = re.compile(r"^(?P<function>.*) \((?P<file>.*?)(?::(?P<line>\d+))?\)$")
 _NUMBER: Final = re.compile(r"[-_ ]?\d+( \(.*\))?$")
 _HOUSEKEEPING: Final = ("raymon-flush", "PythonGCThread")
-_STANDING: Final = re.compile(
+_IDLE_FRAME: Final = re.compile(
     r"\((?:threading|queue|selectors|socket|ssl|asyncio/\w+|concurrent/futures/\w+|logging/\w+"
     r"|(?:.*/)?(?:ray|grpc|raymon/monitor|zmq|streamlit|tornado)/.*)\.py\b"
 )
-"""Where a thread of the machinery stands when it has nothing to do."""
+"""Innermost frames of idle threads of Ray, Python and raymon."""
 _WAITS: Final = re.compile(r"^(?:\w+\.)*(?:main_loop|run_task_loop|_?wait_ready|wait) \((?:.*/)?ray/_private/")
 """Innermost frames in which a process waits for Ray: for the next call, or for a result."""
-_RESTS: Final = re.compile(r"^ThreadedVector\._serve ")
-"""Innermost frames in which a thread of ours has nothing to do."""
+_IDLE_OWN: Final = re.compile(r"^ThreadedVector\._serve ")
+"""Innermost frames of idle threads of raymon's own environments."""
 _OUTER: Final = re.compile(r"\((?:threading\.py|concurrent/|(?:.*/)?ray/(?:_private|util/tracing)/)")
-"""Frames by which Ray or Python gets to the user's code: of no interest to who looks for a fault in it."""
+"""Frames of Ray and Python above the user's code; they are not shown."""
 
 
 class Stack(NamedTuple):
-    """Samples that agree: thread, frames from the outermost to the innermost, how many.
+    """Equal samples: thread, frames from the outermost to the innermost, number of samples.
 
-    Threads of one pool, whose names differ by a number only, are one; its samples are the mean of theirs.
+    Threads of one pool (equal names but for a number) are merged into one, with the mean of their samples.
     """
 
     thread: str
@@ -42,7 +42,7 @@ class Stack(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A frame taken apart: `function (file)` without its line."""
+    """Function and file of a frame, without the line."""
 
     function: str
     file: str
@@ -53,15 +53,15 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What one process spends in a function beyond another, in seconds per unit of work."""
+    """Seconds per unit of work that two processes spend in one function; `seconds` is larger than `baseline`."""
 
     place: Place
     seconds: float
-    against: float
+    baseline: float
 
 
 def parse(collapsed: str) -> list[Stack]:
-    """Return the stacks of the threads that count; lines that are none are left out."""
+    """Return the stacks of the threads that matter; skip lines in another format."""
     threads: dict[str, list[Stack]] = {}
     for line in collapsed.splitlines():
         matched = _LINE.fullmatch(line)
@@ -72,13 +72,13 @@ def parse(collapsed: str) -> list[Stack]:
             threads.setdefault(thread, []).append(Stack(name, tuple(frames), int(matched["count"])))
     pools: dict[str, list[list[Stack]]] = {}
     for stacks in threads.values():
-        if _counts(stacks):
+        if _matters(stacks):
             pools.setdefault(_NUMBER.sub("-*", stacks[0].thread), []).append(stacks)
     return [stack for name, pool in pools.items() for stack in _mean(name, pool)]
 
 
 def _mean(name: str, pool: list[list[Stack]]) -> list[Stack]:
-    """Return the stacks of a pool of threads as those of one."""
+    """Merge the stacks of a pool of threads into those of one thread."""
     if len(pool) == 1:
         return pool[0]
     summed: Counter[tuple[str, ...]] = Counter()
@@ -88,30 +88,30 @@ def _mean(name: str, pool: list[list[Stack]]) -> list[Stack]:
     return [Stack(f"{name} (mean of {len(pool)})", frames, n / len(pool)) for frames, n in summed.items()]
 
 
-def _counts(thread: Sequence[Stack]) -> bool:
-    """Tell whether a thread does anything of its own: the main thread always, machinery that stands idle never."""
+def _matters(thread: Sequence[Stack]) -> bool:
+    """Return whether a thread matters: the main thread always, an idle thread of Ray, Python or raymon never."""
     name = thread[0].thread
     if name == MAIN:
         return True
     if name in _HOUSEKEEPING:
         return False
-    working = sum(stack.samples for stack in thread if stack.frames and not _idles(stack.frames[-1]))
+    working = sum(stack.samples for stack in thread if stack.frames and not _is_idle(stack.frames[-1]))
     return working > 0.02 * sum(stack.samples for stack in thread)
 
 
-def _idles(frame: str) -> bool:
-    """Tell whether a thread other than the main one has nothing to do in this innermost frame."""
-    return bool(_STANDING.search(frame) or _RESTS.match(frame))
+def _is_idle(frame: str) -> bool:
+    """Return whether a thread other than the main one is idle in this innermost frame."""
+    return bool(_IDLE_FRAME.search(frame) or _IDLE_OWN.match(frame))
 
 
 def waits(stack: Stack) -> bool:
-    """Tell whether the process waits for Ray in this stack, for a call or a result."""
+    """Return whether the process waits for Ray in this stack, for a call or a result."""
     return bool(stack.frames) and bool(_WAITS.match(stack.frames[-1]))
 
 
-def rests(stack: Stack) -> bool:
-    """Tell whether the process waits for Ray in this stack, or a thread of it has nothing to do."""
-    return waits(stack) or bool(stack.frames and _RESTS.match(stack.frames[-1]))
+def waits_or_idles(stack: Stack) -> bool:
+    """Return whether the process waits for Ray in this stack, or the thread is idle."""
+    return waits(stack) or bool(stack.frames and _IDLE_OWN.match(stack.frames[-1]))
 
 
 def place(frame: str) -> Place:
@@ -121,7 +121,7 @@ def place(frame: str) -> Place:
 
 
 def samples_of(stacks: Sequence[Stack]) -> float:
-    """Return the samples that are the whole of the wall time: those of the thread that has most."""
+    """Return the number of samples that stands for the whole wall time: that of the thread with most samples."""
     threads: dict[str, float] = {}
     for stack in stacks:
         threads[stack.thread] = threads.get(stack.thread, 0.0) + stack.samples
@@ -129,7 +129,7 @@ def samples_of(stacks: Sequence[Stack]) -> float:
 
 
 def own(stacks: Sequence[Stack]) -> dict[Place, float]:
-    """Return the share of the wall time that is spent in each function itself, largest first."""
+    """Return function -> share of the wall time spent in the function itself, largest first."""
     whole = samples_of(stacks) or 1.0
     counted: dict[Place, float] = {}
     for stack in stacks:
@@ -140,41 +140,43 @@ def own(stacks: Sequence[Stack]) -> dict[Place, float]:
 
 
 def working(stacks: Sequence[Stack]) -> dict[Place, float]:
-    """Return the same without the time in which the process waits or rests; the shares are still of all its time."""
+    """Return the same as `own` without waiting and idle time; the shares are still of the whole wall time."""
     whole = samples_of(stacks) or 1.0
-    busy = [stack for stack in stacks if not rests(stack)]
+    busy = [stack for stack in stacks if not waits_or_idles(stack)]
     return {found: share * samples_of(busy) / whole for found, share in own(busy).items()}
 
 
 def differences(
-    slow: Sequence[Stack], usual: Sequence[Stack], slow_per_second: float, usual_per_second: float
+    slow: Sequence[Stack], typical: Sequence[Stack], slow_per_second: float, typical_per_second: float
 ) -> list[Difference]:
-    """Compare two processes that do the same work at different speed, by the time a unit of work takes.
+    """Compare two processes that do the same work at different speed, by time per unit of work.
 
     Args:
-        slow: The stacks of the one in question.
-        usual: Those of the one it is compared with.
-        slow_per_second: Its units of work a second, such as environment steps.
-        usual_per_second: The other's.
+        slow: Stacks of the slow process.
+        typical: Stacks of the process it is compared with.
+        slow_per_second: Units of work per second of the slow process, such as environment steps.
+        typical_per_second: The same of the other process.
 
     Returns:
-        The functions in which the slow one itself spends more, the largest difference first; time in which it waits for
-        Ray is left out, and so are differences that are small beside the largest.
+        The functions in which the slow process spends more time, the largest difference first. Waiting for Ray and
+        differences far below the largest are left out.
     """
-    if slow_per_second <= 0 or usual_per_second <= 0:
+    if slow_per_second <= 0 or typical_per_second <= 0:
         return []
-    mine, other = working(slow), working(usual)
+    slow_shares, typical_shares = working(slow), working(typical)
     found = [
-        Difference(where, mine.get(where, 0.0) / slow_per_second, other.get(where, 0.0) / usual_per_second)
-        for where in mine
+        Difference(
+            where, slow_shares.get(where, 0.0) / slow_per_second, typical_shares.get(where, 0.0) / typical_per_second
+        )
+        for where in slow_shares
     ]
-    found = sorted((d for d in found if d.seconds > d.against), key=lambda d: d.against - d.seconds)
-    return [d for d in found if d.seconds - d.against >= WORTH_RATIO * (found[0].seconds - found[0].against)]
+    found = sorted((d for d in found if d.seconds > d.baseline), key=lambda d: d.baseline - d.seconds)
+    return [d for d in found if d.seconds - d.baseline >= WORTH_RATIO * (found[0].seconds - found[0].baseline)]
 
 
 @dataclass(slots=True)
 class Node:
-    """A frame of a flame graph: its samples, and the frames it called."""
+    """A frame of a flame graph, its number of samples and the frames it called."""
 
     frame: str
     count: float
@@ -182,7 +184,7 @@ class Node:
 
 
 def tree(stacks: Sequence[Stack]) -> Node:
-    """Return the stacks as a tree; the first level is the threads, the main one first."""
+    """Return the stacks as a tree whose first level is the threads, the main thread first."""
     root = Node("all", 0, {})
     for stack in sorted(stacks, key=lambda s: s.thread != MAIN):
         root.count += stack.samples
@@ -193,11 +195,11 @@ def tree(stacks: Sequence[Stack]) -> Node:
     return root
 
 
-def standing(dump: str) -> list[tuple[str, list[str]]]:
-    """Return where a process stands, from what `py-spy dump` prints: threads with their frames, the innermost first.
+def current_frames(dump: str) -> list[tuple[str, list[str]]]:
+    """Parse the output of `py-spy dump` into (threads, frames), innermost frame first, the main thread first.
 
-    Only threads that are in the middle of something; those that stand in the same place are named together, and the
-    frames end where Ray or Python called. The main thread comes first.
+    Idle threads are left out, threads with equal frames are merged, and frames of Ray and Python above the user's code
+    are cut off.
     """
     threads: dict[str, list[str]] = {}
     name = ""
@@ -209,7 +211,7 @@ def standing(dump: str) -> list[tuple[str, list[str]]]:
             threads[name].append(line.strip())
     places: dict[tuple[str, ...], list[str]] = {}
     for name, frames in sorted(threads.items(), key=lambda item: item[0] != MAIN):
-        idle = not frames or name in _HOUSEKEEPING or (_WAITS.match(frames[0]) if name == MAIN else _idles(frames[0]))
+        idle = not frames or name in _HOUSEKEEPING or (_WAITS.match(frames[0]) if name == MAIN else _is_idle(frames[0]))
         if not idle:
             outer = next((i for i, frame in enumerate(frames) if i and _OUTER.search(frame)), len(frames))
             places.setdefault(tuple(frames[:outer]), []).append(name)

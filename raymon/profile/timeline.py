@@ -1,6 +1,6 @@
-"""What the processes of a run did, phase by phase: lanes to draw, a trace for Perfetto, who arrives last.
+"""The phases of a run's processes over time: lanes to draw, a trace for Perfetto, the worker that arrives last.
 
-Pure functions over what monitors noted during a capture. Seconds count from the beginning of the first process's notes.
+Pure functions over what monitors recorded during a capture. Second 0 is the first process's first record.
 """
 
 import statistics
@@ -19,7 +19,7 @@ MARGIN_RATIO: Final = 0.1
 
 
 class Event(NamedTuple):
-    """One stay in a phase; `parts` are seconds by phase that were measured in sum inside it."""
+    """One span in a phase; `parts` holds seconds by phase that were measured as a sum inside it."""
 
     phase: str
     start: float
@@ -28,13 +28,13 @@ class Event(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Duration in seconds."""
         return self.end - self.start
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One process: its events in lanes, in each of which they only nest; `lost` counts those it had no room for."""
+    """The events of one process in lanes, in which events only nest; `lost` counts events that did not fit."""
 
     run: str
     worker: str
@@ -49,17 +49,17 @@ class Track:
         return self.worker if self.worker == DRIVER else f"worker {self.worker}"
 
     def word(self, event: Event) -> str:
-        """Return what an event is called: the driver's outermost span is its iteration."""
+        """Return the event's name; the driver's outermost span is its iteration."""
         return "iteration" if self.worker == DRIVER and event.phase == ITERATION else event.phase
 
     def of(self, phase: str) -> list[Event]:
-        """Return the events of a phase, by their ends."""
+        """Return the events of a phase, ordered by their end."""
         return sorted((e for lane in self.lanes for e in lane if e.phase == phase), key=lambda event: event.end)
 
 
 @dataclass(frozen=True, slots=True)
 class LastArrivals:
-    """Who ends an iteration's sampling last; `seconds` is by how much, on average over those it was last in."""
+    """The worker that ends an iteration's sampling last; `seconds` is its mean delay in those iterations."""
 
     worker: str
     ratio: float
@@ -79,7 +79,7 @@ class _Lane:
 
 
 def tracks(traces: Sequence[Mapping[str, Any]]) -> list[Track]:
-    """Return the processes, the driver first and then by number; what is no trace is left out."""
+    """Return the processes, the driver first and then by number; skip what is not a trace."""
     good = [trace for trace in traces if isinstance(trace.get("spans"), list) and trace.get("worker")]
     zero = min((float(trace["began"]) for trace in good), default=0.0)
     found = [_track(trace, float(trace["began"]) - zero) for trace in good]
@@ -114,40 +114,40 @@ def _track(trace: Mapping[str, Any], offset: float) -> Track:
 
 
 def _with_parts(lanes: list[list[Event]], parts: Sequence[Any], offset: float) -> tuple[tuple[Event, ...], ...]:
-    """Give each event the parts that were told during it: those of the innermost one that held them."""
-    told: dict[tuple[int, int], dict[str, float]] = {}
+    """Assign each part to the innermost event that contains its moment."""
+    sums_by_event: dict[tuple[int, int], dict[str, float]] = {}
     events = [(event, (row, column)) for row, lane in enumerate(lanes) for column, event in enumerate(lane)]
     events.sort(key=lambda item: item[0].start)
-    open_: list[tuple[Event, tuple[int, int]]] = []
+    enclosing: list[tuple[Event, tuple[int, int]]] = []
     waiting = iter(events)
     following = next(waiting, None)
     for phase, at, seconds in sorted(parts, key=lambda part: float(part[1])):
         moment = float(at) + offset
         while following is not None and following[0].start <= moment:
-            open_.append(following)
+            enclosing.append(following)
             following = next(waiting, None)
-        open_ = [item for item in open_ if item[0].end >= moment]
-        if open_:
-            innermost = max(open_, key=lambda item: item[0].start)[1]
-            sums = told.setdefault(innermost, {})
+        enclosing = [item for item in enclosing if item[0].end >= moment]
+        if enclosing:
+            innermost = max(enclosing, key=lambda item: item[0].start)[1]
+            sums = sums_by_event.setdefault(innermost, {})
             sums[str(phase)] = sums.get(str(phase), 0.0) + float(seconds)
     return tuple(
-        tuple(event._replace(parts=told.get((row, column), {})) for column, event in enumerate(lane))
+        tuple(event._replace(parts=sums_by_event.get((row, column), {})) for column, event in enumerate(lane))
         for row, lane in enumerate(lanes)
     )
 
 
-def chrome(found: Sequence[Track]) -> dict[str, Any]:
+def chrome(tracks: Sequence[Track]) -> dict[str, Any]:
     """Return the tracks in the Trace Event Format, which ui.perfetto.dev and chrome://tracing open."""
     events: list[dict[str, Any]] = []
-    for number, track in enumerate(found):
-        about = {"ph": "M", "pid": number, "tid": 0}
-        events.append({**about, "name": "process_name", "args": {"name": f"{track.name} (pid {track.pid})"}})
-        events.append({**about, "name": "process_sort_index", "args": {"sort_index": number}})
+    for number, track in enumerate(tracks):
+        header = {"ph": "M", "pid": number, "tid": 0}
+        events.append({**header, "name": "process_name", "args": {"name": f"{track.name} (pid {track.pid})"}})
+        events.append({**header, "name": "process_sort_index", "args": {"sort_index": number}})
         for row, lane in enumerate(track.lanes):
             for event in lane:
                 args = {f"{phase}_seconds": round(seconds, 6) for phase, seconds in event.parts.items()}
-                about = {
+                header = {
                     "ph": "X",
                     "pid": number,
                     "tid": row,
@@ -155,14 +155,14 @@ def chrome(found: Sequence[Track]) -> dict[str, Any]:
                     "name": track.word(event),
                     "args": args,
                 }
-                events.append({**about, "ts": round(event.start * 1e6, 1), "dur": round(event.seconds * 1e6, 1)})
+                events.append({**header, "ts": round(event.start * 1e6, 1), "dur": round(event.seconds * 1e6, 1)})
     return {"displayTimeUnit": "ms", "traceEvents": events}
 
 
-def last_arrivals(found: Sequence[Track]) -> LastArrivals | None:
-    """Return the worker that the others and the driver wait for, iteration after iteration; None when there is none."""
-    driver = next((track for track in found if track.worker == DRIVER), None)
-    workers = {track.worker: track.of(ROLLOUT) for track in found if track.worker != DRIVER}
+def last_arrivals(tracks: Sequence[Track]) -> LastArrivals | None:
+    """Return the worker for which the others and the driver wait in most iterations, None without one."""
+    driver = next((track for track in tracks if track.worker == DRIVER), None)
+    workers = {track.worker: track.of(ROLLOUT) for track in tracks if track.worker != DRIVER}
     if driver is None or len(workers) < 2:
         return None
     margins: dict[str, list[float]] = {}
@@ -185,10 +185,10 @@ def last_arrivals(found: Sequence[Track]) -> LastArrivals | None:
     return LastArrivals(worker, ratio, seconds, len(judged))
 
 
-def window(found: Sequence[Track], iterations: int = 6) -> tuple[float, float]:
-    """Return start and end of a stretch worth drawing: iterations from the middle, else rollouts, else all."""
-    whole = (0.0, max((track.seconds for track in found), default=1.0))
-    for phase, kept in ((ITERATION, [t for t in found if t.worker == DRIVER]), (ROLLOUT, list(found))):
+def window(tracks: Sequence[Track], iterations: int = 6) -> tuple[float, float]:
+    """Return (start, end) of the span to draw: iterations from the middle, else rollouts, else everything."""
+    whole = (0.0, max((track.seconds for track in tracks), default=1.0))
+    for phase, kept in ((ITERATION, [t for t in tracks if t.worker == DRIVER]), (ROLLOUT, list(tracks))):
         ended = sorted((e for track in kept for e in track.of(phase)), key=lambda event: event.start)
         if len(ended) >= 3:
             middle = len(ended) // 2

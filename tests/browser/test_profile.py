@@ -31,7 +31,7 @@ COMMON = (
 
 @contextlib.contextmanager
 def training(*options):
-    """A run in a folder of its own; yields the folder, and what tells the metrics endpoint, once it trains."""
+    """Train in a temporary folder; yield (folder, metrics URL, command) after two updates."""
     with short_folder() as folder:
         places = ("--runs", str(folder / "runs"), "--ray-temp-dir", str(folder / "ray"))
         with Command("train", *COMMON, *places, *options, cwd=ROOT) as run:
@@ -53,16 +53,16 @@ def slow():
         yield folder, url, text, next((folder / "runs/p").glob("profile-*"))
 
 
-def test_the_function_that_makes_a_worker_slow_is_named(slow):
+def test_slow_function_is_named(slow):
     _, _, text, _ = slow
     assert "Straggler-bound: Worker 1" in text
-    assert re.search(r"What worker 1 does longer than worker [02]", text), text
+    assert re.search(r"Functions in which worker 1 spends more time than worker [02]", text), text
     assert re.search(r"against +\S+ \S+  Trouble\.around \(raymon/ppo/faults\.py\)", text), text
     assert "Worker 1 was the last to deliver in " in text
     assert "waits for Ray" in text
 
 
-def test_the_timeline_holds_every_process_and_its_phases(slow):
+def test_timeline_holds_every_process(slow):
     *_, folder = slow
     events = json.loads((folder / "timeline.json").read_text())["traceEvents"]
     names = {event["args"]["name"].split(" (")[0] for event in events if event["name"] == "process_name"}
@@ -75,7 +75,7 @@ def test_the_timeline_holds_every_process_and_its_phases(slow):
     assert all(begin + took <= start + 1 for (begin, took), (start, _) in itertools.pairwise(iterations))
 
 
-def test_the_stacks_can_be_opened_elsewhere_and_nothing_is_left_on_the_node(slow):
+def test_stacks_are_written_and_the_node_is_clean(slow):
     root, *_, folder = slow
     assert {path.name for path in folder.glob("stacks-*.txt")} == {
         "stacks-driver.txt",
@@ -88,7 +88,7 @@ def test_the_stacks_can_be_opened_elsewhere_and_nothing_is_left_on_the_node(slow
     assert list((session / "raymon").iterdir()) == []
 
 
-def test_the_report_works_in_a_browser_without_a_network(slow):
+def test_report_needs_no_network(slow):
     *_, folder = slow
     asked, wrong = [], []
     with chromium_page(1280, 900) as page:
@@ -107,18 +107,18 @@ def test_the_report_works_in_a_browser_without_a_network(slow):
     assert all(url.startswith("file://") for url in asked)
 
 
-def test_a_node_can_be_profiled_through_ray(slow):
+def test_node_is_profiled_through_ray(slow):
     from raymon.live.targets import local_nodes
-    from raymon.profile.remote import RemoteError, Wanted, gather_on
+    from raymon.profile.remote import NodePlan, RemoteError, gather_on
 
     root, *_ = slow
     (node,) = [node for node in local_nodes(Path("/proc")) if str(node.session).startswith(str(root))]
     pids = [int(pid) for pid in re.findall(r"pid (\d+)", " ".join(_names(slow)))]
-    found = gather_on(node.gcs_address, {node.address: Wanted(tuple(pids), tuple(pids[:1]))}, 2.0, 50)
+    found = gather_on(node.gcs_address, {node.address: NodePlan(tuple(pids), tuple(pids[:1]))}, 2.0, 50)
     assert {trace["worker"] for trace in found[node.address].traces} == {"driver", "0", "1", "2"}
     assert "MainThread" in found[node.address].stacks[pids[0]]
     with pytest.raises(RemoteError, match="no node 10\\.9\\.9\\.9"):
-        gather_on(node.gcs_address, {"10.9.9.9": Wanted((1,), (1,))}, 1.0, 50)
+        gather_on(node.gcs_address, {"10.9.9.9": NodePlan((1,), (1,))}, 1.0, 50)
 
 
 def _names(slow):
@@ -126,7 +126,7 @@ def _names(slow):
     return [event["args"]["name"] for event in events if event["name"] == "process_name"]
 
 
-def test_wrong_use_is_told_in_a_sentence(slow):
+def test_wrong_use_is_one_sentence(slow):
     root, url, *_ = slow
     for options, part in (
         (("--worker", "9"), "run 'p' has no worker 9; it has driver, 0, 1, 2"),
@@ -137,7 +137,7 @@ def test_wrong_use_is_told_in_a_sentence(slow):
         assert part in profile(root, url, *options, expected=2)
 
 
-def test_a_worker_that_hangs_and_one_that_is_stopped_tell_where_they_stand():
+def test_hung_and_stopped_workers_show_their_frames():
     with training("--inject", "hang worker=1 after=5s") as (folder, url, run):
         progress = folder / "runs/p/progress.jsonl"
         with Command("top", "--once", "--json", "--seconds", "22", "--metrics-url", url, cwd=folder) as top:
@@ -145,7 +145,7 @@ def test_a_worker_that_hangs_and_one_that_is_stopped_tell_where_they_stand():
             told = {worker["worker"]: worker for worker in json.loads(top.text())["workers"]}
         assert told["1"]["state"] == "stalled", told
         text = profile(folder, url, "--seconds", "2", "--worker", "1")
-        assert "it is stalled;" in text
+        assert "stalled; " in text
         assert "Trouble._strike (raymon/ppo/faults.py" in text
         pid = told["2"]["pid"]
         os.kill(pid, signal.SIGSTOP)

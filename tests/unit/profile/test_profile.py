@@ -7,9 +7,10 @@ import pytest
 
 from raymon.health import judge
 from raymon.monitor.capture import Captures
-from raymon.profile import findings, flame, stacks, timeline
-from raymon.profile.findings import Findings, Process
+from raymon.profile import flame, stacks, timeline
+from raymon.profile import result as results
 from raymon.profile.report import report
+from raymon.profile.result import Process, ProfileResult
 from raymon.views import RunView, WorkerView
 
 LOOP = "main_loop (ray/_private/worker.py:1069)"
@@ -35,7 +36,7 @@ def worker_stacks(step, wait):
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", "null", '{"id": "x", "until": null}', '{"id": "../x", "until": 1e12}']
 )
-def test_a_request_that_is_none_is_passed_over(tmp_path, text):
+def test_malformed_request_is_ignored(tmp_path, text):
     (tmp_path / "raymon").mkdir()
     (tmp_path / "raymon" / "capture.json").write_text(text)
     captures = Captures()
@@ -43,7 +44,7 @@ def test_a_request_that_is_none_is_passed_over(tmp_path, text):
     assert captures._running is None
 
 
-def test_threads_that_only_stand_by_do_not_count_and_lines_of_a_function_are_one():
+def test_idle_threads_are_ignored_and_lines_of_a_function_merged():
     found = stacks.parse(worker_stacks(60, 30))
     assert {stack.thread for stack in found} == {"MainThread"}
     assert stacks.samples_of(found) == 100
@@ -51,22 +52,22 @@ def test_threads_that_only_stand_by_do_not_count_and_lines_of_a_function_are_one
     assert Process("worker 0", 1, found).waiting_ratio() == pytest.approx(0.3)
 
 
-def test_threads_of_a_pool_are_one_thread_with_their_mean():
+def test_thread_pool_is_merged_into_its_mean():
     lines = [f"thread ({n}): env-{n};{BOOT};step (sim.py:8) {20 * n}" for n in (1, 2, 3)]
     (found,) = stacks.parse(collapsed(*lines))
     assert (found.thread, found.samples) == ("env-* (mean of 3)", 40.0)
 
 
-def test_a_slow_worker_is_told_by_the_function_it_spends_more_in_for_the_same_work():
+def test_difference_names_the_slow_function_per_unit_of_work():
     slow, usual = stacks.parse(worker_stacks(90, 0)), stacks.parse(worker_stacks(20, 70))
-    (found,) = stacks.differences(slow, usual, slow_per_second=10.0, usual_per_second=30.0)
+    (found,) = stacks.differences(slow, usual, slow_per_second=10.0, typical_per_second=30.0)
     assert found.place == stacks.Place("step", "sim.py")
-    assert (found.seconds, found.against) == (pytest.approx(0.1), pytest.approx(0.01))
+    assert (found.seconds, found.baseline) == (pytest.approx(0.1), pytest.approx(0.01))
     assert stacks.differences(usual, slow, 30.0, 10.0) == []
     assert stacks.differences(slow, usual, 0.0, 30.0) == []
 
 
-def test_where_a_process_stands_names_threads_together_and_leaves_machinery_out():
+def test_current_frames_merge_threads_and_skip_machinery():
     dump = "\n".join(
         [
             'Thread 11 (idle): "MainThread"',
@@ -86,8 +87,8 @@ def test_where_a_process_stands_names_threads_together_and_leaves_machinery_out(
             "    _worker (concurrent/futures/thread.py:81)",
         ]
     )
-    assert stacks.standing(dump) == [("env-0 and 1 more", ["recv (sim.py:4)", "step (sim.py:9)"])]
-    assert stacks.standing("") == []
+    assert stacks.current_frames(dump) == [("env-0 and 1 more", ["recv (sim.py:4)", "step (sim.py:9)"])]
+    assert stacks.current_frames("") == []
 
 
 def trace(worker, spans, parts=(), began=100.0, run="r"):
@@ -103,7 +104,7 @@ def trace(worker, spans, parts=(), began=100.0, run="r"):
     }
 
 
-def test_spans_nest_in_lanes_and_overlapping_ones_get_lanes_of_their_own():
+def test_overlapping_spans_get_their_own_lanes():
     spans = [("rollout", 0.0, 1.0), ("inference", 0.2, 0.4), ("rollout", 0.5, 1.5), ("rollout", 1.6, 2.0)]
     (track,) = timeline.tracks([trace("0", spans, began=101.0), {"spans": "no trace"}])
     assert [[event.phase for event in lane] for lane in track.lanes] == [
@@ -115,7 +116,7 @@ def test_spans_nest_in_lanes_and_overlapping_ones_get_lanes_of_their_own():
             assert inner.start >= outer.end or inner.end <= outer.end
 
 
-def test_clocks_of_processes_are_laid_over_each_other():
+def test_clocks_of_processes_are_aligned():
     driver, worker = timeline.tracks(
         [
             trace("3", [("rollout", 0.0, 1.0)], began=102.0),
@@ -126,7 +127,7 @@ def test_clocks_of_processes_are_laid_over_each_other():
     assert worker.lanes[0][0].start == pytest.approx(2.0)
 
 
-def test_parts_belong_to_the_span_they_were_told_in():
+def test_parts_belong_to_the_innermost_span():
     spans = [("rollout", 0.0, 1.0), ("rollout", 1.0, 2.0)]
     parts = [("environment", 0.99, 0.6), ("inference", 0.99, 0.3), ("environment", 1.99, 0.5)]
     (track,) = timeline.tracks([trace("0", spans, parts)])
@@ -136,7 +137,7 @@ def test_parts_belong_to_the_span_they_were_told_in():
     ]
 
 
-def test_the_trace_is_what_perfetto_reads():
+def test_trace_follows_the_perfetto_format():
     told = timeline.chrome(timeline.tracks([trace("driver", [("other", 0.0, 1.0), ("learn", 0.25, 0.75)])]))
     json.dumps(told)
     complete = [event for event in told["traceEvents"] if event["ph"] == "X"]
@@ -154,7 +155,7 @@ def iterations(late):
     return timeline.tracks([trace("driver", driver), trace("0", zero), trace("1", one)])
 
 
-def test_who_is_last_is_named_when_the_others_wait_for_it_and_only_then():
+def test_last_arrival_is_named_only_when_others_wait():
     last = timeline.last_arrivals(iterations(0.5))
     assert (last.worker, last.ratio, last.iterations) == ("1", 1.0, 10)
     assert last.seconds == pytest.approx(0.5)
@@ -162,7 +163,7 @@ def test_who_is_last_is_named_when_the_others_wait_for_it_and_only_then():
     assert timeline.last_arrivals(iterations(0.5)[:2]) is None
 
 
-def test_a_stretch_of_some_iterations_is_drawn():
+def test_window_holds_a_few_iterations():
     start, end = timeline.window(iterations(0.1))
     assert end - start == pytest.approx(6.0)
     assert timeline.window([]) == (0.0, 1.0)
@@ -176,30 +177,30 @@ def views(slow_seconds=0.4):
     return RunView("<b>run</b>", state="training", workers=workers, phase_ratio={"learn": 0.4, "sample": 0.6})
 
 
-def test_of_many_workers_the_slowest_and_a_usual_one_are_sampled():
+def test_slowest_and_typical_workers_are_sampled():
     run = views()
-    chosen = findings.chosen_workers(run, judge(run))
+    chosen = results.chosen_workers(run, judge(run))
     assert "1" in chosen
     assert len(chosen) == 2
 
 
-def test_workers_that_are_alike_are_not_compared():
+def test_similar_workers_are_not_compared():
     def compared(slow_seconds):
         run = views(slow_seconds)
         made = [Process(f"worker {n}", n, stacks.parse(worker_stacks(60 + n, 30))) for n in (0, 1)]
-        return findings.compare(run, made)
+        return results.compare(run, made)
 
     assert compared(0.12) is None
     assert compared(0.4).slow == "1"
 
 
-def test_the_report_escapes_what_processes_tell_and_draws_every_section():
+def test_report_escapes_input_and_draws_every_section():
     run = views()
     evil = stacks.parse("thread (1): MainThread;<script>alert(1)</script> (a.py:1) 100")
     processes = [Process("worker 1", 2, evil, [("MainThread", ["<i>step</i> (a.py:1)"])]), Process("worker 0", 1)]
     made = [Process(f"worker {n}", n, stacks.parse(worker_stacks(60 + 30 * n, 30))) for n in (0, 1)]
     tracks = iterations(0.5)
-    found = Findings(
+    found = ProfileResult(
         run,
         judge(run),
         10.0,
@@ -207,8 +208,8 @@ def test_the_report_escapes_what_processes_tell_and_draws_every_section():
         processes,
         tracks,
         timeline.last_arrivals(tracks),
-        findings.compare(run, made),
-        findings.rollouts_of(tracks),
+        results.compare(run, made),
+        results.rollouts_of(tracks),
         ["a <note>"],
     )
     text = report(found)
@@ -217,10 +218,10 @@ def test_the_report_escapes_what_processes_tell_and_draws_every_section():
     assert "<b>run</b>" not in text
     assert "a &lt;note&gt;" in text
     for part in (
-        "Who holds the others up",
+        "Stragglers",
         "was the last to deliver in 100 %",
         "Timeline",
-        "What worker 1 does",
+        "Worker 1",
         "p95",
     ):
         assert part in text
@@ -228,7 +229,7 @@ def test_the_report_escapes_what_processes_tell_and_draws_every_section():
     assert "https://" not in text
 
 
-def test_a_flame_graph_is_as_wide_as_the_time():
+def test_flame_graph_width_is_time():
     drawn = flame.flame(stacks.tree(stacks.parse(worker_stacks(60, 30))), "worker 0")
     assert 'title="step (sim.py): 70 % of the time"' in drawn
     assert 'title="main_loop (ray/_private/worker.py): 100 % of the time"' in drawn
