@@ -1,16 +1,14 @@
-"""Which files are generated, and what is in them."""
+"""The generated files and their texts."""
 
-from generate import kubernetes, metric_reference, rule_cases, rules
+from generate import kubernetes, metric_reference, rules
 from generate.dashboards import DASHBOARDS
 
 
 def generated() -> dict[str, str]:
-    """Return path in the repository -> text, of every generated file."""
+    """Return the text of every generated file by its path in the repository."""
     return {
         **{f"dashboards/{board.uid}.json": board.text() for board in DASHBOARDS},
         "prometheus/rules.yml": rules.text(),
-        "prometheus/rules_test.yml": rule_cases.text(),
-        "prometheus/kubernetes/prometheusrule.yaml": kubernetes.rules(),
-        "prometheus/kubernetes/dashboards.yaml": kubernetes.dashboards(),
+        "prometheus/kubernetes/prometheusrule.yaml": kubernetes.prometheus_rule(),
         "docs/metrics.md": metric_reference.text(),
     }

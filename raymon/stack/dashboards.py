@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from raymon.stack import files, push
+from raymon.stack import files, kubernetes, push
 from raymon.stack.command_line import seconds, url
 from raymon.stack.grafana import Grafana, GrafanaError
 from raymon.stack.login import LoginError, add_login, login_from
@@ -37,7 +37,12 @@ def parser() -> argparse.ArgumentParser:
     add("--ca-file", type=Path, metavar="FILE", help="certificate of the authority that signed the server's")
     add("--timeout", type=seconds, default=10.0, metavar="SECONDS", help="for one call (default: 10)")
     two = commands.add_parser("export", help="write them into a folder", description="Write the dashboards as files.")
-    two.add_argument("directory", type=Path, metavar="DIR", help="made when it does not exist")
+    two.add_argument("directory", type=Path, metavar="DIR", help="created if it does not exist")
+    two.add_argument(
+        "--kubernetes",
+        action="store_true",
+        help="write ConfigMaps for the sidecar of Grafana's Helm chart: kubectl apply -f DIR",
+    )
     return found
 
 
@@ -46,7 +51,7 @@ def main(arguments: list[str]) -> int:
     options = parser()
     given = options.parse_args(arguments)
     try:
-        return _export(given.directory) if given.command == "export" else _push(given)
+        return _export(given.directory, given.kubernetes) if given.command == "export" else _push(given)
     except LoginError as error:
         print(f"raymon dashboards: {error}", file=sys.stderr)
         return 2
@@ -55,16 +60,20 @@ def main(arguments: list[str]) -> int:
         return 1
 
 
-def _export(directory: Path) -> int:
+def _export(directory: Path, as_config_maps: bool) -> int:
     models = files.dashboards()
+    if as_config_maps:
+        texts = kubernetes.config_maps(models)
+    else:
+        texts = {name: json.dumps(model, indent=2, ensure_ascii=False) + "\n" for name, model in models.items()}
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, model in models.items():
-            (directory / name).write_text(json.dumps(model, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        for name, text in texts.items():
+            (directory / name).write_text(text, encoding="utf-8")
     except OSError as error:
         print(f"raymon dashboards: cannot write to {directory}: {error.strerror}", file=sys.stderr)
         return 1
-    print(f"{len(models)} dashboards written to {directory}")
+    print(f"{len(texts)} dashboards written to {directory}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Every alert provoked once: real runs with injected faults, a real Prometheus, our rules with quickened clocks."""
+"""Every alert provoked once: real runs with injected faults, a real Prometheus, rules with shortened durations."""
 
 import os
 import signal
@@ -8,14 +8,13 @@ import pytest
 from scraping import scraping
 from support import Command, poll, ray_session
 
-from generate.alert import Pace
-from generate.alerts import alerts
+from generate.alerts import ALERTS
 from raymon.queries import workers
 
 # The fixture is most of the time; on a loaded machine it takes minutes.
 pytestmark = pytest.mark.timeout(600)
 SPEED = 10.0
-"""Rules hold, remember and look back for a tenth of the time."""
+"""Windows and holds of the rules are a tenth as long."""
 SLOW, LOOP = "slow", "loop"
 RUNS = {
     # Worker 1 straggles, worker 2 hangs; later all are slow. The step size is absurd, so that the policy diverges.
@@ -41,7 +40,7 @@ EXPECTED = {
     "RaymonObjectStorePressure": {},
     "RaymonMetricsMissing": {"run": SLOW},
 }
-"""Whom each alert must name."""
+"""The run and the worker that each alert must name."""
 
 
 def train(folder, address, name):
@@ -120,7 +119,7 @@ def process_of(prometheus, run, worker):
     return int(float(found[0]["value"][1]))
 
 
-@pytest.mark.parametrize("name", [alert.name for alert in alerts(Pace())])
+@pytest.mark.parametrize("name", [alert.name for alert in ALERTS])
 def test_the_alert_fires_and_names_whom_it_is_about(fired, name):
     labels = [alert["labels"] for alert in fired[name]]
     assert any(EXPECTED[name].items() <= found.items() for found in labels), labels

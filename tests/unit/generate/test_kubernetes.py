@@ -1,7 +1,5 @@
 """The Kubernetes objects: shaped as the schemas of operator, Kubernetes and kustomize want, the same as the files."""
 
-import json
-
 import jsonschema
 import pytest
 import yaml
@@ -80,9 +78,6 @@ SCHEMAS = {
             groups=several(record(["name"], name={"type": "string"}, interval=DURATION, rules=several(RULE))),
         ),
     ),
-    "ConfigMap": record(
-        ["apiVersion", "kind", "metadata", "data"], apiVersion={"const": "v1"}, kind={}, metadata=METADATA, data=TEXTS
-    ),
     "Kustomization": record(
         ["resources"],
         apiVersion={"const": "kustomize.config.k8s.io/v1beta1"},
@@ -118,15 +113,6 @@ def test_what_kustomize_names_is_there():
 def test_the_rules_are_those_of_the_file():
     rule = yaml.safe_load((FOLDER / "prometheusrule.yaml").read_text())
     assert rule["spec"] == yaml.safe_load((ROOT / "prometheus" / "rules.yml").read_text())
-
-
-def test_the_dashboards_are_those_of_the_files_and_the_sidecar_finds_them():
-    maps = list(yaml.safe_load_all((FOLDER / "dashboards.yaml").read_text()))
-    files = {path.name: json.loads(path.read_text()) for path in (ROOT / "dashboards").glob("*.json")}
-    assert {name: json.loads(text) for found in maps for name, text in found["data"].items()} == files
-    assert all(found["metadata"]["labels"]["grafana_dashboard"] == "1" for found in maps)
-    # The API server takes no ConfigMap above 1 MiB.
-    assert all(len(json.dumps(found)) < 1_000_000 for found in maps)
 
 
 def test_the_ray_pods_are_chosen_by_the_labels_and_ports_of_kuberay():

@@ -1,7 +1,9 @@
-"""What a promtool case of an alert is: series, and the seconds at which it is silent and at which it fires."""
+"""One promtool case of an alert: series, and the seconds at which the alert is silent and at which it fires."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import quote_plus
 
 from generate.alert import Alert
 from raymon.catalog import Metric
@@ -15,16 +17,16 @@ class Case:
     """Series and when an alert fires over them.
 
     Attributes:
-        says: What the case shows.
-        series: Selector to values in promtool's notation.
+        shows: What the case shows.
+        series: Values in promtool's notation, by selector.
         silent_at: Seconds at which the alert does not fire, the last one step before it does.
-        fires_at: Seconds at which it fires; none in a case that stays silent.
-        labels: What the alert carries beside its severity.
+        fires_at: Seconds at which it fires; empty in a case that stays silent.
+        labels: Labels of the alert besides its severity.
         value: The number in its description, as printed.
     """
 
     alert: str
-    says: str
+    shows: str
     series: dict[str, str]
     silent_at: tuple[int, ...] = ()
     fires_at: tuple[int, ...] = ()
@@ -35,13 +37,13 @@ class Case:
         """Return the case as promtool reads it."""
         fired = {
             "exp_labels": {"severity": alert.severity, **self.labels},
-            "exp_annotations": alert.annotations(self.labels, self.value),
+            "exp_annotations": annotations(alert, self.labels, self.value),
         }
         checks: list[tuple[int, list[dict[str, Any]]]] = [(second, []) for second in self.silent_at] + [
             (second, [fired]) for second in self.fires_at
         ]
         return {
-            "name": f"{self.alert}: {self.says}",
+            "name": f"{self.alert}: {self.shows}",
             "interval": f"{STEP_SECONDS}s",
             "input_series": [{"series": name, "values": values} for name, values in self.series.items()],
             "alert_rule_test": [
@@ -51,12 +53,23 @@ class Case:
         }
 
 
+def annotations(alert: Alert, labels: dict[str, str], value: str) -> dict[str, str]:
+    """Return the alert's annotations with their templates filled as Prometheus does."""
+
+    def fill(text: str) -> str:
+        text = re.sub(r"\{\{ \$value[^}]*\}\}", value, text)
+        text = re.sub(r"\{\{ \$labels\.(\w+) \| urlquery \}\}", lambda m: quote_plus(labels.get(m[1], "")), text)
+        return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda m: labels.get(m[1], ""), text)
+
+    return {name: fill(text) for name, text in alert.rule()["annotations"].items()}
+
+
 def series(metric: Metric, **labels: str) -> str:
-    """Return a series of one of our families."""
+    """Return a selector of one of raymon's series."""
     return ray_series(metric.name, **RUN, **labels)
 
 
 def ray_series(name: str, **labels: str) -> str:
-    """Return a series."""
+    """Return a selector of any series."""
     inside = ",".join(f'{label}="{value}"' for label, value in labels.items())
     return f"{name}{{{inside}}}"

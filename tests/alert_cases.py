@@ -1,36 +1,19 @@
-"""`prometheus/rules_test.yml`: for each alert series with which promtool sees it fire, stay silent, and lose a series.
+"""Promtool cases of the alerts: series over which each one fires, stays silent, and loses a series.
 
 Samples come every five seconds from second 0 on, which is also the clock of the rules: `time()` is the second.
 """
 
-from typing import Final
+from typing import Any, Final
 
-from generate.alert import Pace
-from generate.alerts import alerts
-from generate.rule_case import STEP_SECONDS, Case, ray_series, series
-from generate.rules import dump
+from alert_case import STEP_SECONDS, Case, ray_series, series
+
+from generate.alerts import ALERTS
 from raymon import catalog
 from raymon.health import THRESHOLDS
 from raymon.queries import ray_families as ray
 
-HEADER: Final = """\
-# Written by python -m generate from generate/rule_cases.py; change that. Run: promtool test rules
-"""
-
-
-def text() -> str:
-    """Return the file."""
-    by_name = {alert.name: alert for alert in alerts(Pace())}
-    document = {
-        "rule_files": ["rules.yml"],
-        "evaluation_interval": f"{STEP_SECONDS}s",
-        "tests": [case.unit(by_name[case.alert]) for case in CASES],
-    }
-    return HEADER + dump(document)
-
-
 NOW: Final = f"0+{STEP_SECONDS}x"
-"""A moment that is always now, for so many samples more."""
+"""A timestamp that is always now; the number of further samples follows."""
 BEAT_0: Final = series(catalog.HEARTBEAT, worker="0")
 BEAT_1: Final = series(catalog.HEARTBEAT, worker="1")
 DRIVER_BEAT: Final = series(catalog.HEARTBEAT, worker=catalog.DRIVER)
@@ -40,11 +23,11 @@ WORKER_1: Final = {"run": "r", "worker": "1"}
 
 
 STOP: Final = 60
-"""The second at which the moments told by gauges stand still in the cases."""
+"""The second at which the timestamps of the gauges stop in the cases."""
 
 
 def _passed(limit: float, hold: int = 0) -> int:
-    """Return the first step at which a moment of second 60 is older than a limit, and has been for a while."""
+    """Return the first step at which a timestamp of second 60 has been older than a limit for `hold` seconds."""
     return STOP + (int(limit) // STEP_SECONDS + 1) * STEP_SECONDS + hold
 
 
@@ -53,7 +36,9 @@ STALLED_LONG: Final = _passed(THRESHOLDS.progress_latency_factor * 20, 20)
 STALLED_FIRST: Final = _passed(THRESHOLDS.startup_grace_seconds, 20)
 NO_UPDATE: Final = _passed(THRESHOLDS.no_update_seconds, 45)
 NEVER_UPDATED: Final = _passed(THRESHOLDS.startup_grace_seconds + THRESHOLDS.no_update_seconds, 45)
-NODE: Final = ray_series(ray.NODE_MEMORY_TOTAL, SessionName="s")
+NODE: Final = ray_series(ray.NODE_MEMORY_TOTAL, SessionName="s", ip="10.0.0.1")
+NODE_2: Final = ray_series(ray.NODE_MEMORY_TOTAL, SessionName="s", ip="10.0.0.2")
+WORKERS_UP: Final = series(catalog.WORKERS, state="up")
 FIRST: Final = {"WorkerId": "first"}
 SECOND: Final = {"WorkerId": "second"}
 
@@ -77,7 +62,7 @@ def _updates(last: str, seconds: str) -> dict[str, str]:
 
 
 def _life(began: str, training: str, finished: str, beat: str, **process: str) -> dict[str, str]:
-    """A driver process from its start to its end."""
+    """Return the series of a driver process from its start to its end."""
     return {
         series(catalog.RUN_START, **process): began,
         series(catalog.RUN_STATE, state="training", **process): training,
@@ -205,6 +190,15 @@ CASES: Final = (
         _progress(f"{NOW}12 stale _x60", "1x12 stale _x60", "0.5x12 stale _x60", f"{NOW}12 stale _x60"),
         silent_at=(STALLED, 2 * STALLED),
     ),
+    Case(
+        "RaymonWorkerStalled",
+        "the run was stopped while a worker hung",
+        {
+            **_progress(f"{NOW}12 60x60", "1x80"),
+            series(catalog.RUN_STATE, state="stopped"): "0x13 1x80",
+        },
+        silent_at=(STOP, STALLED, 2 * STALLED),
+    ),
     # A rate over a minute is there with the second sample; the alert holds two minutes from 5 s on.
     Case(
         "RaymonWorkerStraggling",
@@ -226,6 +220,12 @@ CASES: Final = (
     ),
     Case("RaymonWorkerStraggling", "within half of the others", _costs(300, 300, 200), silent_at=(130, 200)),
     Case("RaymonWorkerStraggling", "the counters of the dead stay, flat", _costs(300, 300, 0), silent_at=(130, 200)),
+    Case(
+        "RaymonWorkerStraggling",
+        "the run finishes before the alert has held",
+        {**_costs(300, 300, 100), series(catalog.RUN_STATE, state="finished"): "0x22 1x40"},
+        silent_at=(110, 130, 200),
+    ),
     Case(
         "RaymonWorkerStraggling",
         "its counters vanish",
@@ -378,22 +378,33 @@ CASES: Final = (
     Case(
         "RaymonLossNotFinite",
         "one update was not finite",
-        {series(catalog.NONFINITE_UPDATES): "0x12 1x40"},
+        {series(catalog.NONFINITE_UPDATES): "0x12 1x40", TRAINING: "1x60"},
         silent_at=(60,),
         fires_at=(70,),
     ),
-    Case("RaymonLossNotFinite", "all are finite", {series(catalog.NONFINITE_UPDATES): "0x60"}, silent_at=(70, 200)),
+    Case(
+        "RaymonLossNotFinite",
+        "all are finite",
+        {series(catalog.NONFINITE_UPDATES): "0x60", TRAINING: "1x60"},
+        silent_at=(70, 200),
+    ),
+    Case(
+        "RaymonLossNotFinite",
+        "the run ended after the update, within one scrape",
+        {series(catalog.NONFINITE_UPDATES): "0x12 1x40", TRAINING: "1x12 0x4 stale _x40"},
+        silent_at=(60, 70, 200),
+    ),
     Case(
         "RaymonLossNotFinite",
         "the counter vanishes",
-        {series(catalog.NONFINITE_UPDATES): "0x12 stale _x60"},
+        {series(catalog.NONFINITE_UPDATES): "0x12 stale _x60", TRAINING: "1x12 stale _x60"},
         silent_at=(70, 200),
     ),
     # A mean over a minute of 0.01 and then 1 nat passes 0.3 at 75 s, and the alert holds 30 s.
     Case(
         "RaymonPolicyDiverging",
         "a nat for half a minute",
-        {series(catalog.KL): "0.01x11 1x60"},
+        {series(catalog.KL): "0.01x11 1x60", TRAINING: "1x80"},
         silent_at=(60, 95),
         fires_at=(150,),
         value="1.00",
@@ -401,13 +412,19 @@ CASES: Final = (
     Case(
         "RaymonPolicyDiverging",
         "one update out of line",
-        {series(catalog.KL): "0.01x11 1 0.01x60"},
+        {series(catalog.KL): "0.01x11 1 0.01x60", TRAINING: "1x80"},
         silent_at=(60, 95, 150),
     ),
     Case(
         "RaymonPolicyDiverging",
+        "the run finishes before the alert has held",
+        {series(catalog.KL): "0.01x11 1x10 stale _x60", TRAINING: "1x16 0x4 stale _x60"},
+        silent_at=(95, 110, 150),
+    ),
+    Case(
+        "RaymonPolicyDiverging",
         "the gauge vanishes",
-        {series(catalog.KL): "0.01x11 1x2 stale _x60"},
+        {series(catalog.KL): "0.01x11 1x2 stale _x60", TRAINING: "1x13 stale _x60"},
         silent_at=(95, 200),
     ),
     # Full from 60 s on, and the alert holds a minute.
@@ -435,31 +452,49 @@ CASES: Final = (
     Case(
         "RaymonMetricsMissing",
         "one of two workers is not in the metrics",
-        {series(catalog.WORKERS, state="up"): "2x60", BEAT_0: f"{NOW}60", BEAT_1: f"{NOW}12 stale _x60"},
+        {WORKERS_UP: "2x60", BEAT_0: f"{NOW}60", BEAT_1: f"{NOW}12 stale _x60", TRAINING: "1x60"},
         silent_at=(60, 120),
         fires_at=(125,),
         value="1",
     ),
     Case(
         "RaymonMetricsMissing",
-        "none is",
-        {series(catalog.WORKERS, state="up"): "2x60"},
+        "no worker is in the metrics",
+        {WORKERS_UP: "2x60", TRAINING: "1x60"},
         silent_at=(55,),
         fires_at=(60,),
         value="2",
     ),
     Case(
         "RaymonMetricsMissing",
+        "the driver still counts its workers after the run has finished",
+        {
+            WORKERS_UP: "2x60",
+            BEAT_0: f"{NOW}13 stale _x60",
+            BEAT_1: f"{NOW}13 stale _x60",
+            TRAINING: "1x12 0x60",
+        },
+        silent_at=(60, 130, 200),
+    ),
+    Case(
+        "RaymonMetricsMissing",
         "the driver vanishes too",
-        {series(catalog.WORKERS, state="up"): "2x12 stale _x60", BEAT_0: f"{NOW}12 stale _x60", NODE: "1x80"},
+        {
+            WORKERS_UP: "2x12 stale _x60",
+            BEAT_0: f"{NOW}12 stale _x60",
+            TRAINING: "1x12 stale _x60",
+            NODE: "1x80",
+            NODE_2: "1x80",
+        },
         silent_at=(125, 200),
     ),
     Case(
         "RaymonMetricsMissing",
-        "the whole cluster vanishes in the middle of training",
+        "a cluster of two nodes vanishes while the run trains",
         {
             **_life("0x12 stale _x60", "1x12 stale _x60", "0x12 stale _x60", f"{NOW}12 stale _x60", **FIRST),
             NODE: "1x12 stale _x60",
+            NODE_2: "1x12 stale _x60",
         },
         silent_at=(60, 120),
         fires_at=(125, 200),
@@ -467,11 +502,31 @@ CASES: Final = (
     ),
     Case(
         "RaymonMetricsMissing",
-        "the cluster ends when the run has",
+        "a cluster of two nodes ends after its run has finished",
         {
             **_life("0x13 stale _x60", "1x12 0 stale _x60", "0x12 1 stale _x60", f"{NOW}12 60 stale _x60", **FIRST),
             NODE: "1x13 stale _x60",
+            NODE_2: "1x13 stale _x60",
         },
         silent_at=(125, 200),
     ),
+    Case(
+        "RaymonMetricsMissing",
+        "a cluster of one node ends with its run, before the end was scraped",
+        {
+            **_life("0x12 stale _x60", "1x12 stale _x60", "0x12 stale _x60", f"{NOW}12 stale _x60", **FIRST),
+            NODE: "1x12 stale _x60",
+        },
+        silent_at=(60, 125, 200),
+    ),
 )
+
+
+def promtool_document(rules: str, cases: tuple[Case, ...] = CASES) -> dict[str, Any]:
+    """Return the document that `promtool test rules` reads, for a file of rules."""
+    by_name = {alert.name: alert for alert in ALERTS}
+    return {
+        "rule_files": [rules],
+        "evaluation_interval": f"{STEP_SECONDS}s",
+        "tests": [case.unit(by_name[case.alert]) for case in cases],
+    }
