@@ -143,4 +143,4 @@ def is_name(found):
 
 
 def is_generated(path):
-    return "Written by python -m generate" in path.read_text(errors="replace")[:200]
+    return "by python -m generate" in path.read_text(errors="replace")[:200]
