@@ -3,7 +3,7 @@
 A limit is no fault: something always limits. It is named once its share of the iteration is worth acting on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from statistics import median
 from typing import Final
 
@@ -14,14 +14,18 @@ from raymon.health.verdicts import Finding
 from raymon.views import RunView, WorkerView
 
 
-def bottleneck(run: RunView, limits: Thresholds) -> Finding | None:
-    """Return what limits the run's speed, by the largest share of the iteration; None when nothing stands out."""
+def bottlenecks(run: RunView, limits: Thresholds) -> Iterator[Finding]:
+    """Yield what limits the run's speed, by the largest share of the iteration; nothing when nothing stands out."""
+    if not any(ratio for phase, ratio in run.phase_ratio.items() if phase != "other"):
+        yield from _without_phases(run, limits)
+        return
     candidates = []
     for phase, (limit, explain) in _PHASES.items():
         ratio = run.phase_ratio.get(phase, 0.0)
         if ratio >= getattr(limits, limit):
             candidates.append((ratio, explain))
-    return max(candidates, key=lambda pair: pair[0])[1](run, limits) if candidates else None
+    if candidates:
+        yield max(candidates, key=lambda pair: pair[0])[1](run, limits)
 
 
 def worker_phases(run: RunView) -> dict[str, float]:
@@ -52,23 +56,35 @@ def _learner(run: RunView, _: Thresholds) -> Finding:
 
 def _sampling(run: RunView, limits: Thresholds) -> Finding:
     wait = f"Waiting for samples takes {share(run.phase_ratio['sample'])} of each iteration"
+    busy = _busy(worker_phases(run))
+    if 0.0 < busy < 1.0 - limits.overhead_ratio:
+        return _one_awaited(run, wait, limits) or _calls(run, wait, busy)
+    return _workers(run, wait, limits)
+
+
+def _without_phases(run: RunView, limits: Thresholds) -> Iterator[Finding]:
+    """Yield what the workers' figures show, and that the driver's loop names no phases."""
+    busy = _busy(worker_phases(run))
+    if run.driver_heartbeat_age_seconds is not None and busy >= limits.workers_busy_ratio:
+        yield _workers(run, f"Workers are busy {share(busy)} of the time", limits)
+    if (unnamed := run.phase_ratio.get("other", 0.0)) >= limits.other_ratio:
+        sentence = f"Your loop names no phases; {share(unnamed)} of an iteration is unaccounted for."
+        yield _limit("no_phases", sentence, "Wrap sampling and learning in driver.phase(...).")
+
+
+def _workers(run: RunView, opening: str, limits: Thresholds) -> Finding:
+    """Return what the workers' time goes into; `opening` says why the workers are the limit."""
     shares = worker_phases(run)
-    busy = sum(shares.get(phase, 0.0) for phase in WORK_PHASES)
+    busy = _busy(shares)
     full = cpu_full(run, limits)
     more = "add machines, because every node's CPU is full" if full else "add workers{workers} while cores are idle"
+    larger = f"Put more work into each call: {_LARGER_CALLS}; or {more}."
     if busy <= 0.0:
-        return _limit("sampling_bound", f"{wait}.", f"Put more work into each call: {_LARGER_CALLS}; or {more}.")
+        return _limit("sampling_bound", f"{opening}.", larger)
     top = max(WORK_PHASES, key=lambda phase: shares[phase])
-    of_busy = f"of the workers' busy time is spent {_DOING[top]}"
-    sentence = f"{wait}; {share(shares[top] / busy)} {of_busy}."
-    if busy < 1.0 - limits.overhead_ratio:
-        return _one_awaited(run, wait, limits) or _calls(run, wait, busy)
     if shares[top] < limits.worker_share_ratio * busy:
-        return _limit(
-            "sampling_bound",
-            f"{wait}; no single phase of the workers stands out.",
-            f"Put more work into each call: {_LARGER_CALLS}; or {more}.",
-        )
+        return _limit("sampling_bound", f"{opening}; no single phase of the workers stands out.", larger)
+    sentence = f"{opening}; {share(shares[top] / busy)} of the workers' busy time is spent {_DOING[top]}."
     if top == "environment":
         return _limit(
             "environment_bound",
@@ -82,6 +98,10 @@ def _sampling(run: RunView, limits: Thresholds) -> Finding:
     return _limit("transfer_bound", sentence, _SEND_LESS)
 
 
+def _busy(shares: Mapping[str, float]) -> float:
+    return min(1.0, sum(shares.get(phase, 0.0) for phase in WORK_PHASES))
+
+
 def _one_awaited(run: RunView, wait: str, limits: Thresholds) -> Finding | None:
     """Return the busy worker that the driver and the idle workers wait for; None when no worker is busy."""
 
@@ -90,7 +110,7 @@ def _one_awaited(run: RunView, wait: str, limits: Thresholds) -> Finding | None:
         return 0.0 if worker.activity == "waiting" else (worker.stuck_seconds or 0.0) - beat
 
     def busy(worker: WorkerView) -> float:
-        return min(1.0, sum(worker.phase_ratio.get(phase, 0.0) for phase in WORK_PHASES))
+        return _busy(worker.phase_ratio)
 
     stuck, busiest = max(run.workers, key=idle_for), max(run.workers, key=busy)
     if idle_for(stuck) > limits.pausing_seconds:

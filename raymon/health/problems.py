@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from raymon.format import count, duration, listing, share, size
+from raymon.health.failures import failing_rollouts, has_succeeded, nothing_succeeded
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding, WorkerVerdict
 from raymon.views import RunView
@@ -15,10 +16,16 @@ _SMALLER_STEPS: Final = (
 
 def problems(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
     """Yield everything that harms the run, worst first; advice contains the marks of `raymon.health.advice`."""
+    failing = tuple(failing_rollouts(run, workers, limits))
+    yield from (finding for finding in failing if finding.severity == "critical")
     yield from _lost_workers(run, workers)
-    if _is_starting(run, workers, limits):
+    if failing:
+        yield from (finding for finding in failing if finding.severity != "critical")
+    elif _is_starting(run, workers, limits):
         yield Finding("starting", "info", _starting(run, workers))
         return
+    elif not run.last_update_age_seconds:
+        yield from nothing_succeeded(run, limits)
     yield from _no_progress(run, limits)
     yield from _diverging(run, limits)
     yield from _references(run, limits)
@@ -72,13 +79,16 @@ def _is_starting(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thres
     young = run.started_seconds_ago is None or run.started_seconds_ago < limits.startup_grace_seconds
     if run.state == "starting":
         return young
-    none_yet = bool(workers) and all(worker.state == "starting" for worker in workers)
-    return none_yet and young and not run.updates
+    idle = {"starting", "waiting", "unknown"}
+    states = {worker.state for worker in workers}
+    none_yet = states <= idle and not any(has_succeeded(worker) for worker in run.workers)
+    return bool(workers) and young and not run.updates and (none_yet or states == {"starting"})
 
 
 def _starting(run: RunView, workers: tuple[WorkerVerdict, ...]) -> str:
     expected = run.workers_by_state.get("expected", len(workers))
-    ready = sum(worker.state in ("running", "waiting") for worker in workers)
+    up = sum(worker.state in ("running", "waiting") for worker in workers)
+    ready = up if run.workers_up is None else min(up, run.workers_up)
     return f"The run is starting: {ready} of {expected} workers sample." if expected else "The run is starting."
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from raymon.format import count, duration, listing, share
 from raymon.health.advice import in_terms_of
-from raymon.health.bottleneck import bottleneck, cpu_full
+from raymon.health.bottleneck import bottlenecks, cpu_full
 from raymon.health.learning import learning
 from raymon.health.problems import problems
 from raymon.health.thresholds import THRESHOLDS, Thresholds
@@ -32,11 +32,10 @@ def _findings(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshol
         yield ended
         return
     bad = list(problems(run, workers, limits))
-    limit = bottleneck(run, limits)
+    bound = list(bottlenecks(run, limits))
     yield from bad
-    if limit:
-        yield limit
-    if not bad and not limit:
+    yield from bound
+    if not bad and not bound:
         yield _healthy(run)
     yield from _remarks(run, workers, limits)
 

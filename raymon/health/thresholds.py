@@ -43,6 +43,14 @@ class Thresholds:
         "Where rollouts are long and progress is seen only at their end, three times the worker's own 99th percentile "
         "separates a hang from a long rollout; where steps are counted within it, three times their longest pause.",
     )
+    failing_ratio: float = _threshold(
+        0.1,
+        "An environment that raises now and then costs an episode; when a tenth of all rollouts fail, samples are lost "
+        "in earnest and those that remain are biased towards what does not fail.",
+    )
+    failures_least_count: float = _threshold(
+        3.0, "One or two failures are an accident; three with hardly a success between them have a cause."
+    )
     startup_grace_seconds: float = _threshold(
         90.0,
         "Loading a simulator, importing torch or compiling takes up to a minute and more on a loaded machine; until "
@@ -105,6 +113,9 @@ class Thresholds:
     other_ratio: float = _threshold(
         0.4,
         "Time outside every named phase is the loop's own; 40 % means that something unnamed costs most.",
+    )
+    workers_busy_ratio: float = _threshold(
+        0.8, "Workers that sample four fifths of the time leave little to gain elsewhere: they are the limit."
     )
     worker_share_ratio: float = _threshold(
         0.5, "A worker's phase that takes more than half of its busy time is what its sampling costs."

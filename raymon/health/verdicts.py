@@ -15,6 +15,7 @@ WORKER_STATES: Final = (
     "stalled",
     "dead",
     "given_up",
+    "failing",
     "restarting",
     "slow",
     "unknown",
@@ -24,7 +25,7 @@ WORKER_STATES: Final = (
 )
 """Worst first."""
 
-TROUBLED_STATES: Final = ("stalled", "dead", "given_up", "restarting", "slow")
+TROUBLED_STATES: Final = ("stalled", "dead", "given_up", "failing", "restarting", "slow")
 """The states of a worker that somebody should look at."""
 
 _EQUAL: Final = {"waiting": "running"}
@@ -37,6 +38,7 @@ RUN_STATES: Final = (
     "failed",
     "driver_gone",
     "stale",
+    "rollouts_failing",
     "no_progress",
     "workers_lost",
     "worker_stalled",
@@ -54,6 +56,7 @@ RUN_STATES: Final = (
     "transfer_bound",
     "weights_bound",
     "overhead_bound",
+    "no_phases",
     "unknown",
 )
 """The states of a run: the code of its first finding. First what ends it, then what harms it, then what limits it."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from raymon.format import duration
+from raymon.health.failures import failing_reason, has_succeeded, only_fails
 from raymon.health.stragglers import stragglers
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import WorkerVerdict
@@ -30,7 +31,9 @@ def _judge(worker: WorkerView, run: RunView, slow: Mapping[str, str], limits: Th
         _lifecycle(worker)
         or _ended(run)
         or _heartbeat(worker, run, limits)
+        or _failing(worker, limits)
         or _progress(worker, run, limits)
+        or _first_rollout(worker)
         or _pace(worker, slow)
     )
 
@@ -72,6 +75,10 @@ def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> State | 
     return None
 
 
+def _failing(worker: WorkerView, limits: Thresholds) -> State | None:
+    return State("failing", failing_reason(worker)) if only_fails(worker, limits) else None
+
+
 def _progress(worker: WorkerView, run: RunView, limits: Thresholds) -> State | None:
     if worker.activity == "waiting":
         return None
@@ -85,6 +92,13 @@ def _progress(worker: WorkerView, run: RunView, limits: Thresholds) -> State | N
     if stuck is not None and stuck - min(behind, stuck / 4.0) > progress_limit(worker, limits):
         phase = f" in phase {worker.activity}" if worker.activity else ""
         return State("stalled", f"alive, but stuck{phase}: no step, episode or rollout for {duration(stuck)}")
+    return None
+
+
+def _first_rollout(worker: WorkerView) -> State | None:
+    """Return that nothing has succeeded yet: such a worker is not running, whatever it does."""
+    if worker.rollouts_total == 0.0 and not has_succeeded(worker):
+        return State("starting", "it has not finished a first rollout yet")
     return None
 
 

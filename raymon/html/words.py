@@ -29,6 +29,7 @@ MEANING: Final[Mapping[str, str]] = {
     "starting": "Loading the environment, importing, not yet sampling.",
     "stalled": "No heartbeat, or no progress while it should sample.",
     "slow": "Needs far longer for its rollouts than the other workers.",
+    "failing": "Its rollouts raise an exception; none succeeds.",
     "restarting": "Lost; the driver is replacing it.",
     "dead": "Its process is gone.",
     "given_up": "Lost too often; the driver goes on without it.",
@@ -54,6 +55,8 @@ HEADLINE: Final[Mapping[str, str]] = {
     "memory_growth": "Memory grows",
     "samples_dropped": "Samples dropped",
     "loss_not_finite": "Loss not finite",
+    "rollouts_failing": "Rollouts failing",
+    "no_phases": "No phases named",
     "unknown": "Not known yet",
 }
 
@@ -64,6 +67,7 @@ _SHAPES: Final[Mapping[str, str]] = {
     "starting": '<circle cx="8" cy="8" r="4.5" class="hollow"/><path d="M8 3.5a4.5 4.5 0 0 1 0 9z"/>',
     "slow": '<path d="M8 2 15 14H1z"/>',
     "stalled": '<path d="M3 3h4v10H3zM9 3h4v10H9z"/>',
+    "failing": '<circle cx="8" cy="8" r="5.5" class="hollow"/><path d="M8 4.5v4.5m0 2v1" class="hollow thick"/>',
     "restarting": '<path d="M12.5 8A4.5 4.5 0 1 1 8 3.5h2" class="hollow"/><path d="M9 .5 13 3.5 9 6.5z"/>',
     "dead": '<path d="M3.5 3.5l9 9m0-9l-9 9" class="hollow thick"/>',
     "given_up": '<circle cx="8" cy="8" r="5" class="hollow"/><path d="M4.5 11.5l7-7" class="hollow"/>',

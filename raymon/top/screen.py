@@ -28,6 +28,7 @@ _STYLE: Final[Mapping[str, str]] = {
     "dead": "red",
     "given_up": "red",
     "stalled": "red",
+    "failing": "red",
     "restarting": "yellow",
     "slow": "yellow",
     "starting": "cyan",

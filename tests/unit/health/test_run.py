@@ -13,6 +13,7 @@ from raymon.views import RunView, StoreView
 
 MARK = re.compile(r" \(((?:[^\s()]|\([^()]*\))+)\)")
 
+NOTHING = {"rollouts_per_second": 0.0, "steps_per_second": 0.0}
 PHASES = {"environment": 0.8, "inference": 0.1, "sending": 0.01, "waiting": 0.05}
 
 
@@ -24,6 +25,16 @@ def sampling(shares, **more):
 def healthy(**more):
     told = {"phase_ratio": {"sample": 0.45, "learn": 0.45, "other": 0.1}, **more}
     return dataclasses.replace(fleet(0.1, 0.1, 0.1), **told)
+
+
+def failing(name, **more):
+    told = {"activity": "waiting", "rollouts_per_second": 0.0, "steps_per_second": 0.0, "rollouts_total": 0.0}
+    return worker(name, **told, failures={"TypeError": 23.0}, failures_total=400.0, **more)
+
+
+def idle(name):
+    told = {"activity": "waiting", "rollouts_per_second": 0.0, "steps_per_second": 0.0, "rollouts_total": 0.0}
+    return worker(name, **told, mean_rollout_seconds=None)
 
 
 CASES = {
@@ -61,8 +72,23 @@ CASES = {
     "driver's inference": (healthy(phase_ratio={"inference": 0.5}), "inference_bound", "info"),
     "transfer": (healthy(phase_ratio={"transfer": 0.5}), "transfer_bound", "info"),
     "weights": (healthy(phase_ratio={"weights": 0.5}), "weights_bound", "info"),
-    "other": (healthy(phase_ratio={"other": 0.7}), "overhead_bound", "info"),
+    "other": (healthy(phase_ratio={"other": 0.7, "learn": 0.3}), "overhead_bound", "info"),
+    "no phases": (healthy(phase_ratio={"other": 1.0}), "no_phases", "info"),
     "healthy": (healthy(), "healthy", "ok"),
+    "all rollouts fail": (run(failing("0"), failing("1")), "rollouts_failing", "critical"),
+    "one worker fails": (run(worker(), failing("1"), worker("2")), "rollouts_failing", "warning"),
+    "many rollouts fail": (run(worker(failures={"OSError": 3.0}, failures_total=90.0)), "rollouts_failing", "warning"),
+    "few rollouts fail": (
+        healthy(workers=tuple(worker(str(n), failures={"OSError": 0.4}, failures_total=90.0) for n in range(2))),
+        "healthy",
+        "ok",
+    ),
+    "nothing has succeeded": (
+        run(*(idle(str(n)) for n in range(2)), started_seconds_ago=300.0),
+        "no_progress",
+        "critical",
+    ),
+    "nothing has succeeded yet": (run(idle("0"), started_seconds_ago=20.0), "starting", "info"),
     "stalled": (run(worker(heartbeat_age_seconds=30.0), worker("1")), "worker_stalled", "critical"),
     "given up": (run(worker(lifecycle="given_up"), worker("1")), "workers_lost", "critical"),
     "restarting": (run(worker(lifecycle="restarting"), worker("1")), "workers_lost", "warning"),
@@ -135,6 +161,27 @@ def test_the_sentence_on_a_learner_has_the_numbers_and_the_options():
 
 def advices(engine):
     return [judge(dataclasses.replace(view, engine=engine)).advice for view, _, _ in CASES.values()]
+
+
+def test_failing_rollouts_name_workers_class_and_rate():
+    verdict = judge(CASES["all rollouts fail"][0])
+    assert verdict.sentence == "Every rollout of workers 0 and 1 fails with TypeError, 46 a second."
+    assert [item.state for item in verdict.workers] == ["failing", "failing"]
+    partly = judge(CASES["many rollouts fail"][0])
+    assert partly.sentence == "25 % of the rollouts fail (3 a second) with OSError in worker 0."
+
+
+def test_worker_without_a_success_is_not_running():
+    states = {item.state for item in judge(run(worker(rollouts_total=0.0, **NOTHING), failing("1"))).workers}
+    assert states == {"starting", "failing"}
+
+
+def test_loop_without_phases_is_told_so_and_the_workers_figures_are_used():
+    unnamed = sampling(PHASES, driver_heartbeat_age_seconds=0.5)
+    verdict = judge(dataclasses.replace(unnamed, phase_ratio={"other": 1.0}))
+    assert [finding.code for finding in verdict.findings] == ["environment_bound", "no_phases"]
+    assert verdict.sentence.startswith("Workers are busy 91 % of the time; 88 % of the workers' busy time")
+    assert verdict.evidence[0] == "Your loop names no phases; 100 % of an iteration is unaccounted for."
 
 
 def test_advice_names_only_options_that_exist():
