@@ -26,7 +26,8 @@ WORK_PHASES: Final = ("environment", "inference", "sending")
 """What a worker is busy with; the rest of its time it waits."""
 WORKER_PHASES: Final = (*WORK_PHASES, "waiting")
 DRIVER_PHASES: Final = ("sample", "inference", "transfer", "weights", "learn", "checkpoint", "log", "other")
-RUN_STATES: Final = ("starting", "training", "finished", "failed")
+RUN_STATES: Final = ("starting", "training", "finished", "stopped", "failed")
+"""`finished` reached its end, `stopped` was ended by its user, `failed` by an error."""
 FLEET_STATES: Final = ("expected", "up", "restarting", "given_up")
 LOSS_REASONS: Final = ("killed", "oom", "error", "timeout", "node", "unknown")
 DROP_REASONS: Final = ("stale", "invalid", "lost", "shutdown")
@@ -281,7 +282,7 @@ RUN_STATE = _declare(
     values={"state": RUN_STATES},
 )
 RUN_START = _declare(
-    "run_start_timestamp_seconds", "gauge", "driver", "When training began in this process.", "timestamp"
+    "run_start_timestamp_seconds", "gauge", "driver", "When training began in this process; set once.", "timestamp"
 )
 TARGET_STEPS = _declare(
     "target_env_steps", "gauge", "driver", "Environment steps after which the run ends; 0 when it has no end.", "steps"

@@ -18,6 +18,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
+from raymon import ray_internals
 from raymon.monitor import DriverMonitor, Monitor, identity
 from raymon.monitor.reasons import loss_reason
 from raymon.monitor.recorder import complain
@@ -334,12 +335,10 @@ class _TrialMonitor(Monitor):
 def _is_gone(group: Any, index: int) -> bool:
     """Tell whether Ray does not restart a runner any more: restarts are switched off or used up."""
     try:
-        from ray._private.state import actors
-
-        actor = group._worker_manager.actors()[index]
-        return bool(actors(actor._actor_id.hex())["State"] == "DEAD")
-    except Exception:  # noqa: BLE001  # private to Ray and RLlib: without it the runner reads as restarting
+        actor_id = group._worker_manager.actors()[index]._actor_id.hex()
+    except Exception:  # noqa: BLE001  # private to RLlib: without it the runner shows as restarting
         return False
+    return ray_internals.is_dead(actor_id)
 
 
 def _rollouts_in(runners: dict[str, dict[str, Any]]) -> list[tuple[int, float, float, float]]:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from raymon import ray_internals
+
 DISCOVERY_FILE: Final = "prom_metrics_service_discovery.json"
 DISCOVERY_PERIOD_SECONDS: Final = 5.0
 """How often the head node writes its discovery file anew."""
@@ -174,30 +176,6 @@ class Cluster:
         return tuple(f"http://{n['address']}:{n['metrics_port']}/metrics" for n in self.nodes if n["metrics_port"])
 
 
-# Runs in a child: ray.init would start processes and join as a driver; the client of the control store only asks.
-_ASK = """
-import json, sys
-from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
-maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-from ray._raylet import GcsClient
-client = GcsClient(address=sys.argv[1])
-patience = float(sys.argv[2])
-def value(key, namespace):
-    found = client.internal_kv_get(key, namespace, timeout=patience)
-    return found.decode() if found else ""
-nodes = [
-    {"address": info.node_manager_address, "metrics_port": info.metrics_export_port, "head": info.is_head_node}
-    for info in client.get_all_node_info(timeout=patience).values() if info.state == 0
-]
-metadata = value(b"CLUSTER_METADATA", b"cluster")
-print(json.dumps({
-    "nodes": nodes,
-    "dashboard": value(b"dashboard", b"dashboard"),
-    "version": json.loads(metadata).get("ray_version", "") if metadata else "",
-}))
-"""
-
-
 def ask_cluster(address: str, timeout: float = 15.0) -> Cluster:
     """Ask a cluster for its nodes, its dashboard and its version; never raises and takes at most about `timeout`."""
     host, _, port = address.rpartition(":")
@@ -207,7 +185,7 @@ def ask_cluster(address: str, timeout: float = 15.0) -> Cluster:
         socket.create_connection((host, int(port)), timeout=min(3.0, timeout)).close()
     except OSError as error:
         return Cluster(address, error=f"nothing answers there ({error.strerror or error})")
-    command = [sys.executable, "-c", _ASK, address, str(max(1.0, timeout / 3))]
+    command = [sys.executable, "-c", ray_internals.ASK_CLUSTER, address, str(max(1.0, timeout / 3))]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:

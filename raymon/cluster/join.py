@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from raymon import ray_internals
 from raymon.errors import UserError
 
 _ASK: Final = "/ray.rpc.NodeInfoGcsService/GetClusterId"
@@ -60,10 +61,8 @@ def wants_token(address: str) -> bool:
 
 def _switch_tokens_on() -> None:
     """Make Ray send its token from now on, here and in child processes; it reads the variable once, when imported."""
-    from ray._raylet import Config  # type: ignore[attr-defined]  # compiled, without annotations
-
     os.environ[_MODE] = "token"
-    Config.initialize("")
+    ray_internals.send_tokens()
 
 
 def _has_token() -> bool:

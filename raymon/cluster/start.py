@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from raymon import ray_internals
 from raymon.cluster.join import JoinError, join
 from raymon.cluster.ports import pick_port
 from raymon.errors import UserError
@@ -70,8 +71,7 @@ def start_local(
         "num_cpus": max(os.cpu_count() or 1, cpus),
         "object_store_memory": object_store_mb * 1_000_000,
         "include_dashboard": dashboard,
-        # Ray exports every 10 s unless told otherwise, and that only when it starts.
-        "_system_config": {"metrics_report_interval_ms": 1000},
+        **ray_internals.FAST_REPORTS,
     }
     if dashboard:
         options["dashboard_host"] = "127.0.0.1"

@@ -6,11 +6,10 @@ hints, pickling and everything else of the class stay as they are.
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable
 from typing import Any, SupportsIndex, TypeVar, overload
 
-from raymon import catalog
+from raymon import catalog, ray_internals
 from raymon.monitor import identity
 from raymon.monitor.wrappers import Episodes, Plan, Steps, wrap_constructor, wrap_method
 
@@ -112,8 +111,8 @@ def _check(plan: Plan) -> None:
 def _instrument(cls: C, plan: Plan, in_place: bool) -> C:
     if not plan.enabled:
         return cls
-    remote = _is_remote(cls)
-    plain: object = cls.__ray_metadata__.modified_class if remote else cls  # type: ignore[attr-defined]  # an ActorClass
+    remote = ray_internals.is_actor_class(cls)
+    plain = ray_internals.class_inside(cls) if remote else cls
     if not isinstance(plain, type):
         raise TypeError(f"instrument: found {plain!r}, expected a class")
     wrapped = _wrappers(plain, plan)
@@ -121,14 +120,14 @@ def _instrument(cls: C, plan: Plan, in_place: bool) -> C:
         for name, function in wrapped.items():
             setattr(plain, name, function)
         return cls
-    original: type = getattr(plain, "__ray_actor_class__", plain)
+    original = ray_internals.original_class(plain)
     told = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
     told["__reduce_ex__"] = _reduction(original, plan)
     derived: Any = type(original)(original.__name__, (original,), {**told, "__slots__": (), **wrapped})
     if remote:
         import ray
 
-        options = cls._default_options  # type: ignore[attr-defined]  # what `ray.remote` was told
+        options = ray_internals.actor_options(cls)
         derived = ray.remote(**options)(derived) if options else ray.remote(derived)
     return derived  # type: ignore[no-any-return]  # of the same kind as `cls`
 
@@ -154,11 +153,6 @@ def _made_again(
 ) -> object:
     derived = _instrument(original, plan, in_place=False)
     return make(*(derived if place in places else argument for place, argument in enumerate(arguments)))
-
-
-def _is_remote(cls: object) -> bool:
-    actor = sys.modules.get("ray.actor")
-    return actor is not None and isinstance(cls, actor.ActorClass)
 
 
 def _wrappers(cls: type, plan: Plan) -> dict[str, Callable[..., Any]]:

@@ -1,12 +1,13 @@
 """`DriverMonitor`: what the process that trains records: ledger of fragments, phases, fleet, learning."""
 
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from raymon import catalog
+from raymon import catalog, ray_internals
 from raymon.catalog import Metric
 from raymon.monitor import identity
 from raymon.monitor.fleet import Fleet
@@ -14,13 +15,14 @@ from raymon.monitor.iterations import Durations, Iteration
 from raymon.monitor.ledger import LONGEST_LABEL, RefusedError, amount, finite
 from raymon.monitor.phase import Stayed
 from raymon.monitor.reasons import loss_reason
-from raymon.monitor.recorder import NANOSECOND, recording
+from raymon.monitor.recorder import NANOSECOND, complain, recording
 from raymon.monitor.refs import HeldRefs
 from raymon.monitor.timed import TimedRecorder
 from raymon.monitor.timeline import Span
 
 LAST_EPISODES: Final = 100
 _MOST_LAGS: Final = 10_000
+_EXPORT_MARGIN_SECONDS: Final = 0.5
 _OTHER: Final = "other"
 
 _UPDATE_GAUGES: Final[dict[str, tuple[Metric, dict[str, object]]]] = {
@@ -116,13 +118,15 @@ class DriverMonitor(TimedRecorder):
         self._version = 0.0
         self._versions: deque[float] = deque(maxlen=_MOST_LAGS)
         self._published_in: object = self  # no connection to Ray yet
+        self._claim = os.urandom(8).hex()
+        self._began = False
+        self._state = "starting"
         info = {"engine": engine, "algorithm": algorithm, "sampler": sampler, "environment": environment}
         self._start({label: _label(value) for label, value in info.items()})
         self._serve()
 
     def _start(self, info: dict[str, str]) -> None:
         self.set(catalog.RUN_INFO, 1.0, **info)
-        self.set(catalog.RUN_START, time.time())
         self.set(catalog.TARGET_STEPS, 0.0)
         self.set(catalog.TRAINED_STEPS, 0.0)
         self.state("starting")
@@ -289,23 +293,58 @@ class DriverMonitor(TimedRecorder):
 
     @recording
     def state(self, state: str) -> None:
-        """Set the state of the run, one of `catalog.RUN_STATES`; training starts the clock of the run."""
+        """Set the state of the run, one of `catalog.RUN_STATES`.
+
+        `training`, which the first iteration sets as well, starts the clock of the run, once.
+        """
         if state not in catalog.RUN_STATES:
             raise RefusedError(f"found state {state!r}, expected one of {catalog.RUN_STATES}")
-        if state == "training":
+        if state == "training" and not self._began:
+            self._began = True
             self.ledger.set(catalog.RUN_START, {}, time.time())
+        self._state = state
         for each in catalog.RUN_STATES:
             self.ledger.set(catalog.RUN_STATE, {"state": each}, float(each == state))
 
+    def close(self, wait: bool = False) -> None:
+        """Hand over what was recorded and record no more; the gauges vanish from the exporter within half a minute.
+
+        Args:
+            wait: Return only after Ray has exported it, which takes one report interval (1 s in a Ray that raymon
+                started, else 10 s): before `ray.shutdown()`, so that the state in which the run ended is seen.
+        """
+        connected = self.enabled and self._connected()
+        super().close()
+        if not connected:
+            return
+        try:
+            identity.release_driver(str(self._run), self._claim)
+        except Exception as error:  # noqa: BLE001  # Ray may go down meanwhile
+            complain("the end of the run", error)
+        if wait:
+            time.sleep(ray_internals.report_seconds() + _EXPORT_MARGIN_SECONDS)
+
     def _identify(self, settle: bool) -> bool:  # noqa: ARG002  # a driver waits for nobody to name its run
         known = super()._identify(settle=True)
-        connection = identity.connection()
+        connection = ray_internals.connection()
         if connection != self._published_in and self._run is not None:
             identity.publish_run(self._run)
+            identity.claim_driver(self._run, self._claim)
             self._published_in = connection
         return known
 
+    def _look_again(self) -> None:
+        super()._look_again()
+        describing = identity.describing_driver(str(self._run))
+        self._describes_run = describing in (None, self._claim)
+
+    def _adopt(self, run: str) -> None:
+        super()._adopt(run)
+        identity.claim_driver(run, self._claim)
+
     def _begin_iteration(self) -> Stayed:
+        if self._state == "starting":
+            self.state("training")
         around = self._timeline.innermost()
         while around is not None:
             if around in self._iterating:

@@ -5,10 +5,10 @@ nothing is recorded while Ray is not initialised.
 """
 
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final
 
+from raymon import ray_internals
 from raymon.catalog import Metric
 
 _metrics: Final[dict[str, Any]] = {}
@@ -21,24 +21,6 @@ def ray_is_up() -> bool:
         return bool(ray is not None and ray.is_initialized())
     except Exception:  # noqa: BLE001  # Ray half imported or half shut down: not up
         return False
-
-
-def call_when_up(function: Callable[[], None]) -> bool:
-    """Have Ray call a function whenever `ray.init` has connected this process; False when it was not imported yet."""
-    worker = sys.modules.get("ray._private.worker")
-    hooks = getattr(worker, "_post_init_hooks", None)  # private to Ray: without it the flush thread finds out
-    if hooks is not None:
-        hooks.append(function)
-    return hooks is not None
-
-
-def session_folder() -> Path | None:
-    """Return the folder of the Ray session this process belongs to, on this node; None while that is not known."""
-    try:
-        node = sys.modules["ray._private.worker"]._global_node
-        return Path(node.get_session_dir_path()) if node is not None else None
-    except Exception:  # noqa: BLE001  # private to Ray: without it nothing is captured, and recording goes on
-        return None
 
 
 def hand_over(metric: Metric, tags: Mapping[str, str], value: float) -> None:
@@ -62,14 +44,12 @@ def hand_over(metric: Metric, tags: Mapping[str, str], value: float) -> None:
 def start_at_zero(metric: Metric, tags: Mapping[str, str]) -> None:
     """Export a counter's series as 0, so that `increase()` sees its first event.
 
-    `inc(0)` raises in Ray 2.60, its private `_record` does not; without that a series starts with its first event.
+    See `ray_internals.record_zero`.
     """
     recorder = _metrics.get(metric.name)
     if recorder is None:
         recorder = _metrics[metric.name] = _create(metric)
-    record = getattr(recorder, "_record", None)
-    if record is not None:
-        record(0.0, dict(tags))
+    ray_internals.record_zero(recorder, tags)
 
 
 def _create(metric: Metric) -> Any:  # noqa: ANN401  # one of three classes of Ray, which are not annotated

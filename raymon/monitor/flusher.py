@@ -11,8 +11,9 @@ import time
 import weakref
 from typing import Final, Protocol
 
+from raymon import ray_internals
 from raymon.monitor.capture import Capturable, Captures
-from raymon.monitor.export import call_when_up, ray_is_up, session_folder
+from raymon.monitor.export import ray_is_up
 
 INTERVAL_SECONDS: Final = 1.0
 
@@ -72,7 +73,7 @@ class Flusher:
         Handlers at exit run last in, first out, so Ray's own must be registered before.
         """
         if not self._hooked:
-            self._hooked = call_when_up(self._ray_came_up)
+            self._hooked = ray_internals.call_after_init(self._ray_came_up)
         if not self._registered and ray_is_up():
             self._registered = True
             atexit.register(self._flush_last)
@@ -106,7 +107,7 @@ class Flusher:
                 self._register()
                 for monitor in self._served():
                     monitor.beat()
-                self._captures.look(self._served(), session_folder())
+                self._captures.look(self._served(), ray_internals.session_folder())
             self.cpu_seconds = time.thread_time()
 
     def renew_after_fork(self) -> None:

@@ -1,28 +1,40 @@
-"""Who a process is: the run's name and the worker's number, kept over restarts.
+"""Names of a process: the run's name and the worker's number, kept over restarts.
 
-Both are agreed on through the key-value store of Ray's control service, which every process is connected to anyway: a
-few short calls when a monitor starts, no helper actor, nothing to clean up. The keys begin with the job's id, so
-that two jobs never share numbers, and go with the cluster.
+Processes agree on both through the key-value store of Ray's control service, which each of them is connected to anyway:
+a few short calls when a monitor starts, no helper actor, nothing to clean up. Keys begin with the job's id, so that two
+jobs never share numbers, and end with the cluster.
+
+A name that nobody chose (`job-…`) is provisional: its owner adopts the run's name as soon as a driver's monitor
+publishes one, however late.
 """
 
 import logging
 import os
-import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+from raymon import ray_internals
+from raymon.ray_internals import kv_get, kv_list, kv_put
 
 RUN_VARIABLE: Final = "RAYMON_RUN"
 WORKER_VARIABLE: Final = "RAYMON_WORKER"
 LONGEST_RUN: Final = 128
 _logger: Final = logging.getLogger("raymon")
-_told: Final[set[str]] = set()
+_logged: Final[set[str]] = set()
+
+
+class RunName(NamedTuple):
+    """A run's name; a provisional one gives way to the first that a driver publishes."""
+
+    run: str
+    provisional: bool
 
 
 def checked_run(run: str | None) -> str | None:
-    """Return the run's name as given or as `RAYMON_RUN` says; None when the Ray job shall name it.
+    """Return the run's name from the argument or from `RAYMON_RUN`; None if neither names it.
 
     Raises:
-        ValueError: When what was given is not a text that can be a label; such a variable is passed over with a line.
+        ValueError: If the argument cannot be a label; such a variable is ignored with one log line.
     """
     if run is None:
         return _from_environment(RUN_VARIABLE, _is_run, f"a text of 1 to {LONGEST_RUN} characters")
@@ -32,56 +44,72 @@ def checked_run(run: str | None) -> str | None:
 
 
 def checked_worker(worker: int | None) -> str | None:
-    """Return the worker's number as text as given or as `RAYMON_WORKER` says; None when it shall be assigned.
+    """Return the worker's number as text from the argument or from `RAYMON_WORKER`; None if it is to be assigned.
 
     Raises:
-        ValueError: When what was given is not a whole number from 0; such a variable is passed over with a line.
+        ValueError: If the argument is not a whole number from 0; such a variable is ignored with one log line.
     """
     if worker is None:
-        found = _from_environment(WORKER_VARIABLE, str.isdecimal, "a whole number from 0")
+        number = _from_environment(WORKER_VARIABLE, str.isdecimal, "a whole number from 0")
     elif isinstance(worker, bool) or not str(worker).isdecimal():
         raise ValueError(f"worker: found {worker!r}, expected a whole number from 0 or nothing to have one assigned")
     else:
-        found = str(worker)
-    return None if found is None else str(int(found))
+        number = str(worker)
+    return None if number is None else str(int(number))
 
 
 def publish_run(run: str) -> None:
-    """Tell the other processes what the run is called: those of this Ray job, or of this placement group.
+    """Publish the run's name to the other processes of this Ray job, or of this placement group.
 
     A process that passes its placement group on to what it creates, as every trial of Tune does, speaks for that group;
-    in the rest of the job the first name that was published stands.
+    in the rest of the job the first published name stays.
     """
     group = placement_group() if _passes_group_on() else None
     if group is not None:
-        _put(_key("run-in", group), run.encode(), overwrite=True)
-        _put(_key("run"), run.encode(), overwrite=False)
+        kv_put(_key("run-in", group), run.encode(), overwrite=True)
+        kv_put(_key("run"), run.encode(), overwrite=False)
         return
-    before = (_get(_key("run")) or b"").decode()
-    _put(_key("run"), run.encode(), overwrite=True)
+    before = (kv_get(_key("run")) or b"").decode()
+    if run == job_run():
+        kv_put(_key("run"), run.encode(), overwrite=False)
+        return
+    kv_put(_key("run"), run.encode(), overwrite=True)
     if before not in ("", run, job_run()):
-        _tell(
+        _log_once(
             f"raymon: this Ray job had the run {before!r}, now it has {run!r}: workers that start from now on and name "
             f"no run count as {run!r}; where both runs go on, give their workers {RUN_VARIABLE}"
         )
 
 
-def resolve_run(settle: bool = True) -> str | None:
-    """Return the name this actor had before a restart, else the one the driver gave the run.
+def published_run() -> str | None:
+    """Return the name that a driver's monitor published for this process; None if none did yet.
 
-    Without either it is one made from the Ray job's id, or None unless `settle`. In a placement group that is passed on
-    the job's own name, of another trial perhaps, is not taken before that.
+    In a placement group that is passed on, the job's name, perhaps of another trial, does not count.
     """
-    own, group = _actor(), placement_group()
-    keys = [_key("run-of", own)] if own else []
-    keys += [_key("run-in", group)] if group else []
-    if settle or group is None or not _passes_group_on():
+    group = placement_group()
+    keys = [_key("run-in", group)] if group else []
+    if group is None or not _passes_group_on():
         keys.append(_key("run"))
-    for key in keys:
-        found = _get(key)
-        if found:
-            return found.decode()
-    return job_run() if settle else None
+    return next((name.decode() for name in map(kv_get, keys) if name), None)
+
+
+def resolve_run(settle: bool = True) -> RunName | None:
+    """Return the name this actor had before a restart, else the published one.
+
+    Without either it is a provisional one (the job's published name or one made from the job's id), or None unless
+    `settle`.
+    """
+    actor = _actor()
+    kept = kv_get(_key("run-of", actor)) if actor else None
+    if kept:
+        return RunName(kept.decode(), provisional=False)
+    published = published_run()
+    if published:
+        return RunName(published, provisional=published == job_run())
+    if not settle:
+        return None
+    of_job = kv_get(_key("run"))
+    return RunName(of_job.decode() if of_job else job_run(), provisional=True)
 
 
 def job_run() -> str:
@@ -91,64 +119,81 @@ def job_run() -> str:
 
 def keep_run(run: str) -> None:
     """Have this actor keep its run over a restart, whatever is published until then."""
-    own = _actor()
-    if own:
-        _put(_key("run-of", own), run.encode(), overwrite=True)
+    actor = _actor()
+    if actor:
+        kv_put(_key("run-of", actor), run.encode(), overwrite=True)
 
 
 def reserve_worker(run: str, worker: str) -> None:
-    """Note that a number was given to a worker, so that it is not assigned to another."""
-    _put(_key("worker", run, worker), b"given", overwrite=False)
+    """Reserve a number that the user chose, so that it is not assigned to another worker."""
+    kv_put(_key("worker", run, worker), b"given", overwrite=False)
 
 
-def assign_worker(run: str) -> str:
-    """Return this actor's number within the run: the one it had before a restart, else the next free one.
+def assign_worker(run: str, preferred: str | None = None) -> str:
+    """Return this actor's number within the run: the one it had before a restart, the preferred or next free one.
 
-    A named actor keeps its number also when it is created anew under its name.
+    A named actor keeps its number also if it is created again under its name.
     """
     mine = _key("worker-of", run, _self())
-    known = _get(mine)
+    known = kv_get(mine)
     if known:
         return known.decode()
+    if preferred is not None and not kv_put(_key("worker", run, preferred), b"taken", overwrite=False):
+        number = preferred
+    else:
+        number = _next_free_number(run)
+    kv_put(mine, number.encode(), overwrite=True)
+    return number
+
+
+def _next_free_number(run: str) -> str:
     prefix = _key("worker", run, "")
-    taken = {key[len(prefix) :] for key in _list(prefix)}
+    taken = {key[len(prefix) :] for key in kv_list(prefix)}
     number = 0
-    while str(number).encode() in taken or _put(_key("worker", run, str(number)), b"taken", overwrite=False):
+    while str(number).encode() in taken or kv_put(_key("worker", run, str(number)), b"taken", overwrite=False):
         number += 1
-    _put(mine, str(number).encode(), overwrite=True)
     return str(number)
+
+
+def claim_driver(run: str, monitor: str) -> None:
+    """Make a driver's monitor the one whose gauges describe the run: the newest does."""
+    kv_put(_key("driver", run), monitor.encode(), overwrite=True)
+
+
+def release_driver(run: str, monitor: str) -> None:
+    """Withdraw such a claim if it still holds."""
+    if describing_driver(run) == monitor:
+        ray_internals.kv_delete(_key("driver", run))
+
+
+def describing_driver(run: str) -> str | None:
+    """Return the driver's monitor whose gauges describe the run; None if none claims to."""
+    monitor = kv_get(_key("driver", run))
+    return monitor.decode() if monitor else None
 
 
 def placement_group() -> str | None:
     """Return the placement group this process runs in."""
-    found: str | None = _context().get_placement_group_id()
-    return found
+    group: str | None = _context().get_placement_group_id()
+    return group
 
 
-def connection() -> object:
-    """Return what tells one connection of this process to a Ray cluster from the next, after `ray.shutdown()`."""
-    try:
-        return sys.modules["ray._private.worker"].global_worker.current_cluster_and_job
-    except Exception:  # noqa: BLE001  # private to Ray: without it the run is published once
-        return None
-
-
-def _is_run(found: object) -> bool:
-    return isinstance(found, str) and 0 < len(found) <= LONGEST_RUN
+def _is_run(run: object) -> bool:
+    return isinstance(run, str) and 0 < len(run) <= LONGEST_RUN
 
 
 def _from_environment(variable: str, fits: Callable[[str], bool], expected: str) -> str | None:
-    found = os.environ.get(variable) or None
-    if found is None or fits(found):
-        return found
-    _tell(f"raymon: {variable}: found {found[:LONGEST_RUN]!r}, expected {expected}; going on as if it were not set")
+    value = os.environ.get(variable) or None
+    if value is None or fits(value):
+        return value
+    _log_once(f"raymon: {variable}: found {value[:LONGEST_RUN]!r}, expected {expected}; going on as if it were not set")
     return None
 
 
-def _tell(line: str) -> None:
+def _log_once(line: str) -> None:
     """Write a line to the log once per process."""
-    if line not in _told:
-        _told.add(line)
+    if line not in _logged:
+        _logged.add(line)
         _logger.warning(line)
 
 
@@ -165,8 +210,8 @@ def _job() -> str:
 
 
 def _actor() -> str | None:
-    found: str | None = _context().get_actor_id()
-    return found
+    actor: str | None = _context().get_actor_id()
+    return actor
 
 
 def _self() -> str:
@@ -182,23 +227,3 @@ def _passes_group_on() -> bool:
 
 def _key(*parts: str) -> bytes:
     return "/".join(("raymon", _job(), *parts)).encode()
-
-
-def _put(key: bytes, value: bytes, overwrite: bool) -> bool:
-    """Put a value; tell whether the key was there before (then nothing is written unless `overwrite`)."""
-    from ray.experimental.internal_kv import _internal_kv_put
-
-    return bool(_internal_kv_put(key, value, overwrite=overwrite))
-
-
-def _get(key: bytes) -> bytes | None:
-    from ray.experimental.internal_kv import _internal_kv_get
-
-    found = _internal_kv_get(key)
-    return bytes(found) if found else None
-
-
-def _list(prefix: bytes) -> list[bytes]:
-    from ray.experimental.internal_kv import _internal_kv_list
-
-    return list(_internal_kv_list(prefix))

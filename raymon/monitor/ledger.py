@@ -129,6 +129,12 @@ class Ledger:
                 raise RefusedError(f"{metric.name}: more than {MOST_OBSERVATIONS} observations between two flushes")
             waiting.append(finite(value))
 
+    def hand_over_again(self) -> None:
+        """Have the next flush hand over whole totals: they are to be exported under other labels."""
+        with self.lock:
+            for cell in self._cells.values():
+                cell.handed = 0
+
     def take(self) -> Taken:
         """Take what Ray has not been given yet; the caller hands it over or counts it as dropped."""
         with self.lock:

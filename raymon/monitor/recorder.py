@@ -16,6 +16,8 @@ from raymon.monitor.ledger import Cell, Key, Ledger, amount
 
 P = ParamSpec("P")
 NANOSECOND: Final = 1e-9
+LOOK_SECONDS: Final = 2.0
+"""How often a process with a provisional name looks for the run's, and a driver whether a newer one took over."""
 _logger: Final = logging.getLogger("raymon")
 _complained: Final = threading.Event()
 
@@ -51,14 +53,14 @@ class Recorder:
     """A process's identity and ledger, flushed by the process's one thread.
 
     Args:
-        run: The run's name; None takes `RAYMON_RUN`, else what the job's driver monitor is called, else the Ray job.
+        run: The run's name; None takes `RAYMON_RUN`, else the name of the job's driver monitor, else the Ray job.
         worker: The value of the label `worker`; None has a number assigned.
         enabled: False makes every method a no-op.
     """
 
     _closed = True  # until the constructor has come that far: a refused declaration leaves nothing to flush
     _patience_seconds = 2.0
-    """How long a run that was not named may yet be named by a driver's monitor: its thread publishes once a second."""
+    """How long counts wait for a driver's monitor to name the run before they are exported under a provisional name."""
 
     def __init__(self, run: str | None, worker: str | None, enabled: bool) -> None:
         self.enabled = enabled
@@ -68,6 +70,10 @@ class Recorder:
         self._closed = False
         self._known = False
         self._waiting_since: float | None = None
+        self._provisional = False
+        self._assigned = worker is None
+        self._next_look = 0.0
+        self._describes_run = True
         self._flushing = threading.RLock()
         self._tags: dict[Key, dict[str, str]] = {}
         self._cpu = self._cell(catalog.CPU_SECONDS)
@@ -81,12 +87,12 @@ class Recorder:
 
     @property
     def run(self) -> str | None:
-        """The run's name; None as long as a driver's monitor may yet say it, up to 2 s from when Ray is up."""
+        """The run's name; None up to 2 s from when Ray is up, while a driver's monitor may yet name it."""
         return self._run
 
     @property
     def worker(self) -> str | None:
-        """The label `worker`; None as long as it is to be assigned and the run is not known."""
+        """The label `worker`; None until one is assigned."""
         return self._worker
 
     @recording
@@ -113,12 +119,12 @@ class Recorder:
 
     @recording
     def beat(self) -> None:
-        """Flush as the thread does each second: not while a driver's monitor may yet say what the run is called."""
+        """Flush as the thread does each second: not while a driver's monitor may yet name the run."""
         self._flush(settle=False)
 
     @recording
     def introduce(self) -> None:
-        """Say or find out who this is, as soon as Ray is up; where the flush thread is at it, leave it to that."""
+        """Resolve run and worker once Ray is up, unless the flush thread is already doing so."""
         if self._connected() and self._flushing.acquire(blocking=False):
             try:
                 self._identify(settle=False)
@@ -165,6 +171,12 @@ class Recorder:
         with self._flushing:
             if not self._identify(settle):
                 return
+            if time.monotonic() >= self._next_look:
+                self._next_look = time.monotonic() + LOOK_SECONDS
+                try:
+                    self._look_again()
+                except Exception as error:  # noqa: BLE001  # names can wait for the next look, figures cannot
+                    complain("the run's name", error)
             with self.ledger.lock:
                 self._measure_process()
                 try:
@@ -172,23 +184,43 @@ class Recorder:
                 except Exception as error:  # noqa: BLE001  # one family that is refused must not silence the others
                     self.drop("collect", error)
                 taken = self.ledger.take()
-            self._hand_over_all(taken.increases, taken.values, taken.observations)
+            values = taken.values if self._describes_run else []
+            self._hand_over_all(taken.increases, values, taken.observations)
 
     def _identify(self, settle: bool) -> bool:
-        """Find out run and number; tell whether they are known, which they are when it is time to `settle`."""
+        """Resolve run and number; return whether they are known, which `settle` enforces."""
         if self._known:
             return True
         if self._run is None:
-            self._run = identity.resolve_run(settle or self._waited_long_enough())
-            if self._run is None:
+            name = identity.resolve_run(settle or self._waited_long_enough())
+            if name is None:
                 return False
-            identity.keep_run(self._run)
+            self._run, self._provisional = name
+            if not self._provisional:
+                identity.keep_run(self._run)
         if self._worker is None:
             self._worker = identity.assign_worker(self._run)
         elif self._worker != catalog.DRIVER:
             self._reserve(self._run, self._worker)
         self._known = True
         return True
+
+    def _look_again(self) -> None:
+        """Adopt the name that a driver published for the run after this process had to choose a provisional one."""
+        run = identity.published_run() if self._provisional else None
+        if run is not None and run != self._run:
+            self._adopt(run)
+
+    def _adopt(self, run: str) -> None:
+        """Record under another run from now on: whole totals are exported anew, the old gauges are not set again."""
+        if self._assigned:
+            self._worker = identity.assign_worker(run, preferred=self._worker)
+        elif self._worker is not None and self._worker != catalog.DRIVER:
+            self._reserve(run, self._worker)
+        self._run, self._provisional = run, False
+        identity.keep_run(run)
+        self._tags.clear()
+        self.ledger.hand_over_again()
 
     def _reserve(self, run: str, worker: str) -> None:
         try:
@@ -202,6 +234,8 @@ class Recorder:
         return time.monotonic() - self._waiting_since >= self._patience_seconds
 
     def _measure_process(self) -> None:
+        if not self._describes_run:
+            return
         self._cpu.total = process.cpu_seconds()
         self._recording.total = flusher.cpu_seconds
         self.ledger.set(catalog.HEARTBEAT, {}, time.time())

@@ -4,9 +4,10 @@ Never keeps a reference itself. Ray's references cannot be referred to weakly (2
 those that the process no longer counts any reference to are forgotten at the next look.
 """
 
-import sys
 import time
 from typing import Final, NamedTuple
+
+from raymon import ray_internals
 
 MOST_HELD: Final = 100_000
 
@@ -38,7 +39,7 @@ class HeldRefs:
 
     def now(self) -> Held:
         """Return what is held, after forgetting what the process let go of without a word."""
-        counted = _counted_by_ray() if self._held else None
+        counted = ray_internals.referenced_objects() if self._held else None
         if counted is not None:
             for gone in self._held.keys() - counted:
                 self._held.pop(gone, None)  # which another thread may just have released
@@ -49,12 +50,3 @@ class HeldRefs:
 def _id_of(ref: object) -> str:
     to_hex = getattr(ref, "hex", None)
     return str(to_hex()) if callable(to_hex) else str(id(ref))
-
-
-def _counted_by_ray() -> set[str] | None:
-    """Return the ids this process refers to by Ray's own count; None where Ray does not tell."""
-    try:
-        worker = sys.modules["ray._private.worker"].global_worker
-        return {counted.decode() for counted in worker.core_worker.get_all_reference_counts()}
-    except Exception:  # noqa: BLE001  # private to Ray: without it, `release` alone tells
-        return None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from raymon import ray_internals
 from raymon.cluster.join import JoinError, join
 from raymon.errors import UserError
 from raymon.profile.node import Gathered, gather
@@ -72,9 +73,7 @@ def _gathered(reply: dict[str, Any]) -> Gathered:
 
 def _gather_here(pids: tuple[int, ...], sampled: tuple[int, ...], seconds: float, rate: int) -> dict[str, Any]:
     """Profile the processes of a node; runs there as a task."""
-    from raymon.monitor.export import session_folder
-
-    session = session_folder()
+    session = ray_internals.session_folder()
     if session is None:
         raise RuntimeError("this version of Ray does not say where its session folder is")
     return dataclasses.asdict(gather(Path(session), pids, sampled, seconds, rate))

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from raymon import ray_internals
+
 MAIN: Final = "MainThread"
 WORTH_RATIO: Final = 0.05
 _LINE: Final = re.compile(r"(?P<stack>.+) (?P<count>\d+)")
@@ -22,11 +24,11 @@ _IDLE_FRAME: Final = re.compile(
     r"|(?:.*/)?(?:ray|grpc|raymon/monitor|zmq|streamlit|tornado)/.*)\.py\b"
 )
 """Innermost frames of idle threads of Ray, Python and raymon."""
-_WAITS: Final = re.compile(r"^(?:\w+\.)*(?:main_loop|run_task_loop|_?wait_ready|wait) \((?:.*/)?ray/_private/")
+_WAITS: Final = re.compile("^" + ray_internals.WAITING_FRAME)
 """Innermost frames in which a process waits for Ray: for the next call, or for a result."""
 _IDLE_OWN: Final = re.compile(r"^ThreadedVector\._serve ")
 """Innermost frames of idle threads of raymon's own environments."""
-_OUTER: Final = re.compile(r"\((?:threading\.py|concurrent/|(?:.*/)?ray/(?:_private|util/tracing)/)")
+_OUTER: Final = re.compile(rf"\((?:threading\.py|concurrent/|{ray_internals.OUTER_FILES})")
 """Frames of Ray and Python above the user's code; they are not shown."""
 
 

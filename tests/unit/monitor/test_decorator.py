@@ -296,7 +296,7 @@ def test_recording_that_is_off_costs_no_monitor():
 def test_a_variable_that_makes_no_sense_never_stops_an_actor(monkeypatch, caplog):
     from raymon.monitor import identity
 
-    monkeypatch.setattr(identity, "_told", set())
+    monkeypatch.setattr(identity, "_logged", set())
     monkeypatch.setenv("RAYMON_WORKER", "abc")
     monkeypatch.setenv("RAYMON_RUN", "x" * 200)
     for _ in range(2):

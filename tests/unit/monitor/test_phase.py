@@ -186,8 +186,18 @@ def test_a_text_too_long_for_a_label_is_cut_short(environment, label):
     driver = raymon.DriverMonitor("labels", environment=environment)
     assert values(driver, catalog.RUN_INFO) == {("custom", "PPO", "none", label): 1.0}
     assert values(driver, catalog.RUN_STATE)["starting",] == 1.0
-    assert values(driver, catalog.RUN_START)[()] > 0
     assert driver._dropped.total == 0
+
+
+def test_the_start_of_a_run_is_set_once_by_its_first_iteration():
+    driver = raymon.DriverMonitor("start")
+    assert not values(driver, catalog.RUN_START)
+    with driver.iteration():
+        began = values(driver, catalog.RUN_START)[()]
+    assert values(driver, catalog.RUN_STATE)["training",] == 1.0
+    driver.state("stopped")
+    driver.state("training")
+    assert values(driver, catalog.RUN_START)[()] == began > 0
 
 
 def test_a_version_that_is_no_number_is_dropped_alone():
