@@ -1,11 +1,12 @@
 """Captures: on a profiler's request, note each phase of this process for some seconds, and let the profiler attach.
 
-The flush thread looks once a second for a request: one small file in the folder of the Ray session, which
+The flush thread looks once a second for a request: one small file in raymon's folder of the Ray session, which
 `raymon profile` writes. Until there is one, this costs a look at a file that is not there; nothing is noted in advance.
 """
 
 import contextlib
 import json
+import math
 import os
 import re
 import sys
@@ -14,17 +15,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
-FOLDER: Final = "raymon"
+from raymon.monitor.private_files import private_folder, read_file, write_file
+
 REQUEST: Final = "capture.json"
 LONGEST_SECONDS: Final = 600.0
 MOST_SPANS: Final = 50_000
 """Spans one monitor notes at most: 5 MB, three hours of rollouts of a second with some phases each."""
+_MOST_REQUEST_BYTES: Final = 4096
 _ID: Final = re.compile(r"[0-9a-z]{1,40}")
 _PR_SET_PTRACER: Final = 0x59616D61
 _ANY: Final = 2**64 - 1
 
 
-class Noted(NamedTuple):
+class PhaseNotes(NamedTuple):
     """What one monitor noted, in nanoseconds of the monotonic clock.
 
     Attributes:
@@ -42,22 +45,22 @@ class Notes:
     """What a timeline writes down while a capture runs; its owner holds the ledger's lock."""
 
     def __init__(self) -> None:
-        self.noted = Noted([], [], 0)
+        self.notes = PhaseNotes([], [], 0)
 
     def span(self, phase: str, began: int, ended: int) -> None:
         """Note a phase that ended."""
         if self._has_room():
-            self.noted.spans.append((phase, began, ended))
+            self.notes.spans.append((phase, began, ended))
 
     def part(self, phase: str, at: int, duration: int) -> None:
         """Note time that was measured elsewhere."""
         if self._has_room():
-            self.noted.parts.append((phase, at, duration))
+            self.notes.parts.append((phase, at, duration))
 
     def _has_room(self) -> bool:
-        if len(self.noted.spans) + len(self.noted.parts) < MOST_SPANS:
+        if len(self.notes.spans) + len(self.notes.parts) < MOST_SPANS:
             return True
-        self.noted = self.noted._replace(lost=self.noted.lost + 1)
+        self.notes = self.notes._replace(lost=self.notes.lost + 1)
         return False
 
 
@@ -75,14 +78,16 @@ class Capturable(Protocol):
     def start_notes(self) -> None:
         """Note each phase from now on."""
 
-    def end_notes(self) -> Noted | None:
+    def end_notes(self) -> PhaseNotes | None:
         """Note no more; return what was noted, None when nothing was asked for."""
 
 
 class _Request(NamedTuple):
+    """A request: its id, which names the folder for the answers, and when to stop, by the monotonic clock."""
+
     id: str
+    session: Path
     until: float
-    folder: Path
 
 
 class Captures:
@@ -94,71 +99,70 @@ class Captures:
         self._began = (0, 0)
 
     def look(self, monitors: Iterable[Capturable], session: Path | None) -> None:
-        """Start what is asked for and end what is due; never raises."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # whatever stands in the file
+        """Start a requested capture and end one whose time is over; never raise."""
+        with contextlib.suppress(Exception):  # whatever the file holds must not end the flush thread
             if self._running is not None:
-                if time.time() >= self._running.until:
+                if time.monotonic() >= self._running.until:
                     self.end(monitors)
             elif session is not None:
-                asked = _read(session / FOLDER)
-                if asked is not None and asked.id != self._answered:
-                    self._start(asked, monitors)
+                request = _read(session)
+                if request is not None and request.id != self._answered:
+                    self._start(request, monitors)
 
     def end(self, monitors: Iterable[Capturable]) -> None:
-        """End the running capture, if one runs, and hand in what was noted; never raises."""
-        asked, self._running = self._running, None
-        if asked is not None:
+        """End the running capture, if there is one, and hand in the notes; never raise."""
+        request, self._running = self._running, None
+        if request is not None:
             _let_attach(False)
             for number, monitor in enumerate(monitors):
-                noted = monitor.end_notes()
-                if noted is not None:
+                notes = monitor.end_notes()
+                if notes is not None:
                     with contextlib.suppress(OSError):  # the profiler has gone, and its folder with it
-                        self._hand_in(asked, number, monitor, noted)
+                        self._hand_in(request, number, monitor, notes)
 
-    def _start(self, asked: _Request, monitors: Iterable[Capturable]) -> None:
-        self._running, self._answered = asked, asked.id
+    def _start(self, request: _Request, monitors: Iterable[Capturable]) -> None:
+        self._running, self._answered = request, request.id
         self._began = (time.time_ns(), time.perf_counter_ns())
         _let_attach(True)
         for monitor in monitors:
             monitor.start_notes()
 
-    def _hand_in(self, asked: _Request, number: int, monitor: Capturable, noted: Noted) -> None:
+    def _hand_in(self, request: _Request, number: int, monitor: Capturable, notes: PhaseNotes) -> None:
         wall, began = self._began
 
         def at(moment: int) -> float:
             return round((moment - began) * 1e-9, 9)
 
-        told: dict[str, Any] = {
+        answer: dict[str, Any] = {
             "run": monitor.run,
             "worker": monitor.worker,
             "pid": os.getpid(),
             "began": wall * 1e-9,
             "seconds": at(time.perf_counter_ns()),
-            "spans": [(phase, at(start), at(end)) for phase, start, end in noted.spans],
-            "parts": [(phase, at(moment), round(duration * 1e-9, 9)) for phase, moment, duration in noted.parts],
-            "lost": noted.lost,
+            "spans": [(phase, at(start), at(end)) for phase, start, end in notes.spans],
+            "parts": [(phase, at(moment), round(duration * 1e-9, 9)) for phase, moment, duration in notes.parts],
+            "lost": notes.lost,
         }
-        target = asked.folder / f"{os.getpid()}-{number}.json"
-        partly = target.with_suffix(".part")
-        partly.write_text(json.dumps(told))
-        partly.replace(target)
+        with private_folder(request.session, request.id) as folder:
+            write_file(folder, f"{os.getpid()}-{number}.json", json.dumps(answer).encode())
 
 
-def _read(folder: Path) -> _Request | None:
-    """Return the request that stands in the folder; None when there is none that counts."""
+def _read(session: Path) -> _Request | None:
+    """Return the request in the session's folder; None if there is none that holds."""
     try:
-        text = (folder / REQUEST).read_text()
+        with private_folder(session) as folder:
+            request = json.loads(read_file(folder, REQUEST, _MOST_REQUEST_BYTES))
     except FileNotFoundError:
         return None
-    told = json.loads(text)
-    name, until = str(told["id"]), float(told["until"])
-    if not _ID.fullmatch(name) or not 0 < until - time.time() <= LONGEST_SECONDS or not (folder / name).is_dir():
+    name, seconds = str(request["id"]), float(request["until"]) - time.time()
+    if not _ID.fullmatch(name) or not (math.isfinite(seconds) and 0 < seconds <= LONGEST_SECONDS):
         return None
-    return _Request(name, until, folder / name)
+    with private_folder(session, name):
+        return _Request(name, session, time.monotonic() + seconds)
 
 
 def _let_attach(allowed: bool) -> None:
-    """Let other processes of this user read this one's memory, or no longer.
+    """Allow or forbid other processes of this user to read this one's memory.
 
     Where Yama restricts tracing to a process's own children (Ubuntu's default), py-spy could not attach without root.
     """

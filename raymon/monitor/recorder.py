@@ -10,7 +10,7 @@ from typing import Any, Final, ParamSpec
 from raymon import catalog
 from raymon.catalog import Metric
 from raymon.monitor import export, identity, process
-from raymon.monitor.capture import Noted
+from raymon.monitor.capture import PhaseNotes
 from raymon.monitor.flusher import flusher
 from raymon.monitor.ledger import Cell, Key, Ledger, amount
 
@@ -147,7 +147,7 @@ class Recorder:
     def start_notes(self) -> None:
         """Note each phase from now on; a recorder without phases has nothing to note."""
 
-    def end_notes(self) -> Noted | None:
+    def end_notes(self) -> PhaseNotes | None:
         """Note no more; return what was noted, None when there is nothing."""
         return None
 

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from raymon.catalog import Metric
-from raymon.monitor.capture import Noted
+from raymon.monitor.capture import PhaseNotes
 from raymon.monitor.ledger import RefusedError, amount
 from raymon.monitor.phase import Phase
 from raymon.monitor.recorder import NANOSECOND, Recorder, recording
@@ -44,7 +44,7 @@ class TimedRecorder(Recorder):
         """Note each phase from now on: a capture begins."""
         self._timeline.start_notes()
 
-    def end_notes(self) -> Noted | None:
+    def end_notes(self) -> PhaseNotes | None:
         """Note no more; return what was noted, None when nothing was asked for."""
         return self._timeline.end_notes()
 

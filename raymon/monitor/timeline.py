@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 
-from raymon.monitor.capture import Noted, Notes
+from raymon.monitor.capture import Notes, PhaseNotes
 from raymon.monitor.ledger import Cell
 
 _current: ContextVar["Span | None"] = ContextVar("raymon_span", default=None)
@@ -157,7 +157,7 @@ class Timeline:
         with self.lock:
             self._notes = Notes()
 
-    def end_notes(self) -> Noted | None:
+    def end_notes(self) -> PhaseNotes | None:
         """Note no more; return what was noted and what is still open; None when nothing was asked for."""
         with self.lock:
             notes, self._notes = self._notes, None
@@ -166,7 +166,7 @@ class Timeline:
             now = self.settle()
             for span in self._open():
                 _note(notes, span, now)
-            return notes.noted
+            return notes.notes
 
     def _open(self) -> list[Span]:
         found: dict[Span, None] = {}

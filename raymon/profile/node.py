@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from raymon.monitor.capture import FOLDER, REQUEST
+from raymon.monitor.capture import REQUEST
+from raymon.monitor.private_files import FOLDER, private_folder, read_file, write_file
 
 LEAD_SECONDS: Final = 1.6
 """Time until every process has seen the request; each looks once a second."""
@@ -66,22 +67,19 @@ def gather(session: Path, pids: Collection[int], sampled: Collection[int], secon
 
 @contextlib.contextmanager
 def _request(session: Path, seconds: float) -> Iterator[Path]:
-    """Write a request into the session's folder for `seconds`; yield the folder of the answers."""
+    """Keep a request in the session's folder; yield the folder for the answers."""
     name = secrets.token_hex(8)
-    parent = session / FOLDER
-    folder = parent / name
-    folder.mkdir(parents=True)
-    request = parent / REQUEST
-    try:
-        draft = folder / "request.part"
-        draft.write_text(json.dumps({"id": name, "until": time.time() + seconds, "by": os.getpid()}))
-        draft.replace(request)
-        yield folder
-    finally:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            if json.loads(request.read_text())["id"] == name:
-                request.unlink()
-        shutil.rmtree(folder, ignore_errors=True)
+    with private_folder(session, create=True) as parent:
+        os.mkdir(name, 0o700, dir_fd=parent)
+        try:
+            request = {"id": name, "until": time.time() + seconds, "by": os.getpid()}
+            write_file(parent, REQUEST, json.dumps(request).encode())
+            yield session / FOLDER / name
+        finally:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                if json.loads(read_file(parent, REQUEST, 4096))["id"] == name:
+                    os.unlink(REQUEST, dir_fd=parent)
+            shutil.rmtree(session / FOLDER / name, ignore_errors=True)
 
 
 def _await_traces(folder: Path, pids: set[int]) -> list[dict[str, Any]]:

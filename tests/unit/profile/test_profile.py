@@ -6,7 +6,6 @@ import json
 import pytest
 
 from raymon.health import judge
-from raymon.monitor.capture import Captures
 from raymon.profile import flame, stacks, timeline
 from raymon.profile import result as results
 from raymon.profile.report import report
@@ -31,17 +30,6 @@ def worker_stacks(step, wait):
         f"thread (14): ThreadPoolExecutor-0_0;{BOOT};_worker (concurrent/futures/thread.py:81) {step + wait + 10}",
         "py-spy> not a stack",
     )
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", "null", '{"id": "x", "until": null}', '{"id": "../x", "until": 1e12}']
-)
-def test_malformed_request_is_ignored(tmp_path, text):
-    (tmp_path / "raymon").mkdir()
-    (tmp_path / "raymon" / "capture.json").write_text(text)
-    captures = Captures()
-    captures.look([], tmp_path)
-    assert captures._running is None
 
 
 def test_idle_threads_are_ignored_and_lines_of_a_function_merged():
