@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 UNKNOWN: Final = "\N{EN DASH}"
+LONGEST_LABEL: Final = 120
 _THOUSANDS: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _SPANS: Final = ((3600, 60, "min", 1, "s"), (86400, 3600, "h", 60, "min"), (1e12, 86400, "d", 3600, "h"))
 
@@ -120,3 +121,10 @@ def change(now: float | None, before: float | None) -> float | None:
     if now is None or before is None or _bad(now) or _bad(before) or before == 0:
         return None
     return (now - before) / abs(before)
+
+
+def printable(text: str, longest: int = LONGEST_LABEL) -> str:
+    """Make text from outside safe to show: replace unprintable characters (terminal escapes, line ends), cut it."""
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -32,7 +32,7 @@ def value(key, namespace):
     found = client.internal_kv_get(key, namespace, timeout=patience)
     return found.decode() if found else ""
 nodes = [
-    {"address": info.node_manager_address, "metrics_port": info.metrics_export_port, "head": info.is_head_node}
+    {"address": info.node_manager_address, "metrics_port": info.metrics_export_port}
     for info in client.get_all_node_info(timeout=patience).values() if info.state == 0
 ]
 metadata = value(b"CLUSTER_METADATA", b"cluster")

@@ -1,4 +1,4 @@
-"""The Ray a run lives in: a local one of its own, or one that is joined. Never stops a Ray it did not start."""
+"""Start the Ray of a run, or join a cluster. Never stops a Ray that it did not start."""
 
 import importlib.util
 import os
@@ -19,12 +19,12 @@ _NEEDED_BY_METRICS: Final = ("aiohttp", "colorful", "opencensus", "opentelemetry
 
 
 class ClusterError(UserError):
-    """Ray that is not there or cannot be started."""
+    """Ray is not installed, or a cluster cannot be started or joined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where things are.
+    """The Ray cluster of a run.
 
     Attributes:
         dashboard_url: Of the Ray Dashboard; None when it does not run.
@@ -38,13 +38,13 @@ class Cluster:
 
 
 def check_ray() -> None:
-    """Raise `ClusterError` when Ray was installed without what its metrics need; Ray itself would only log it."""
-    needed = ("ray", *_NEEDED_BY_METRICS)
+    """Raise `ClusterError` if Ray lacks the packages that its metrics need; Ray itself only logs that."""
+    required = ("ray", *_NEEDED_BY_METRICS)
     # A module that is loaded may have no spec (colorful, once Ray uses it), on which find_spec raises.
-    missing = [name for name in needed if not sys.modules.get(name) and importlib.util.find_spec(name) is None]
+    missing = [name for name in required if not sys.modules.get(name) and importlib.util.find_spec(name) is None]
     if missing:
         raise ClusterError(
-            f"found no package {', '.join(missing)}, expected ray[default], without which Ray exports no metrics: "
+            f"found no package {', '.join(missing)}; without ray[default] Ray exports no metrics: "
             "pip install 'ray[default]'"
         )
 
@@ -55,15 +55,15 @@ def start_local(
     """Start a Ray on this machine.
 
     Args:
-        cpus: Ray schedules at least this many, whatever the machine has.
+        cpus: CPUs that Ray schedules at least, even if the machine has fewer.
         object_store_mb: Size of the object store in megabytes.
         dashboard: Whether to start the Ray Dashboard.
         dashboard_port: Its port; 0 takes the next free one.
         temp_dir: Where Ray keeps its session.
 
     Raises:
-        ClusterError: When Ray does not start.
-        PortError: When the dashboard's port is taken.
+        ClusterError: Ray does not start.
+        PortError: The dashboard's port is in use.
     """
     import ray
 
@@ -75,7 +75,7 @@ def start_local(
     }
     if dashboard:
         options["dashboard_host"] = "127.0.0.1"
-        if dashboard_port:  # otherwise Ray takes the next that is free when it comes to listen
+        if dashboard_port:  # otherwise Ray takes the next free one when it begins to listen
             options["dashboard_port"] = pick_port(dashboard_port, 0, "the Ray Dashboard", "--dashboard-port")
     if temp_dir is not None:
         options["_temp_dir"] = str(temp_dir.absolute())

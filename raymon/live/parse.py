@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from raymon import catalog
+from raymon.format import printable
 from raymon.queries.ray_families import NODE_CPU, NODE_MEMORY_USED, STORE_AVAILABLE, STORE_FALLBACK, STORE_MEMORY
 
 RAY_FAMILIES: Final = (STORE_AVAILABLE, STORE_MEMORY, STORE_FALLBACK, NODE_CPU, NODE_MEMORY_USED)
@@ -23,7 +24,6 @@ RAY_FAMILIES: Final = (STORE_AVAILABLE, STORE_MEMORY, STORE_FALLBACK, NODE_CPU, 
 WANTED: Final = frozenset({metric.name for metric in catalog.every() if metric.kind != "histogram"} | {*RAY_FAMILIES})
 
 LONGEST_LINE: Final = 4096
-LONGEST_LABEL: Final = 120
 _LINE: Final = re.compile(
     rb"^(?:ray_raymon_|%s)[^\n]{0,%d}" % (b"|".join(re.escape(name.encode()) for name in RAY_FAMILIES), LONGEST_LINE),
     re.MULTILINE,
@@ -113,17 +113,10 @@ def series_key(head: bytes) -> SeriesKey | None:
         match = _LABEL.match(body, at)
         if match is None:
             return None
-        labels[match[1]] = clean(_unescape(match[2]))
+        labels[match[1]] = printable(_unescape(match[2]))
         at = match.end()
     return SeriesKey(name.strip(), MappingProxyType(labels))
 
 
 def _unescape(text: str) -> str:
     return _ESCAPE.sub(lambda match: "\n" if match[1] == "n" else match[1], text) if "\\" in text else text
-
-
-def clean(text: str) -> str:
-    """Make a label harmless to show: unprintable characters (terminal escapes, line ends) replaced, length bounded."""
-    if not text.isprintable():
-        text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"

@@ -15,8 +15,9 @@ from urllib.parse import urlencode
 import numpy as np
 
 from raymon import catalog
+from raymon.format import printable
 from raymon.health import ALERTS
-from raymon.live.parse import clean, number
+from raymon.live.parse import number
 from raymon.live.scrape import Scraper
 from raymon.live.snapshot import Alert, Floats, RunHistory
 from raymon.queries import BOOK
@@ -119,7 +120,7 @@ class Prometheus:
         span = {"start": f"{now - HISTORY_SECONDS:.0f}", "end": f"{now + 60:.0f}"}
         names = self._ask("label/run/values", **{"match[]": catalog.RUN_INFO.name}, **span)
         return (
-            frozenset(clean(name) for name in names if isinstance(name, str))
+            frozenset(printable(name) for name in names if isinstance(name, str))
             if isinstance(names, list)
             else frozenset()
         )
@@ -176,9 +177,9 @@ def _alert(item: Mapping[str, Any]) -> Alert:
     labels, notes = item["labels"], item.get("annotations")
     notes = notes if isinstance(notes, dict) else {}
     name, severity, run, worker = (
-        clean(str(labels.get(key, ""))) for key in ("alertname", "severity", "run", "worker")
+        printable(str(labels.get(key, ""))) for key in ("alertname", "severity", "run", "worker")
     )
-    summary = clean(str(notes.get("description") or notes.get("summary") or name))
+    summary = printable(str(notes.get("description") or notes.get("summary") or name))
     return Alert(name, severity, summary, run, worker, _age(item.get("activeAt")), "Prometheus")
 
 
@@ -202,4 +203,4 @@ def _points(series: object) -> tuple[str, Floats]:
             value = number(str(point[1]).encode())
             if value is not None:
                 rows.append((float(point[0]), value))
-    return (clean(str(run)), np.array(rows)) if run is not None and rows else ("", nothing)
+    return (printable(str(run)), np.array(rows)) if run is not None and rows else ("", nothing)

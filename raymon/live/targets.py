@@ -1,4 +1,4 @@
-"""Find the metrics endpoints of a cluster's nodes: given, from Ray's discovery file, from its dashboard, or found here.
+"""Where to scrape: named endpoints, Ray's discovery file, its dashboard, or the newest session on this machine.
 
 Asked again every few seconds, since nodes come and go and a new session moves everything. Only reads files and asks the
 dashboard; never joins the cluster.
@@ -6,27 +6,24 @@ dashboard; never joins the cluster.
 
 import argparse
 import contextlib
-import json
-import os
-import time
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-from raymon.live.parse import clean
-from raymon.live.scrape import MOST_TARGETS, Scraper
+from raymon.cluster import discovery
+from raymon.cluster.auth import find_token, unencrypted
+from raymon.cluster.http import get
+from raymon.format import printable
 
-DISCOVERY_FILE: Final = "prom_metrics_service_discovery.json"
-FRESH_SECONDS: Final = 30.0
-"""The head node writes its discovery file every 5 s; an older one belongs to a session that has ended."""
 HINT: Final = "Start a run with `raymon train`, or name an endpoint: --metrics-url http://HOST:PORT/metrics."
+_DASHBOARD_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The endpoints to scrape; `source` says in words where they are from, `problem` why there are none."""
+    """The endpoints to scrape; `source` names in words where they come from, `problem` why there are none."""
 
     urls: tuple[str, ...] = ()
     source: str = ""
@@ -34,7 +31,7 @@ class Found:
 
 
 class Targets(Protocol):
-    """Anything that can say, again and again, which endpoints to scrape."""
+    """A source of endpoints, asked again and again."""
 
     def find(self) -> Found:
         """Return the endpoints as of now; may take a second, never raises."""
@@ -76,146 +73,87 @@ class DiscoveryFile:
 
     def find(self) -> Found:
         """Read the file."""
-        source = f"discovery file {self.path}"
-        try:
-            entries = json.loads(self.path.read_bytes()[: 4 * 1024 * 1024])
-        except OSError as error:
-            return Found((), source, f"The discovery file {self.path} cannot be read: {error.strerror}. {HINT}")
-        except ValueError:
-            return Found((), source, f"The discovery file {self.path} is not JSON. {HINT}")
-        urls = endpoints(entries)
-        return Found(urls, source, "" if urls else f"The discovery file {self.path} lists no node. {HINT}")
+        listed = discovery.read_discovery(self.path, named=True)
+        source = printable(f"discovery file {self.path}")
+        if listed.error:
+            return Found((), source, printable(f"The {source}: {listed.error}. ", 500) + HINT)
+        urls = endpoints(listed.targets)
+        return Found(urls, source, "" if urls else f"The {source} lists no node. {HINT}")
 
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """The endpoints that a Ray Dashboard tells, with Ray's token where one is found."""
+    """The endpoints that a Ray Dashboard lists; it is sent Ray's token, if there is one."""
 
     address: str
-    scraper: Scraper
 
     def find(self) -> Found:
         """Ask the dashboard."""
         base = (self.address if "://" in self.address else f"http://{self.address}").rstrip("/")
-        source = f"Ray Dashboard {base}"
-        (page,) = self.scraper.fetch([f"{base}/api/prometheus/sd"], auth_headers())
-        if page.error:
-            hint = " Put Ray's token into RAY_AUTH_TOKEN or ~/.ray/auth_token." if "token" in page.error else ""
-            return Found((), source, f"The Ray Dashboard {base} does not tell its nodes: {page.error}.{hint}")
-        try:
-            urls = endpoints(json.loads(page.body))
-        except ValueError:
+        token = find_token()
+        warning = unencrypted(base) if token else ""
+        source = f"Ray Dashboard {base}" + (f" ({warning})" if warning else "")
+        reply = get(f"{base}/api/prometheus/sd", _DASHBOARD_SECONDS, token.headers)
+        if reply.error:
+            hint = " Put Ray's token into RAY_AUTH_TOKEN or ~/.ray/auth_token." if "token" in reply.error else ""
+            return Found((), source, f"The Ray Dashboard {base} does not list its nodes: {reply.error}.{hint}")
+        document = reply.document()
+        if document is None:
             return Found((), source, f"What answers at {base} is not a Ray Dashboard.")
+        urls = endpoints(discovery.targets_of(document))
         return Found(urls, source, "" if urls else f"The Ray Dashboard {base} lists no node.")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Local:
     """The newest Ray session on this machine: by its discovery file, or without one by its nodes' port files."""
 
     processes: Path = Path("/proc")
-    clock: Callable[[], float] = time.time
 
     def find(self) -> Found:
-        """Look at the raylets that run here, newest session first."""
-        nodes = sorted(local_nodes(self.processes), key=lambda node: node.session.name, reverse=True)
+        """Look at the raylets that run here, the newest session first."""
+        nodes = discovery.raylets(self.processes)
         if not nodes:
-            return Found((), "this machine", f"No Ray cluster runs on this machine. {HINT}")
-        session = nodes[0].session
-        listed = session.parent / DISCOVERY_FILE
+            return Found((), "this machine", f"You run no Ray cluster on this machine. {HINT}")
+        newest = nodes[0].session_dir
+        listed = discovery.read_discovery(newest.parent / discovery.DISCOVERY_FILE)
         with contextlib.suppress(OSError):
-            fresh = self.clock() - listed.stat().st_mtime < FRESH_SECONDS
-            if fresh and (session.parent / "session_latest").resolve() == session.resolve():
-                found = DiscoveryFile(listed).find()
-                if found.urls:
-                    return found
-        urls = tuple(url for node in nodes if node.session == session and (url := node.url()))
-        problem = "" if urls else f"The Ray session {session} has no metrics endpoint yet."
-        return Found(urls, f"Ray session {session.name} on this machine", problem)
+            if listed.fresh and (newest.parent / "session_latest").resolve() == newest.resolve():
+                by_file = DiscoveryFile(listed.path).find()
+                if by_file.urls:
+                    return by_file
+        urls = tuple(url for node in nodes if node.session_dir == newest and (url := node.metrics_url()))
+        problem = "" if urls else f"The Ray session {newest} has no metrics endpoint yet."
+        return Found(urls, f"Ray session {newest.name} on this machine", problem)
 
 
-@dataclass(frozen=True, slots=True)
-class LocalNode:
-    """A Ray node that runs on this machine, as its raylet's command line tells."""
-
-    session: Path
-    node_id: str
-    address: str
-    gcs_address: str = ""
-
-    def url(self) -> str:
-        """Return its metrics endpoint; empty while it has none."""
-        try:
-            port = int((self.session / f"metrics_export_port_{self.node_id}").read_text())
-        except (OSError, ValueError):
-            return ""
-        if not 0 < port < 65536:  # Ray writes -1 until the node's agent has one
-            return ""
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"http://{host}:{port}/metrics"
+def endpoints(targets: Iterable[str]) -> tuple[str, ...]:
+    """Return the metrics endpoints of `host:port` targets; what is no such target is left out."""
+    urls: dict[str, None] = {}
+    for target in targets:
+        with contextlib.suppress(ValueError):
+            urls[metrics_url(target)] = None
+    return tuple(urls)
 
 
-def local_nodes(processes: Path) -> Iterable[LocalNode]:
-    """Yield the Ray nodes among the processes of this machine."""
-    for path in processes.glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            arguments = path.read_bytes().decode(errors="replace").split("\0")
-            if Path(arguments[0]).name == "raylet":
-                told = dict(part.removeprefix("--").split("=", 1) for part in arguments[1:] if "=" in part)
-                if told.get("session_dir") and told.get("node_id"):
-                    yield LocalNode(
-                        Path(told["session_dir"]),
-                        told["node_id"],
-                        told.get("node_ip_address", "127.0.0.1"),
-                        told.get("gcs-address", ""),
-                    )
-
-
-def endpoints(entries: object) -> tuple[str, ...]:
-    """Return the metrics endpoints in a parsed discovery document; whatever is not one is left out."""
-    found: dict[str, None] = {}
-    for entry in entries if isinstance(entries, list) else []:
-        targets = entry.get("targets") if isinstance(entry, dict) else None
-        for target in targets if isinstance(targets, list) else []:
-            with contextlib.suppress(ValueError):
-                if isinstance(target, str) and target == clean(target) and len(found) < MOST_TARGETS:
-                    found[metrics_url(target)] = None
-    return tuple(found)
-
-
-def auth_headers() -> dict[str, str]:
-    """Return the header the Ray Dashboard wants, from where Ray itself looks for its token; empty without one."""
-    token = os.environ.get("RAY_AUTH_TOKEN", "").strip()
-    if not token:
-        named = os.environ.get("RAY_AUTH_TOKEN_PATH", "")
-        with contextlib.suppress(OSError):
-            token = (Path(named) if named else Path.home() / ".ray" / "auth_token").read_text().strip()
-    return {"Authorization": f"Bearer {token}"} if token.isprintable() and token else {}
-
-
-def add_options(made: argparse.ArgumentParser, dashboard: str = "Ray Dashboard: to find the nodes") -> None:
-    """Add the options that say where the numbers come from; `dashboard` is the help of the Ray Dashboard's."""
-    made.add_argument(
+def add_options(parser: argparse.ArgumentParser, dashboard: str = "Ray Dashboard: to find the nodes") -> None:
+    """Add the options that name the source of the metrics; `dashboard` is the help of `--dashboard-url`."""
+    parser.add_argument(
         "--metrics-url",
         action="append",
         default=[],
         metavar="URL",
         help="metrics endpoint of a node, http://HOST:PORT/metrics; repeat for several",
     )
-    made.add_argument("--discovery-file", default="", metavar="FILE", help="Ray's prom_metrics_service_discovery.json")
-    made.add_argument("--dashboard-url", default="", metavar="URL", help=dashboard)
-    made.add_argument("--token-file", default="", metavar="FILE", help="file with Ray's token")
-
-
-def use_token(path: str, environment: MutableMapping[str, str]) -> None:
-    """Have Ray's token taken from a file, if one is named, whatever the environment says otherwise."""
-    if path:
-        environment["RAY_AUTH_TOKEN_PATH"] = str(Path(path).resolve())
-        environment.pop("RAY_AUTH_TOKEN", None)
+    parser.add_argument(
+        "--discovery-file", default="", metavar="FILE", help="Ray's prom_metrics_service_discovery.json"
+    )
+    parser.add_argument("--dashboard-url", default="", metavar="URL", help=dashboard)
+    parser.add_argument("--token-file", default="", metavar="FILE", help="file with Ray's token")
 
 
 def choose(metrics_urls: Sequence[str] = (), discovery_file: str = "", dashboard: str = "") -> Targets:
-    """Return the targets that the options of `raymon status` and `raymon top` name; ValueError when one is wrong."""
+    """Return the targets that the options of `add_options` name; raises ValueError when one is wrong."""
     if sum((bool(metrics_urls), bool(discovery_file), bool(dashboard))) > 1:
         raise ValueError("give one of --metrics-url, --discovery-file and --dashboard-url, not several")
     if metrics_urls:
@@ -224,5 +162,5 @@ def choose(metrics_urls: Sequence[str] = (), discovery_file: str = "", dashboard
         return DiscoveryFile(Path(discovery_file))
     if dashboard:
         metrics_url(dashboard)
-        return Dashboard(dashboard, Scraper())
+        return Dashboard(dashboard)
     return Local()

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import ipaddress
 import os
 import secrets
@@ -18,6 +19,7 @@ from types import FrameType
 from typing import Final
 
 from raymon.cluster import ports
+from raymon.cluster.auth import use_token_file
 from raymon.errors import UserError
 from raymon.live import targets
 
@@ -83,7 +85,7 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         made.error(str(error))
     environment = dict(os.environ)
-    targets.use_token(given.token_file, environment)
+    use_token_file(given.token_file, environment)
     environment.pop(PAGE_TOKEN, None)
     parent = int(environment.pop(PAGE_PARENT, 0))
     if not _is_loopback(given.host):
@@ -126,14 +128,14 @@ def _port(host: str, wanted: int | None) -> int:
     candidates = [wanted] if wanted is not None else range(PORT, PORT + 50)
     last = OSError(f"every port from {PORT} to {PORT + 49} is kept by a run")
     for port in candidates:
-        if wanted is None and not ports.claim(port):
+        if wanted is None and not ports.reserve(port):
             continue
         try:
             with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
                 return port
         except OSError as error:
             last = error
-    if wanted is not None and last.errno == 98:
+    if wanted is not None and last.errno == errno.EADDRINUSE:
         raise PageError(f"port {wanted} is in use; give another with --port, or leave it out to have a free one chosen")
     raise PageError(f"cannot listen on {host}: {last.strerror or last}")
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from raymon.catalog import DRIVER
+from raymon.cluster.auth import use_token_file
+from raymon.cluster.discovery import raylets
 from raymon.errors import UserError
 from raymon.format import duration, share
 from raymon.html.words import headline
@@ -74,7 +76,7 @@ def main(arguments: list[str]) -> int:
         parser.error(f"--seconds: found {args.seconds:g}, expected 1 to 300")
     if not 1 <= args.rate <= MOST_RATE:
         parser.error(f"--rate: found {args.rate}, expected 1 to {MOST_RATE}")
-    targets.use_token(args.token_file, os.environ)
+    use_token_file(args.token_file, os.environ)
     try:
         chosen = targets.choose(args.metrics_url, args.discovery_file, args.dashboard_url)
     except ValueError as error:
@@ -173,14 +175,14 @@ def _gather(
     """Profile the processes of all nodes at once; return the results by node, and notes on what is missing."""
     plans = _by_node(run, sampled)
     urls = {target.url for target in snapshot.targets}
-    here = {node.address: node for node in targets.local_nodes(Path("/proc")) if node.url() in urls}
+    here = {node.node_address: node for node in raylets() if node.metrics_url() in urls}
     away = {node: plan for node, plan in plans.items() if node not in here}
     address = args.address or next((node.gcs_address for node in here.values() if node.gcs_address), "")
     gathered: dict[str, Gathered] = {}
     notes: list[str] = []
     with ThreadPoolExecutor() as pool:
         jobs = {
-            node: pool.submit(gather, here[node].session, plan.pids, plan.sampled, args.seconds, args.rate)
+            node: pool.submit(gather, here[node].session_dir, plan.pids, plan.sampled, args.seconds, args.rate)
             for node, plan in plans.items()
             if node in here
         }

@@ -1,4 +1,4 @@
-"""A call that ends in time whatever it does: resolving a name or a server that drips has no time limit of its own."""
+"""A call with a deadline: resolving a name, or a server that drips, has no time limit of its own."""
 
 import threading
 from collections.abc import Callable
@@ -8,10 +8,10 @@ T = TypeVar("T")
 
 
 def bounded(call: Callable[[], T], seconds: float) -> T:
-    """Return what `call` returns, or raise what it raises, if that comes within `seconds`.
+    """Return what `call` returns, or raise what it raises, within `seconds`.
 
     Raises:
-        TimeoutError: When it does not; the call goes on in a daemon thread that nobody waits for.
+        TimeoutError: It takes longer; the call goes on in a daemon thread that nobody waits for.
     """
     returned: list[T] = []
     raised: list[Exception] = []

@@ -1,8 +1,10 @@
-"""Types of command line options: each takes what a person typed and returns it, or says what was expected."""
+"""Types of command line options: each returns the parsed text, or raises what was expected instead."""
 
 import argparse
 import math
 from urllib.parse import urlsplit
+
+from raymon.cluster.http import is_url
 
 
 def port(text: str) -> int:
@@ -17,16 +19,6 @@ def url(text: str) -> str:
     if not is_url(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not an address: expected http(s)://host[:port][/path]")
     return text.rstrip("/")
-
-
-def is_url(text: str) -> bool:
-    """Tell whether this is an address of HTTP with a host and, if any, a port that can be."""
-    try:
-        parts = urlsplit(text)
-        port_is_one = parts.port is None or parts.port > 0
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and port_is_one and text.isprintable()
 
 
 def target(text: str) -> str:
@@ -44,5 +36,5 @@ def seconds(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: expected a positive number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: expected a positive number of seconds")
     return number

@@ -1,4 +1,4 @@
-"""Is the dashboard in Grafana the one that comes with raymon?"""
+"""Compare the dashboard in Grafana with the packaged one."""
 
 import hashlib
 import json
@@ -8,12 +8,12 @@ from typing import Any
 from raymon import __version__
 from raymon.stack.grafana import Grafana
 
-_OF_THE_SERVER = ("id", "version", "iteration")
+_SERVER_KEYS = ("id", "version", "iteration")
 
 
 def plain(model: dict[str, Any]) -> dict[str, Any]:
-    """Return a model without what the server puts into it."""
-    return {key: value for key, value in model.items() if key not in _OF_THE_SERVER}
+    """Return a model without the keys that the server adds."""
+    return {key: value for key, value in model.items() if key not in _SERVER_KEYS}
 
 
 def digest(model: dict[str, Any]) -> str:
@@ -22,12 +22,12 @@ def digest(model: dict[str, Any]) -> str:
 
 
 def message(model: dict[str, Any]) -> str:
-    """Return the version message raymon saves a model with."""
+    """Return the version message with which raymon saves a model."""
     return f"raymon {__version__} {digest(model)}"
 
 
 def pushed_by_raymon(text: str) -> bool:
-    """Tell whether a version message is one of raymon's."""
+    """Return whether a version message is one of raymon's."""
     parts = text.split()
     return len(parts) == 3 and parts[0] == "raymon"
 
@@ -50,7 +50,7 @@ def _shape(model: dict[str, Any]) -> tuple[object, ...]:
 
 
 def is_current(grafana: Grafana, model: dict[str, Any], found: dict[str, Any]) -> bool:
-    """Tell whether the dashboard found under the model's uid is the model.
+    """Return whether the dashboard under the model's uid is the model.
 
     Newer servers hand a model back migrated to their own schema version; then the digest in the message of its latest
     version decides, or, for a provisioned one that has no message, its titles and queries.

@@ -1,63 +1,60 @@
-"""`raymon dashboards push` into a Grafana that runs already, and `raymon dashboards export` into a folder."""
+"""`raymon dashboards push` into a running Grafana, and `raymon dashboards export` into a folder."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Final
 
+from raymon.cluster.auth import unencrypted
+from raymon.format import printable
 from raymon.stack import files, kubernetes, push
 from raymon.stack.command_line import seconds, url
-from raymon.stack.grafana import Grafana, GrafanaError
+from raymon.stack.grafana import Grafana
 from raymon.stack.login import LoginError, add_login, login_from
 
+_LONGEST_LINE: Final = 1000
 
-def parser() -> argparse.ArgumentParser:
+
+def build_parser() -> argparse.ArgumentParser:
     """Return the options of both commands."""
-    found = argparse.ArgumentParser(prog="raymon dashboards", description="Put raymon's dashboards where Grafana is.")
-    commands = found.add_subparsers(dest="command", required=True, metavar="push|export")
-    one = commands.add_parser(
+    parser = argparse.ArgumentParser(prog="raymon dashboards", description="Put raymon's dashboards where Grafana is.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="push|export")
+    pushing = commands.add_parser(
         "push",
         help="put them into a running Grafana",
         description="Create or update raymon's folder and dashboards; what is equal is left alone. Nothing of another "
-        "team's is overwritten. Exit code: 0 done, 1 something was refused or failed, 2 wrong use.",
+        "team is overwritten. Exit code: 0 done, 1 something was refused or failed, 2 wrong use.",
     )
-    add = one.add_argument
+    add = pushing.add_argument
     add("--url", required=True, metavar="URL", help="Grafana's address, with its sub-path if it has one")
-    add_login(one)
+    add_login(pushing)
     add("--folder-uid", default="raymon", metavar="UID", help="folder to put them into (default: raymon)")
-    add("--folder-title", default="raymon", metavar="TITLE", help="its title if it has to be made (default: raymon)")
+    add("--folder-title", default="raymon", metavar="TITLE", help="its title if it is created (default: raymon)")
     add(
         "--prometheus-url",
         type=url,
         metavar="URL",
-        help="make the datasource, too: Prometheus's address as Grafana reaches it",
+        help="create the datasource as well: Prometheus's address as Grafana reaches it",
     )
-    add("--dry-run", action="store_true", help="show what would change, of what is there as a diff, and change nothing")
-    add("--force", action="store_true", help="overwrite dashboards of these uids that are not ours or were edited")
+    add("--dry-run", action="store_true", help="show what would change, as a diff, and change nothing")
+    add("--force", action="store_true", help="overwrite dashboards of these uids that are not raymon's or were edited")
     add("--ca-file", type=Path, metavar="FILE", help="certificate of the authority that signed the server's")
     add("--timeout", type=seconds, default=10.0, metavar="SECONDS", help="for one call (default: 10)")
-    two = commands.add_parser("export", help="write them into a folder", description="Write the dashboards as files.")
-    two.add_argument("directory", type=Path, metavar="DIR", help="created if it does not exist")
-    two.add_argument(
+    exporting = commands.add_parser("export", help="write them into a folder", description="Write dashboards as files.")
+    exporting.add_argument("directory", type=Path, metavar="DIR", help="created if it does not exist")
+    exporting.add_argument(
         "--kubernetes",
         action="store_true",
         help="write ConfigMaps for the sidecar of Grafana's Helm chart: kubectl apply -f DIR",
     )
-    return found
+    return parser
 
 
 def main(arguments: list[str]) -> int:
     """Run the command."""
-    options = parser()
-    given = options.parse_args(arguments)
-    try:
-        return _export(given.directory, given.kubernetes) if given.command == "export" else _push(given)
-    except LoginError as error:
-        print(f"raymon dashboards: {error}", file=sys.stderr)
-        return 2
-    except (GrafanaError, files.FilesError) as error:
-        print(f"raymon dashboards: {error}", file=sys.stderr)
-        return 1
+    args = build_parser().parse_args(arguments)
+    return _export(args.directory, args.kubernetes) if args.command == "export" else _push(args)
 
 
 def _export(directory: Path, as_config_maps: bool) -> int:
@@ -71,23 +68,25 @@ def _export(directory: Path, as_config_maps: bool) -> int:
         for name, text in texts.items():
             (directory / name).write_text(text, encoding="utf-8")
     except OSError as error:
-        print(f"raymon dashboards: cannot write to {directory}: {error.strerror}", file=sys.stderr)
-        return 1
+        raise files.FilesError(f"cannot write to {directory}: {error.strerror}") from error
     print(f"{len(texts)} dashboards written to {directory}")
     return 0
 
 
-def _push(given: argparse.Namespace) -> int:
-    if given.ca_file and not given.ca_file.is_file():
-        raise LoginError(f"--ca-file {given.ca_file} does not exist")
-    grafana = Grafana(given.url, login_from(given), given.timeout, given.ca_file or True)
-    target = push.Target(given.folder_uid, given.folder_title, given.prometheus_url or "", given.force)
+def _push(args: argparse.Namespace) -> int:
+    if args.ca_file and not args.ca_file.is_file():
+        raise LoginError(f"--ca-file {args.ca_file} does not exist")
+    login = login_from(args)
+    grafana = Grafana(args.url, login, args.timeout, args.ca_file or True)
+    if warning := unencrypted(args.url, "the login") if login else "":
+        print(f"raymon dashboards: {warning}", file=sys.stderr)
+    target = push.Target(args.folder_uid, args.folder_title, args.prometheus_url or "", args.force)
     steps = push.plan(grafana, files.dashboards(), files.datasource(), target)
-    if given.dry_run:
+    if args.dry_run:
         for step in steps:
             print(_line(step, would=True))
             for line in step.preview():
-                print(f"    {line}")
+                print(f"    {printable(line, _LONGEST_LINE)}")
         return 1 if any(step.action == "refuse" for step in steps) else 0
     failed = False
     for step, error in push.carry_out(grafana, steps, target):
@@ -100,7 +99,7 @@ def _line(step: push.Step, error: str = "", would: bool = False) -> str:
     if error:
         return f"{step.kind} {step.name}: failed: {error}"
     if step.action == "refuse":
-        return f"{step.kind} {step.name}: left alone: {step.reason}"
+        return f"{step.kind} {step.name}: left alone: {printable(step.reason, _LONGEST_LINE)}"
     if step.action == "unchanged":
         return f"{step.kind} {step.name}: unchanged"
     return f"{step.kind} {step.name}: " + (f"would {step.action}" if would else f"{step.action}d")

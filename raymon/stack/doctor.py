@@ -1,4 +1,4 @@
-"""`raymon doctor`: check what commonly goes wrong, in order, and say what mends it."""
+"""`raymon doctor`: check what commonly goes wrong, in order, and print what fixes it."""
 
 import argparse
 import dataclasses
@@ -7,23 +7,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from raymon.format import printable
 from raymon.stack.bounded import bounded
-from raymon.stack.checks import CHECKS, Asked, Check, Result, Situation
-from raymon.stack.checks.result import Finding, unknown
+from raymon.stack.checks import CHECKS, Check, Context, Request, Result
+from raymon.stack.checks.result import Outcome, unknown
 from raymon.stack.command_line import seconds, url
-from raymon.stack.login import LoginError, add_login, login_from
+from raymon.stack.login import add_login, login_from
 
 _SIGNS: Final = {"ok": "ok", "problem": "PROBLEM", "unknown": "unknown", "absent": "-"}
+_LONGEST_LINE: Final = 2000
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """Return the options of `raymon doctor`."""
-    found = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="raymon doctor",
-        description="Check what commonly goes wrong, in order; each check tells what it saw and what mends it. "
-        "Exit code: 0 all well, 1 a problem, 2 something could not be told.",
+        description="Check what commonly goes wrong, in order; each check prints what it saw and what fixes it. "
+        "Exit code: 0 all well, 1 a problem, 2 something could not be determined.",
     )
-    add = found.add_argument
+    add = parser.add_argument
     add(
         "--address",
         default="",
@@ -41,51 +43,51 @@ def parser() -> argparse.ArgumentParser:
     add("--dashboard-url", type=url, metavar="URL", help="Ray Dashboard (default: the cluster's own)")
     add("--prometheus-url", type=url, metavar="URL", help="default: RAY_PROMETHEUS_HOST, raymon up's, port 9090")
     add("--grafana-url", type=url, metavar="URL", help="default: RAY_GRAFANA_HOST, raymon up's, port 3000")
-    add_login(found, "grafana-")
+    add_login(parser, "grafana-")
     add("--ray-temp-dir", type=Path, metavar="DIR", help="Ray temp dir (default: the cluster's, else /tmp/ray)")
     add("--directory", type=Path, metavar="DIR", help="as given to raymon up")
-    add("--timeout", type=seconds, default=3.0, metavar="SECONDS", help="for one question (default: 3)")
+    add("--timeout", type=seconds, default=3.0, metavar="SECONDS", help="for one request (default: 3)")
     add("--json", action="store_true", help="print a list of objects instead of lines")
-    return found
+    return parser
 
 
-def examine(asked: Asked, checks: Sequence[Check] = CHECKS) -> list[Result]:
+def examine(request: Request, checks: Sequence[Check] = CHECKS) -> list[Result]:
     """Run the checks in order, each within its time."""
-    situation = Situation(asked)
+    context = Context(request)
     results = []
     for check in checks:
-        found = _within(check, situation, limit=10 * asked.timeout)
-        results.append(Result(check.name, check.question, found.state, found.evidence, found.mend))
+        outcome = _within(check, context, limit=10 * request.timeout)
+        results.append(Result(check.name, check.question, outcome.state, outcome.evidence, outcome.mend))
     return results
 
 
-def _within(check: Check, situation: Situation, limit: float) -> Finding:
+def _within(check: Check, context: Context, limit: float) -> Outcome:
     try:
-        return bounded(lambda: check.ask(situation), limit)
+        return bounded(lambda: check.ask(context), limit)
     except TimeoutError:
         return unknown(f"Not answered within {limit:g} s.", "raymon doctor --timeout 10")
-    except Exception as error:  # noqa: BLE001 - a check that fails tells so and the others go on
+    except Exception as error:  # noqa: BLE001 - a check that fails is one line and the others go on
         return unknown(f"The check itself failed: {type(error).__name__}: {error}")
 
 
 def exit_code(results: Sequence[Result]) -> int:
-    """Return 1 when there is a problem, else 2 when something could not be told, else 0."""
+    """Return 1 when there is a problem, else 2 when something could not be determined, else 0."""
     states = {result.state for result in results}
     return 1 if "problem" in states else 2 if "unknown" in states else 0
 
 
 def lines_of(results: Sequence[Result]) -> list[str]:
-    """Return the results for people."""
+    """Return the results as lines for a terminal; text from servers and files may hold escape sequences."""
     width = max(len(result.check) for result in results)
     lines = []
     for result in results:
-        lines.append(f"{_SIGNS[result.state]:<8} {result.check:<{width}}  {result.evidence}")
+        lines.append(f"{_SIGNS[result.state]:<8} {result.check:<{width}}  {printable(result.evidence, _LONGEST_LINE)}")
         if result.mend:
-            lines.append(f"{'':<8} {'':<{width}}  -> {result.mend}")
+            lines.append(f"{'':<8} {'':<{width}}  -> {printable(result.mend, _LONGEST_LINE)}")
     counts = {state: sum(result.state == state for result in results) for state in _SIGNS}
     lines.append("")
     lines.append(
-        f"{counts['ok']} ok, {counts['problem']} problem(s), {counts['unknown']} could not be told, "
+        f"{counts['ok']} ok, {counts['problem']} problem(s), {counts['unknown']} could not be determined, "
         f"{counts['absent']} not used here"
     )
     return lines
@@ -93,25 +95,20 @@ def lines_of(results: Sequence[Result]) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Run the command."""
-    options = parser()
-    given = options.parse_args(arguments)
-    try:
-        login = login_from(given, "grafana_")
-    except LoginError as error:
-        options.error(str(error))
-    asked = Asked(
-        given.address,
-        tuple(given.metrics_url),
-        given.dashboard_url or "",
-        given.prometheus_url or "",
-        given.grafana_url or "",
-        login,
-        given.ray_temp_dir,
-        given.directory,
-        given.timeout,
+    args = build_parser().parse_args(arguments)
+    request = Request(
+        args.address,
+        tuple(args.metrics_url),
+        args.dashboard_url or "",
+        args.prometheus_url or "",
+        args.grafana_url or "",
+        login_from(args, "grafana_"),
+        args.ray_temp_dir,
+        args.directory,
+        args.timeout,
     )
-    results = examine(asked)
-    if given.json:
+    results = examine(request)
+    if args.json:
         print(json.dumps([dataclasses.asdict(result) for result in results], indent=2))
     else:
         print("\n".join(lines_of(results)))

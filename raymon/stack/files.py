@@ -1,4 +1,4 @@
-"""Where the packaged dashboards and rules lie.
+"""The packaged dashboards, rules and configurations.
 
 In a wheel they are in `raymon/share/`, in a checkout or an editable install in the folders at the repository's top.
 """
@@ -9,13 +9,17 @@ from typing import Any, Final
 
 import yaml
 
+from raymon.errors import UserError
+
 PACKAGE = Path(__file__).resolve().parent.parent
 TAG: Final = "raymon"
 """The tag that every packaged dashboard carries."""
 
 
-class FilesError(Exception):
-    """A packaged file is missing or cannot be read: the message says which, and what to do."""
+class FilesError(UserError):
+    """A packaged file is missing or cannot be read."""
+
+    exit_code = 1
 
 
 def share(name: str) -> Path:
@@ -47,10 +51,10 @@ def dashboards() -> dict[str, dict[str, Any]]:
 
 
 def datasource() -> dict[str, Any]:
-    """Return the packaged datasource: its uid, name, type and options; its `url` is to be replaced."""
+    """Return the packaged datasource: its uid, name, type and options; the caller replaces its `url`."""
     path = share("dashboards") / "provisioning" / "datasources" / "raymon.yaml"
     found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["datasources"][0]
-    return {key: value for key, value in found.items() if key != "editable"}  # a word of provisioning, not of the API
+    return {key: value for key, value in found.items() if key != "editable"}  # a key of provisioning, not of the API
 
 
 def scrape_config() -> dict[str, Any]:

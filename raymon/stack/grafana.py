@@ -1,31 +1,43 @@
-"""The one place that talks to Grafana's HTTP API: grafana-api, made safe against what real servers answer.
+"""Grafana's HTTP API: grafana-api, made safe against what real servers answer.
 
 grafana-api turns a login page into a JSONDecodeError and some error pages into a TypeError, and follows redirects that
-change a POST into a GET. Here every reply is examined before grafana-api sees it, so that a caller meets either the
-answer it asked for or one `GrafanaError` in words.
+change a POST into a GET. Here every reply is bounded in size and time and checked before grafana-api sees it: a caller
+gets either the reply it expects or one `GrafanaError` in words.
 """
 
+import functools
+import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import SplitResult, quote, urlsplit
 
 import requests
+import urllib3
 
-from raymon.stack.command_line import is_url
+from raymon.cluster.http import is_url
+from raymon.cluster.ownership import is_loopback
+from raymon.errors import UserError
+from raymon.format import printable
+from raymon.stack.bounded import bounded
 
 Auth = str | tuple[str, str] | None
 """A token, a user with a password, or nothing."""
+MOST_BYTES: Final = 32 * 1024 * 1024
+"""A dashboard has well below one; a larger reply is refused."""
 
 
-class GrafanaError(Exception):
-    """What went wrong, in one sentence that says what to do.
+class GrafanaError(UserError):
+    """Grafana does not answer, refuses a request or answers something else.
 
     Attributes:
         status: The HTTP status, 0 when there was no usable reply.
     """
 
+    exit_code = 1
+
     def __init__(self, sentence: str, status: int = 0) -> None:
-        super().__init__(sentence)
+        super().__init__(printable(sentence, 1000))
         self.status = status
 
 
@@ -41,7 +53,7 @@ class Grafana:
     def __init__(self, url: str, auth: Auth = None, timeout: float = 10.0, verify: bool | Path = True) -> None:
         self.url = url.rstrip("/")
         self.timeout = timeout
-        parts = _taken_apart(self.url)
+        parts = _split(self.url)
         from grafana_api.grafana_face import GrafanaFace  # of the extra `stack`; `raymon doctor` runs without it
 
         prefix = parts.path.strip("/")
@@ -56,23 +68,28 @@ class Grafana:
         )
         if auth is None:
             self._face.api.auth = lambda request: request  # None would send `Bearer None`, or what ~/.netrc holds
-        self._face.api.s.hooks["response"].append(self._examine)
+        session = self._face.api.s
+        session.hooks["response"].append(self._check)
+        session.mount("http://", _BoundedAdapter())
+        session.mount("https://", _BoundedAdapter())
+        if is_loopback(parts.hostname or ""):
+            session.trust_env = False  # a proxy would see the login of a server on this machine
 
-    # --- what is asked ----------------------------------------------------------------------------------------------
+    # --- requests ---------------------------------------------------------------------------------------------------
 
     def health(self) -> dict[str, Any]:
-        """Return the server's own report: `database` and, where it tells, `version`. Needs no login."""
-        told = self._ask("GET", "/health")
-        if "database" not in told:
+        """Return the server's health: `database` and, if it is shown, `version`. Needs no login."""
+        health = self._ask("GET", "/health")
+        if not isinstance(health.get("database"), str):
             raise GrafanaError(f"{self.url} answers, but not as Grafana does; is a sub-path missing from the URL?")
-        return told
+        return health
 
     def folder(self, uid: str) -> dict[str, Any] | None:
         """Return a folder, None when there is none of that uid."""
         return self._find(f"/folders/{quote(uid, safe='')}")
 
     def create_folder(self, title: str, uid: str) -> None:
-        """Make a folder."""
+        """Create a folder."""
         self._ask("POST", "/folders", {"title": title, "uid": uid})
 
     def datasource(self, uid: str) -> dict[str, Any] | None:
@@ -80,7 +97,7 @@ class Grafana:
         return self._find(f"/datasources/uid/{quote(uid, safe='')}")
 
     def create_datasource(self, datasource: dict[str, Any]) -> None:
-        """Make a datasource; its uid is part of it."""
+        """Create a datasource; its uid is part of it."""
         self._ask("POST", "/datasources", datasource)
 
     def update_datasource(self, datasource: dict[str, Any]) -> None:
@@ -92,17 +109,17 @@ class Grafana:
         found = self._find(f"/dashboards/uid/{quote(uid, safe='')}")
         if found is None:
             return None
-        if not (isinstance(found.get("dashboard"), dict) and isinstance(found.get("meta", {}), dict)):
+        if not (_is_model(found.get("dashboard")) and isinstance(found.get("meta", {}), dict)):
             raise GrafanaError(f"{self.url} gave no model for the dashboard {uid}: check what a proxy in front does")
         return found
 
     def latest_message(self, uid: str) -> str | None:
-        """Return the message of a dashboard's latest version, None where the server does not tell."""
+        """Return the message of a dashboard's latest version, None if the server does not show it."""
         try:
-            told = self._request("GET", f"/dashboards/uid/{quote(uid, safe='')}/versions?limit=1")
+            reply = self._request("GET", f"/dashboards/uid/{quote(uid, safe='')}/versions?limit=1")
         except GrafanaError:
             return None
-        versions = told.get("versions", []) if isinstance(told, dict) else told
+        versions = reply.get("versions", []) if isinstance(reply, dict) else reply
         if not isinstance(versions, list) or not versions or not isinstance(versions[0], dict):
             return None
         return str(versions[0].get("message") or "")
@@ -116,7 +133,7 @@ class Grafana:
         body = {"dashboard": model, "folderUid": folder_uid, "message": message, "overwrite": overwrite}
         self._ask("POST", "/dashboards/db", body)
 
-    # --- how it is asked --------------------------------------------------------------------------------------------
+    # --- transport --------------------------------------------------------------------------------------------------
 
     def _find(self, path: str) -> dict[str, Any] | None:
         try:
@@ -127,25 +144,26 @@ class Grafana:
             raise
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        told = self._request(method, path, body)
-        if not isinstance(told, dict):
+        reply = self._request(method, path, body)
+        if not isinstance(reply, dict):
             raise GrafanaError(f"{self.url}/api{path} answered unlike Grafana 9.4 and newer do; check the URL")
-        return told
+        return reply
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | list[Any]:
         try:
-            told: dict[str, Any] | list[Any] = getattr(self._face.api, method)(path, json=body)
+            call = functools.partial(getattr(self._face.api, method), path, json=body)
+            reply: dict[str, Any] | list[Any] = bounded(call, 2 * self.timeout)
         except requests.exceptions.SSLError as error:
             raise GrafanaError(
                 f"TLS error at {self.url}: {_root(error)}; give the authority's certificate with --ca-file"
             ) from None
-        except requests.exceptions.Timeout:
+        except (requests.exceptions.Timeout, TimeoutError):
             raise GrafanaError(f"{self.url} did not answer within {self.timeout:g} s; --timeout allows more") from None
         except requests.exceptions.RequestException as error:
             raise GrafanaError(f"{self.url} cannot be reached: {_root(error)}") from None
-        return told
+        return reply
 
-    def _examine(self, reply: requests.Response, **_: object) -> None:
+    def _check(self, reply: requests.Response, **_: object) -> None:
         status = reply.status_code
         if 300 <= status < 400:
             where = reply.headers.get("Location", "nowhere")
@@ -155,16 +173,16 @@ class Grafana:
                 status,
             )
         try:
-            told = reply.json()
-        except ValueError:
+            document = reply.json()
+        except (ValueError, RecursionError):
             raise GrafanaError(_no_json(reply), status) from None
         if status >= 400:
-            message = told.get("message") or told.get("error") if isinstance(told, dict) else None
-            kind = str(told.get("status") or "") if isinstance(told, dict) else ""
+            message = document.get("message") or document.get("error") if isinstance(document, dict) else None
+            kind = str(document.get("status") or "") if isinstance(document, dict) else ""
             raise GrafanaError(_refusal(status, str(message or reply.reason)[:300].rstrip("."), kind), status)
 
 
-def _taken_apart(url: str) -> SplitResult:
+def _split(url: str) -> SplitResult:
     if not is_url(url) or urlsplit(url).query or urlsplit(url).fragment:
         raise GrafanaError(f"{url!r} is not the address of a Grafana: expected http(s)://host[:port][/sub-path]")
     parts = urlsplit(url)
@@ -173,22 +191,76 @@ def _taken_apart(url: str) -> SplitResult:
     return parts
 
 
+class _BoundedAdapter(requests.adapters.HTTPAdapter):
+    """Read every reply within a size, and only uncompressed: a few kilobytes of gzip can become gigabytes."""
+
+    def send(  # the signature is that of requests
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,  # noqa: ARG002
+        timeout: Any = None,  # noqa: ANN401
+        verify: bool | str = True,
+        cert: Any = None,  # noqa: ANN401
+        proxies: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        request.headers["Accept-Encoding"] = "identity"
+        response = super().send(request, True, timeout, verify, cert, proxies)
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity":
+            raise GrafanaError(f"{request.url} answers compressed ({encoding}), which was not asked for")
+        try:
+            with response.raw as raw:
+                body = raw.read(MOST_BYTES + 1)
+        except urllib3.exceptions.HTTPError as error:
+            raise requests.exceptions.ConnectionError(error, request=request) from error
+        if len(body) > MOST_BYTES:
+            raise GrafanaError(f"{request.url} answers with more than {MOST_BYTES / 1e6:.0f} MB")
+        response.raw = io.BytesIO(body)
+        return response
+
+
+def _is_model(model: object) -> bool:
+    """Return whether this has the shape of a dashboard, as far as raymon reads it."""
+    if not isinstance(model, dict):
+        return False
+    tags = model.get("tags")
+    return (tags is None or isinstance(tags, list)) and _are_panels(model.get("panels"))
+
+
+def _are_panels(panels: object) -> bool:
+    if panels is None:
+        return True
+    if not isinstance(panels, list):
+        return False
+    for panel in panels:
+        if not isinstance(panel, dict) or not isinstance(panel.get("title", ""), str):
+            return False
+        targets = panel.get("targets") or []
+        if not isinstance(targets, list) or not all(isinstance(target, dict) for target in targets):
+            return False
+        if not all(isinstance(target.get("expr", ""), str) for target in targets) or not _are_panels(
+            panel.get("panels")
+        ):
+            return False
+    return True
+
+
 def _no_json(reply: requests.Response) -> str:
     kind = reply.headers.get("Content-Type", "").partition(";")[0] or "no type"
     if not reply.content:
-        found = "an empty reply"
+        content = "an empty reply"
     elif "html" in kind:
-        found = "a web page"
+        content = "a web page"
     else:
-        found = f"{kind}, not JSON"
+        content = f"{kind}, not JSON"
     if reply.status_code >= 400:
         hint = "the server or a proxy before it failed" if reply.status_code >= 500 else "is a sub-path missing?"
-        return f"{reply.url} answered HTTP {reply.status_code} with {found}: {hint}"
-    return f"{reply.url} answered with {found} instead of JSON: a login page or another program; check the URL"
+        return f"{reply.url} answered HTTP {reply.status_code} with {content}: {hint}"
+    return f"{reply.url} answered with {content} instead of JSON: a login page or another program; check the URL"
 
 
 _ADVICE = {
-    401: "the token is missing, wrong or expired: make one under Administration, Service accounts",
+    401: "the token is missing, wrong or expired: create one under Administration, Service accounts",
     403: "the token lacks the right: its service account needs the role Editor, and Admin for the datasource",
     404: "nothing is there: check the URL, its sub-path and the uid",
     409: "something of the same name exists under another uid: rename or remove it in Grafana",

@@ -1,4 +1,4 @@
-"""How `raymon up` configures and starts Grafana: loopback, provisioned, a password of its own, nothing sent home."""
+"""Grafana as `raymon up` starts it: on the loopback, provisioned, with a generated password, without telemetry."""
 
 import configparser
 import io
@@ -32,7 +32,7 @@ def find() -> list[str] | None:
 
 
 def home_of(program: str) -> Path | None:
-    """Return the folder with Grafana's `conf` and `public`, which the server must be told; None when it is nowhere."""
+    """Return the folder with Grafana's `conf` and `public`, an option of the server; None when there is none."""
     beside = Path(program).resolve().parent.parent
     named = os.environ.get("GF_PATHS_HOME", "")
     places = [Path(named)] if named else []
@@ -47,20 +47,20 @@ def password_file(directory: Path) -> Path:
 
 
 def admin_password(directory: Path) -> tuple[str, bool]:
-    """Return the password of Grafana's administrator, kept for its owner only, and whether it was made just now."""
+    """Return the password of Grafana's administrator, kept for its owner only, and whether it is new."""
     path = password_file(directory)
     if path.exists() and (kept := path.read_text().strip()):
         path.chmod(0o600)
         return kept, False
-    made = secrets.token_urlsafe(18)
-    write_file(path, made + "\n", mode=0o600)
-    return made, True
+    password = secrets.token_urlsafe(18)
+    write_file(path, password + "\n", mode=0o600)
+    return password, True
 
 
 def reset_password(directory: Path) -> str:
-    """Return the sentence for a password made anew for a Grafana that has its own: it reads the file only once.
+    """Return the advice for a new password where Grafana has an older one: it reads the file only once.
 
-    Empty for a Grafana that has not made its database yet and will take the password from the file.
+    Empty for a Grafana without a database, which will read the password from the file.
     """
     if not (directory / "grafana" / "data" / "grafana.db").exists():
         return ""
@@ -68,9 +68,9 @@ def reset_password(directory: Path) -> str:
     home = home_of(program)
     words = [program, "cli", *([f"--homepath={home}"] if home else []), f"--config={directory / 'grafana.ini'}"]
     return (
-        f"{password_file(directory)} was not there and holds a new password now, but Grafana goes on with the one it "
-        f"has; give it the new one:\n    {shlex.join([*words, 'admin', 'reset-admin-password'])} "
-        f'"$(cat {shlex.quote(str(password_file(directory)))})"'
+        f"{password_file(directory)} was missing and holds a new password now, but Grafana keeps its old one; "
+        f"set the new one:\n    {shlex.join([*words, 'admin', 'reset-admin-password', '--password-from-stdin'])} "
+        f"< {shlex.quote(str(password_file(directory)))}"
     )
 
 
@@ -138,19 +138,19 @@ def linked(source: Path, copies: Path) -> Path:
 
     That is Ray's own while it holds no dashboard yet: no way back then, but Ray's dashboards as soon as it writes them.
     """
-    found = sorted(source.glob("*.json"))
-    for path in found:
+    paths = sorted(source.glob("*.json"))
+    for path in paths:
         try:
             model = json.loads(path.read_text())
             links = [link for link in model.get("links") or [] if link.get("tags") != [files.TAG]]
             write_file(copies / path.name, json.dumps({**model, "links": [*links, _link_from_ray()]}, indent=1))
         except (OSError, ValueError, AttributeError):
-            return source  # half written or of another shape: shown as Ray has them
-    return copies if found else source
+            return source  # incomplete or of another shape: Ray's own are shown
+    return copies if paths else source
 
 
 def provision(directory: Path, port: int, prometheus_url: str, temp_dirs: tuple[Path, ...], anonymous: bool) -> bool:
-    """Write Grafana's configuration and provisioning; tell whether anything changed since the last time."""
+    """Write Grafana's configuration and provisioning; return whether anything changed."""
     folder = directory / "grafana"
     for name in ("data", "logs", "plugins", "provisioning/plugins", "provisioning/alerting"):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,15 @@
-"""How commands are told to log in to Grafana: from files and the environment, never from the command line itself."""
+"""Grafana logins for commands: from files and the environment, never from the command line itself."""
 
 import argparse
 import os
 from pathlib import Path
 
+from raymon.errors import UserError
 from raymon.stack.grafana import Auth
 
 
-class LoginError(Exception):
-    """The login cannot be read: the message says why."""
+class LoginError(UserError):
+    """The login cannot be read or is incomplete."""
 
 
 def add_login(parser: argparse.ArgumentParser, prefix: str = "") -> None:
@@ -24,13 +25,13 @@ def add_login(parser: argparse.ArgumentParser, prefix: str = "") -> None:
     add(f"--{prefix}password-file", type=Path, metavar="FILE", help="the user's password")
 
 
-def login_from(given: argparse.Namespace, prefix: str = "") -> Auth:
+def login_from(args: argparse.Namespace, prefix: str = "") -> Auth:
     """Return the login the options name; None without one.
 
     Raises:
         LoginError: For a file that cannot be read or is empty, or half a login.
     """
-    options = vars(given)
+    options = vars(args)
     token_file, user = options[f"{prefix}token_file"], options[f"{prefix}user"]
     password_file = options[f"{prefix}password_file"]
     flag = prefix.replace("_", "-")

@@ -1,4 +1,4 @@
-"""The exact commands that get what is missing; raymon itself downloads nothing."""
+"""The exact commands that install what is missing; raymon itself downloads nothing."""
 
 import platform
 import shlex
@@ -16,10 +16,10 @@ _GRAFANA_APT = (
 
 
 def prometheus(directory: Path) -> str:
-    """Return the sentence for a Prometheus missing to the stack in `directory`."""
+    """Return the advice for a stack in `directory` without a Prometheus."""
     commands = []
     if process.find_program("apt-get"):
-        # the package starts a service on port 9090 by itself; raymon runs its own beside it on another port
+        # the package starts a service on port 9090 by itself; raymon runs its own on another port
         commands.append("sudo apt-get install -y prometheus && sudo systemctl disable --now prometheus")
     if platform.system() == "Darwin" or process.find_program("brew"):
         commands.append("brew install prometheus")
@@ -27,7 +27,7 @@ def prometheus(directory: Path) -> str:
 
 
 def grafana(directory: Path) -> str:
-    """Return the sentence for a Grafana missing to the stack in `directory`."""
+    """Return the advice for a stack in `directory` without a Grafana."""
     commands = []
     if process.find_program("apt-get"):
         commands.append(_GRAFANA_APT)
@@ -49,7 +49,7 @@ def compose(directory: Path) -> str:
 
 
 def has_compose() -> bool:
-    """Tell whether `docker compose` exists: Docker comes without it, too."""
+    """Return whether `docker compose` exists: some Docker packages lack it."""
     docker = process.find_program("docker")
     if not docker:
         return False

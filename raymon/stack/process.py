@@ -1,26 +1,23 @@
-"""Child programs that outlive their parent: started detached, recognised later by pid and start time, ended gently."""
+"""Child programs that outlive their parent: started detached, identified later by pid and start time, ended gently."""
 
 import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from raymon.cluster import ports
-
 USUAL_PLACES: Final = ("/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin")
-"""Where packages put daemons and where a shell of its own PATH may not look."""
+"""Where packages put daemons, which may be missing from PATH."""
 STOP_SECONDS: Final = 30.0
 """How long a program gets to close its files after SIGTERM: Prometheus writes its head block, Grafana its database."""
 
 
 def start_mark(pid: int) -> str:
-    """Return what tells this process from a later one with the same pid; empty when it is gone or a zombie."""
+    """Return what distinguishes a process from a later one of the same pid; empty when it is gone or a zombie."""
     stat = Path(f"/proc/{pid}/stat")
     if stat.parent.parent.joinpath("self").exists():
         try:
@@ -29,11 +26,11 @@ def start_mark(pid: int) -> str:
         except OSError:
             return ""
         return "" if fields[0] in "ZX" else f"ticks {fields[19]}"
-    told = subprocess.run(
+    listing = subprocess.run(
         ["ps", "-p", str(pid), "-o", "stat=,lstart="], capture_output=True, text=True, check=False, timeout=10
     ).stdout.strip()
-    state, _, started = told.partition(" ")
-    return "" if not told or state.startswith("Z") else f"started {started.strip()}"
+    state, _, started = listing.partition(" ")
+    return "" if not listing or state.startswith("Z") else f"started {started.strip()}"
 
 
 def launch(command: list[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
@@ -47,7 +44,7 @@ def launch(command: list[str], log: Path, env: Mapping[str, str] | None = None, 
 
 
 def is_running(pid: int, mark: str) -> bool:
-    """Tell whether `pid` is still the process that `start_mark` described as `mark`."""
+    """Return whether `pid` is still the process that `start_mark` described as `mark`."""
     reap(pid)
     return bool(mark) and start_mark(pid) == mark
 
@@ -76,28 +73,6 @@ def stop(pid: int, mark: str, seconds: float = STOP_SECONDS) -> bool:
             deadline += seconds
         time.sleep(0.05)
     return True
-
-
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Tell whether nothing listens on a port of the loopback."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    with socket.socket() as probe:  # a listener on every interface leaves the loopback's bind free on some systems
-        probe.settimeout(0.5)
-        return probe.connect_ex((host, port)) != 0
-
-
-def choose_port(preferred: int) -> int:
-    """Return `preferred` when it is free and nobody else is about to take it, else any free port of the loopback."""
-    if is_free(preferred) and ports.claim(preferred):
-        return preferred
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def find_program(*names: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Put raymon's dashboards, and its datasource if asked, into a Grafana: only what differs, never over others' work."""
+"""Push raymon's dashboards, and on request its datasource, into a Grafana: only what differs, nobody else's work."""
 
 import difflib
 import json
@@ -10,19 +10,19 @@ from raymon.stack import compare, files
 from raymon.stack.grafana import Grafana, GrafanaError
 
 Action = Literal["create", "update", "unchanged", "refuse"]
-_OF_THE_ADMINISTRATOR = ("isDefault", "basicAuth", "basicAuthUser", "withCredentials")
-"""What of a datasource raymon leaves as it finds it."""
+_ADMINISTRATOR_KEYS = ("isDefault", "basicAuth", "basicAuthUser", "withCredentials")
+"""Keys of a datasource that raymon leaves unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where things go.
+    """The destination of a push.
 
     Attributes:
-        folder_uid: Folder of the dashboards; made when it does not exist.
+        folder_uid: Folder of the dashboards; created if it does not exist.
         folder_title: Its title then.
         prometheus_url: Prometheus as Grafana reaches it; empty leaves the datasources alone.
-        force: Overwrite dashboards and a datasource of our uids that are somebody else's or were edited.
+        force: Overwrite dashboards and a datasource of raymon's uids that are another team's or were edited.
     """
 
     folder_uid: str = "raymon"
@@ -33,15 +33,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is to be done with one thing.
+    """One change to make, or not to make.
 
     Attributes:
         kind: folder, datasource or dashboard.
         name: Its uid.
-        action: What to do; `refuse` when it is not ours to change.
+        action: What to do; `refuse` when it is not raymon's to change.
         reason: Why, for a refusal; else what the server has.
         there: What the server has, as plain data.
-        wanted: What it shall have.
+        wanted: What it should have.
         message: Message of the version, for a dashboard.
     """
 
@@ -74,10 +74,10 @@ def _text(model: dict[str, Any]) -> list[str]:
 def plan(
     grafana: Grafana, models: Mapping[str, dict[str, Any]], datasource: Mapping[str, Any], target: Target
 ) -> list[Step]:
-    """Ask the server what it has and return what is to be done; changes nothing.
+    """Compare with what the server has and return the steps; changes nothing.
 
     Raises:
-        GrafanaError: When the server cannot be asked.
+        GrafanaError: The server cannot be asked.
     """
     if (database := grafana.health()["database"]) != "ok":
         raise GrafanaError(f"{grafana.url} says its database is {database!r}: look at its log; nothing was pushed")
@@ -102,7 +102,7 @@ def _datasource(grafana: Grafana, wanted: dict[str, Any], force: bool) -> Step:
     if found is None:
         return Step("datasource", uid, "create", wanted=wanted)
     # a PUT without these would set them back
-    wanted = {**wanted, **{key: found[key] for key in _OF_THE_ADMINISTRATOR if key in found}}
+    wanted = {**wanted, **{key: found[key] for key in _ADMINISTRATOR_KEYS if key in found}}
     there = {key: found.get(key) for key in wanted}
     if isinstance(found.get("jsonData"), dict):  # other keys in it are the administrator's
         wanted = {**wanted, "jsonData": {**found["jsonData"], **wanted["jsonData"]}}
@@ -128,15 +128,15 @@ def _dashboard(grafana: Grafana, model: dict[str, Any], target: Target) -> Step:
     moved = meta.get("folderUid", target.folder_uid) != target.folder_uid
     if compare.is_current(grafana, model, found) and not moved:
         return Step("dashboard", uid, "unchanged")
-    if reason := _not_ours(grafana, uid, found, target, moved):
+    if reason := _refusal(grafana, uid, found, target, moved):
         return Step("dashboard", uid, "refuse", reason, there, wanted)
     # the server refuses the save when somebody changes the dashboard between this look and then
     wanted = {**wanted, "version": found["dashboard"].get("version", 0)}
     return Step("dashboard", uid, "update", there=there, wanted=wanted, message=message)
 
 
-def _not_ours(grafana: Grafana, uid: str, found: dict[str, Any], target: Target, moved: bool) -> str:
-    """Return why a dashboard is not ours to overwrite, empty when it is."""
+def _refusal(grafana: Grafana, uid: str, found: dict[str, Any], target: Target, moved: bool) -> str:
+    """Return why a dashboard must not be overwritten, empty when it may be."""
     meta, there = found.get("meta", {}), found["dashboard"]
     if meta.get("provisioned"):
         file = meta.get("provisionedExternalId") or "a file"
@@ -155,10 +155,10 @@ def _not_ours(grafana: Grafana, uid: str, found: dict[str, Any], target: Target,
 
 
 def carry_out(grafana: Grafana, steps: list[Step], target: Target) -> Iterator[tuple[Step, str]]:
-    """Do what the plan says; yield each step with an empty string, or with the sentence why it failed."""
+    """Carry out the steps; yield each with an empty string, or with the sentence why it failed."""
     for step in steps:
         try:
-            _do(grafana, step, target)
+            _apply(grafana, step, target)
         except GrafanaError as error:
             yield step, str(error)
             if step.kind == "folder":  # without the folder every dashboard would fail in the same way
@@ -167,7 +167,7 @@ def carry_out(grafana: Grafana, steps: list[Step], target: Target) -> Iterator[t
             yield step, ""
 
 
-def _do(grafana: Grafana, step: Step, target: Target) -> None:
+def _apply(grafana: Grafana, step: Step, target: Target) -> None:
     if step.action not in ("create", "update"):
         return
     if step.kind == "folder":

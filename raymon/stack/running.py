@@ -16,31 +16,34 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from raymon.stack import fetch, files, grafana_server, missing, process, prometheus_server, state
-from raymon.stack.prometheus_server import Sources
+from raymon.cluster import ports
+from raymon.cluster.http import get
+from raymon.errors import UserError
+from raymon.stack import grafana_server, missing, process, prometheus_server, state
+from raymon.stack.sources import Sources
 
 READY_SECONDS: Final = 90.0
 """How long a program gets until it answers: Grafana's first start fills its database."""
-_STRANGER_SECONDS: Final = 0.2
-"""Where a stranger has taken the port and answers in its place, ours has ended after this long."""
+_PORT_CONFLICT_SECONDS: Final = 0.2
+"""If another program has the port and answers instead, ours has ended after this long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to start, and how; what is not given stays as earlier calls asked for.
+    """What to start, and how; what is not given stays as in earlier calls.
 
     Attributes:
         directory: Folder of configuration, data and logs; None for the user's own.
         sources: Where Prometheus finds Ray's nodes.
         prometheus_port: Port to use; None for 9090 when it is free, else any free one.
         grafana_port: Port to use; None for 3000 when it is free, else any free one.
-        prometheus_url: A Prometheus that runs already, used instead of one of our own.
+        prometheus_url: A Prometheus that runs already, used instead of starting one.
         with_grafana: Whether to start Grafana.
-        add_sources: Whether a Prometheus that runs already goes on scraping what it scrapes, too.
-        anonymous: Whether Grafana shows its dashboards without a login, as the Ray Dashboard's frames need; None for
-            as before, at first not.
-        stays: Whether the parts and what was asked for go on until `raymon down`; without, they end with the last
-            process that uses them.
+        add_sources: Whether a Prometheus that runs already also keeps its sources.
+        anonymous: Whether Grafana shows its dashboards without a login, as the Ray Dashboard's frames need; None keeps
+            the earlier choice, at first False.
+        stays: Whether the parts and these options last until `raymon down`; otherwise they end with the last process
+            that uses them.
     """
 
     directory: Path | None = None
@@ -61,12 +64,12 @@ class Stack:
     Attributes:
         directory: Folder of configuration, data and logs.
         prometheus_url: Where Prometheus answers, empty without one.
-        named: Whether that Prometheus is not ours but one that was named.
+        named: Whether that Prometheus was named rather than started by raymon.
         grafana_url: Where Grafana answers, empty without one.
         started: The parts this call started, as opposed to those that ran already.
         restarted: The parts that ran already and were started again to read what changed.
-        problems: What is missing or failed, each with what mends it.
-        password: The administrator's password when it was made just now, else empty.
+        problems: What is missing or failed, each with its fix.
+        password: The administrator's password when it was generated just now, else empty.
     """
 
     directory: Path
@@ -92,7 +95,7 @@ class Stack:
         return variables
 
     def stop(self) -> None:
-        """End this process's use of the stack: what nobody else uses is stopped, in the opposite order."""
+        """End this process's use of the stack: parts that no other process uses are stopped, in the opposite order."""
         if self.prometheus_url or self.grafana_url:
             with state.locked(self.directory):
                 _leave(self.directory)
@@ -105,7 +108,7 @@ class Stack:
 
 
 def start_stack(options: Options | None = None) -> Stack:
-    """Start what is installed and not running yet; what is missing or fails is told in the result, never raised."""
+    """Start what is installed and not running yet; what is missing or fails is a problem in the result, not raised."""
     options = options or Options()
     directory = (options.directory or state.default_directory()).resolve()
     stack = Stack(directory)
@@ -141,7 +144,7 @@ def _start_parts(options: Options, directory: Path, stack: Stack) -> None:
 
 
 def stop_stack(directory: Path | None = None) -> tuple[list[str], list[str]]:
-    """Stop what was started, whoever uses it, if it is still the same process.
+    """Stop what was started, even if it is in use, if it is still the same process.
 
     Returns:
         The names of the parts that were stopped, and of those that were gone already.
@@ -174,7 +177,7 @@ def _stop_parts(directory: Path, known: state.State, names: list[str]) -> tuple[
 
 
 def _with_earlier(options: Options, known: state.State) -> Options:
-    """Return the options with what earlier calls asked for where these do not say."""
+    """Return the options, completed by those of earlier calls."""
     named = options.prometheus_url or ("" if options.prometheus_port is not None else known.prometheus_url)
     return replace(
         options,
@@ -191,46 +194,48 @@ def _sources(options: Options, known: state.State) -> Sources:
     return options.sources.and_also(known.sources) if used else options.sources
 
 
-class StartError(Exception):
-    """A part could not be started: the message says why and what to do."""
+class StackError(UserError):
+    """A part cannot be started or stopped."""
+
+    exit_code = 1
 
 
 def _attempt(stack: Stack, name: str, start: Callable[[], None]) -> None:
     try:
         start()
-    except (StartError, files.FilesError, OSError) as error:
+    except (UserError, OSError) as error:
         stack.problems += (f"{name}: {error}",)
 
 
 def _use_prometheus(options: Options, known: state.State, stack: Stack) -> None:
     stack.prometheus_url, stack.named = options.prometheus_url, True
-    known.sources = options.sources.plain()
-    reply = fetch.get(f"{options.prometheus_url}/-/ready", timeout=5.0)
+    known.sources = options.sources
+    reply = get(f"{options.prometheus_url}/-/ready", timeout=5.0)
     if not reply.ok:
         why = f"{options.prometheus_url} does not answer as a Prometheus that is ready: {reply.error}"
-        raise StartError(f"{why}; start it, name another with --prometheus-url, or have one of our own: raymon down")
+        raise StackError(f"{why}; start it, name another with --prometheus-url, or let raymon start one: raymon down")
 
 
 def _start_prometheus(options: Options, directory: Path, known: state.State, stack: Stack) -> None:
     running = known.running("prometheus")
     if running and options.prometheus_port not in (None, running.port):
-        raise StartError(f"it runs on port {running.port} already; `raymon down` first to move it")
+        raise StackError(f"it runs on port {running.port} already; `raymon down` first to move it")
     if running:
         stack.prometheus_url = running.url
         _hand_over(options.sources, directory, known, running)
         return
     earlier = known.sources
     state.write_file(directory / "prometheus.yml", prometheus_server.config(options.sources))
-    known.sources = options.sources.plain()
+    known.sources = options.sources
     program = process.find_program("prometheus")
     if not program:
         _make_password(directory, stack)  # the containers that the sentence offers need it
-        raise StartError(missing.prometheus(directory))
+        raise StackError(missing.prometheus(directory))
     port = _port(options.prometheus_port, known.parts.get("prometheus"), prometheus_server.DEFAULT_PORT)
     command = prometheus_server.command(program, directory, port)
     try:
         stack.prometheus_url = _launch("prometheus", command, directory, port, known, "/-/ready")
-    except StartError:  # it may be these sources that it does not start with
+    except StackError:  # these sources may be why it does not start
         known.sources = earlier
         state.write(directory, known)
         raise
@@ -238,30 +243,30 @@ def _start_prometheus(options: Options, directory: Path, known: state.State, sta
 
 
 def _hand_over(sources: Sources, directory: Path, known: state.State, running: state.Part) -> None:
-    """Give a running Prometheus its sources; it goes on with those it has when it refuses them."""
+    """Give a running Prometheus new sources; if it refuses them it keeps those it has."""
     config = directory / "prometheus.yml"
     earlier, before = known.sources, config.read_text()
     state.write_file(config, prometheus_server.config(sources))
-    known.sources = sources.plain()
+    known.sources = sources
     running.join()
     state.write(directory, known)
-    # even for an equal file: whoever wrote it may have been killed before this
-    if refusal := prometheus_server.read_config_again(running.pid, running.url, directory / "prometheus.log"):
+    # even for an equal file: the process that wrote it may have been killed before this
+    if refusal := prometheus_server.reload_config(running.pid, running.url, directory / "prometheus.log"):
         state.write_file(config, before)
         known.sources = earlier
         state.write(directory, known)
         os.kill(running.pid, signal.SIGHUP)
-        raise StartError(f"{refusal}; it goes on with the configuration it has")
+        raise StackError(f"{refusal}; it keeps the configuration it has")
 
 
 def _start_grafana(options: Options, directory: Path, known: state.State, stack: Stack) -> None:
     running = known.running("grafana")
     if running and options.grafana_port not in (None, running.port):
-        raise StartError(f"it runs on port {running.port} already; `raymon down` first to move it")
+        raise StackError(f"it runs on port {running.port} already; `raymon down` first to move it")
     _make_password(directory, stack)
     program = grafana_server.find()
     if not program and not running:
-        raise StartError(missing.grafana(directory))
+        raise StackError(missing.grafana(directory))
     before = known.parts.get("grafana")
     port = running.port if running else _port(options.grafana_port, before, grafana_server.DEFAULT_PORT)
     temp_dirs = options.sources.temp_dirs
@@ -274,7 +279,7 @@ def _start_grafana(options: Options, directory: Path, known: state.State, stack:
     if running:  # it reads its configuration at its start only
         process.stop(running.pid, running.mark)
     if not program:
-        raise StartError(missing.grafana(directory))
+        raise StackError(missing.grafana(directory))
     command = grafana_server.command(program, directory)
     environment = grafana_server.environment()
     stack.grafana_url = _launch("grafana", command, directory, port, known, "/api/health", environment, running)
@@ -285,19 +290,21 @@ def _start_grafana(options: Options, directory: Path, known: state.State, stack:
 
 
 def _make_password(directory: Path, stack: Stack) -> None:
-    password, made = grafana_server.admin_password(directory)
-    if not made:
+    password, is_new = grafana_server.admin_password(directory)
+    if not is_new:
         return
     stack.password = password
-    if told := grafana_server.reset_password(directory):
-        stack.problems += (f"grafana: {told}",)
+    if advice := grafana_server.reset_password(directory):
+        stack.problems += (f"grafana: {advice}",)
 
 
 def _port(wanted: int | None, before: state.Part | None, preferred: int) -> int:
     if wanted is None:
-        return process.choose_port(before.port if before and process.is_free(before.port) else preferred)
-    if not process.is_free(wanted):
-        raise StartError(f"port {wanted} is taken by another program; choose another, or none for any free one")
+        return ports.choose_port(before.port if before and ports.is_free(before.port) else preferred)
+    if not ports.is_free(wanted):
+        raise StackError(
+            f"port {wanted} is in use by another program; choose another, or leave the option out for any free one"
+        )
     return wanted
 
 
@@ -335,14 +342,14 @@ def _launch(
 def _await(part: state.Part, url: str, log: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while part.running:
-        if fetch.get(url, timeout=2.0).ok:
-            time.sleep(_STRANGER_SECONDS)
+        if get(url, timeout=2.0).ok:
+            time.sleep(_PORT_CONFLICT_SECONDS)
             if part.running:
                 return
         if time.monotonic() > deadline:
-            raise StartError(f"it did not answer at {url} within {READY_SECONDS:g} s; see {log}")
+            raise StackError(f"it did not answer at {url} within {READY_SECONDS:g} s; see {log}")
         time.sleep(0.1)
-    raise StartError(f"it ended at once; the end of {log}:\n{process.tail(log)}")
+    raise StackError(f"it ended at once; the end of {log}:\n{process.tail(log)}")
 
 
 def _keep_short(log: Path, limit: int = 10_000_000) -> None:

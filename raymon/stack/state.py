@@ -1,30 +1,32 @@
-"""What `raymon up` started, written down: one folder with state, configuration, data and logs."""
+"""The record of what `raymon up` started: one folder with state, configuration, data and logs."""
 
 import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from raymon.cluster.http import is_url
 from raymon.stack.process import is_running, start_mark
+from raymon.stack.sources import Sources
 
 
 @dataclass(slots=True)
 class Part:
-    """A program that runs beside Ray.
+    """A program that runs next to Ray.
 
     Attributes:
-        name: prometheus or grafana.
+        name: prometheus, grafana or export.
         pid: Its process id.
-        mark: What tells the process from a later one with the same pid.
+        mark: Distinguishes the process from a later one of the same pid.
         port: The port of the loopback it listens on.
-        url: Its address for people and programs.
+        url: Its address.
         command: How it was started.
-        users: The processes it runs for: their marks by their pids.
-        stays: Whether it runs until `raymon down`, whoever else uses it.
+        users: The processes that use it: pid to mark.
+        stays: Whether it runs until `raymon down`, whoever uses it.
     """
 
     name: str
@@ -38,12 +40,12 @@ class Part:
 
     @property
     def running(self) -> bool:
-        """Whether it is still the process that was started."""
+        """Whether the process that was started still runs."""
         return is_running(self.pid, self.mark)
 
     @property
     def used(self) -> bool:
-        """Whether somebody needs it who is still there."""
+        """Whether a process that still runs uses it, or it stays."""
         return self.stays or bool(self._living())
 
     @property
@@ -56,16 +58,34 @@ class Part:
         self.users = {**self._living(), str(os.getpid()): start_mark(os.getpid())}
 
     def leave(self) -> None:
-        """Take this process from its users."""
+        """Remove this process from its users."""
         self.users.pop(str(os.getpid()), None)
 
     def _living(self) -> dict[str, str]:
         return {pid: mark for pid, mark in self.users.items() if mark and start_mark(int(pid)) == mark}
 
+    @classmethod
+    def from_plain(cls, record: Mapping[str, Any]) -> "Part":
+        """Return the part that JSON describes.
+
+        Raises:
+            ValueError, KeyError, TypeError: It describes something else.
+        """
+        name, mark, url, users, command = (record[key] for key in ("name", "mark", "url", "users", "command"))
+        pid, port = record["pid"], record["port"]
+        texts = [name, mark, url, *users, *users.values(), *command]
+        if not all(isinstance(text, str) for text in texts) or not is_url(url):
+            raise TypeError("a text is something else")
+        if type(pid) is not int or type(port) is not int or not 0 < pid < 1 << 31 or not 0 < port < 65536:
+            raise ValueError("a process id or a port is impossible")
+        if not all(user.isdecimal() and len(user) < 10 for user in users):
+            raise ValueError("a user is no process id")
+        return cls(name, pid, mark, port, url, list(command), dict(users), record["stays"] is True)
+
 
 @dataclass(slots=True)
 class State:
-    """Everything `raymon down`, the next `raymon up` and a run with --stack need to know.
+    """What `raymon down`, the next `raymon up` and a run with `--stack` have to know.
 
     Attributes:
         parts: The programs that were started.
@@ -76,7 +96,7 @@ class State:
     """
 
     parts: dict[str, Part] = field(default_factory=dict)
-    sources: dict[str, Any] = field(default_factory=dict)
+    sources: Sources = field(default_factory=Sources)
     anonymous: bool = False
     prometheus_url: str = ""
     stays: bool = False
@@ -88,7 +108,7 @@ class State:
 
 
 def default_directory() -> Path:
-    """Return where the stack lives unless told otherwise: `$XDG_DATA_HOME/raymon` or `~/.local/share/raymon`."""
+    """Return the default folder: `$XDG_DATA_HOME/raymon` or `~/.local/share/raymon`."""
     home = os.environ.get("XDG_DATA_HOME", "")
     return (Path(home) if home.startswith("/") else Path.home() / ".local" / "share") / "raymon"
 
@@ -96,37 +116,47 @@ def default_directory() -> Path:
 def read(directory: Path) -> State:
     """Read what was started; a missing or broken file is an empty state."""
     try:
-        kept = json.loads((directory / "state.json").read_text())
-        parts = {name: Part(**part) for name, part in kept["parts"].items()}
-        url, stays = str(kept.get("prometheus_url", "")), bool(kept.get("stays"))
-        return State(parts, dict(kept["sources"]), bool(kept.get("anonymous")), url, stays)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        record = json.loads((directory / "state.json").read_text())
+        parts = [Part.from_plain(part) for part in record["parts"].values()]
+        url = record.get("prometheus_url", "")
+        return State(
+            {part.name: part for part in parts},
+            Sources.from_plain(record["sources"]),
+            record.get("anonymous") is True,
+            url if isinstance(url, str) and is_url(url) else "",
+            record.get("stays") is True,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return State()
 
 
 def write(directory: Path, state: State) -> None:
     """Write what was started, whole or not at all."""
-    write_file(directory / "state.json", json.dumps(asdict(state), indent=2) + "\n")
+    record = {**asdict(state), "sources": state.sources.plain()}
+    write_file(directory / "state.json", json.dumps(record, indent=2) + "\n")
 
 
 def write_file(path: Path, text: str, mode: int = 0o644) -> bool:
-    """Replace a file atomically, never readable to more than `mode` allows; tell whether its text changed."""
+    """Replace a file atomically, never readable to more than `mode` allows; return whether its text changed."""
     if path.exists() and path.read_text() == text:
         path.chmod(mode)
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        draft.unlink()
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as out:
-        out.write(text)
-    draft.replace(path)
+    draft.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as out:
+            out.write(text)
+        draft.replace(path)
+    except BaseException:  # a full disk must not keep half a file as well
+        draft.unlink(missing_ok=True)
+        raise
     return True
 
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the folder, so that two commands do not start the same program twice."""
+    """Lock the folder, so that two commands do not start the same program twice."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

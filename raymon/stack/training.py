@@ -8,9 +8,10 @@ from urllib.parse import urlencode, urlsplit
 
 from raymon import catalog
 from raymon.cluster import discovery
-from raymon.stack import fetch, state
-from raymon.stack.prometheus_server import Sources
+from raymon.cluster.http import get
+from raymon.stack import state
 from raymon.stack.running import Options, Stack, start_stack
+from raymon.stack.sources import Sources
 
 LAST_WORD_SECONDS: Final = 8.0
 """A flush, an export and a scrape take 7 s at most in a cluster that raymon started."""
@@ -35,7 +36,7 @@ def follow(stack: Stack, metrics_urls: Sequence[str]) -> str:
     Returns:
         Empty, or one sentence: what the user has to do, because a Prometheus that others use is not changed.
     """
-    known = Sources.from_plain(state.read(stack.directory).sources)
+    known = state.read(stack.directory).sources
     named = {target for folder in known.temp_dirs for target in _fresh_targets(folder)}
     targets = tuple(host for host in (urlsplit(url).netloc for url in metrics_urls) if host not in named)
     if not targets or not stack.prometheus_url:
@@ -61,7 +62,7 @@ def await_last_word(stack: Stack, run: str, seconds: float = LAST_WORD_SECONDS) 
     asked = urlencode({"query": f'{catalog.RUN_STATE.name}{{run="{name}",state=~"finished|failed"}} == 1'})
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        reply = fetch.get(f"{stack.prometheus_url}/api/v1/query?{asked}", timeout=2.0)
+        reply = get(f"{stack.prometheus_url}/api/v1/query?{asked}", timeout=2.0)
         if reply.ok and b'"metric"' in reply.body:
             return True
         time.sleep(0.3)
@@ -69,5 +70,5 @@ def await_last_word(stack: Stack, run: str, seconds: float = LAST_WORD_SECONDS) 
 
 
 def _fresh_targets(temp_dir: Path) -> tuple[str, ...]:
-    found = discovery.read_discovery(temp_dir)
-    return found.targets if found.fresh else ()
+    listed = discovery.read_discovery(temp_dir / discovery.DISCOVERY_FILE)
+    return listed.targets if listed.fresh else ()

@@ -7,20 +7,21 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from raymon.cluster.auth import default_token_file, unencrypted
 from raymon.stack import command_line, grafana_server, state
-from raymon.stack.prometheus_server import Sources
 from raymon.stack.running import Options, Stack, start_stack
+from raymon.stack.sources import Sources
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """Return the options of `raymon up`."""
-    found = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="raymon up",
         description="Start the Prometheus and Grafana that are installed, on the loopback, with raymon's "
-        "configuration, rules and dashboards. Running it again changes nothing that is right already, and what is not "
-        "given stays as earlier calls asked for, until raymon down.",
+        "configuration, rules and dashboards. Running it again changes nothing that is right already, and options that "
+        "are not given stay as in earlier calls, until raymon down.",
     )
-    add = found.add_argument
+    add = parser.add_argument
     add(
         "--ray-temp-dir",
         type=Path,
@@ -62,47 +63,46 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"configuration, data and logs (default: {state.default_directory()})",
     )
-    add("--foreground", action="store_true", help="stay, and stop at Ctrl-C what nobody else uses")
-    return found
+    add("--foreground", action="store_true", help="stay, and at Ctrl-C stop what no other process uses")
+    return parser
 
 
-def options_from(given: argparse.Namespace) -> Options:
+def options_from(args: argparse.Namespace) -> Options:
     """Return what the command line asks for."""
-    token_file = given.token_file
-    default = Path.home() / ".ray" / "auth_token"
-    if given.dashboard_url and token_file is None and default.exists():
-        token_file = default
-    sources = Sources(tuple(given.ray_temp_dir), tuple(given.dashboard_url), tuple(given.target), token_file)
+    token_file = args.token_file
+    if args.dashboard_url and token_file is None and default_token_file().exists():
+        token_file = default_token_file()
+    sources = Sources(tuple(args.ray_temp_dir), tuple(args.dashboard_url), tuple(args.target), token_file)
     return Options(
-        given.directory,
+        args.directory,
         sources,
-        given.prometheus_port,
-        given.grafana_port,
-        given.prometheus_url or "",
-        not given.no_grafana,
-        given.anonymous,
-        stays=not given.foreground,
+        args.prometheus_port,
+        args.grafana_port,
+        args.prometheus_url or "",
+        not args.no_grafana,
+        args.anonymous,
+        stays=not args.foreground,
     )
 
 
 def addresses(stack: Stack) -> list[str]:
-    """Return where the parts answer and how to log in, one line each."""
+    """Return the addresses and how to log in, one line each."""
     lines = []
     for name, url in (("prometheus", stack.prometheus_url), ("grafana", stack.grafana_url)):
         if url:
             how = "started" if name in stack.started else "running already"
             how = "started again" if name in stack.restarted else how
-            how = "not ours" if stack.named and name == "prometheus" else how
+            how = "named" if stack.named and name == "prometheus" else how
             lines.append(f"{name:<10}  {url}  ({how})")
     if stack.grafana_url:
         file = grafana_server.password_file(stack.directory)
-        told = f"{stack.password} (shown this once; kept in {file})" if stack.password else f"in {file}"
-        lines.append(f"{'login':<10}  user {grafana_server.ADMIN}, password {told}")
+        password = f"{stack.password} (shown only now; kept in {file})" if stack.password else f"in {file}"
+        lines.append(f"{'login':<10}  user {grafana_server.ADMIN}, password {password}")
     return lines
 
 
 def describe(stack: Stack) -> list[str]:
-    """Return what a person wants to know after the start, one line each."""
+    """Return what to print after the start, one line each."""
     lines = addresses(stack)
     if stack.environment:
         lines.append("")
@@ -113,17 +113,21 @@ def describe(stack: Stack) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Run the command; 0 when everything asked for runs, 1 when something is missing or failed, 2 for wrong use."""
-    given = parser().parse_args(arguments)
-    stack = start_stack(options_from(given))
+    args = build_parser().parse_args(arguments)
+    options = options_from(args)
+    for url in options.sources.dashboard_urls if options.sources.token_file else ():
+        if warning := unencrypted(url):
+            print(f"raymon up: {warning}", file=sys.stderr)
+    stack = start_stack(options)
     print("\n".join(describe(stack)))
     for problem in stack.problems:
         print(f"raymon up: {problem}", file=sys.stderr)
-    died = _stay(stack) if given.foreground else []
+    died = _stay(stack) if args.foreground else []
     return 1 if stack.problems or died else 0
 
 
 def _stay(stack: Stack) -> list[str]:
-    """Wait for Ctrl-C and stop what nobody else uses; return the parts that ended by themselves before."""
+    """Wait for Ctrl-C and stop what no other process uses; return the parts that ended by themselves before."""
     names = [part.name for part in state.read(stack.directory).parts.values() if part.mine]
     if not names:
         return []
@@ -134,7 +138,7 @@ def _stay(stack: Stack) -> list[str]:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    print("\nCtrl-C stops what nobody else uses.", flush=True)
+    print("\nCtrl-C stops what no other process uses.", flush=True)
     died: list[str] = []
     left = names
     while left and not died and not done.wait(1.0):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
+from raymon.cluster.auth import use_token_file
 from raymon.health import RunVerdict, WorkerVerdict, judged_workers, worst_first
 from raymon.live import targets
 from raymon.live.collector import Collector
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
     given = made.parse_args(arguments)
     if given.json and not given.once:
         made.error("--json goes with --once")
-    targets.use_token(given.token_file, os.environ)
+    use_token_file(given.token_file, os.environ)
     try:
         chosen = targets.choose(given.metrics_url, given.discovery_file, given.dashboard_url)
     except ValueError as error:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-from pathlib import Path
 
 import pytest
 from support import ROOT, Command, chromium_page, poll, short_folder
@@ -108,15 +107,15 @@ def test_report_needs_no_network(slow):
 
 
 def test_node_is_profiled_through_ray(slow):
-    from raymon.live.targets import local_nodes
+    from raymon.cluster.discovery import raylets
     from raymon.profile.remote import NodePlan, RemoteError, gather_on
 
     root, *_ = slow
-    (node,) = [node for node in local_nodes(Path("/proc")) if str(node.session).startswith(str(root))]
+    (node,) = [node for node in raylets() if str(node.session_dir).startswith(str(root))]
     pids = [int(pid) for pid in re.findall(r"pid (\d+)", " ".join(_names(slow)))]
-    found = gather_on(node.gcs_address, {node.address: NodePlan(tuple(pids), tuple(pids[:1]))}, 2.0, 50)
-    assert {trace["worker"] for trace in found[node.address].traces} == {"driver", "0", "1", "2"}
-    assert "MainThread" in found[node.address].stacks[pids[0]]
+    found = gather_on(node.gcs_address, {node.node_address: NodePlan(tuple(pids), tuple(pids[:1]))}, 2.0, 50)
+    assert {trace["worker"] for trace in found[node.node_address].traces} == {"driver", "0", "1", "2"}
+    assert "MainThread" in found[node.node_address].stacks[pids[0]]
     with pytest.raises(RemoteError, match="no node 10\\.9\\.9\\.9"):
         gather_on(node.gcs_address, {"10.9.9.9": NodePlan((1,), (1,))}, 1.0, 50)
 

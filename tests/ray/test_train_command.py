@@ -1,6 +1,5 @@
 """`raymon train` as users run it: wrong input, Ctrl-C, kill -9 and resuming."""
 
-import contextlib
 import json
 import socket
 import subprocess
@@ -8,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, Command, alive, free_port, poll, short_folder
+from support import Command, alive, poll, short_folder
 
 from raymon.train import checkpoint, command
 from raymon.train import config as configuration
@@ -149,28 +148,3 @@ def test_the_module_of_a_worker_needs_no_torch(tmp_path):
     code = "import sys, raymon.ppo.worker, raymon.ppo.stepping; sys.exit('torch' in sys.modules)"
     with Command("-c", code, cwd=tmp_path, program=(sys.executable,), PYTHONPATH=str(Path.cwd())) as run:
         assert run.wait(120) == 0, run.text()
-
-
-def test_the_next_free_port_is_taken_when_none_was_asked_for():
-    from raymon.cluster.ports import pick_port
-
-    with socket.socket() as taken:
-        usual = free_port()
-        taken.bind(("127.0.0.1", usual))
-        taken.listen()
-        assert pick_port(0, usual, "the test", "--port") > usual
-
-
-CLAIM = (
-    "import time; from raymon.cluster.ports import pick_port\n"
-    "print(pick_port(0, {}, 'it', '--it'), flush=True); time.sleep(60)"
-)
-
-
-def test_two_runs_begun_at_once_take_different_ports(tmp_path):
-    usual = free_port()
-    with contextlib.ExitStack() as stack:
-        made = {"cwd": tmp_path, "program": (sys.executable,), "PYTHONPATH": str(ROOT)}
-        runs = [stack.enter_context(Command("-c", CLAIM.format(usual), **made)) for _ in range(3)]
-        ports = {poll(lambda run=run: run.text().strip(), 30, "a port") for run in runs}
-        assert len(ports) == 3

@@ -15,12 +15,13 @@ import yaml
 from support import free_port, metrics_url, poll, ray_session, running_prometheus
 
 from raymon import catalog
-from raymon.stack import compare, fetch, files
-from raymon.stack.checks import CHECKS, Asked, host, situation
+from raymon.cluster import http
+from raymon.stack import compare, files
+from raymon.stack.checks import CHECKS, Context, Request, host
 from raymon.stack.checks.places import found_among
 from raymon.stack.doctor import examine, exit_code, main
-from raymon.stack.prometheus_server import Sources
 from raymon.stack.running import Options, start_stack, stop_stack
+from raymon.stack.sources import Sources
 
 
 class Live:
@@ -39,7 +40,7 @@ class Live:
             "grafana_auth": "secret-admin",
             "timeout": 5.0,
         }
-        return Asked(**{**told, **other})
+        return Request(**{**told, **other})
 
     def examine(self, **other):
         return {result.check: result for result in examine(self.asked(**other))}
@@ -128,7 +129,7 @@ def test_ray_finds_itself(live, monkeypatch):
 
 @pytest.mark.parametrize("token", ["wrong-token", None])
 def test_the_token_is_wrong_or_missing(live, monkeypatch, tmp_path, token):
-    dashboard = situation.Situation(live.asked()).dashboard_url
+    dashboard = Context(live.asked()).dashboard_url
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
@@ -352,7 +353,7 @@ def elsewhere(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("raymon.stack.prometheus_server.DEFAULT_PORT", free_port())
     monkeypatch.setattr("raymon.stack.grafana_server.DEFAULT_PORT", free_port())
-    monkeypatch.setattr("raymon.stack.checks.situation.discovery.raylets", lambda: ())
+    monkeypatch.setattr("raymon.stack.checks.context.discovery.raylets", lambda: ())
     server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # the client left a dripping page, as it should
@@ -363,7 +364,7 @@ def elsewhere(monkeypatch, tmp_path):
 
     def ask(**other):
         told = {"metrics_urls": (f"{server.url}/metrics",), "directory": tmp_path, "timeout": 1.0, **other}
-        return {result.check: result for result in examine(Asked(**told))}
+        return {result.check: result for result in examine(Request(**told))}
 
     server.ask = ask
     yield server
@@ -470,19 +471,19 @@ def test_servers_that_hang_or_drip_do_not_hold_it_up(elsewhere):
 def test_headers_that_drip_end_in_time_too(elsewhere):
     elsewhere.pages["/metrics"] = drip_headers
     begun = time.perf_counter()
-    reply = fetch.get(f"{elsewhere.url}/metrics", timeout=0.4)
+    reply = http.get(f"{elsewhere.url}/metrics", timeout=0.4)
     assert time.perf_counter() - begun < 3
     assert "answer within 0." in reply.error
 
 
 def test_a_check_that_fails_itself_does_not_end_the_others(monkeypatch, elsewhere):
-    def fail(_situation):
+    def fail(_context):
         raise ZeroDivisionError("by zero")
 
     from raymon.stack.checks import Check
 
     checks = (Check("bad", "?", fail), *CHECKS[-1:])
-    first, second = examine(Asked(metrics_urls=("http://127.0.0.1:1/",)), checks)
+    first, second = examine(Request(metrics_urls=("http://127.0.0.1:1/",)), checks)
     assert (first.state, second.check) == ("unknown", "ray-version")
     assert "ZeroDivisionError" in first.evidence
 

@@ -16,8 +16,8 @@ from support import ROOT, Command, Prometheus, free_port, poll, running_promethe
 from raymon import catalog
 from raymon.cluster import discovery
 from raymon.stack import state
-from raymon.stack.prometheus_server import Sources
 from raymon.stack.running import Options, start_stack, stop_stack
+from raymon.stack.sources import Sources
 from raymon.stack.training import follow, start_before_ray
 
 # What `raymon train --stack` does around a run, without Ray: the directory of the stack follows XDG_DATA_HOME.
@@ -250,7 +250,7 @@ def test_a_run_does_not_stop_the_programs_that_followed_its_own(directory, tmp_p
 
 def test_raymon_up_in_the_foreground_shares_the_stack_with_a_run(directory, tmp_path):
     with Command("up", "--foreground", "--target", "127.0.0.1:1", cwd=ROOT) as up:
-        poll(lambda: "Ctrl-C stops what nobody else uses" in up.text(), 60, "raymon up is up")
+        poll(lambda: "Ctrl-C stops what no other process uses" in up.text(), 60, "raymon up is up")
         first = running(directory)
         with training(tmp_path) as run:
             before = running(directory)
@@ -260,7 +260,7 @@ def test_raymon_up_in_the_foreground_shares_the_stack_with_a_run(directory, tmp_
             end(up)
             assert running(directory) == before
             with Command("up", "--foreground", cwd=ROOT) as joined:
-                poll(lambda: "Ctrl-C stops what nobody else uses" in joined.text(), 60, "raymon up has joined")
+                poll(lambda: "Ctrl-C stops what no other process uses" in joined.text(), 60, "raymon up has joined")
                 end(run)
                 assert set(running(directory)) == {"prometheus", "grafana"}
                 end(joined)

@@ -15,9 +15,11 @@ import tomllib
 import yaml
 from support import ROOT, Command, Prometheus, free_port, get, poll
 
+from raymon.cluster import ports
 from raymon.stack import files, grafana_server, process, state, up
-from raymon.stack.prometheus_server import Sources, config
+from raymon.stack.prometheus_server import config
 from raymon.stack.running import Options, start_stack, stop_stack
+from raymon.stack.sources import Sources
 
 pytestmark = pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not installed")
 
@@ -188,7 +190,7 @@ def test_a_program_that_cannot_be_written_down_is_ended(directory, tmp_path, onl
     refused = start_stack(asked)
     assert "Is a directory" in refused.problems[0]
     assert (refused.prometheus_url, refused.started) == ("", ())
-    assert process.is_free(asked.prometheus_port)
+    assert ports.is_free(asked.prometheus_port)
     (directory / "state.json").rmdir()
     assert start_stack(asked).problems == ()
 
@@ -335,7 +337,7 @@ def test_the_commands_as_a_user_types_them(directory, tmp_path, programs):
     with run(directory, "down", path=programs) as down:
         assert down.wait(60) == 0
         assert "prometheus: stopped" in down.text()
-    assert all(process.is_free(int(url.rpartition(":")[2])) for url in urls.values())
+    assert all(ports.is_free(int(url.rpartition(":")[2])) for url in urls.values())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -343,7 +345,7 @@ def test_foreground_stays_and_stops_everything_at_the_end(directory, tmp_path, p
     ports = ["--prometheus-port", str(free_port()), "--grafana-port", str(free_port())]
     flags = ["--foreground", "--ray-temp-dir", str(ray_folder(tmp_path)), *ports]
     with run(directory, "up", *flags, path=programs) as up:
-        poll(lambda: "Ctrl-C stops what nobody else uses" in up.text(), 30, "raymon up is up")
+        poll(lambda: "Ctrl-C stops what no other process uses" in up.text(), 30, "raymon up is up")
         parts = state.read(directory).parts
         assert parts["prometheus"].running
         up.process.send_signal(number)
@@ -359,7 +361,7 @@ def foreground(directory, programs):
 
 def test_foreground_tells_a_part_that_ended_by_itself(directory, programs):
     with foreground(directory, programs) as stays:
-        poll(lambda: "Ctrl-C stops what nobody else uses" in stays.text(), 30, "raymon up is up")
+        poll(lambda: "Ctrl-C stops what no other process uses" in stays.text(), 30, "raymon up is up")
         os.kill(state.read(directory).parts["prometheus"].pid, signal.SIGKILL)
         assert stays.wait(20) == 1
         assert f"raymon up: prometheus ended by itself; see {directory / 'prometheus.log'}" in stays.text()
@@ -367,7 +369,7 @@ def test_foreground_tells_a_part_that_ended_by_itself(directory, programs):
 
 def test_foreground_ends_well_when_raymon_down_stops_everything(directory, programs):
     with foreground(directory, programs) as stays:
-        poll(lambda: "Ctrl-C stops what nobody else uses" in stays.text(), 30, "raymon up is up")
+        poll(lambda: "Ctrl-C stops what no other process uses" in stays.text(), 30, "raymon up is up")
         assert stop_stack(directory) == (["prometheus"], [])
         assert stays.wait(20) == 0
         assert "by itself" not in stays.text()

@@ -2,24 +2,26 @@
 
 import importlib.metadata
 import importlib.util
+import shlex
 import sys
 import time
 from typing import Final
 
 from raymon import catalog
 from raymon.cluster import discovery
+from raymon.cluster.auth import PLACES, unencrypted
 from raymon.health import THRESHOLDS
-from raymon.stack.checks.result import Check, Finding, absent, ok, problem, unknown
-from raymon.stack.checks.situation import Situation
+from raymon.stack.checks.context import Context
+from raymon.stack.checks.result import Check, Outcome, absent, ok, problem, unknown
 
 # The modules that `ray[default]` adds to `ray` and without which nothing is exported; found by name, never imported.
 _DEFAULT_MODULES: Final = ("aiohttp", "aiohttp_cors", "colorful", "opencensus", "opentelemetry", "prometheus_client")
 
-_LET_IN: Final = "on the head node: ray get-auth-token; here: export RAY_AUTH_TOKEN_PATH=FILE with that token"
+_ACCESS: Final = "on the head node: ray get-auth-token; here: export RAY_AUTH_TOKEN_PATH=FILE with that token"
 
 
-def package(_: Situation) -> Finding:
-    """Look for Ray with its dashboard and metrics here."""
+def package(_: Context) -> Outcome:
+    """Look for Ray with its dashboard and metrics in this Python."""
     try:
         version = importlib.metadata.version("ray")
     except importlib.metadata.PackageNotFoundError:
@@ -34,68 +36,76 @@ def package(_: Situation) -> Finding:
     return ok(f"Ray {version} with its dashboard and metrics.")
 
 
-def reachable(situation: Situation) -> Finding:
+def reachable(context: Context) -> Outcome:
     """Ask the control store for its nodes."""
-    asked = situation.asked
-    if not situation.address:
-        if asked.metrics_urls or asked.dashboard_url:
+    if not context.address:
+        if context.request.metrics_urls or context.request.dashboard_url:
             return absent("No --address given: the cluster is judged by the URLs alone.")
         return problem(
             "No Ray runs on this machine and RAY_ADDRESS is not set.",
             "start a run (raymon train), or ray start --head, or name a cluster: raymon doctor --address HOST:PORT",
         )
-    cluster = situation.cluster
+    cluster = context.cluster
     if cluster.refused:
-        return problem(f"The cluster at {situation.address} does not let us in: {cluster.error}.", _LET_IN)
+        return problem(f"The cluster at {context.address} refuses access: {cluster.error}.", _ACCESS)
     if cluster.error:
         return problem(
-            f"The cluster at {situation.address} does not answer: {cluster.error}.",
+            f"The cluster at {context.address} does not answer: {cluster.error}.",
             "check the address (ray status --address HOST:PORT), the firewall and RAY_AUTH_TOKEN",
         )
-    others = sorted({raylet.address for raylet in discovery.raylets()} - {situation.address})
+    others = sorted({raylet.gcs_address for raylet in discovery.raylets()} - {context.address})
     more = f" Other clusters on this machine: {', '.join(others)} (--address looks at one)." if others else ""
-    return ok(f"{situation.address} has {len(cluster.nodes)} living node(s).{more}")
+    return ok(f"{context.address} has {len(cluster.nodes)} living node(s).{more}")
 
 
-def token(situation: Situation) -> Finding:
-    """Show the token to the dashboard."""
-    if not situation.dashboard_url:
-        return absent("No Ray Dashboard to show a token to.")
-    mode = situation.get(situation.dashboard_url + "/api/authentication_mode")
+def token(context: Context) -> Outcome:
+    """Send the token to the dashboard."""
+    if not context.dashboard_url:
+        return absent("No Ray Dashboard to send a token to.")
+    mode = context.get(context.dashboard_url + "/api/authentication_mode")
     if not mode.ok:
         return problem(
-            f"The Ray Dashboard at {situation.dashboard_url} does not answer: {mode.error}.",
+            f"The Ray Dashboard at {context.dashboard_url} does not answer: {mode.error}.",
             "check --dashboard-url; from elsewhere: ssh -L 8265:127.0.0.1:8265 HEAD, or ray start --dashboard-host",
         )
     if mode.json().get("authentication_mode") == "disabled":
         return ok("The cluster wants no token.")
-    found, place = discovery.auth_token()
-    if not found:
-        return problem(
-            "The cluster wants a token and there is none in RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token.",
-            _LET_IN,
+    if not context.token:
+        return problem(f"The cluster wants a token and there is none in {PLACES}.", _ACCESS)
+    place = context.token.place
+    if not context.dashboard_is_trusted:
+        return unknown(
+            f"The token from {place} was not sent to {context.dashboard_url}: its process is not yours.",
+            f"if you trust that address: raymon doctor --dashboard-url {context.dashboard_url}",
         )
-    reply = situation.ask_dashboard("/api/version")
+    reply = context.ask_dashboard("/api/version")
     if reply.status in (401, 403):
         return problem(
             f"The token from {place} is not this cluster's ({reply.error}).",
-            _LET_IN,
+            _ACCESS,
         )
     if not reply.ok:
         return unknown(f"The dashboard answered {reply.error or reply.status} to /api/version.")
+    if context.token.readable_by_others:
+        return ok(
+            f"The token from {place} is accepted, but every user of this machine can read it.",
+            f"chmod 600 {shlex.quote(place)}",
+        )
+    if warning := unencrypted(context.dashboard_url):
+        return ok(f"The token from {place} is accepted; {warning}.")
     return ok(f"The token from {place} is accepted.")
 
 
-def endpoints(situation: Situation) -> Finding:
+def endpoints(context: Context) -> Outcome:
     """GET every node's metrics page."""
-    urls = situation.metrics_urls
+    urls = context.metrics_urls
     if not urls:
-        if situation.cluster.nodes:
+        if context.cluster.nodes:
             return problem(
                 "The nodes export no metrics: their metrics port is 0.", "pip install 'ray[default]' on every node"
             )
         return unknown("No metrics endpoint is known.", "raymon doctor --metrics-url http://NODE:PORT/metrics")
-    down = {url: reply.error for url, reply in situation.pages.items() if not reply.ok}
+    down = {url: reply.error for url, reply in context.pages.items() if not reply.ok}
     if down:
         url, why = next(iter(down.items()))
         return problem(
@@ -103,14 +113,14 @@ def endpoints(situation: Situation) -> Finding:
             "open the port in the firewall; fix it with ray start --metrics-export-port=8080; check the node's agent "
             "in session_latest/logs/dashboard_agent.log",
         )
-    size = sum(len(reply.body) for reply in situation.pages.values())
-    slowest = max(reply.seconds for reply in situation.pages.values())
+    size = sum(len(reply.body) for reply in context.pages.values())
+    slowest = max(reply.seconds for reply in context.pages.values())
     return ok(f"{len(urls)} endpoint(s) answer, {size / 1000:.0f} kB, the slowest in {1000 * slowest:.0f} ms.")
 
 
-def discovery_file(situation: Situation) -> Finding:
-    """Look whether the file that Prometheus follows is written and complete."""
-    found = situation.discovery
+def discovery_file(context: Context) -> Outcome:
+    """Check that the file which Prometheus follows is written and complete."""
+    found = context.discovery
     if found is None:
         return absent("The cluster's files are not on this machine; its Prometheus finds the nodes in another way.")
     start = "start Ray with its dashboard (include_dashboard=True), or give Prometheus the nodes: raymon up --target"
@@ -120,7 +130,7 @@ def discovery_file(situation: Situation) -> Finding:
         return problem(
             f"{found.path} was last written {found.age_seconds:.0f} s ago: no head node writes it any more.", start
         )
-    nodes = {f"{node['address']}:{node['metrics_port']}" for node in situation.cluster.nodes if node["metrics_port"]}
+    nodes = {f"{node.address}:{node.metrics_port}" for node in context.cluster.nodes if node.metrics_port}
     if lacking := nodes - set(found.targets):
         return problem(
             f"{found.path} lacks {', '.join(sorted(lacking))}: it belongs to another cluster in the same temp dir.",
@@ -129,45 +139,46 @@ def discovery_file(situation: Situation) -> Finding:
     return ok(f"{found.path} names {len(found.targets)} target(s), written {found.age_seconds:.0f} s ago.")
 
 
-def families(situation: Situation) -> Finding:
+def families(context: Context) -> Outcome:
     """Look for raymon's families on the pages."""
-    if not any(reply.ok for reply in situation.pages.values()):
+    if not any(reply.ok for reply in context.pages.values()):
         return unknown("No metrics page to look at.")
-    names = {key.name for key, _ in situation.samples if key.name.startswith(catalog.PREFIX)}
+    names = {key.name for key, _ in context.samples if key.name.startswith(catalog.PREFIX)}
     if not names:
         return problem(
-            f"None of {len(situation.pages)} page(s) has a {catalog.PREFIX}… family: no process records with raymon.",
+            f"None of {len(context.pages)} page(s) has a {catalog.PREFIX}… family: no process records with raymon.",
             "start a run: raymon train; in a trainer of your own: raymon.Monitor in the worker (docs/instrument.md)",
         )
-    runs = sorted({key.labels.get("run", "") for key, _ in situation.samples if key.name in names} - {""})
+    runs = sorted({key.labels.get("run", "") for key, _ in context.samples if key.name in names} - {""})
     return ok(f"{len(names)} families of run(s) {', '.join(runs[:8])}{' …' if len(runs) > 8 else ''}.")
 
 
-def gauges(situation: Situation) -> Finding:
-    """Look whether the processes that record still beat."""
+def gauges(context: Context) -> Outcome:
+    """Check the heartbeat of the processes that record."""
     recorded = {
         (key.labels.get("run", ""), key.labels.get("worker", ""))
-        for key, _ in situation.samples
+        for key, _ in context.samples
         if key.name.startswith(catalog.PREFIX)
     }
     if not recorded:
         return unknown("No process records.")
     now = time.time()
     beats: dict[tuple[str, str], float] = {}
-    for key, value in situation.samples:
+    for key, value in context.samples:
         if key.name == catalog.HEARTBEAT.name:
-            who = (key.labels.get("run", ""), key.labels.get("worker", ""))
-            beats[who] = min(beats.get(who, float("inf")), now - value)
+            process = (key.labels.get("run", ""), key.labels.get("worker", ""))
+            beats[process] = min(beats.get(process, float("inf")), now - value)
     if not beats:
-        return absent("Counters are there but no process beats: the runs have ended, or all their processes are dead.")
-    late = {who: age for who, age in beats.items() if age > THRESHOLDS.driver_gone_seconds}
+        return absent("There are counters but no heartbeat: the runs have ended, or all their processes are dead.")
+    late = {process: age for process, age in beats.items() if age > THRESHOLDS.driver_gone_seconds}
     if late:
         (run, worker), age = max(late.items(), key=lambda item: item[1])
         return problem(
-            f"{len(late)} of {len(beats)} process(es) stopped beating, such as worker {worker} of {run}: {age:.0f} s.",
-            "raymon top shows which are stalled or dead; raymon profile tells where one hangs",
+            f"{len(late)} of {len(beats)} process(es) have lost their heartbeat, such as worker {worker} of {run}, "
+            f"{age:.0f} s ago.",
+            "raymon top shows which are stalled or dead; raymon profile shows where one hangs",
         )
-    return ok(f"{len(beats)} process(es) beat, the oldest beat is {max(beats.values()):.1f} s old.")
+    return ok(f"{len(beats)} process(es) have a heartbeat, the oldest {max(beats.values()):.1f} s ago.")
 
 
 CHECKS: Final = (

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from raymon.stack import process
-from raymon.stack.checks.result import Check, Finding, absent, ok, problem, unknown
-from raymon.stack.checks.situation import Place, Situation
+from raymon.cluster import ports as cluster_ports
+from raymon.stack.checks.context import Context, Service
+from raymon.stack.checks.result import Check, Outcome, absent, ok, problem, unknown
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - looked at, never written
 OLDEST_RAY: Final = (2, 40)
@@ -22,30 +22,30 @@ MOST_CLOCK_SKEW: Final = 3.0
 """Seconds; the `Date` header has a resolution of one, and verdicts on heartbeats begin at several."""
 
 
-def ports(situation: Situation) -> Finding:
-    """Look whether strangers sit on the default ports; what answers wrongly at a named address is told elsewhere."""
-    strangers = []
-    places: tuple[tuple[str, Place, bool], ...] = (
-        ("Prometheus", situation.prometheus, situation.has_prometheus),
-        ("Grafana", situation.grafana_place, situation.has_grafana),
+def ports(context: Context) -> Outcome:
+    """Check that no other program uses the default ports; a named address is checked elsewhere."""
+    others = []
+    services: tuple[tuple[str, Service, bool], ...] = (
+        ("Prometheus", context.prometheus, context.has_prometheus),
+        ("Grafana", context.grafana_service, context.has_grafana),
     )
-    for name, place, there in places:
-        if place.named or there:
+    for name, service, there in services:
+        if service.named or there:
             continue
-        port = urlsplit(place.url).port or 0
-        if not process.is_free(port):
-            strangers.append(f"{port} ({name}'s)")
-    if strangers:
+        port = urlsplit(service.url).port or 0
+        if not cluster_ports.is_free(port):
+            others.append(f"{port} ({name}'s)")
+    if others:
         return problem(
-            f"Another program listens on {', '.join(strangers)}.",
-            "raymon up takes other ports by itself; who it is: ss -ltnp",
+            f"Another program listens on {', '.join(others)}.",
+            "raymon up uses other ports by itself; to see the program: ss -ltnp",
         )
-    return ok("No stranger on the ports of Prometheus and Grafana.")
+    return ok("No other program uses the ports of Prometheus and Grafana.")
 
 
-def shared_memory(situation: Situation) -> Finding:
+def shared_memory(context: Context) -> Outcome:
     """Look at the file system of the object store."""
-    if situation.raylet is None and situation.address:
+    if context.raylet is None and context.address:
         return absent("No node of this cluster runs on this machine.")
     path = SHARED_MEMORY
     if not path.exists():
@@ -63,20 +63,20 @@ def shared_memory(situation: Situation) -> Finding:
     return ok(f"{path} has {free / 1e9:.1f} GB free of {total / 1e9:.1f} GB.")
 
 
-def clock(situation: Situation) -> Finding:
+def clock(context: Context) -> Outcome:
     """Compare this machine's clock with the servers' `Date`."""
     skews = {}
     now = time.time()
-    if situation.has_prometheus:
-        asked = time.time()
-        told = situation.ask_prometheus("query", query="time()").get("result")
-        if isinstance(told, list) and told:
-            skews["Prometheus"] = float(told[0]) - (asked + time.time()) / 2
-    if situation.dashboard_url:
-        asked = time.time()
-        reply = situation.get(situation.dashboard_url + "/api/healthz")
+    if context.has_prometheus:
+        began = time.time()
+        result = context.ask_prometheus("query", query="time()").get("result")
+        if isinstance(result, list) and result:
+            skews["Prometheus"] = float(result[0]) - (began + time.time()) / 2
+    if context.dashboard_url:
+        began = time.time()
+        reply = context.get(context.dashboard_url + "/api/healthz")
         if reply.server_time is not None:  # a whole second: half of one later on average
-            skews["the Ray Dashboard"] = reply.server_time + 0.5 - (asked + time.time()) / 2
+            skews["the Ray Dashboard"] = reply.server_time + 0.5 - (began + time.time()) / 2
     if not skews:
         return unknown(
             f"No other clock to compare with (here it is {time.strftime('%H:%M:%S', time.gmtime(now))} UTC)."
@@ -91,30 +91,31 @@ def clock(situation: Situation) -> Finding:
     return ok(f"Agrees with {' and '.join(skews)} within {max(abs(s) for s in skews.values()):.1f} s.")
 
 
-def ray_version(situation: Situation) -> Finding:
+def ray_version(context: Context) -> Outcome:
     """Compare Ray's versions here, in the cluster and in raymon's tests."""
-    cluster = situation.cluster.ray_version
-    if not cluster and situation.dashboard_url:
-        cluster = str(situation.ask_dashboard("/api/version").json().get("ray_version", ""))
+    cluster = context.cluster.ray_version
+    if not cluster and context.dashboard_url:
+        cluster = str(context.ask_dashboard("/api/version").json().get("ray_version", ""))
     try:
         here = importlib.metadata.version("ray")
     except importlib.metadata.PackageNotFoundError:
         here = ""
-    found = cluster or here
-    if not found:
+    version = cluster or here
+    if not version:
         return unknown("No version of Ray is known.")
     if cluster and here and cluster != here:
         return problem(
             f"The cluster runs Ray {cluster}, this Python has {here}: drivers of another version are refused.",
             f"pip install 'ray[default]=={cluster}'",
         )
-    numbers = tuple(int(number) for number in re.findall(r"\d+", found)[:2])
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     tested = f"{'.'.join(map(str, OLDEST_RAY))} to {'.'.join(map(str, NEWEST_RAY))}"
     if numbers < OLDEST_RAY:
-        return problem(f"Ray {found} is older than raymon supports ({tested}).", "pip install --upgrade 'ray[default]'")
+        advice = "pip install --upgrade 'ray[default]'"
+        return problem(f"Ray {version} is older than raymon supports ({tested}).", advice)
     if numbers > NEWEST_RAY:
-        return unknown(f"Ray {found} is newer than raymon's tests ({tested}); names of its metrics may differ.")
-    return ok(f"Ray {found}{'' if cluster else ' here'} is among the versions that raymon is tested with ({tested}).")
+        return unknown(f"Ray {version} is newer than raymon's tests ({tested}); names of its metrics may differ.")
+    return ok(f"Ray {version}{'' if cluster else ' here'} is among the versions that raymon is tested with ({tested}).")
 
 
 CHECKS: Final = (

@@ -1,4 +1,4 @@
-"""Whether two names of a host and port are one place: names resolve to addresses, a machine has several of its own."""
+"""Whether two `host:port` texts are the same endpoint: names resolve to addresses, a machine has several of its own."""
 
 import contextlib
 import socket
@@ -12,12 +12,12 @@ _LOOPBACK: Final = "127.0.0.1"
 
 
 def found_among(wanted: str, named: Iterable[str], here: bool) -> str | None:
-    """Return which of the `host:port` texts is the place `wanted`; None when none of them is.
+    """Return which of the `host:port` texts is the endpoint `wanted`; None when none of them is.
 
     Args:
         wanted: `host:port` as the cluster names it.
-        named: The same as somebody else does.
-        here: Whether that somebody runs on this machine, so that its loopback is ours.
+        named: `host:port` as Prometheus names its targets.
+        here: Whether that Prometheus runs on this machine, so that its loopback is ours.
     """
     names = list(named)
     if wanted in names:

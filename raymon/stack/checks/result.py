@@ -1,23 +1,23 @@
-"""What a check finds."""
+"""A check and its outcome."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from raymon.stack.checks.situation import Situation
+    from raymon.stack.checks.context import Context
 
 State = Literal["ok", "problem", "unknown", "absent"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Outcome:
     """The outcome of one check.
 
     Attributes:
-        state: `ok`; `problem`; `unknown` when it cannot be told; `absent` when the part is not used here.
+        state: `ok`; `problem`; `unknown` when it cannot be determined; `absent` when the part is not used here.
         evidence: What was seen, one sentence or a few.
-        mend: The command or setting that mends it, empty when nothing is to be done.
+        mend: The command or setting that fixes it, empty when nothing needs to be done.
     """
 
     state: State
@@ -27,16 +27,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question, asked of the situation."""
+    """One question and the function that answers it."""
 
     name: str
     question: str
-    ask: "Callable[[Situation], Finding]"
+    ask: "Callable[[Context], Outcome]"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A check with its finding, as printed and as `--json` gives it."""
+    """A check with its outcome, as printed and as `--json` gives it."""
 
     check: str
     question: str
@@ -45,21 +45,21 @@ class Result:
     mend: str
 
 
-def ok(evidence: str) -> Finding:
-    """Return a finding that all is well."""
-    return Finding("ok", evidence)
+def ok(evidence: str, mend: str = "") -> Outcome:
+    """Return that all is well, perhaps with an advice."""
+    return Outcome("ok", evidence, mend)
 
 
-def problem(evidence: str, mend: str) -> Finding:
-    """Return a finding that something is wrong."""
-    return Finding("problem", evidence, mend)
+def problem(evidence: str, mend: str) -> Outcome:
+    """Return that something is wrong."""
+    return Outcome("problem", evidence, mend)
 
 
-def unknown(evidence: str, mend: str = "") -> Finding:
-    """Return a finding that it cannot be told."""
-    return Finding("unknown", evidence, mend)
+def unknown(evidence: str, mend: str = "") -> Outcome:
+    """Return that it cannot be determined."""
+    return Outcome("unknown", evidence, mend)
 
 
-def absent(evidence: str, mend: str = "") -> Finding:
-    """Return a finding that the part is not used here."""
-    return Finding("absent", evidence, mend)
+def absent(evidence: str, mend: str = "") -> Outcome:
+    """Return that the part is not used here."""
+    return Outcome("absent", evidence, mend)

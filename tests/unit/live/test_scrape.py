@@ -16,9 +16,11 @@ from support import get, poll
 from synthetic import fleet, serve
 
 from raymon import catalog
+from raymon.cluster import discovery
+from raymon.format import LONGEST_LABEL
 from raymon.live import targets
 from raymon.live.collector import Collector
-from raymon.live.parse import LONGEST_LABEL, WANTED, Parser, number
+from raymon.live.parse import WANTED, Parser, number
 from raymon.live.scrape import Page, Scraper
 from raymon.live.targets import Dashboard, DiscoveryFile, Given, Local, endpoints, metrics_url
 
@@ -214,7 +216,7 @@ def test_hanging_servers_are_asked_at_once_and_leave_no_threads():
         assert time.perf_counter() - begun < 8.0
     assert all(page.error for page in pages)
     poll(lambda: threading.active_count() <= before + 45, 10, "the fetching threads end")
-    poll(lambda: not [t for t in threading.enumerate() if t.name == "raymon-fetch"], 10, "no fetching thread is left")
+    poll(lambda: not [t for t in threading.enumerate() if t.name == "raymon-http"], 10, "no fetching thread is left")
 
 
 def test_nothing_listens_no_such_host_no_url():
@@ -252,8 +254,7 @@ def test_wrong_endpoints_are_refused(text):
 
 def test_a_discovery_file_is_read_again_each_time(tmp_path):
     path = tmp_path / "sd.json"
-    found = DiscoveryFile(path).find()
-    assert "cannot be read" in found.problem
+    assert "does not exist" in DiscoveryFile(path).find().problem
     path.write_text("{not json")
     assert "not JSON" in DiscoveryFile(path).find().problem
     path.write_text(json.dumps([{"labels": {}, "targets": ["10.0.0.1:1", "10.0.0.2:2", "file:///x", 5, "a\x1bb:1"]}]))
@@ -264,7 +265,8 @@ def test_a_discovery_file_is_read_again_each_time(tmp_path):
 
 @given(st.recursive(st.none() | st.text() | st.integers(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
 def test_any_discovery_document_is_harmless(document):
-    assert endpoints(document) == () or all(url.startswith("http") for url in endpoints(document))
+    urls = endpoints(discovery.targets_of(document))
+    assert all(url.startswith("http") for url in urls)
 
 
 def test_a_dashboard_is_asked_with_rays_token(tmp_path, monkeypatch):
@@ -280,9 +282,9 @@ def test_a_dashboard_is_asked_with_rays_token(tmp_path, monkeypatch):
     with server(answer) as url:
         address = url.removesuffix("/metrics").removeprefix("http://")
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
-        assert "token" in Dashboard(address, Scraper()).find().problem
+        assert "token" in Dashboard(address).find().problem
         (tmp_path / "token").write_text("secret\n")
-        assert Dashboard(address, Scraper()).find().urls == ("http://10.0.0.1:8080/metrics",)
+        assert Dashboard(address).find().urls == ("http://10.0.0.1:8080/metrics",)
     assert "GET /api/prometheus/sd " in seen[0]
 
 
@@ -304,7 +306,7 @@ def test_the_newest_local_session_is_found_with_and_without_a_discovery_file(tmp
         return session
 
     processes.mkdir()
-    assert "No Ray cluster runs" in Local(processes).find().problem
+    assert "You run no Ray cluster" in Local(processes).find().problem
     node(11, "session_2026-01-01_00-00-00_1_1", "aa", 1111)
     newest = node(12, "session_2026-02-01_00-00-00_1_1", "bb", 2222)
     node(13, "session_2026-02-01_00-00-00_1_1", "cc", 3333)
@@ -312,7 +314,7 @@ def test_the_newest_local_session_is_found_with_and_without_a_discovery_file(tmp
     (newest / "metrics_export_port_bb").write_text("-1")
     assert Local(processes).find().urls == ("http://10.0.0.9:3333/metrics",)
     (temp / "session_latest").symlink_to(newest)
-    listed = temp / targets.DISCOVERY_FILE
+    listed = temp / discovery.DISCOVERY_FILE
     listed.write_text(json.dumps([{"targets": ["10.0.0.7:7777"]}]))
     assert Local(processes).find().urls == ("http://10.0.0.7:7777/metrics",), "other nodes' endpoints are only there"
     os.utime(listed, (1, 1))

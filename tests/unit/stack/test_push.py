@@ -7,7 +7,8 @@ import fake_grafana
 import pytest
 from support import free_port
 
-from raymon.stack import compare, dashboards, files
+from raymon import cli
+from raymon.stack import compare, files
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def push(grafana, tmp_path, capsys, monkeypatch):
         if token:
             (tmp_path / "token").write_text(token + "\n")
             login = ["--token-file", str(tmp_path / "token")]
-        code = dashboards.main(["push", "--url", url or grafana.url, *login, *options])
+        code = cli.main(["dashboards", "push", "--url", url or grafana.url, *login, *options])
         told = capsys.readouterr()
         return code, told.out + told.err
 
@@ -392,13 +393,13 @@ def test_logins(grafana, tmp_path, capsys, monkeypatch, push):
     grafana.password = "pass word"
     (tmp_path / "password").write_text("pass word\n")
     login = ["--user", "admin", "--password-file", str(tmp_path / "password")]
-    assert dashboards.main(["push", "--url", grafana.url, *login]) == 0
+    assert cli.main(["dashboards", "push", "--url", grafana.url, *login]) == 0
     monkeypatch.setenv("RAYMON_GRAFANA_TOKEN", "secret-editor")
-    assert dashboards.main(["push", "--url", grafana.url]) == 0
+    assert cli.main(["dashboards", "push", "--url", grafana.url]) == 0
     assert grafana.requests[-1][2] == "Bearer secret-editor"
     capsys.readouterr()
     for wrong in (["--token-file", "/nonexistent"], ["--user", "x"], [*login, "--token-file", "t"]):
-        assert dashboards.main(["push", "--url", grafana.url, *wrong]) == 2
+        assert cli.main(["dashboards", "push", "--url", grafana.url, *wrong]) == 2
         one_sentence(capsys.readouterr().err)
 
 
@@ -410,9 +411,9 @@ def test_without_a_login_no_authorization_is_sent(grafana, push, monkeypatch, tm
 
 
 def test_export_writes_what_grafana_loads(tmp_path, capsys):
-    assert dashboards.main(["export", str(tmp_path / "new" / "folder")]) == 0
+    assert cli.main(["dashboards", "export", str(tmp_path / "new" / "folder")]) == 0
     written = sorted((tmp_path / "new" / "folder").iterdir())
     assert [json.loads(path.read_text()) for path in written] == list(files.dashboards().values())
     (tmp_path / "file").write_text("")
-    assert dashboards.main(["export", str(tmp_path / "file")]) == 1
+    assert cli.main(["dashboards", "export", str(tmp_path / "file")]) == 1
     assert "cannot write" in capsys.readouterr().err
