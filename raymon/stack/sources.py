@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from raymon.cluster.discovery import ray_temp_dir
-from raymon.cluster.http import is_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Sources:
         lists = (folders, urls, targets)
         if not all(isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in lists):
             raise TypeError("a list of sources is something else")
-        if not isinstance(token_file, str) or not all(is_url(url) for url in urls):
-            raise TypeError("a token file or an address is something else")
+        if not isinstance(token_file, str):
+            raise TypeError("the token file is something else")
         paths = tuple(Path(folder) for folder in folders)
         return cls(paths, tuple(urls), tuple(targets), Path(token_file) if token_file else None)

@@ -15,6 +15,7 @@ from support import ROOT, Command, Prometheus, free_port, poll, running_promethe
 
 from raymon import catalog
 from raymon.cluster import discovery
+from raymon.cluster.auth import find_token
 from raymon.stack import state
 from raymon.stack.running import Options, start_stack, stop_stack
 from raymon.stack.sources import Sources
@@ -81,7 +82,7 @@ def running(directory):
 
 
 def ask_dashboard(url):
-    request = urllib.request.Request(url, headers=discovery.auth_headers())
+    request = urllib.request.Request(url, headers=find_token().headers)
     with urllib.request.urlopen(request, timeout=10) as reply:
         return json.loads(reply.read())
 
@@ -140,7 +141,7 @@ def test_a_stack_that_ran_before_goes_on_and_keeps_its_sources(tmp_path, path, m
         with start_before_ray(tmp_path / "ray") as stack:
             assert (stack.started, stack.restarted) == ((), ("grafana",)), "only Grafana's provisioning changed"
             assert stack.prometheus_url == before.prometheus_url
-            kept = Sources.from_plain(state.read(before.directory).sources)
+            kept = state.read(before.directory).sources
             assert (kept.targets, kept.temp_dirs) == (("127.0.0.1:1",), (tmp_path / "ray",))
             advice = follow(stack, ["http://10.0.0.1:8080/metrics"])
             assert "raymon up --target 10.0.0.1:8080" in advice
@@ -162,7 +163,7 @@ def test_a_run_and_a_plain_up_leave_what_up_was_asked_for(directory, tmp_path):
     raymon("up", "--no-anonymous")
     kept = state.read(directory)
     assert not kept.anonymous
-    sources = Sources.from_plain(kept.sources)
+    sources = kept.sources
     assert (sources.targets, sources.dashboard_urls) == (("127.0.0.1:1",), ("http://127.0.0.1:2",))
     raymon("down")
     assert state.read(directory) == state.State()

@@ -269,7 +269,9 @@ def test_a_password_that_grafana_does_not_know_is_told_with_what_gives_it_to_gra
     assert again.password not in ("", first.password)
     (problem,) = again.problems
     assert f"cli --config={directory / 'grafana.ini'} admin reset-admin-password " in problem
-    assert f'"$(cat {directory / "grafana-admin-password"})"' in problem
+    assert f"--password-from-stdin < {directory / 'grafana-admin-password'}" in problem, (
+        "ps shows arguments to everybody"
+    )
     assert start_stack(asked).problems == ()
 
 
@@ -289,7 +291,7 @@ def test_a_taken_port_is_told_and_a_free_one_found(directory, tmp_path, only_the
     other = tmp_path / "other"
     sources = Sources(temp_dirs=(tmp_path,))
     refused = start_stack(Options(other, sources, prometheus_port=port, with_grafana=False))
-    assert f"port {port} is taken" in refused.problems[0]
+    assert f"port {port} is in use" in refused.problems[0]
     monkeypatch.setattr("raymon.stack.prometheus_server.DEFAULT_PORT", port)
     found = start_stack(Options(other, sources, with_grafana=False))
     assert found.problems == ()
@@ -400,7 +402,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_starts(tmp_path, capsys
 
 
 def test_what_can_be_meant_is_taken():
-    given = up.parser().parse_args(
+    given = up.make_parser().parse_args(
         ["--target", "[::1]:8080", "--target", "node-1:1", "--dashboard-url", "https://h/ray/"]
     )
     assert (given.target, given.dashboard_url) == (["[::1]:8080", "node-1:1"], ["https://h/ray"])
@@ -421,7 +423,7 @@ def test_a_configuration_that_prometheus_refuses_is_told_and_not_kept(directory,
     assert "refused its new configuration: couldn't load configuration" in refused.problems[0]
     assert "URL scheme must be 'http' or 'https'" in refused.problems[0]
     assert refused.prometheus_url == stack.prometheus_url
-    assert Sources.from_plain(state.read(directory).sources) == asked.sources
+    assert state.read(directory).sources == asked.sources
     poll(lambda: "prometheus_config_last_reload_successful 1" in get(f"{stack.prometheus_url}/metrics"), 10, "mended")
     assert start_stack(Options(directory, with_grafana=False)).problems == ()
 
