@@ -14,7 +14,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -29,16 +28,6 @@ PAGE_PARENT: Final = "RAYMON_PAGE_PARENT"
 """Names a process that the page must not outlive: the run that started it, which may be killed without a word."""
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 5.0
-_OPTIONS: Final = {
-    "server.headless": "true",
-    "browser.gatherUsageStats": "false",
-    "server.fileWatcherType": "none",
-    "server.runOnSave": "false",
-    "client.toolbarMode": "minimal",
-    "client.showErrorDetails": "none",
-    "global.developmentMode": "false",
-    "logger.level": "error",
-}
 
 
 class PageError(UserError):
@@ -88,29 +77,19 @@ def main(arguments: list[str]) -> int:
     use_token_file(given.token_file, environment)
     environment.pop(PAGE_TOKEN, None)
     parent = int(environment.pop(PAGE_PARENT, 0))
-    if not _is_loopback(given.host):
+    if not is_loopback(given.host):
         environment[PAGE_TOKEN] = secrets.token_urlsafe(18)
         print(
             f"Warning: the page listens on {given.host}, unencrypted; whoever has the token sees the run.\n"
             f"Token: {environment[PAGE_TOKEN]}",
             flush=True,
         )
-    return _serve(_command(given.host, port, arguments), environment, given.host, port, parent)
+    server = [sys.executable, "-m", "raymon.page.serve", str(os.getpid()), given.host, str(port), *arguments]
+    return _serve(server, environment, given.host, port, parent)
 
 
-def _command(host: str, port: int, arguments: Sequence[str]) -> list[str]:
-    """Return the command line of the child."""
-    page = Path(__file__).with_name("app.py")
-    settings = {**_OPTIONS, "server.address": host, "server.port": str(port)}
-    if _is_loopback(host):  # a page elsewhere may sit behind any name; here a foreign name is an attack (DNS rebinding)
-        settings["server.allowedHosts"] = "localhost"
-    flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
-    if _is_loopback(host):
-        flags += ["--server.allowedHosts", "127.0.0.1", "--server.allowedHosts", "[::1]"]
-    return [sys.executable, "-m", "raymon.page.serve", str(os.getpid()), "run", *flags, str(page), "--", *arguments]
-
-
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether an address can be reached from this machine only."""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
