@@ -13,7 +13,7 @@ import streamlit as st
 from raymon.page import choice as choices
 from raymon.page import component, layout, login_form
 from raymon.page.command import PAGE_TOKEN, options
-from raymon.page.shared import collector, services
+from raymon.page.shared import collector, drawings, services
 
 
 def admitted() -> bool:
@@ -40,7 +40,7 @@ def draw(arguments: tuple[str, ...]) -> None:
         return
     snapshot = collector(arguments).snapshot()
     chosen = choices.read({"run": options(arguments).run, **st.query_params.to_dict()})
-    html = layout.page(snapshot, chosen, services(arguments).now())
+    html = drawings.page(snapshot, chosen, services(arguments).latest())
     component.show(html, layout.title(snapshot, chosen), choose)
 
 

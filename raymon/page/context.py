@@ -1,6 +1,10 @@
-"""What the sections are drawn from: one run of the snapshot, its verdict, its history in the chosen span."""
+"""What the sections are drawn from: one run of the snapshot, its verdict, its history in the chosen span.
+
+A view holds ages as of the collection; `Context.age` returns them as of now. No section draws an age without it.
+"""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -10,6 +14,7 @@ from raymon.page.choice import Choice
 from raymon.views import RunView, WorkerView
 
 UNJUDGED = RunVerdict((Finding("unknown", "unknown", "No verdict yet."),))
+ENDED: Final = ("finished", "stopped", "failed")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -17,7 +22,7 @@ class Context:
     """One run, ready to be drawn.
 
     Attributes:
-        now: Wall-clock seconds of the drawing; ages on the axes count from here.
+        elapsed: Seconds since the snapshot was taken.
         other: The run laid over the curves, or None.
     """
 
@@ -26,8 +31,27 @@ class Context:
     run: RunView
     verdict: RunVerdict
     history: RunHistory
-    now: float
+    elapsed: float = 0.0
     other: "Context | None" = None
+
+    @property
+    def now(self) -> float:
+        """Return the wall-clock seconds of the drawing, by the clock that took the snapshot."""
+        return self.snapshot.taken_at + self.elapsed
+
+    def age(self, seconds: float | None) -> float | None:
+        """Return an age of the snapshot as of now; None when it is not known."""
+        return None if seconds is None else seconds + self.elapsed
+
+    @property
+    def data_age(self) -> float | None:
+        """Return the age of the newest number of the run."""
+        return self.age(self.run.data_age_seconds)
+
+    @property
+    def ended(self) -> bool:
+        """Return whether the run has ended, so that no newer numbers are expected."""
+        return self.run.state in ENDED
 
     def series(self, name: str) -> tuple[Floats, Floats]:
         """Return seconds before now (negative, rising) and values of a series in the chosen span; both `[K]`."""
@@ -71,17 +95,17 @@ class Context:
         return history, {name: row for row, name in enumerate(history.workers)}
 
 
-def context_of(snapshot: Snapshot, choice: Choice) -> Context | None:
-    """Return the context of the chosen run, or None when there is no run at all."""
+def context_of(snapshot: Snapshot, choice: Choice, elapsed: float = 0.0) -> Context | None:
+    """Return the context of the chosen run, `elapsed` seconds after the snapshot; None when there is no run at all."""
     run = snapshot.run(choice.run or None) or snapshot.run()
     if run is None:
         return None
     compared = snapshot.run(choice.against) if choice.against and choice.against != run.run else None
-    other = None if compared is None else _context(snapshot, choice, compared, None)
-    return _context(snapshot, choice, run, other)
+    other = None if compared is None else _context(snapshot, choice, compared, elapsed, None)
+    return _context(snapshot, choice, run, elapsed, other)
 
 
-def _context(snapshot: Snapshot, choice: Choice, run: RunView, other: Context | None) -> Context:
+def _context(snapshot: Snapshot, choice: Choice, run: RunView, elapsed: float, other: Context | None) -> Context:
     verdict = snapshot.verdicts.get(run.run, UNJUDGED)
     history = snapshot.histories.get(run.run, RunHistory())
-    return Context(snapshot, choice, run, verdict, history, snapshot.taken_at, other)
+    return Context(snapshot, choice, run, verdict, history, elapsed, other)

@@ -130,7 +130,7 @@ def _steps_label(steps: float | None) -> str:
 def store(context: Context) -> Html:
     """Return the object store over time: what is in use, what the driver keeps alive, what goes through it."""
     view = context.run.store
-    age = view.refs_oldest_age_seconds
+    age = context.age(view.refs_oldest_age_seconds)
     oldest = f"oldest {duration(age)}" if view.refs_held and age is not None else ""
     used, spilled = context.series("store_used_bytes"), context.series("store_spilled_bytes")
     lines = [Line("in use", *used)]

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymon.catalog import WORKER_PHASES
-from raymon.format import UNKNOWN, ago, count, duration, plain, position, reach, share, size
+from raymon.format import UNKNOWN, count, duration, plain, position, reach, share, size
+from raymon.html.age import age_ago
 from raymon.html.chart import Line, chart, lane, shares
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.words import shape, state_badge, word
@@ -30,7 +31,7 @@ def detail(context: Context, dashboard_url: str = "") -> Html | None:
         "section",
         close,
         tag("h2", f"Worker {worker.worker}", state_badge(verdict.state), tag("small", verdict.reason)),
-        _facts(worker),
+        _facts(context, worker),
         _lane(context, worker),
         _charts(context, worker),
         _phases(worker, verdict.state),
@@ -42,8 +43,9 @@ def detail(context: Context, dashboard_url: str = "") -> Html | None:
     )
 
 
-def _facts(worker: WorkerView) -> Html:
+def _facts(context: Context, worker: WorkerView) -> Html:
     latency = worker.latency_seconds
+    progress, heartbeat = context.age(worker.progress_age_seconds), context.age(worker.heartbeat_age_seconds)
     facts: tuple[tuple[str, str, str], ...] = (
         ("Doing now", word(worker.activity) if worker.activity else UNKNOWN, "What the worker itself said last."),
         ("Steps per second", count(worker.steps_per_second), "Rate of its step counter over the last seconds."),
@@ -55,8 +57,8 @@ def _facts(worker: WorkerView) -> Html:
         ("Rollout p50", duration(latency.get("p50")), "Median duration of its rollouts over the last minute."),
         ("Rollout p95", duration(latency.get("p95")), "95th percentile of the same."),
         ("Rollout p99", duration(latency.get("p99")), "99th percentile of the same."),
-        ("Last progress", ago(worker.progress_age_seconds), "Since it last finished a step, an episode or a rollout."),
-        ("Last heartbeat", ago(worker.heartbeat_age_seconds), "Since its process last handed its metrics to Ray."),
+        ("Last progress", age_ago(progress), "Since it last finished a step, an episode or a rollout."),
+        ("Last heartbeat", age_ago(heartbeat), "Since its process last handed its metrics to Ray."),
         ("Mean return", plain(worker.episode_return), "Undiscounted, over its last 100 episodes."),
         ("Policy version", plain(worker.policy_version), "The version it samples with."),
         ("Policy lag", plain(worker.policy_lag), "Updates behind the learner."),

@@ -1,6 +1,7 @@
 // Puts the HTML the server sends into the page without replacing what has not changed, so that focus, text being typed,
 // selection and hovering survive each second; and sends back what the viewer chooses. No network access of its own.
 const SILENT_MS = 6000;
+const AGING_MS = 2000;
 const TYPING_MS = 120;
 const UNHEARD_MS = 3000;
 
@@ -114,9 +115,23 @@ function listen(root, tip, tell) {
   root.addEventListener("focusout", () => (tip.hidden = true));
 }
 
+function inWords(seconds) {
+  if (seconds < 59.5) return `${Math.round(seconds)} s`;
+  return seconds < 3570 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
+
+// The server writes every age anew each second; without it the ages grow here.
+function growAges(view, silentSeconds) {
+  for (const age of view.querySelectorAll("[data-age]")) {
+    age.textContent = `${inWords(Number(age.dataset.age) + silentSeconds)} ${age.dataset.suffix || "ago"}`;
+  }
+}
+
 function watchSilence(root, view) {
   setInterval(() => {
-    const silent = performance.now() - root.seen;
+    const age = Date.now() - root.seen;
+    if (age > AGING_MS) growAges(view, age / 1000);
+    const silent = Math.min(age, Date.now() - root.visible);
     const page = view.querySelector(".page");
     if (document.hidden || !page) return;
     let banner = view.querySelector(".banner.silent");
@@ -128,9 +143,9 @@ function watchSilence(root, view) {
       banner.setAttribute("role", "alert");
       page.insertBefore(banner, page.children[1] || null);
     }
-    banner.textContent = `raymon status has not answered for ${Math.round(silent / 1000)} s: what is below is old.`;
+    banner.textContent = `raymon status has not answered for ${inWords(age / 1000)}: the page shows what was seen last.`;
   }, 1000);
-  document.addEventListener("visibilitychange", () => (root.seen = performance.now()));
+  document.addEventListener("visibilitychange", () => (root.visible = Date.now()));
 }
 
 export default function draw({ data, parentElement, setTriggerValue }) {
@@ -139,6 +154,7 @@ export default function draw({ data, parentElement, setTriggerValue }) {
   if (!root.seen) {
     const tip = root.querySelector(".tip");
     root.pending = {};
+    root.visible = Date.now();
     root.sent = Date.now(); // above any number that this server may have heard from the same viewer before
     // An event may be overtaken by the next before the server has run, or lost with the connection: each carries all
     // that is not yet heard, and what is being typed goes with a click that follows it.
@@ -154,7 +170,7 @@ export default function draw({ data, parentElement, setTriggerValue }) {
     listen(root, tip, root.tell);
     watchSilence(root, view);
   }
-  root.seen = performance.now();
+  root.seen = Date.now();
   root.trigger = setTriggerValue;
   if (!data) return;
   if (!root.timer) {

@@ -1,15 +1,15 @@
-"""What runs beside raymon and can be linked to: Grafana, Prometheus, the Ray Dashboard.
+"""The programs next to raymon that the page can link to: Grafana, Prometheus, the Ray Dashboard.
 
-Asked now and then in a thread of its own; the page never waits for them.
+They are asked now and then in a thread; the page never waits for them.
 """
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from raymon.live.scrape import Scraper
-from raymon.page.layout import Service
+from raymon.page.footer import Service
 
 PERIOD_SECONDS: Final = 10.0
 GRAFANA: Final = "http://127.0.0.1:3000"
@@ -18,29 +18,29 @@ DASHBOARD: Final = "http://127.0.0.1:8265"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a service would be and how to tell that it is the one meant: a path, and a word in its answer."""
+class Probe:
+    """How to tell that a service answers: a GET of `path` returns a body that contains `marker`."""
 
     name: str
     url: str
     path: str
-    sign: bytes
+    marker: bytes
     command: str
-    gives: str
+    benefit: str
 
 
-def places(grafana: str = "", prometheus: str = "", dashboard: str = "") -> tuple[Place, ...]:
-    """Return where to look: as given, else where each listens by default on this machine."""
+def probes(grafana: str = "", prometheus: str = "", dashboard: str = "") -> tuple[Probe, ...]:
+    """Return a probe for each service, at the given URL or at its usual one on this machine."""
     return (
-        Place(
+        Probe(
             "Grafana",
             (grafana or GRAFANA).rstrip("/"),
             "/api/health",
             b'"database"',
             "raymon up",
-            "history as dashboards (raymon dashboards push puts them there).",
+            "history as dashboards (raymon dashboards push installs them).",
         ),
-        Place(
+        Probe(
             "Prometheus",
             (prometheus or PROMETHEUS).rstrip("/"),
             "/-/ready",
@@ -48,7 +48,7 @@ def places(grafana: str = "", prometheus: str = "", dashboard: str = "") -> tupl
             "raymon up",
             "alerts, and history from before this page was opened.",
         ),
-        Place(
+        Probe(
             "Ray Dashboard",
             (dashboard or DASHBOARD).rstrip("/"),
             "/api/version",
@@ -59,36 +59,32 @@ def places(grafana: str = "", prometheus: str = "", dashboard: str = "") -> tupl
     )
 
 
-@dataclass(slots=True)
 class Services:
-    """Asks every place every ten seconds in a thread of its own; `now` never waits."""
+    """Ask every service every ten seconds in a daemon thread."""
 
-    looked_for: Sequence[Place]
-    _scraper: Scraper = field(default_factory=Scraper)
-    _seen: tuple[Service, ...] = ()
-    _stop: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, services: Sequence[Probe]) -> None:
+        self._probes = services
+        self._scraper = Scraper()
+        self._latest: tuple[Service, ...] = ()
 
     def start(self) -> None:
         """Begin asking."""
         threading.Thread(target=self._run, name="raymon-services", daemon=True).start()
 
-    def stop(self) -> None:
-        """End the thread at its next turn."""
-        self._stop.set()
+    def latest(self) -> tuple[Service, ...]:
+        """Return what was seen last, without waiting; empty before the first round has ended."""
+        return self._latest
 
-    def now(self) -> tuple[Service, ...]:
-        """Return what answered last; empty before the first round has ended."""
-        return self._seen
-
-    def look(self) -> tuple[Service, ...]:
-        """Ask every place now, in the calling thread."""
-        pages = self._scraper.fetch([place.url + place.path for place in self.looked_for])
+    def ask(self) -> tuple[Service, ...]:
+        """Ask every service now, in the calling thread."""
+        pages = self._scraper.fetch([probe.url + probe.path for probe in self._probes])
         return tuple(
-            Service(place.name, place.url, not page.error and place.sign in page.body, place.command, place.gives)
-            for place, page in zip(self.looked_for, pages, strict=True)
+            Service(probe.name, probe.url, not page.error and probe.marker in page.body, probe.command, probe.benefit)
+            for probe, page in zip(self._probes, pages, strict=True)
         )
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            self._seen = self.look()
-            self._stop.wait(PERIOD_SECONDS)
+        pause = threading.Event()
+        while True:
+            self._latest = self.ask()
+            pause.wait(PERIOD_SECONDS)

@@ -1,17 +1,61 @@
-"""What all viewers of a status page share: one collector and one list of services per server.
+"""What all viewers of a status page share: one collector, one list of services, one drawing per second and choice.
 
-The server starts the collector before the first viewer comes: who opens the page after a fault sees what was before.
+The server starts the collector before the first viewer comes: a viewer who opens the page after a fault sees what was
+before it.
 """
 
 import threading
+import time
+from collections.abc import Callable
 from functools import cache
 from typing import Final
 
+from raymon.html.markup import Html
 from raymon.live.collector import Collector
+from raymon.live.snapshot import Snapshot
+from raymon.page import layout
+from raymon.page.choice import Choice
 from raymon.page.command import options, targets_of
-from raymon.page.services import PROMETHEUS, Services, places
+from raymon.page.footer import Service
+from raymon.page.services import PROMETHEUS, Services, probes
 
+REUSE_SECONDS: Final = 0.5
 _lock: Final = threading.Lock()
+
+
+class Drawings:
+    """The pages drawn last, each for all viewers who chose the same; one is drawn at a time.
+
+    Two hundred viewers who open the page together cost one drawing a second, and their threads wait for a lock instead
+    of competing with the server for the interpreter.
+
+    Args:
+        most: How many choices are remembered.
+        draw: Draws a page; tests count the calls.
+    """
+
+    def __init__(self, most: int = 64, draw: Callable[..., Html] = layout.page) -> None:
+        self._most = most
+        self._draw = draw
+        self._lock = threading.Lock()
+        self._latest: dict[tuple[Choice, tuple[Service, ...]], tuple[Snapshot, float, Html]] = {}
+
+    def page(self, snapshot: Snapshot, choice: Choice, services: tuple[Service, ...]) -> Html:
+        """Return the page as of now, at most half a second old."""
+        key = (choice, services)
+        with self._lock:
+            drawn = self._latest.get(key)
+            if drawn is not None and drawn[0] is snapshot and time.monotonic() - drawn[1] < REUSE_SECONDS:
+                return drawn[2]
+            html = self._draw(snapshot, choice, services)
+            self._latest.pop(key, None)
+            self._latest[key] = (snapshot, time.monotonic(), html)
+            if len(self._latest) > self._most:
+                del self._latest[next(iter(self._latest))]
+            return html
+
+
+drawings: Final = Drawings()
 
 
 def collector(arguments: tuple[str, ...]) -> Collector:
@@ -28,16 +72,16 @@ def services(arguments: tuple[str, ...]) -> Services:
 
 @cache
 def _collector(arguments: tuple[str, ...]) -> Collector:
-    given = options(arguments)
-    url = given.prometheus_url
-    running = Collector(targets_of(given), prometheus_url=url or PROMETHEUS, prometheus_expected=bool(url))
+    args = options(arguments)
+    url = args.prometheus_url
+    running = Collector(targets_of(args), prometheus_url=url or PROMETHEUS, prometheus_expected=bool(url))
     running.start()
     return running
 
 
 @cache
 def _services(arguments: tuple[str, ...]) -> Services:
-    given = options(arguments)
-    running = Services(places(given.grafana_url, given.prometheus_url, given.dashboard_url))
+    args = options(arguments)
+    running = Services(probes(args.grafana_url, args.prometheus_url, args.dashboard_url))
     running.start()
     return running

@@ -61,7 +61,7 @@ def alerts(context: Context) -> Html:
     firing = firing_alerts(context)
     where = "Prometheus" if any(a.source != "local" for a in firing) else "the same thresholds, evaluated here"
     body = (
-        tag("ul", *[_alert(alert) for alert in firing], class_="alerts")
+        tag("ul", *[_alert(alert, context.elapsed) for alert in firing], class_="alerts")
         if firing
         else tag("p", shape("ok"), "No alert is firing.", class_="none")
     )
@@ -80,10 +80,11 @@ def alerts(context: Context) -> Html:
     )
 
 
-def _alert(alert: Alert) -> Html:
+def _alert(alert: Alert, elapsed: float) -> Html:
     severity = alert.severity if alert.severity in ("critical", "warning", "info") else "info"
     named = f" (worker {alert.worker})" if alert.worker and alert.source != "local" else None
-    since = f"for {duration(alert.active_seconds)} · " if alert.active_seconds >= 1 else ""
+    lasted = alert.active_seconds + elapsed
+    since = f"for {duration(lasted)} · " if lasted >= 1 else ""
     source = "evaluated here" if alert.source == "local" else alert.source
     return tag(
         "li",

@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from raymon.format import UNKNOWN, ago, count, duration, plain, size
+from raymon.format import UNKNOWN, count, duration, plain, size
 from raymon.health import WORKER_STATES, WorkerVerdict, worker_rank
+from raymon.html.age import age_ago
 from raymon.html.chart import spark
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.words import shape, state_badge, word
@@ -173,7 +174,7 @@ def _row(context: Context, pair: Judged, drawn: bool) -> Html:
             join(duration(latency.get("p50")), " · ", tag("b", duration(latency.get("p95")))) if latency else UNKNOWN,
             "number",
         ),
-        (ago(worker.progress_age_seconds), "number"),
+        (age_ago(context.age(worker.progress_age_seconds)), "number"),
         (plain(worker.episode_return), "number wide"),
         (plain(worker.policy_lag), "number wide"),
         (join(str(restarts), tag("small", reasons) if reasons else None), "number"),

@@ -86,6 +86,7 @@ def exit_code(verdict: RunVerdict | None) -> int:
 
 def report(snapshot: Snapshot, name: str = "") -> dict[str, Any]:
     """Return the verdicts as plain data, the same keys whatever is known; None where something is not known."""
+    elapsed = snapshot.age_seconds()
     view = snapshot.run(name or None)
     verdict = snapshot.verdicts.get(view.run) if view else None
     if view is None or verdict is None:
@@ -100,7 +101,7 @@ def report(snapshot: Snapshot, name: str = "") -> dict[str, Any]:
                 "findings": [],
             },
             "workers": [],
-            "data_age_seconds": snapshot.data_age_seconds,
+            "data_age_seconds": _rounded(snapshot.data_age_seconds, elapsed),
             "source": snapshot.source,
         }
     return {
@@ -113,13 +114,13 @@ def report(snapshot: Snapshot, name: str = "") -> dict[str, Any]:
             "evidence": list(verdict.evidence),
             "findings": [asdict(finding) for finding in verdict.findings],
         },
-        "workers": [_worker(worker, judged) for worker, judged in worst_first(judged_workers(view, verdict))],
-        "data_age_seconds": _rounded(view.data_age_seconds),
+        "workers": [_worker(worker, judged, elapsed) for worker, judged in worst_first(judged_workers(view, verdict))],
+        "data_age_seconds": _rounded(view.data_age_seconds, elapsed),
         "source": snapshot.source,
     }
 
 
-def _worker(view: WorkerView, judged: WorkerVerdict) -> dict[str, Any]:
+def _worker(view: WorkerView, judged: WorkerVerdict, elapsed: float) -> dict[str, Any]:
     return {
         "worker": view.worker,
         "state": judged.state,
@@ -128,15 +129,15 @@ def _worker(view: WorkerView, judged: WorkerVerdict) -> dict[str, Any]:
         "node": view.node,
         "steps_per_second": _rounded(view.steps_per_second),
         "latency_seconds": {name: _rounded(view.latency_seconds.get(name)) for name in ("p50", "p95", "p99")},
-        "last_progress_seconds_ago": _rounded(view.progress_age_seconds),
+        "last_progress_seconds_ago": _rounded(view.progress_age_seconds, elapsed),
         "restarts": sum(view.restarts.values()),
         "rss_bytes": None if view.rss_bytes is None else int(view.rss_bytes),
         "policy_lag": view.policy_lag,
     }
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")
+def _rounded(value: float | None, elapsed: float = 0.0) -> float | None:
+    return None if value is None else float(f"{value + elapsed:.6g}")
 
 
 def _nothing(snapshot: Snapshot, name: str) -> str:

@@ -13,6 +13,7 @@ from rich.text import Text
 from raymon.catalog import DRIVER_PHASES
 from raymon.format import UNKNOWN, count, duration, plain, share, size
 from raymon.health import RunVerdict, judged_workers, worst_first
+from raymon.html.warnings import warnings
 from raymon.html.words import headline
 from raymon.live.snapshot import Snapshot
 from raymon.views import RunView
@@ -39,15 +40,39 @@ _PHASE_STYLE: Final = ("green", "cyan", "blue", "yellow", "magenta", "white", "w
 _BAR: Final = 60
 
 
-def screen(snapshot: Snapshot, view: RunView | None, nothing: str, rows: int | None) -> RenderableType:
-    """Return one picture of the snapshot; `rows` is the height it must fit into, None for no limit."""
+def screen(
+    snapshot: Snapshot, view: RunView | None, nothing: str, rows: int | None, now: float | None = None
+) -> RenderableType:
+    """Return one picture of the snapshot.
+
+    Args:
+        snapshot: What was collected last.
+        view: The run to show.
+        nothing: What to say without a run.
+        rows: Height it must fit into; None for no limit.
+        now: `time.monotonic()` of the drawing; tests set it.
+    """
+    elapsed = snapshot.age_seconds(now)
     verdict = snapshot.verdicts.get(view.run) if view else None
     if view is None or verdict is None:
-        return Group(Text("? Nothing to show", style=_STYLE["unknown"]), Text(nothing), _footer(snapshot, None))
-    top = [*_verdict(verdict), Text(), _numbers(view), _phases(view), Text()]
+        return Group(
+            Text("? Nothing to show", style=_STYLE["unknown"]), Text(nothing), _footer(snapshot, None, elapsed)
+        )
+    top = [*_warnings(snapshot, elapsed), *_verdict(verdict), Text(), _numbers(view), _phases(view), Text()]
     room = MOST_ROWS if rows is None else max(3, rows - 8 - len(top) - len(snapshot.alerts[:3]))
     alerts = [Text(f"alert {alert.name}: {alert.summary}", style="red") for alert in snapshot.alerts[:3]]
-    return Group(*top, _workers(view, verdict, room), *alerts, _footer(snapshot, view))
+    return Group(*top, _workers(view, verdict, room, elapsed), *alerts, _footer(snapshot, view, elapsed))
+
+
+def _grown(age: float | None, elapsed: float) -> float | None:
+    """Return an age of the snapshot as of now."""
+    return None if age is None else age + elapsed
+
+
+def _warnings(snapshot: Snapshot, elapsed: float) -> Iterator[Text]:
+    """Yield what is wrong with this view itself: a failed or a slow collection."""
+    for text in warnings(snapshot, elapsed):
+        yield Text(f"! {text}", style="bold red")
 
 
 def _verdict(verdict: RunVerdict) -> Iterator[Text]:
@@ -96,7 +121,16 @@ def _phases(view: RunView) -> Text:
     return line
 
 
-def _workers(view: RunView, verdict: RunVerdict, room: int) -> Table:
+@@@def _workers(view: RunView, verdict: RunVerdict, room: int) -> Table:
+|||def ranked(view: RunView, verdict: RunVerdict) -> list[tuple[WorkerView, WorkerVerdict]]:
+    """Return the workers with their verdicts, the worst first."""
+    judged = {worker.worker: worker for worker in verdict.workers}
+    pairs = [(worker, judged[worker.worker]) for worker in view.workers]
+    rank = {state: place for place, state in enumerate(_TROUBLE)}
+    return sorted(pairs, key=lambda pair: rank.get(pair[1].state, len(WORKER_STATES)))
+
+
+def _workers(view: RunView, verdict: RunVerdict, room: int, elapsed: float) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("worker", "state", "steps/s", "p50", "p95", "progress", "restarts", "memory", "lag"):
         table.add_column(name, justify="left" if name in ("worker", "state") else "right", no_wrap=True)
@@ -108,7 +142,7 @@ def _workers(view: RunView, verdict: RunVerdict, room: int) -> Table:
             count(worker.steps_per_second),
             duration(worker.latency_seconds.get("p50")),
             duration(worker.latency_seconds.get("p95")),
-            duration(worker.progress_age_seconds),
+            duration(_grown(worker.progress_age_seconds, elapsed)),
             count(sum(worker.restarts.values())),
             size(worker.rss_bytes),
             plain(worker.policy_lag),
@@ -119,8 +153,8 @@ def _workers(view: RunView, verdict: RunVerdict, room: int) -> Table:
     return table
 
 
-def _footer(snapshot: Snapshot, view: RunView | None) -> Text:
-    age = view.data_age_seconds if view else snapshot.data_age_seconds
+def _footer(snapshot: Snapshot, view: RunView | None, elapsed: float) -> Text:
+    age = _grown(view.data_age_seconds if view else snapshot.data_age_seconds, elapsed)
     stale = age is None or age > STALE_SECONDS
     told = "no data" if age is None else f"data {duration(age)} old"
     line = Text(f"{told}", style="bold red" if stale else "dim")
@@ -128,6 +162,4 @@ def _footer(snapshot: Snapshot, view: RunView | None) -> Text:
     others = [run.run for run in snapshot.runs if view is None or run.run != view.run]
     if others:
         line.append(f"   other runs: {', '.join(others[:4])} (--run)", style="dim")
-    if snapshot.problem and view is not None:
-        line.append(f"   {snapshot.problem}", style="red")
     return line
