@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from raymon.catalog import DRIVER_PHASES, WORKER_PHASES
 from raymon.format import duration, reach, share
-from raymon.html.chart import lane, shares
+from raymon.html.chart import shares, timeline
 from raymon.html.markup import Html, join, tag
 from raymon.html.words import MEANING, word
 from raymon.live.snapshot import STRIP
@@ -142,7 +142,7 @@ def activity(context: Context) -> Html:
             data_set=f"worker={worker.worker}",
             aria_label=f"Worker {worker.worker}, open detail",
         )
-        row_lane = lane(names, f"Worker {worker.worker}, last {reach(-left)}", blank)
+        row_lane = timeline(names, f"Worker {worker.worker}, last {reach(-left)}", blank)
         lanes.append(tag("div", name, row_lane, class_=f"row is-{verdict.state}", data_key=f"lane-{worker.worker}"))
     summary = _fleet_columns(codes, blank) if len(pairs) > LANES else None
     more = (

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from raymon.catalog import WORKER_PHASES
 from raymon.format import UNKNOWN, count, duration, plain, position, reach, share, size
 from raymon.html.age import age_ago
-from raymon.html.chart import Line, chart, lane, shares
+from raymon.html.chart import Line, chart, shares, timeline
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.words import shape, state_badge, word
 from raymon.live.snapshot import STRIP, Floats
@@ -87,7 +87,7 @@ def _lane(context: Context, worker: WorkerView) -> Html | None:
     if row is None or not len(kept):
         return None
     names = [STRIP[code] for code in context.history.workers.strip[row, kept]]
-    drawn = lane(names, f"Worker {worker.worker}, what it was doing", context.blank_ratio(ages))
+    drawn = timeline(names, f"Worker {worker.worker}, what it was doing", context.blank_ratio(ages))
     ends = tag("div", tag("span", f"{reach(-context.domain[0])} ago"), tag("span", "now"), class_="ends")
     return tag("div", drawn, ends, class_="big-lane")
 
@@ -106,24 +106,24 @@ def _charts(context: Context, worker: WorkerView) -> Html:
             "Steps per second",
             [Line("steps/s", ages, steps)],
             domain=context.domain,
-            form=count,
-            along=position,
+            format_y=count,
+            format_x=position,
             meaning="Rate of its step counter over the last seconds.",
         ),
         chart(
             "Rollout p95",
             [Line("p95", ages, latency)],
             domain=context.domain,
-            form=duration,
-            along=position,
+            format_y=duration,
+            format_x=position,
             meaning="95th percentile of its rollouts' duration over the minute before each moment.",
         ),
         chart(
             "Memory",
             [Line("memory", ages, memory)],
             domain=context.domain,
-            form=size,
-            along=position,
+            format_y=size,
+            format_x=position,
             meaning=f"Resident memory of its process.{grows}",
         ),
     ]

@@ -1,7 +1,7 @@
 """The numbers one looks at first, each with its change, its last minutes and how it is computed."""
 
 from raymon.format import UNKNOWN, change, count, duration, plain, share, size, whole
-from raymon.html.chart import spark
+from raymon.html.chart import sparkline
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.words import word
 from raymon.page.context import Context
@@ -52,7 +52,7 @@ def _changed(context: Context, name: str, now: float | None) -> Html | None:
 
 
 def _line(context: Context, name: str) -> Html:
-    return spark(context.series(name)[1])
+    return sparkline(context.series(name)[1])
 
 
 def _steps(context: Context) -> Html:

@@ -7,7 +7,7 @@ from typing import Final
 from raymon.format import UNKNOWN, count, duration, plain, size
 from raymon.health import WORKER_STATES, WorkerVerdict, worker_rank
 from raymon.html.age import age_ago
-from raymon.html.chart import spark
+from raymon.html.chart import sparkline
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.words import shape, state_badge, word
 from raymon.page.choice import ROWS
@@ -205,7 +205,7 @@ def _steps_line(context: Context, worker: WorkerView) -> Html | None:
     if row is None or not len(history.times):
         return None
     kept = history.times >= context.now + context.domain[0]
-    return spark(history.steps_per_second[row, kept].astype(float))
+    return sparkline(history.steps_per_second[row, kept].astype(float))
 
 
 def _more(shown: int, found: int) -> Html | None:

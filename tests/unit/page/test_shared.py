@@ -1,0 +1,29 @@
+"""Viewers share drawings."""
+
+import threading
+
+from page_views import snapshot
+
+from raymon.html.markup import join
+from raymon.page.choice import Choice
+from raymon.page.shared import Drawings
+
+
+def test_viewers_of_the_same_choice_share_a_drawing():
+    calls = []
+
+    def draw(taken, choice, services):
+        calls.append((taken, choice, services))
+        return join(choice.run)
+
+    drawings = Drawings(most=2, draw=draw)
+    first, second = snapshot(), snapshot()
+    threads = [threading.Thread(target=drawings.page, args=(first, Choice(), ())) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    assert drawings.page(first, Choice(run="b"), ()) == "b"
+    drawings.page(second, Choice(), ())
+    assert len(calls) == 3, "another choice and another snapshot are drawn"
