@@ -1,23 +1,21 @@
-"""The page's vocabulary: one word, one shape and one colour class for every state, activity and phase.
+"""The vocabulary of page, terminal and reports: one word, one shape and one colour class for every state and phase.
 
-Colours are in `style.css`, under the class of the same name. Colour never stands alone: a shape and a word go with it.
+Colours are in `style.css`, under the class of the same name. No colour stands alone: a shape and a word go with it.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
+from raymon.format import count, duration, listing, share
 from raymon.html.markup import Html, tag
+from raymon.views import NodeView, WorkerView
 
 WORD: Final[Mapping[str, str]] = {
     "given_up": "given up",
     "sample": "sampling",
     "learn": "learning",
-    "inference": "inference",
-    "transfer": "transfer",
     "weights": "weights out",
-    "checkpoint": "checkpoint",
     "log": "logging",
-    "other": "other",
     "absent": "not seen",
 }
 
@@ -26,48 +24,42 @@ MEANING: Final[Mapping[str, str]] = {
     "inference": "Computing actions with the policy.",
     "sending": "Packing and sending the fragment.",
     "waiting": "Waiting for work or weights from the driver: idle, not broken.",
-    "starting": "Loading the environment, importing, not yet sampling.",
-    "stalled": "No heartbeat, or no progress while it should sample.",
-    "slow": "Needs far longer for its rollouts than the other workers.",
+    "starting": "Importing and loading the environment; it has not sampled yet.",
+    "stalled": "No heartbeat, or no progress although it should sample.",
+    "suspect": "Silent for unusually long; not an alarm yet.",
     "failing": "Its rollouts raise an exception; none succeeds.",
+    "slow": "Its rollouts take far longer than those of the other workers.",
     "restarting": "Lost; the driver is replacing it.",
     "dead": "Its process is gone.",
-    "given_up": "Lost too often; the driver goes on without it.",
-    "running": "Sampling as it should.",
-    "unknown": "Too little is known to say.",
+    "given_up": "Lost too often; the driver continues without it.",
+    "running": "Sampling normally.",
+    "unknown": "Too little is known.",
     "absent": "No data from this worker at that time.",
     "sample": "The driver collects fragments, that is, it waits for workers.",
-    "transfer": "Fetching fragments out of the object store.",
-    "weights": "Handing the new policy to the workers.",
+    "transfer": "Fetching fragments from the object store.",
+    "weights": "Sending the new policy to the workers.",
     "learn": "Gradient steps of the update.",
     "checkpoint": "Writing checkpoints.",
     "log": "Writing progress and logs.",
-    "other": "What no named phase covers; all phases together are the whole wall time.",
+    "other": "Not covered by a named phase; all phases together are the whole wall time.",
 }
 
 HEADLINE: Final[Mapping[str, str]] = {
-    "driver_gone": "Driver gone",
-    "no_progress": "No progress",
-    "workers_lost": "Workers lost",
-    "worker_stalled": "Worker stalled",
-    "object_store": "Object store under pressure",
-    "references_kept": "References kept",
     "memory_growth": "Memory grows",
-    "samples_dropped": "Samples dropped",
-    "loss_not_finite": "Loss not finite",
-    "rollouts_failing": "Rollouts failing",
+    "object_store": "Object store under pressure",
     "no_phases": "No phases named",
     "unknown": "Not known yet",
 }
 
-# Paths in a 16 by 16 box; told apart by outline alone, in black and white too.
+# Paths in a 16 by 16 box; different outlines, so that they differ in black and white too.
 _SHAPES: Final[Mapping[str, str]] = {
     "running": '<circle cx="8" cy="8" r="5.5"/>',
     "waiting": '<circle cx="8" cy="8" r="4.5" class="hollow"/>',
     "starting": '<circle cx="8" cy="8" r="4.5" class="hollow"/><path d="M8 3.5a4.5 4.5 0 0 1 0 9z"/>',
     "slow": '<path d="M8 2 15 14H1z"/>',
+    "suspect": '<path d="M8 2.5 14 13.5H2z" class="hollow"/><path d="M8 6.5v3M8 11v1" class="hollow"/>',
     "stalled": '<path d="M3 3h4v10H3zM9 3h4v10H9z"/>',
-    "failing": '<circle cx="8" cy="8" r="5.5" class="hollow"/><path d="M8 4.5v4.5m0 2v1" class="hollow thick"/>',
+    "failing": '<path d="M9 1 3 9h4l-1 6 7-9H9z"/>',
     "restarting": '<path d="M12.5 8A4.5 4.5 0 1 1 8 3.5h2" class="hollow"/><path d="M9 .5 13 3.5 9 6.5z"/>',
     "dead": '<path d="M3.5 3.5l9 9m0-9l-9 9" class="hollow thick"/>',
     "given_up": '<circle cx="8" cy="8" r="5" class="hollow"/><path d="M4.5 11.5l7-7" class="hollow"/>',
@@ -78,9 +70,14 @@ _SHAPES: Final[Mapping[str, str]] = {
     "critical": '<path d="M5 1.5h6L14.5 5v6L11 14.5H5L1.5 11V5z"/>',
 }
 
+SILENT_NODE_SECONDS: Final = 5.0
+"""A node that has not answered for longer is in trouble; one lost request is not."""
+CLOCK_OFFSET_SECONDS: Final = 5.0
+FULL_RATIO: Final = 0.95
+
 
 def word(name: str) -> str:
-    """Return the word people read for a state, an activity or a phase."""
+    """Return the word for a state, an activity or a phase."""
     return WORD.get(name, name.replace("_", " "))
 
 
@@ -88,17 +85,17 @@ def headline(state: str) -> str:
     """Return the few words that open the verdict on a run."""
     if state in HEADLINE:
         return HEADLINE[state]
-    spoken = state.removesuffix("_bound")
-    return f"{spoken.capitalize()}-bound" if spoken != state else spoken.replace("_", " ").capitalize()
+    limit = state.removesuffix("_bound")
+    return f"{limit.capitalize()}-bound" if limit != state else limit.replace("_", " ").capitalize()
 
 
 def verdict_shape(state: str, severity: str) -> Html:
-    """Return the drawing of a verdict: by what it says where that has a shape of its own, else by how grave it is."""
+    """Return the drawing of a verdict: of its state where that has one, else of its severity."""
     return shape("starting" if state == "starting" else severity)
 
 
 def shape(name: str) -> Html:
-    """Return the small drawing of a state; decoration, since the word stands beside it."""
+    """Return the small drawing of a state; decoration, since the word is next to it."""
     inner = Html(_SHAPES.get(name, _SHAPES["unknown"]))
     return tag("svg", inner, class_="shape", viewBox="0 0 16 16", aria_hidden="true")
 
@@ -106,3 +103,41 @@ def shape(name: str) -> Html:
 def state_badge(state: str) -> Html:
     """Return shape and word of a worker's state in its colour."""
     return tag("span", shape(state), word(state), class_=f"state is-{state}", data_help=MEANING.get(state))
+
+
+def failing(worker: WorkerView) -> str:
+    """Return how its rollouts fail: `fails: TypeError, 23/s`; empty while none fails."""
+    rates = sorted(((rate, name) for name, rate in worker.failures.items() if rate > 0.0), reverse=True)
+    if not rates:
+        return ""
+    names = listing([name for _, name in rates], most=2)
+    return f"fails: {names}, {count(sum(rate for rate, _ in rates))}/s"
+
+
+def node_trouble(node: NodeView, elapsed: float) -> str:
+    """Return what is wrong with a node, `elapsed` seconds after the snapshot; empty while nothing is."""
+    workers = f"; workers {listing(node.workers)} run on it" if node.workers else ""
+    if node.silent_seconds is None:
+        return f"has never answered ({node.error})" if node.error else ""
+    silent = node.silent_seconds + elapsed if node.silent_seconds else 0.0
+    if silent > SILENT_NODE_SECONDS:
+        state = "does not answer" if node.listed else "has left the cluster"
+        reason = f" ({node.error})" if node.error and node.listed else ""
+        return f"{state} since {duration(silent)}{reason}{workers}"
+    problems = [
+        f"{share(ratio)} of {name} used" for name, ratio in _usage(node) if ratio is not None and ratio > FULL_RATIO
+    ]
+    if abs(node.clock_offset_seconds) > CLOCK_OFFSET_SECONDS:
+        way = "behind" if node.clock_offset_seconds > 0 else "ahead"
+        problems.append(f"its clock is {duration(abs(node.clock_offset_seconds))} {way}")
+    return f"{', '.join(problems)}{workers}" if problems else ""
+
+
+def _usage(node: NodeView) -> tuple[tuple[str, float | None], ...]:
+    memory = None
+    if node.memory_total_bytes and node.memory_used_bytes is not None:
+        memory = node.memory_used_bytes / node.memory_total_bytes
+    disk = None
+    if node.disk_used_bytes is not None and node.disk_free_bytes:
+        disk = node.disk_used_bytes / (node.disk_used_bytes + node.disk_free_bytes)
+    return ("its memory", memory), ("its disk", disk)

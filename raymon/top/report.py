@@ -1,0 +1,99 @@
+"""The verdicts as plain data: what `raymon top --once --json` prints."""
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from raymon.health import WorkerVerdict, judged_workers, worst_first
+from raymon.html.warnings import warnings
+from raymon.live.snapshot import Snapshot
+from raymon.views import NodeView, WorkerView
+
+
+def report(snapshot: Snapshot, name: str = "", now: float | None = None) -> dict[str, Any]:
+    """Return the verdict on a run and its workers; the same keys whatever is known, None where something is not.
+
+    Args:
+        snapshot: What was collected last.
+        name: The run; the newest live one when empty.
+        now: `time.monotonic()` of the report; tests set it.
+    """
+    elapsed = snapshot.age_seconds(now)
+    view = snapshot.run(name or None)
+    verdict = snapshot.verdicts.get(view.run) if view else None
+    common = {"source": snapshot.source, "problems": warnings(snapshot, elapsed)}
+    if view is None or verdict is None:
+        return {
+            "run": name or None,
+            "run_state": None,
+            "verdict": {
+                "state": "unknown",
+                "severity": "unknown",
+                "sentence": no_run(snapshot, name),
+                "advice": "",
+                "evidence": [],
+                "findings": [],
+            },
+            "workers": [],
+            "nodes": [],
+            "data_age_seconds": _rounded(snapshot.data_age_seconds, elapsed),
+            **common,
+        }
+    return {
+        "run": view.run,
+        "run_state": view.state,
+        "verdict": {
+            "state": verdict.state,
+            "severity": verdict.severity,
+            "sentence": verdict.sentence,
+            "advice": verdict.advice,
+            "evidence": list(verdict.evidence),
+            "findings": [asdict(finding) for finding in verdict.findings],
+        },
+        "workers": [_worker(worker, judged, elapsed) for worker, judged in worst_first(judged_workers(view, verdict))],
+        "nodes": [_node(node, elapsed) for node in view.nodes],
+        "data_age_seconds": _rounded(view.data_age_seconds, elapsed),
+        **common,
+    }
+
+
+def no_run(snapshot: Snapshot, name: str) -> str:
+    """Return why there is nothing to show."""
+    if name and snapshot.runs:
+        return f"There is no run {name!r}; there are {', '.join(run.run for run in snapshot.runs[:8])}."
+    return snapshot.problem or "No run was found."
+
+
+def _worker(view: WorkerView, verdict: WorkerVerdict, elapsed: float) -> dict[str, Any]:
+    return {
+        "worker": view.worker,
+        "state": verdict.state,
+        "reason": verdict.reason,
+        "pid": view.pid,
+        "node": view.node,
+        "steps_per_second": _rounded(view.steps_per_second),
+        "latency_seconds": {name: _rounded(view.latency_seconds.get(name)) for name in ("p50", "p95", "p99")},
+        "last_progress_seconds_ago": _rounded(view.progress_age_seconds, elapsed),
+        "restarts": sum(view.restarts.values()),
+        "rss_bytes": None if _rounded(view.rss_bytes) is None else int(view.rss_bytes or 0),
+        "policy_lag": _rounded(view.policy_lag),
+        "failures_per_second": {name: _rounded(rate) for name, rate in view.failures.items()},
+        "failures_total": _rounded(view.failures_total),
+        "rollouts_total": _rounded(view.rollouts_total),
+    }
+
+
+def _node(view: NodeView, elapsed: float) -> dict[str, Any]:
+    silent = view.silent_seconds
+    return {
+        "address": view.address or None,
+        "url": view.url,
+        "silent_seconds": _rounded(silent, elapsed if silent else 0.0),
+        "error": view.error,
+        "workers": list(view.workers),
+        "driver": view.driver,
+    }
+
+
+def _rounded(value: float | None, elapsed: float = 0.0) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(f"{value + elapsed:.6g}")
