@@ -87,11 +87,11 @@ class Stage:
 
 
 @contextlib.contextmanager
-def looking_at(*urls, options=()):
+def looking_at(*urls, options=(), **env):
     """`raymon status` on metrics endpoints; yields the command, its address in `url`."""
     port = free_port()
     targets = [part for url in urls for part in ("--metrics-url", url)]
-    with Command("status", "--port", str(port), *targets, *options, cwd=ROOT) as command:
+    with Command("status", "--port", str(port), *targets, *options, cwd=ROOT, **env) as command:
         command.url = f"http://127.0.0.1:{port}"
         poll(lambda: "Status page: http://" in command.text(), 60, "the page is announced")
         poll(lambda: get(f"{command.url}/_stcore/health"), 30, "the page answers")

@@ -181,7 +181,7 @@ def test_prometheus_fires_then_it_is_gone_and_the_page_judges_by_itself(page, tm
             show(page, status.url)
             fires = page.locator(".alert", has_text="RaymonWorkerStalled")
             poll(lambda: fires.locator("small").inner_text().endswith("Prometheus"), 60, "Prometheus fires")
-            poll(lambda: page.locator('[data-neighbour="Prometheus"].answers').count() == 1, 25, "it is seen to answer")
+            poll(lambda: page.locator('[data-service="Prometheus"].answers').count() == 1, 25, "it is seen to answer")
             stack.close()
             poll(
                 lambda: fires.locator("small").inner_text().endswith("evaluated here"), 30, "the page judges by itself"
