@@ -170,8 +170,9 @@ def _row(worker: WorkerView, verdict: WorkerVerdict, elapsed: float) -> Iterator
     ):
         yield Text(number)
     reason = _text(verdict.reason, "dim")
-    if failing(worker):
-        reason = _text(f"{failing(worker)}; ", "red") + reason
+    note = "" if verdict.state == "failing" else failing(worker)
+    if note:
+        reason = _text(f"{note}; ", "red") + reason
     yield reason
 
 

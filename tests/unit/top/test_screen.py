@@ -45,7 +45,7 @@ def test_unknown_numbers_are_dashes():
 
 
 def test_failing_rollouts_are_named():
-    workers = worker_view("0", failures={"TypeError": 23.0}, rollouts_total=0.0), worker_view("1")
+    workers = worker_view("0", failures={"TypeError": 23.0}, rollouts_per_second=9.0), worker_view("1")
     text = drawn(snapshot(run_view(*workers)))
     assert text.count("fails: TypeError, 23/s") == 1
 
