@@ -1,4 +1,4 @@
-"""A dashboard: rows of panels laid out from left to right, variables, annotations, links; drawn as Grafana's JSON."""
+"""A dashboard: rows of panels placed from left to right, variables, annotations and links, as Grafana's JSON."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -7,18 +7,20 @@ from typing import Final
 
 from generate.panel import COLUMNS, DATASOURCE, Json, Panel
 from raymon import catalog
-from raymon.queries.query import RUN, of
+from raymon.queries.query import RATE_INTERVAL, RUN, of
 from raymon.stack.files import TAG
 
 SCHEMA_VERSION: Final = 37
 """Native to Grafana 9.4 and migrated forward by every later one."""
+ANNOTATION_STEP: Final = "5s"
+"""The scrape interval; Grafana joins marks that are at most one step apart, and widens the step of long ranges."""
 RAY_DASHBOARD: Final = "rayDefaultDashboard"
 """The uid of Ray's own default dashboard."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A question and the panels that answer it; a collapsed one costs no query until somebody opens it."""
+    """A question and the panels that answer it; a collapsed row runs no query until it is opened."""
 
     title: str
     panels: tuple[Panel, ...]
@@ -68,7 +70,7 @@ class Dashboard:
 
 
 def datasource() -> Json:
-    """Return the variable that every panel takes its datasource from."""
+    """Return the variable that gives every panel its data source."""
     return {
         "name": "datasource",
         "label": "Data source",
@@ -86,14 +88,14 @@ def datasource() -> Json:
 
 
 def choice(name: str, label: str, query: str, hide: int = 0, filtered: bool = False) -> Json:
-    """Return a variable whose values come from a query; several may be chosen, all are at first.
+    """Return a variable with values from a query; several can be selected, all are by default.
 
     Args:
-        name: As queries spell it, without the dollar.
-        label: As people read it.
+        name: Its name in queries, without the dollar.
+        label: Its name on the page.
         query: Grafana's `label_values(selector, label)`.
-        hide: 2 hides it from the bar.
-        filtered: Whether its values depend on another variable, so that all of them are not everything there is.
+        hide: 2 hides it.
+        filtered: Whether its values depend on another variable: then "All" means the listed values, not `.+`.
     """
     return {
         "name": name,
@@ -142,31 +144,37 @@ def _grafanas_own() -> Json:
 
 
 def _annotations() -> list[Json]:
+    shared: Json = {"datasource": DATASOURCE, "enable": True, "step": ANNOTATION_STEP}
     return [
         {
+            **shared,
             "name": "Training began",
-            "datasource": DATASOURCE,
-            "enable": True,
             "expr": f"max by (run) ({of(catalog.RUN_START)}) * 1000",
             "iconColor": "blue",
-            "step": "30s",
             "tagKeys": "run",
             "textFormat": "{{run}}",
             "titleFormat": "Training began",
             "useValueForTime": "on",
         },
         {
+            **shared,
             "name": "Worker lost",
-            "datasource": DATASOURCE,
-            "enable": True,
-            "expr": f"sum by (run, reason) (increase({of(catalog.WORKER_LOSSES)}[1m])) > 0",
+            "expr": _replaced_workers(),
             "iconColor": "red",
-            "step": "30s",
             "tagKeys": "run,reason",
-            "textFormat": "{{run}}: a worker was lost ({{reason}})",
+            "textFormat": "{{run}}: worker {{worker}} was lost ({{reason}}) and replaced",
             "titleFormat": "Worker lost",
         },
     ]
+
+
+def _replaced_workers() -> str:
+    """Return the workers replaced just now; the first replacement begins a series, which increase() does not see."""
+    by = "run, worker, reason"
+    restarts = of(catalog.WORKER_RESTARTS)
+    increased = f"sum by ({by}) (increase({restarts}[{RATE_INTERVAL}])) > 0"
+    began = f"sum by ({by}) ({restarts}) unless sum by ({by}) ({restarts} offset {RATE_INTERVAL})"
+    return f"{increased} or ({began})"
 
 
 def _links() -> list[Json]:
@@ -195,14 +203,16 @@ def _links() -> list[Json]:
 
 
 def link_to(uid: str, title: str, *variables: str) -> Json:
-    """Return a link from a table's cell that takes values of its row along.
+    """Return a link from a table cell that passes values of its row on.
 
     Args:
         uid: The dashboard to open.
-        title: What the link says.
-        variables: Columns of the row that are variables there.
+        title: Text of the link.
+        variables: Columns of the row that are variables of that dashboard.
     """
-    encoded = {name: ":percentencode" if name == "run" else "" for name in variables}  # a run may be called anything
+    encoded = {
+        name: ":percentencode" if name == "run" else "" for name in variables
+    }  # the name of a run can contain any character
     values = "".join(f"&var-{name}=${{__data.fields.{name}{how}}}" for name, how in encoded.items())
     return {
         "title": title,

@@ -1,37 +1,38 @@
-"""The dashboard on the learner: returns, losses, how far updates go, the ledger of samples, its GPU."""
+"""The dashboard on the learner: returns, losses, size of the updates, its samples, its GPU."""
 
 from typing import Final
 
+from generate.colours import GREEN, RED
 from generate.dashboard import Dashboard, Row, of_runs
-from generate.panel import GREEN, RED, Panel
+from generate.panel import Panel
 from raymon.queries import flow, learner, run
 
 RETURNS: Final = Row(
     "Is it learning?",
     (
-        Panel("timeseries", (run.FLEET_RETURN_RANGE,), width=12),
-        Panel("timeseries", (learner.LOSS,), width=6),
-        Panel("timeseries", (learner.EXPLAINED_VARIANCE,), width=6),
+        Panel("timeseries", (run.FLEET_RETURN_RANGE,)),
+        Panel("timeseries", (learner.LOSS,)),
+        Panel("timeseries", (learner.EXPLAINED_VARIANCE,)),
     ),
 )
 STEPS: Final = Row(
-    "Are its steps sound?",
+    "Are the updates of the right size?",
     (
         Panel("timeseries", (learner.KL,), width=6),
         Panel("timeseries", (learner.ENTROPY,), width=6),
         Panel("timeseries", (learner.CLIP_RATIO,), width=6),
         Panel("timeseries", (learner.GRADIENT_NORM,), width=6),
-        Panel("stat", (learner.NONFINITE,), width=4, height=6, steps=((None, GREEN), (0.5, RED))),
-        Panel("timeseries", (learner.LEARNING_RATE,), width=10, height=6),
+        Panel("stat", (learner.NONFINITE,), width=4, height=6, steps=((None, GREEN), (0.5, RED)), decimals=0),
+        Panel("timeseries", (learner.LEARNING_RATE,), width=10, height=6, decimals=2),
         Panel("timeseries", (learner.VERSION,), width=10, height=6),
     ),
 )
 SPEED: Final = Row(
     "How fast is it?",
     (
-        Panel("timeseries", (run.UPDATES_PER_SECOND,), width=8),
-        Panel("timeseries", (learner.SAMPLES_PER_SECOND,), width=8),
-        Panel("timeseries", (run.EPISODES_PER_SECOND,), width=8),
+        Panel("timeseries", (run.UPDATES_PER_SECOND,)),
+        Panel("timeseries", (learner.SAMPLES_PER_SECOND,)),
+        Panel("timeseries", (run.EPISODES_PER_SECOND,)),
         Panel("timeseries", (run.DRIVER_PHASES,), width=12, stacked=True, maximum=1),
         Panel("timeseries", (run.ITERATION_SECONDS,), width=12),
     ),
@@ -39,9 +40,9 @@ SPEED: Final = Row(
 DATA: Final = Row(
     "How fresh are its samples?",
     (
-        Panel("timeseries", (flow.POLICY_LAG,), width=8),
-        Panel("timeseries", (flow.FRAGMENT_STEPS,), width=8),
-        Panel("timeseries", (flow.DROPPED,), width=8),
+        Panel("timeseries", (flow.POLICY_LAG,)),
+        Panel("timeseries", (flow.FRAGMENT_STEPS,)),
+        Panel("timeseries", (flow.DROPPED,)),
     ),
 )
 GPU: Final = Row(
@@ -56,7 +57,7 @@ GPU: Final = Row(
 LEARNER: Final = Dashboard(
     "raymon-learner",
     "raymon / Learner",
-    "The learner: losses, divergence, gradients, phases, policy lag, and what became of the samples.",
+    "The learner: losses, divergence, gradients, phases, policy lag, and the samples it used and dropped.",
     (RETURNS, STEPS, SPEED, DATA, GPU),
     of_runs(),
 )

@@ -1,67 +1,95 @@
-"""The dashboard to open first: alive? learning? where does the time go? which worker? what does it wait for?"""
+"""The dashboard to open first: is it alive, what is wrong, is it learning, where does the time go, who is slow?
+
+The first screen of 1600 x 1000 pixels shows the first 19 units of height.
+"""
 
 from typing import Final
 
+from generate.colours import AGE_STEPS, GREEN, NEUTRAL, RED, RUN_STATES, YELLOW, Steps
 from generate.dashboard import Dashboard, Row, choice, link_to, of_runs
-from generate.panel import GREEN, RED, YELLOW, Panel
+from generate.panel import Panel
 from generate.table import Table
 from raymon import catalog
 from raymon.health import THRESHOLDS
 from raymon.queries import cluster, flow, run, workers
 from raymon.queries.query import RUN
 
-TO_WORKER: Final = link_to("raymon-worker", "This worker in depth", "run", "worker")
-TO_LEARNER: Final = link_to("raymon-learner", "The learner of this run", "run")
+TO_WORKER: Final = link_to("raymon-worker", "Details of this worker", "run", "worker")
+TO_LEARNER: Final = link_to("raymon-learner", "Learner of this run", "run")
 SESSIONS: Final = choice(
     "session", "Ray session", f"label_values({catalog.HEARTBEAT.name}{{{RUN}}}, SessionName)", hide=2, filtered=True
 )
 
-_UPDATE_STEPS = ((None, GREEN), (THRESHOLDS.no_update_seconds / 2, YELLOW), (THRESHOLDS.no_update_seconds, RED))
-_STORE_STEPS = ((None, GREEN), (THRESHOLDS.store_used_ratio - 0.15, YELLOW), (THRESHOLDS.store_used_ratio, RED))
-_BEAT_STEPS = ((None, GREEN), (THRESHOLDS.heartbeat_stalled_seconds, RED))
+_ANY_IS_BAD: Final[Steps] = ((None, NEUTRAL), (0.5, RED))
+_SLOW: Final[Steps] = ((None, GREEN), (0.75 * THRESHOLDS.slow_factor, YELLOW), (THRESHOLDS.slow_factor, RED))
+_STORE: Final[Steps] = (
+    (None, GREEN),
+    (THRESHOLDS.store_used_ratio - 0.15, YELLOW),
+    (THRESHOLDS.store_used_ratio, RED),
+)
 
-ALIVE: Final = Row(
-    "Is it alive?",
+FIRST: Final = Row(
+    "At a glance",
     (
-        Panel("stat", (run.RUN_STATE,), width=6, height=4, text="name"),
-        Panel("stat", (run.WORKERS_UP,), width=3, height=4),
-        Panel("stat", (run.WORKERS_EXPECTED,), width=3, height=4),
-        Panel("stat", (flow.WORKERS_REPORTING,), width=3, height=4),
-        Panel("stat", (run.UPDATE_AGE,), width=3, height=4, steps=_UPDATE_STEPS),
-        Panel("stat", (run.STEPS_PER_SECOND_NOW,), width=3, height=4),
-        Panel("gauge", (run.TRAINED_RATIO,), width=3, height=4, maximum=1, empty="no end set"),
-        Panel("bargauge", (run.ACTIVITIES,), width=12),
-        Panel("timeseries", (run.WORKERS_BY_STATE,), width=6),
-        Panel("timeseries", (run.DRIVER_AGE,), width=6),
+        Panel("stat", (run.RUN_STATE,), width=5, height=3, states=RUN_STATES, empty="no run reports"),
+        Panel(
+            "stat",
+            (run.WORKERS_UP, run.WORKERS_EXPECTED, run.WORKERS_MISSING),
+            width=6,
+            height=3,
+            series_steps={"missing": _ANY_IS_BAD},
+        ),
+        Panel("stat", (run.UPDATE_AGE,), width=5, height=3, steps=AGE_STEPS),
+        Panel("stat", (run.STEPS_PER_SECOND_NOW,), width=4, height=3),
+        Panel("bargauge", (run.TRAINED_RATIO,), width=4, height=3, maximum=1, empty="no end set"),
+        Panel("timeseries", (run.FLEET_RETURN,)),
+        Panel("timeseries", (run.DRIVER_PHASES,), stacked=True, maximum=1),
+        Table(
+            "table",
+            (run.PROBLEMS,),
+            keys=("alertname", "run", "worker"),
+            renamed={"alertname": "problem"},
+            hidden=(run.PROBLEMS.title,),
+            column_links={"worker": TO_WORKER},
+            empty="no alert is firing",
+        ),
+        Panel("bargauge", (workers.STRAGGLING,), height=6, steps=_SLOW),
         Table(
             "table",
             (run.RUN_INFO, run.RUN_AGE),
-            width=12,
+            width=16,
             height=6,
-            title="Runs",
             keys=("run", "engine", "algorithm", "sampler", "environment"),
-            hidden=("Value #A",),
+            order=("run", run.RUN_AGE.title, "engine", "algorithm", "sampler", "environment"),
+            hidden=(run.RUN_INFO.title,),
+            widths={"run": 200, run.RUN_AGE.title: 110, "engine": 90, "algorithm": 110, "sampler": 100},
             column_links={"run": TO_LEARNER},
         ),
-        Panel("bargauge", (run.LOSSES,), width=6, height=6),
-        Panel("stat", (run.WORKER_TROUBLE,), width=6, height=6, text="value_and_name", empty="none"),
+    ),
+)
+ALIVE: Final = Row(
+    "Is it alive?",
+    (
+        Panel("timeseries", (run.WORKERS_BY_STATE, flow.WORKERS_REPORTING), names={"given_up": "given up"}),
+        Panel("timeseries", (run.DRIVER_AGE,)),
+        Panel("bargauge", (run.ACTIVITIES,)),
+        Panel("bargauge", (run.LOSSES,), steps=_ANY_IS_BAD, decimals=0, empty="none lost"),
+        Panel("timeseries", (run.ROLLOUT_FAILURES,), width=16, legend="right", empty="no rollout failed"),
     ),
 )
 LEARNING: Final = Row(
     "Is it learning?",
     (
-        Panel("timeseries", (run.FLEET_RETURN,), width=8),
-        Panel("timeseries", (run.FLEET_LENGTH,), width=8),
-        Panel("timeseries", (run.TRAINED_STEPS,), width=8),
+        Panel("timeseries", (run.FLEET_LENGTH,), width=12),
+        Panel("timeseries", (run.TRAINED_STEPS,), width=12),
     ),
 )
 TIME: Final = Row(
     "Where does the time go?",
     (
-        Panel("timeseries", (run.STEPS_PER_SECOND,), width=12),
-        Panel("timeseries", (run.DRIVER_PHASES,), width=12, stacked=True, maximum=1),
-        Panel("timeseries", (run.ITERATION_SECONDS,), width=12),
-        Panel("bargauge", (run.WORKER_PHASES,), width=12, maximum=1),
+        Panel("timeseries", (run.STEPS_PER_SECOND,)),
+        Panel("timeseries", (run.ITERATION_SECONDS,)),
+        Panel("bargauge", (run.WORKER_PHASES,), maximum=1),
     ),
 )
 WHICH: Final = Row(
@@ -70,10 +98,12 @@ WHICH: Final = Row(
         Table(
             "table",
             (
+                workers.RELATIVE_COST,
                 workers.PROGRESS_AGE,
                 workers.HEARTBEAT_AGE,
                 workers.STEPS,
                 workers.LATENCY_P95,
+                workers.FAILURES,
                 workers.RESTARTS,
                 workers.WORKER_LAG,
                 workers.WORKER_MEMORY,
@@ -82,39 +112,43 @@ WHICH: Final = Row(
             height=10,
             title="Workers",
             column_links={"worker": TO_WORKER},
-            column_steps={workers.HEARTBEAT_AGE.title: _BEAT_STEPS},
-            sort=workers.PROGRESS_AGE.title,
+            column_steps={
+                workers.RELATIVE_COST.title: _SLOW,
+                workers.PROGRESS_AGE.title: AGE_STEPS,
+                workers.HEARTBEAT_AGE.title: AGE_STEPS,
+                workers.FAILURES.title: ((None, NEUTRAL), (0.001, RED)),
+            },
+            sort=workers.RELATIVE_COST.title,
         ),
-        Panel("bargauge", (workers.STRAGGLING,), width=6),
-        Panel("bargauge", (workers.SLOWEST,), width=6),
-        Panel("bargauge", (workers.FEWEST_STEPS,), width=6),
-        Panel("bargauge", (workers.LONGEST_SILENT,), width=6),
-        Panel("heatmap", (run.FLEET_ROLLOUTS,), width=24),
+        Panel("bargauge", (workers.SLOWEST,)),
+        Panel("bargauge", (workers.FEWEST_STEPS,)),
+        Panel("bargauge", (workers.LONGEST_SILENT,), steps=AGE_STEPS),
+        Panel("heatmap", (run.FLEET_ROLLOUTS,), width=24, height=13),
     ),
 )
 WAITING: Final = Row(
     "What does it wait for?",
     (
-        Panel("timeseries", (flow.FRAGMENTS,), width=8),
-        Panel("timeseries", (flow.DROPPED,), width=8),
-        Panel("timeseries", (flow.POLICY_LAG,), width=8),
-        Panel("timeseries", (flow.PUT_BYTES,), width=8),
-        Panel("timeseries", (flow.REFS_HELD_BYTES,), width=8),
-        Panel("timeseries", (flow.REFS_AGE,), width=8),
-        Panel("timeseries", (flow.ACTOR_CALLS,), width=8),
-        Panel("timeseries", (flow.INFERENCE_BATCH,), width=8, empty="only with --sampler step"),
-        Panel("stat", (flow.DROPPED_RATIO,), width=8, steps=((None, GREEN), (THRESHOLDS.dropped_ratio, RED))),
+        Panel("timeseries", (flow.FRAGMENTS,)),
+        Panel("timeseries", (flow.DROPPED,)),
+        Panel("timeseries", (flow.POLICY_LAG,)),
+        Panel("timeseries", (flow.PUT_BYTES,)),
+        Panel("timeseries", (flow.REFS_HELD_BYTES,)),
+        Panel("timeseries", (flow.REFS_AGE,), empty="no reference is held"),
+        Panel("timeseries", (flow.ACTOR_CALLS,)),
+        Panel("timeseries", (flow.INFERENCE_BATCH,), empty="only with --sampler step"),
+        Panel("timeseries", (flow.DROPPED_RATIO,), maximum=1),
     ),
 )
 RESOURCES: Final = Row(
     "What does it use?",
     (
-        Panel("bargauge", (flow.MEMORY,), width=8),
-        Panel("bargauge", (flow.CPU,), width=8),
-        Panel("gauge", (cluster.STORE_USED_RATIO,), width=8, maximum=1, steps=_STORE_STEPS),
-        Panel("stat", (flow.RECORDING_COST,), width=8),
-        Panel("stat", (flow.RECORDING_DROPPED,), width=8),
-        Panel("stat", (flow.REPORTING,), width=8),
+        Panel("bargauge", (flow.MEMORY,)),
+        Panel("bargauge", (flow.CPU,)),
+        Panel("gauge", (cluster.STORE_USED_RATIO,), maximum=1, steps=_STORE),
+        Panel("stat", (flow.RECORDING_COST,)),
+        Panel("stat", (flow.RECORDING_DROPPED,), steps=_ANY_IS_BAD, decimals=0),
+        Panel("stat", (flow.REPORTING,)),
     ),
     collapsed=True,
 )
@@ -122,7 +156,7 @@ RESOURCES: Final = Row(
 OVERVIEW: Final = Dashboard(
     "raymon-overview",
     "raymon / Overview",
-    "Reinforcement learning on Ray: is it alive, is it learning, where does the time go, which worker is in trouble?",
-    (ALIVE, LEARNING, TIME, WHICH, WAITING, RESOURCES),
+    "Reinforcement learning on Ray: is it alive, what is wrong, is it learning, where does the time go, who is slow?",
+    (FIRST, ALIVE, LEARNING, TIME, WHICH, WAITING, RESOURCES),
     of_runs(SESSIONS),
 )

@@ -1,13 +1,13 @@
-"""Panels of Grafana dashboards as small dataclasses, drawn as the JSON that Grafana 9.4 and every later one read.
+"""Panels of Grafana dashboards as small dataclasses, written as JSON that Grafana 9.4 and every later version reads.
 
-A panel takes title, description and unit from its first query, so that a number is explained the same everywhere.
+A panel takes title, description and unit from its first query, so that a number is explained the same way everywhere.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from raymon import catalog
+from generate.colours import BLUE, BY_LEGEND, COLOURS, NEUTRAL, NO_VALUE, Steps, mapping, thresholds
 from raymon.queries import Query
 
 Kind = Literal["stat", "timeseries", "table", "heatmap", "state-timeline", "bargauge", "gauge"]
@@ -18,34 +18,9 @@ COLUMNS: Final = 24
 INSTANT: Final[tuple[Kind, ...]] = ("stat", "table", "bargauge", "gauge")
 """Panels that show the last moment only."""
 MOST_POINTS: Final = 240
-"""Points a series has on a graph at most, 15 s apart over an hour: with a thousand workers each one costs."""
-GREEN: Final = "green"
-YELLOW: Final = "#EAB839"
-RED: Final = "red"
-
-# One colour for each thing everywhere, apart for colour-blind eyes (Okabe and Ito 2008); white and grey wait.
-COLOURS: Final[Mapping[str, str]] = {
-    "environment": "#009E73",
-    "inference": "#0072B2",
-    "sending": "#CC79A7",
-    "waiting": "#BBBBBB",
-    "starting": "#F0E442",
-    "sample": "#009E73",
-    "transfer": "#CC79A7",
-    "weights": "#F0E442",
-    "learn": "#D55E00",
-    "checkpoint": "#56B4E9",
-    "log": "#E69F00",
-    "other": "#777777",
-    "received": "#0072B2",
-    "trained": "#009E73",
-    "dropped": "#D55E00",
-}
-_COLOURED: Final[Mapping[str, tuple[str, ...]]] = {
-    "{{activity}}": catalog.ACTIVITIES,
-    "{{phase}}": tuple(dict.fromkeys((*catalog.DRIVER_PHASES, *catalog.WORKER_PHASES))),
-    "{{outcome}}": catalog.FRAGMENTS.values["outcome"],
-}
+"""Most points of a series on a graph, 15 s apart over an hour: with a thousand workers each point costs."""
+_FROM_ZERO: Final = ("s", "bytes", "binBps")
+"""Units whose axis begins at 0, so that small changes do not look like cliffs; rates begin at 0 too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +32,35 @@ class Panel:
         queries: The first gives title, description and unit; a table has one column per query.
         width: Of the dashboard's 24 columns.
         height: In Grafana's units of 30 pixels and a gap.
-        steps: Value to colour from which it holds, for stats, gauges and bar gauges.
+        steps: Thresholds of stats, gauges and bar gauges; without them values have a neutral colour.
+        series_steps: Thresholds of single series, by the series' name.
         stacked: Whether a graph stacks its series.
         maximum: Upper end of the axis or gauge.
-        title: Instead of the first query's.
-        text: What a stat shows: the value or the series' name.
-        empty: Why the panel has no data in a healthy run; empty when it always has. Shown instead of "No data".
+        decimals: Digits after the decimal point; None leaves them to Grafana.
+        title: Replaces the first query's.
+        empty: Text of a panel without data.
+        states: Text and colour of each number, from 1 on, of a query that returns states as numbers.
+        names: Text for the series names that are raw label values.
+        legend: Place of a graph's legend; a table on the right has room for long names.
     """
 
     kind: Kind
     queries: tuple[Query, ...]
     width: int = 8
     height: int = 8
-    steps: tuple[tuple[float | None, str], ...] = ((None, GREEN),)
+    steps: Steps = ()
+    series_steps: Mapping[str, Steps] = field(default_factory=dict)
     stacked: bool = False
     maximum: float | None = None
+    decimals: int | None = None
     title: str = ""
-    text: Literal["value", "name", "value_and_name"] = "value"
     empty: str = ""
-    links: tuple[Json, ...] = ()
+    states: tuple[tuple[str, str], ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    legend: Literal["bottom", "right"] = "bottom"
 
     def model(self, number: int, x: int, y: int) -> Json:
-        """Return the panel's JSON at a place of the dashboard."""
+        """Return the panel's JSON at a position of the dashboard."""
         first = self.queries[0]
         return {
             "id": number,
@@ -112,22 +94,35 @@ class Panel:
         }
 
     def _defaults(self) -> Json:
+        neutral = BLUE if self.kind == "bargauge" else NEUTRAL
         defaults: Json = {
             "color": {"mode": "palette-classic" if self.kind == "timeseries" else "thresholds"},
             "custom": self._custom(),
-            "mappings": [],
-            "noValue": self.empty or "no data",
-            "thresholds": {"mode": "absolute", "steps": [{"color": c, "value": v} for v, c in self.steps]},
+            "mappings": self._mappings(),
+            "noValue": self.empty or self._no_value(),
+            "thresholds": thresholds(self.steps or ((None, neutral),)),
             "unit": self.queries[0].unit,
         }
+        if self._from_zero():
+            defaults["min"] = 0
         if self.maximum is not None:
-            defaults |= {"min": 0, "max": self.maximum}
-        if self.links:
-            defaults["links"] = list(self.links)
-        if self.kind == "state-timeline":
-            defaults["color"] = {"mode": "fixed"}
-            defaults["mappings"] = [{"type": "value", "options": {"0": {"text": " ", "color": "transparent"}}}]
+            defaults["max"] = self.maximum
+        if self.decimals is not None:
+            defaults["decimals"] = self.decimals
         return defaults
+
+    def _no_value(self) -> str:
+        return "no data"
+
+    def _from_zero(self) -> bool:
+        if self.kind == "bargauge" or self.maximum is not None:
+            return True
+        first = self.queries[0]
+        return self.kind == "timeseries" and (first.unit in _FROM_ZERO or "per second" in first.title)
+
+    def _mappings(self) -> list[Json]:
+        mappings = [mapping(self.states)] if self.states else []
+        return [*mappings, NO_VALUE] if self.kind in ("stat", "gauge", "bargauge") else mappings
 
     def _custom(self) -> Json:
         if self.kind == "timeseries":
@@ -144,17 +139,27 @@ class Panel:
         return {}
 
     def _overrides(self) -> list[Json]:
-        names = _COLOURED.get(self.queries[0].legend, ())
+        colours = {
+            name: {"id": "color", "value": {"fixedColor": COLOURS[name], "mode": "fixed"}}
+            for name in BY_LEGEND.get(self.queries[0].legend, ())
+        }
+        texts = {name: {"id": "displayName", "value": text} for name, text in self.names.items()}
+        steps = {name: {"id": "thresholds", "value": thresholds(steps)} for name, steps in self.series_steps.items()}
         return [
-            {
-                "matcher": {"id": "byName", "options": name},
-                "properties": [{"id": "color", "value": {"fixedColor": COLOURS[name], "mode": "fixed"}}],
-            }
-            for name in names
+            {"matcher": {"id": "byName", "options": name}, "properties": [override]}
+            for overrides in (colours, texts, steps)
+            for name, override in overrides.items()
         ]
+
+    def _text_mode(self) -> str:
+        """Return what a stat shows: with several series also their names."""
+        named = len(self.queries) > 1 or "{{" in self.queries[0].legend
+        return "value_and_name" if named else "value"
 
     def _options(self) -> Json:
         reduced = {"calcs": ["lastNotNull"], "fields": "", "values": False}
+        shape = "table" if self.legend == "right" else "list"
+        legend = {"calcs": ["lastNotNull"], "displayMode": shape, "placement": self.legend, "showLegend": True}
         options: dict[str, Json] = {
             "stat": {
                 "colorMode": "value",
@@ -162,24 +167,21 @@ class Panel:
                 "justifyMode": "auto",
                 "orientation": "auto",
                 "reduceOptions": reduced,
-                "textMode": self.text,
+                "textMode": self._text_mode(),
             },
-            "timeseries": {
-                "legend": {"calcs": ["lastNotNull"], "displayMode": "list", "placement": "bottom", "showLegend": True},
-                "tooltip": {"mode": "multi", "sort": "desc"},
-            },
+            "timeseries": {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}},
             "heatmap": {
                 "calculate": False,
                 "cellGap": 1,
                 "color": {"mode": "scheme", "scheme": "Viridis", "steps": 64, "reverse": False},
-                "legend": {"show": True},
+                "legend": {"show": False},
                 "rowsFrame": {"layout": "le"},
                 "tooltip": {"show": True, "mode": "single", "yHistogram": False},
                 "yAxis": {"axisPlacement": "left", "reverse": False, "unit": self.queries[0].unit},
             },
             "state-timeline": {
                 "alignValue": "left",
-                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False},
+                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
                 "mergeValues": True,
                 "rowHeight": 0.9,
                 "showValue": "never",
@@ -190,6 +192,7 @@ class Panel:
                 "orientation": "horizontal",
                 "reduceOptions": reduced,
                 "showUnfilled": True,
+                "valueMode": "text",
             },
             "gauge": {"reduceOptions": reduced, "showThresholdLabels": False, "showThresholdMarkers": True},
         }

@@ -1,44 +1,56 @@
-"""The dashboard on one worker, or a few, in depth; reached from a row of the overview's table."""
+"""The dashboard on one worker, or a few, in detail; linked from the overview's table of workers."""
 
 from typing import Final
 
+from generate.colours import ACTIVITIES, AGE_STEPS
 from generate.dashboard import WORKERS, Dashboard, Row, of_runs
-from generate.panel import GREEN, RED, Panel
-from raymon.health import THRESHOLDS
+from generate.panel import Panel
+from generate.table import Table
 from raymon.queries import workers
-
-_BEAT_STEPS = ((None, GREEN), (THRESHOLDS.heartbeat_stalled_seconds, RED))
 
 ALIVE: Final = Row(
     "Is it alive?",
     (
-        Panel("stat", (workers.ONE_HEARTBEAT_AGE,), width=4, height=5, steps=_BEAT_STEPS),
-        Panel("stat", (workers.ONE_PROCESS,), width=4, height=5, text="value_and_name"),
-        Panel("bargauge", (workers.ONE_RESTARTS,), width=4, height=5, empty="never restarted"),
-        Panel("state-timeline", (workers.ACTIVITY,), width=12, height=5),
+        Table(
+            "table",
+            (workers.ONE_HEARTBEAT_NOW, workers.ONE_RESTARTS, workers.ONE_PROCESS),
+            width=12,
+            title="Processes",
+            keys=("run", "worker", "NodeAddress"),
+            renamed={"NodeAddress": "node"},
+            column_steps={workers.ONE_HEARTBEAT_NOW.title: AGE_STEPS},
+            sort=workers.ONE_HEARTBEAT_NOW.title,
+        ),
+        Panel("state-timeline", (workers.ACTIVITY,), width=12, states=ACTIVITIES),
         Panel(
             "timeseries",
             (workers.ONE_HEARTBEAT_AGE, workers.ONE_PROGRESS_AGE),
             width=24,
-            title="Since its last heartbeat, since its last progress",
+            title="Since the last heartbeat and the last progress",
+            legend="right",
         ),
     ),
 )
 FAST: Final = Row(
     "Is it as fast as the others?",
     (
-        Panel("timeseries", (workers.ONE_STEPS, workers.MEAN_STEPS), width=8),
-        Panel("timeseries", (workers.ONE_LATENCY, workers.ONE_MEAN_ROLLOUT), width=8),
-        Panel("timeseries", (workers.ONE_ROLLOUTS, workers.ONE_FAILURES), width=8),
-        Panel("timeseries", (workers.ONE_PHASES,), width=24, stacked=True, maximum=1),
+        Panel("timeseries", (workers.ONE_STEPS, workers.MEAN_STEPS), width=12),
+        Panel("timeseries", (workers.ONE_ROLLOUTS, workers.ONE_FAILURES), width=12),
+        Panel(
+            "timeseries",
+            (workers.ONE_LATENCY_P50, workers.ONE_LATENCY_P95, workers.ONE_MEAN_ROLLOUT),
+            width=12,
+            legend="right",
+        ),
+        Panel("timeseries", (workers.ONE_PHASES,), width=12, stacked=True, maximum=1),
     ),
 )
 SAMPLES: Final = Row(
     "What does it sample?",
     (
-        Panel("timeseries", (workers.ONE_RETURN,), width=8),
-        Panel("timeseries", (workers.ONE_EPISODES,), width=8),
-        Panel("timeseries", (workers.ONE_VERSION,), width=8),
+        Panel("timeseries", (workers.ONE_RETURN,)),
+        Panel("timeseries", (workers.ONE_EPISODES,)),
+        Panel("timeseries", (workers.ONE_VERSION,)),
     ),
 )
 USES: Final = Row(
@@ -52,7 +64,7 @@ USES: Final = Row(
 ONE_WORKER: Final = Dashboard(
     "raymon-worker",
     "raymon / Worker",
-    "One worker in depth: signs of life, speed beside the others, where its time goes, what it uses.",
+    "One worker in detail: whether it is alive, its speed compared with the others, where its time goes, what it uses.",
     (ALIVE, FAST, SAMPLES, USES),
     of_runs(WORKERS),
 )

@@ -1,11 +1,11 @@
-"""The query book: every PromQL expression over the catalogue once, with title, unit and help.
+"""Every PromQL expression over the catalogue, once, with title, unit and help.
 
-Dashboards, alert rules and the readers of history take their queries from here. `BOOK` maps `room.NAME` to each.
+Dashboards and the readers of history take their queries from here. `BOOK` maps `module.NAME` to each.
 
 Example:
     >>> from raymon import queries
     >>> queries.run.STEPS_PER_SECOND_NOW.unit
-    'cps'
+    'short'
 """
 
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ __all__ = ["BOOK", "Query", "cluster", "flow", "learner", "ray_families", "run",
 
 
 def _of_module(module: ModuleType) -> dict[str, Query]:
-    room = module.__name__.rpartition(".")[2]
-    return {f"{room}.{name}": value for name, value in vars(module).items() if isinstance(value, Query)}
+    prefix = module.__name__.rpartition(".")[2]
+    return {f"{prefix}.{name}": value for name, value in vars(module).items() if isinstance(value, Query)}
 
 
 BOOK: Final[Mapping[str, Query]] = MappingProxyType(

@@ -1,28 +1,29 @@
-"""Queries on the learner: losses, how far an update moves the policy, what the learner's GPU does."""
+"""Queries on the learner: losses, size of the updates, and the learner's GPU."""
 
 from typing import Final
 
 from raymon import catalog
-from raymon.queries.query import Query, latest, of, rate, top
+from raymon.queries.query import Query, latest, of, of_top_runs, rate, top
 
 LOSS: Final = Query(
     "Loss by term",
     "short",
-    "Terms of the loss of the last update, mean over the chosen runs; the total is what the optimiser sees.",
-    f"avg by (term) (max by (run, term) ({of(catalog.LOSS)}))",
-    "{{term}}",
+    "Terms of the loss of the last update, of at most two runs; the optimizer minimizes the total.",
+    of_top_runs(latest(catalog.LOSS, "run, term"), latest(catalog.LOSS, "run", 'term="total"'), number=2),
+    "{{run}} {{term}}",
 )
 KL: Final = Query(
     "KL divergence",
     "short",
-    "Approximate divergence of the last update's policy from the one before, in nats; growing means too large steps.",
+    "Approximate divergence, in nats, of the policy after the last update from the one before; if it grows, the steps "
+    "are too large.",
     top(latest(catalog.KL, "run")),
     "{{run}}",
 )
 ENTROPY: Final = Query(
-    "Entropy of the policy",
+    "Policy entropy",
     "short",
-    "Mean entropy of the policy, in nats; near zero early in training means that it stopped exploring.",
+    "Mean entropy of the policy in nats; near zero early in training means that it stopped exploring.",
     top(latest(catalog.ENTROPY, "run")),
     "{{run}}",
 )
@@ -36,12 +37,12 @@ CLIP_RATIO: Final = Query(
 EXPLAINED_VARIANCE: Final = Query(
     "Explained variance",
     "percentunit",
-    "How much of the returns the value function explains: 1 all, 0 nothing, negative worse than a constant.",
+    "Share of the variance of the returns that the value function explains; negative is worse than a constant.",
     top(latest(catalog.EXPLAINED_VARIANCE, "run")),
     "{{run}}",
 )
 GRADIENT_NORM: Final = Query(
-    "Norm of the gradient",
+    "Gradient norm",
     "short",
     "Norm before clipping, mean over the last update.",
     top(latest(catalog.GRADIENT_NORM, "run")),
@@ -50,41 +51,41 @@ GRADIENT_NORM: Final = Query(
 LEARNING_RATE: Final = Query(
     "Learning rate",
     "sci",
-    "Step size of the optimiser.",
+    "Step size of the optimizer.",
     top(latest(catalog.LEARNING_RATE, "run")),
     "{{run}}",
 )
 NONFINITE: Final = Query(
     "Updates that were not finite",
     "short",
-    "Updates skipped in the dashboard's time range since their loss or gradient was not finite.",
-    f"sum(increase({of(catalog.NONFINITE_UPDATES)}[$__range]))",
+    "Updates in the dashboard's time range that were skipped because their loss or gradient was not finite.",
+    f"round(sum(increase({of(catalog.NONFINITE_UPDATES)}[$__range])))",
 )
 VERSION: Final = Query(
     "Policy version",
     "short",
-    "Updates made to the policy.",
+    "Number of updates of the policy.",
     top(latest(catalog.LEARNER_VERSION, "run")),
     "{{run}}",
 )
 SAMPLES_PER_SECOND: Final = Query(
     "Steps trained on per second",
-    "cps",
-    "Environment steps in fragments that were trained on, per second.",
+    "short",
+    "Environment steps per second in fragments that were trained on.",
     top(rate(catalog.FRAGMENT_STEPS, "run", 'outcome="trained"')),
     "{{run}}",
 )
 GPU: Final = Query(
-    "The learner's GPU",
+    "GPU of the learner",
     "percentunit",
-    "Utilisation of the learner's GPU; only with the learner on CUDA.",
+    "Utilization of the learner's GPU; only if the learner runs on CUDA.",
     top(latest(catalog.GPU_UTILIZATION, "run")),
     "{{run}}",
 )
 GPU_MEMORY: Final = Query(
-    "The learner's GPU memory",
+    "GPU memory of the learner",
     "bytes",
-    "GPU memory allocated by the learner; only with the learner on CUDA.",
+    "GPU memory allocated by the learner; only if the learner runs on CUDA.",
     top(latest(catalog.GPU_MEMORY, "run")),
     "{{run}}",
 )

@@ -1,9 +1,10 @@
-"""What a query is, and the few words from which the PromQL of the book is put together.
+"""`Query`, and the helpers that build its PromQL.
 
-Counters are read only through `sum by (…) (rate(…))`, since Ray keeps a killed process's series; gauges only through an
-aggregation, since a restarted worker shows twice for some seconds.
+Counters are read only through `sum by (…) (rate(…))`, since Ray keeps the series of a killed process; gauges only
+through an aggregation, since a restarted worker appears twice for some seconds.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -11,19 +12,20 @@ from typing import Final
 from raymon.catalog import DRIVER, Metric
 
 RUN: Final = 'run=~"$run"'
-"""The selection every query of ours begins with."""
+"""The first matcher of every query over raymon's own metrics."""
 WORKER: Final = 'worker=~"$worker"'
 WORKERS_ONLY: Final = f'worker!="{DRIVER}"'
 SESSION: Final = 'SessionName=~"$session"'
-"""Ray's own families know no run: they are chosen by the Ray session."""
+"""Ray's own families have no label `run`: they are selected by the Ray session."""
 RATE_INTERVAL: Final = "$__rate_interval"
 TOP: Final = 10
-"""Series a graph shows at most: more cannot be told apart."""
+"""Most series of a graph: more cannot be distinguished."""
+_SELECTOR: Final = re.compile(r"(?P<selector>\w+\{[^}]*\})(?P<window>\[[^]]*\])?")
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One PromQL expression with what a reader needs to understand its number.
+    """One PromQL expression with title, unit and help.
 
     Example:
         >>> from raymon import queries
@@ -31,9 +33,9 @@ class Query:
         True
 
     Attributes:
-        title: What is shown, in a few words.
+        title: What it shows, in a few words.
         unit: One of Grafana's unit ids.
-        help: One sentence: how the number comes about and what it tells.
+        help: One sentence: how the number is computed and what it means.
         expression: PromQL with Grafana's variables `$run`, `$worker`, `$session` and `$__rate_interval`.
         legend: Grafana's legend format; empty for a single number.
     """
@@ -47,14 +49,14 @@ class Query:
     def fill(
         self, run: str = ".+", worker: str = ".+", session: str = ".+", rate_interval: str = "30s", window: str = "1h"
     ) -> str:
-        """Return the expression for use outside Grafana, each variable (a regular expression) put in.
+        """Return the expression with its variables replaced, for use outside Grafana.
 
         Args:
-            run: Which runs.
-            worker: Which workers.
-            session: Which Ray sessions.
+            run: Regular expression of the runs.
+            worker: Regular expression of the workers.
+            session: Regular expression of the Ray sessions.
             rate_interval: Window of the rates: at least four scrape intervals.
-            window: Stands for the dashboard's whole time range.
+            window: Takes the place of the dashboard's time range.
         """
         values = {
             "$__rate_interval": rate_interval,
@@ -74,37 +76,68 @@ def substitute(expression: str, values: Mapping[str, str]) -> str:
 
 
 def of(metric: Metric, *matchers: str, suffix: str = "") -> str:
-    """Return a selector of our family in the chosen runs."""
+    """Return a selector of a metric in the selected runs."""
     return f"{metric.name}{suffix}{{{','.join((RUN, *matchers))}}}"
 
 
 def rate(metric: Metric, by: str, *matchers: str, suffix: str = "") -> str:
-    """Return a counter's increase per second, summed by labels (restarts of a worker then do not show as jumps)."""
+    """Return a counter's increase per second, summed by labels, so that a restarted worker does not show as a jump."""
     return f"sum by ({by}) (rate({of(metric, *matchers, suffix=suffix)}[{RATE_INTERVAL}]))"
 
 
 def latest(metric: Metric, by: str, *matchers: str) -> str:
-    """Return a gauge, the larger value where a worker and its successor are both still exported."""
+    """Return a gauge; the larger value where a worker and its replacement are both exported."""
     return f"max by ({by}) ({of(metric, *matchers)})"
 
 
 def age(metric: Metric, by: str, *matchers: str) -> str:
-    """Return the seconds since a moment that a gauge tells."""
+    """Return the seconds since a timestamp gauge."""
     return f"clamp_min(time() - {latest(metric, by, *matchers)}, 0)"
 
 
-def top(expression: str, number: int = TOP) -> str:
-    """Return the largest few."""
+def coded(metric: Metric, by: str, label: str, values: tuple[str, ...], *matchers: str) -> str:
+    """Return a gauge of states as one number: the position, from 1, of the current state in `values`."""
+    states = (
+        f"{position} * " + of(metric, *matchers, f'{label}="{value}"') for position, value in enumerate(values, 1)
+    )
+    return f"max by ({by}) ({' or '.join(states)})"
+
+
+def largest_now(expression: str, number: int = TOP) -> str:
+    """Return the largest series of the last moment, for panels that show one moment."""
     return f"topk({number}, {expression})"
 
 
-def bottom(expression: str, number: int = TOP) -> str:
-    """Return the smallest few."""
+def smallest_now(expression: str, number: int = TOP) -> str:
+    """Return the smallest series of the last moment, for panels that show one moment."""
     return f"bottomk({number}, {expression})"
 
 
+def top(expression: str, number: int = TOP) -> str:
+    """Return the series that are largest over the whole time range, for graphs.
+
+    `topk` alone picks other series at each step of a range, so that lines have gaps and more than `number` appear.
+    """
+    return f"({expression}) and topk({number}, {_over_range(expression)})"
+
+
+def of_top_runs(expression: str, order: str, number: int = 3) -> str:
+    """Return the series of the runs for which `order`, one series per run, is largest over the whole time range."""
+    return f"({expression}) and on (run) topk({number}, {_over_range(order)})"
+
+
+def _over_range(expression: str) -> str:
+    """Return the expression over the dashboard's time range: mean rates, and each gauge's last value."""
+
+    def pinned(match: re.Match[str]) -> str:
+        selector = f"{match['selector']}[$__range] @ end()"
+        return selector if match["window"] else f"last_over_time({selector})"
+
+    return _SELECTOR.sub(pinned, expression)
+
+
 def share(metric: Metric, label: str, *matchers: str) -> str:
-    """Return how a counter of seconds divides over one label, as shares of 1."""
+    """Return the shares, between 0 and 1, of a counter of seconds by one label."""
     parts = f"sum by ({label}) (rate({of(metric, *matchers)}[{RATE_INTERVAL}]))"
     whole = f"sum(rate({of(metric, *matchers)}[{RATE_INTERVAL}]))"
     return f"{parts} / ignoring({label}) group_left () {whole}"

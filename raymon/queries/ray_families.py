@@ -1,4 +1,4 @@
-"""The families of Ray itself that raymon reads, named once; `raymon.catalog` holds only raymon's own.
+"""Names of Ray's own families that raymon reads; `raymon.catalog` holds raymon's own.
 
 Two of them need care: `ray_object_store_memory` counts the heap of workers too unless `Location` is chosen, and
 `ray_actors` counts each actor twice unless `Source` is.
@@ -15,7 +15,7 @@ STORE_OBJECTS: Final = "ray_object_store_num_local_objects"
 STORE_MEMORY: Final = "ray_object_store_memory"
 SPILL_BYTES: Final = "ray_spill_manager_objects_bytes"
 SPILL_REQUESTS: Final = "ray_spill_manager_request_total"
-"""A gauge in spite of its name."""
+"""A gauge despite its name."""
 OOM_KILLS: Final = "ray_memory_manager_worker_eviction_total"
 """Appears only after the first event."""
 WORKER_FAILURES: Final = "ray_node_manager_unexpected_worker_failure_total"
@@ -39,5 +39,5 @@ SOURCE_GCS: Final = 'Source="gcs"'
 
 
 def of_ray(family: str, *matchers: str) -> str:
-    """Return a selector of one of Ray's families in the chosen sessions."""
+    """Return a selector of one of Ray's families in the selected sessions."""
     return f"{family}{{{','.join((SESSION, *matchers))}}}"

@@ -3,32 +3,49 @@
 from typing import Final
 
 from raymon import catalog
-from raymon.queries.query import RATE_INTERVAL, Query, age, latest, of, rate, share, top
+from raymon.queries.query import RATE_INTERVAL, Query, age, coded, latest, of, of_top_runs, rate, share, top
 
-_UP: Final = 'state="up"'
-_EXPECTED: Final = 'state="expected"'
+STATES: Final = ("finished", "stopped", "failed", "starting", "training")
+"""The states of a run by their number in `RUN_STATE`; live ones last, so that a resumed run shows its newer state."""
+_UP: Final = "sum(" + latest(catalog.WORKERS, "run", 'state="up"') + ")"
+_EXPECTED: Final = "sum(" + latest(catalog.WORKERS, "run", 'state="expected"') + ")"
+_FIRING: Final = 'ALERTS{alertstate="firing",alertname=~"Raymon.*",run=~"($run)|"}'
+
+
+def _in_trouble(state: str, name: str) -> str:
+    """Return the workers in a state of trouble, under a name that stands where alerts have theirs."""
+    workers = latest(catalog.WORKER_TROUBLE, "run, worker", f'state="{state}"')
+    return f'label_replace({workers} == 1, "alertname", "{name}", "", "")'
+
 
 # --- is it alive? ---------------------------------------------------------------------------------------------------
 RUN_STATE: Final = Query(
     "State",
     "none",
-    "What each run is doing, as its driver last said: starting, training, finished or failed.",
-    f"max by (run, state) ({of(catalog.RUN_STATE)}) == 1",
-    "{{run}}: {{state}}",
+    "State of each run, as its driver last reported it.",
+    coded(catalog.RUN_STATE, "run", "state", STATES),
+    "{{run}}",
 )
 RUN_INFO: Final = Query(
     "Runs",
     "none",
-    "What each run is: engine, algorithm, sampler and environment.",
+    "Engine, algorithm, sampler and environment of each run, and the time since training began.",
     f"max by (run, engine, algorithm, sampler, environment) ({of(catalog.RUN_INFO)})",
     "{{run}}",
 )
 RUN_AGE: Final = Query(
     "Running for",
     "s",
-    "Time since training began in the driver that is running now.",
+    "Time since training began in the current driver process.",
     age(catalog.RUN_START, "run"),
     "{{run}}",
+)
+PROBLEMS: Final = Query(
+    "What is wrong now",
+    "none",
+    "Alerts of raymon's rules that are firing, and workers that are being restarted or were given up.",
+    f"max by (alertname, run, worker) ({_FIRING}"
+    f" or {_in_trouble('restarting', 'worker restarting')} or {_in_trouble('given_up', 'worker given up')})",
 )
 DRIVER_AGE: Final = Query(
     "Driver's heartbeat",
@@ -40,40 +57,42 @@ DRIVER_AGE: Final = Query(
 UPDATE_AGE: Final = Query(
     "Since the last update",
     "s",
-    "Time since the last policy update ended; compare it with the duration of an iteration.",
+    "Time since the last policy update ended; exporting and scraping alone can take 15 s.",
     age(catalog.LAST_UPDATE, "run"),
     "{{run}}",
 )
 WORKERS_UP: Final = Query(
-    "Workers up",
+    "Workers now",
     "short",
-    "Workers the drivers see up.",
-    f"sum({latest(catalog.WORKERS, 'run', _UP)})",
+    "Workers that the drivers count as up, that they expect, and that are missing.",
+    _UP,
+    "up",
 )
 WORKERS_EXPECTED: Final = Query(
     "Workers expected",
     "short",
-    "Workers the drivers were told to have.",
-    f"sum({latest(catalog.WORKERS, 'run', _EXPECTED)})",
+    "Workers that the drivers are configured to have.",
+    _EXPECTED,
+    "expected",
+)
+WORKERS_MISSING: Final = Query(
+    "Workers missing",
+    "short",
+    "Workers that are expected and not up.",
+    f"clamp_min({_EXPECTED} - {_UP}, 0)",
+    "missing",
 )
 WORKERS_BY_STATE: Final = Query(
     "Workers by state",
     "short",
-    "Workers expected, up, being restarted and given up, as the drivers count them.",
+    "Workers expected, up, restarting and given up, as the drivers count them, and workers that report metrics.",
     f"sum by (state) (max by (run, state) ({of(catalog.WORKERS)}))",
     "{{state}}",
-)
-WORKER_TROUBLE: Final = Query(
-    "Workers in trouble",
-    "none",
-    "Workers that are being restarted or were given up; empty when there are none.",
-    f"{latest(catalog.WORKER_TROUBLE, 'run, worker, state')} == 1",
-    "{{run}} worker {{worker}}: {{state}}",
 )
 ACTIVITIES: Final = Query(
     "What the workers are doing now",
     "short",
-    "Number of workers by what each said it was doing when it last reported.",
+    "Number of workers by their last reported activity.",
     f"sum by (activity) (max by (run, worker, activity) ({of(catalog.ACTIVITY)}))",
     "{{activity}}",
 )
@@ -81,27 +100,34 @@ LOSSES: Final = Query(
     "Workers lost",
     "short",
     "Workers lost in the dashboard's time range, by reason.",
-    f"sum by (reason) (increase({of(catalog.WORKER_LOSSES)}[$__range]))",
+    f"round(sum by (reason) (increase({of(catalog.WORKER_LOSSES)}[$__range])))",
     "{{reason}}",
+)
+ROLLOUT_FAILURES: Final = Query(
+    "Failed rollouts per second",
+    "short",
+    "Rollouts of all workers that raised an exception, by run and exception class.",
+    top(rate(catalog.ROLLOUT_FAILURES, "run, exception")),
+    "{{run}} {{exception}}",
 )
 
 # --- how fast, and where does the time go? --------------------------------------------------------------------------
 STEPS_PER_SECOND: Final = Query(
     "Environment steps per second",
-    "cps",
-    "Steps taken by all workers of a run, per second.",
+    "short",
+    "Steps per second of all workers of a run.",
     top(rate(catalog.ENV_STEPS, "run")),
     "{{run}}",
 )
 STEPS_PER_SECOND_NOW: Final = Query(
     "Steps per second",
-    "cps",
-    "Steps taken by all workers of the chosen runs, per second.",
+    "short",
+    "Environment steps per second of all workers of the selected runs.",
     f"sum(rate({of(catalog.ENV_STEPS)}[{RATE_INTERVAL}]))",
 )
 UPDATES_PER_SECOND: Final = Query(
     "Updates per second",
-    "cps",
+    "short",
     "Policy updates (iterations of collecting and learning) per second.",
     top(rate(catalog.UPDATES, "run")),
     "{{run}}",
@@ -116,21 +142,21 @@ ITERATION_SECONDS: Final = Query(
 DRIVER_PHASES: Final = Query(
     "Where the driver's time goes",
     "percentunit",
-    "Share of the wall time of the drivers' iterations by phase; other is what no phase names.",
+    "Share of each phase in the wall time of the iterations, all selected runs together; other is outside every phase.",
     share(catalog.PHASE_SECONDS, "phase"),
     "{{phase}}",
 )
 WORKER_PHASES: Final = Query(
     "Where the workers' time goes now",
     "percentunit",
-    "Share of the workers' time in each phase; much waiting means that they are not the limit.",
+    "Share of each phase in the workers' time; if waiting is large, the workers are not the bottleneck.",
     share(catalog.WORKER_PHASE, "phase"),
     "{{phase}}",
 )
 FLEET_ROLLOUTS: Final = Query(
     "Rollout durations of all workers",
     "s",
-    "How many rollouts took how long, as received by the driver; two bands are two kinds of workers.",
+    "Number of rollouts by duration, as the driver received them; two bands mean two kinds of workers.",
     f"sum by (le) (increase({of(catalog.FLEET_ROLLOUT, suffix='_bucket')}[{RATE_INTERVAL}]))",
     "{{le}}",
 )
@@ -144,37 +170,39 @@ FLEET_RETURN: Final = Query(
     "{{run}}",
 )
 FLEET_RETURN_RANGE: Final = Query(
-    "Return: mean, least, largest",
+    "Return: mean, min, max",
     "short",
-    "Mean, least and largest undiscounted return of the last 100 episodes, over the chosen runs.",
-    f"avg by (statistic) (max by (run, statistic) ({of(catalog.FLEET_RETURN)}))",
-    "{{statistic}}",
+    "Mean, smallest and largest undiscounted return of the last 100 episodes of at most three runs.",
+    of_top_runs(
+        latest(catalog.FLEET_RETURN, "run, statistic"), latest(catalog.FLEET_RETURN, "run", 'statistic="mean"')
+    ),
+    "{{run}} {{statistic}}",
 )
 FLEET_LENGTH: Final = Query(
     "Episode length",
     "short",
-    "Mean length of the last 100 episodes of all workers, in environment steps.",
+    "Mean length in environment steps of the last 100 episodes of all workers.",
     top(latest(catalog.FLEET_LENGTH, "run")),
     "{{run}}",
 )
 EPISODES_PER_SECOND: Final = Query(
     "Episodes per second",
-    "cps",
-    "Episodes finished by all workers of a run, per second.",
+    "short",
+    "Episodes per second that all workers of a run finish.",
     top(rate(catalog.EPISODES, "run")),
     "{{run}}",
 )
 TRAINED_STEPS: Final = Query(
     "Steps trained on",
     "short",
-    "Environment steps the policy was trained on so far, those before a resume included.",
+    "Environment steps that the policy was trained on so far, including those before a resume.",
     top(latest(catalog.TRAINED_STEPS, "run")),
     "{{run}}",
 )
 TRAINED_RATIO: Final = Query(
     "Progress",
     "percentunit",
-    "Steps trained on over the steps after which the run ends; runs without an end are not shown.",
+    "Steps trained on divided by the steps after which the run ends; runs without an end are not shown.",
     f"{latest(catalog.TRAINED_STEPS, 'run')} / ({latest(catalog.TARGET_STEPS, 'run')} > 0)",
     "{{run}}",
 )

@@ -1,4 +1,4 @@
-"""Queries on workers: who is in trouble among all of them, and one of them in depth."""
+"""Queries on workers: all of them in a table, the worst few in graphs, and selected ones in depth."""
 
 from typing import Final
 
@@ -8,52 +8,80 @@ from raymon.queries.query import (
     WORKERS_ONLY,
     Query,
     age,
-    bottom,
+    coded,
+    largest_now,
     latest,
     of,
     rate,
     share,
+    smallest_now,
     top,
 )
 
 _EACH: Final = "run, worker"
-_UP: Final = 'state="up"'
-_NAME: Final = "{{run}} worker {{worker}}"
+_UP: Final = latest(catalog.WORKERS, "run", 'state="up"')
+_NAME: Final = "{{run}} {{worker}}"
+_COST: Final = f"({rate(catalog.ROLLOUT_SECONDS, _EACH)} / ({rate(catalog.ENV_STEPS, _EACH)} > 0))"
+_RELATIVE_COST: Final = f"{_COST} / on (run) group_left () quantile by (run) (0.5, {_COST})"
+_NONE_YET: Final = f"0 * {latest(catalog.HEARTBEAT, _EACH, WORKERS_ONLY)}"
+"""0 for every worker, where a counter has no series before its first event."""
 
 # --- all workers: one row each in the table, the worst few in graphs ------------------------------------------------
-HEARTBEAT_AGE: Final = Query(
-    "Heartbeat",
-    "s",
-    "Time since the worker last handed its metrics to Ray; more than some seconds is a stopped process.",
-    age(catalog.HEARTBEAT, _EACH, WORKERS_ONLY),
+RELATIVE_COST: Final = Query(
+    "Slowness",
+    "none",
+    "Rollout time per environment step divided by the median of the run: 2 is half as fast as the others.",
+    _RELATIVE_COST,
     _NAME,
 )
 PROGRESS_AGE: Final = Query(
     "Last progress",
     "s",
-    "Time since the worker last finished a step, an episode or a rollout.",
+    "Time since the worker last finished a step, an episode or a rollout; exporting and scraping can take 15 s.",
     age(catalog.PROGRESS, _EACH),
+    _NAME,
+)
+HEARTBEAT_AGE: Final = Query(
+    "Heartbeat",
+    "s",
+    "Time since the worker last handed its metrics to Ray; it grows while the process is stopped.",
+    age(catalog.HEARTBEAT, _EACH, WORKERS_ONLY),
     _NAME,
 )
 STEPS: Final = Query(
     "Steps/s",
-    "cps",
-    "Environment steps of the worker per second.",
+    "short",
+    "Environment steps per second of the worker.",
     rate(catalog.ENV_STEPS, _EACH),
     _NAME,
 )
 LATENCY_P95: Final = Query(
     "Rollout p95",
     "s",
-    "Duration that 95 % of the worker's rollouts of the last minute stayed below.",
+    "95th percentile of the duration of the worker's rollouts of the last minute.",
     latest(catalog.ROLLOUT_LATENCY, _EACH, 'quantile="0.95"'),
+    _NAME,
+)
+FAILURES: Final = Query(
+    "Failures/s",
+    "short",
+    "Rollouts per second of the worker that raised an exception.",
+    f"{rate(catalog.ROLLOUT_FAILURES, _EACH)} or {_NONE_YET}",
     _NAME,
 )
 RESTARTS: Final = Query(
     "Restarts",
     "short",
-    "How often the driver replaced the worker.",
-    f"sum by ({_EACH}) ({of(catalog.WORKER_RESTARTS)})",
+    "Number of times the driver replaced the worker.",
+    f"sum by ({_EACH}) ({of(catalog.WORKER_RESTARTS)}) or {_NONE_YET}",
+    _NAME,
+)
+WORKER_LAG: Final = Query(
+    "Policy lag",
+    "short",
+    "Updates between the policy that the worker samples with and the learner's.",
+    f"clamp_min({latest(catalog.LEARNER_VERSION, 'run')} - on (run) group_right ()"
+    f" {latest(catalog.POLICY_VERSION, _EACH)}, 0)",
     _NAME,
 )
 WORKER_MEMORY: Final = Query(
@@ -63,14 +91,6 @@ WORKER_MEMORY: Final = Query(
     latest(catalog.RESIDENT_MEMORY, _EACH, WORKERS_ONLY),
     _NAME,
 )
-WORKER_LAG: Final = Query(
-    "Policy lag",
-    "short",
-    "Updates between the policy the worker samples with and the learner's.",
-    f"clamp_min({latest(catalog.LEARNER_VERSION, 'run')} - on (run) group_right ()"
-    f" {latest(catalog.POLICY_VERSION, _EACH)}, 0)",
-    _NAME,
-)
 PROCESS_IDS: Final = Query(
     "Process",
     "none",
@@ -78,156 +98,167 @@ PROCESS_IDS: Final = Query(
     latest(catalog.PROCESS_ID, "run, worker, NodeAddress", WORKERS_ONLY),
     _NAME,
 )
+STRAGGLING: Final = Query(
+    "Slower than the others",
+    "none",
+    "Rollout time per environment step of the ten slowest workers, divided by the median of their run.",
+    largest_now(_RELATIVE_COST),
+    _NAME,
+)
 SLOWEST: Final = Query(
     "Slowest rollouts",
     "s",
-    "The ten workers whose 95th percentile of the rollout duration is largest.",
-    top(latest(catalog.ROLLOUT_LATENCY, _EACH, 'quantile="0.95"')),
+    "The ten workers with the largest 95th percentile of the rollout duration.",
+    largest_now(latest(catalog.ROLLOUT_LATENCY, _EACH, 'quantile="0.95"')),
     _NAME,
 )
 FEWEST_STEPS: Final = Query(
-    "Fewest steps",
-    "cps",
+    "Fewest steps per second",
+    "short",
     "The ten workers that take the fewest environment steps per second.",
-    bottom(rate(catalog.ENV_STEPS, _EACH)),
+    smallest_now(rate(catalog.ENV_STEPS, _EACH)),
     _NAME,
 )
 LONGEST_SILENT: Final = Query(
     "Longest without progress",
     "s",
-    "The ten workers that finished nothing for longest; it grows while a worker waits for its next call, too.",
-    top(age(catalog.PROGRESS, _EACH)),
+    "The ten workers with the oldest progress; the age also grows while a worker waits for its next call.",
+    largest_now(age(catalog.PROGRESS, _EACH)),
     _NAME,
 )
 
-# --- one worker -----------------------------------------------------------------------------------------------------
+# --- the selected workers -------------------------------------------------------------------------------------------
 ACTIVITY: Final = Query(
     "Activity",
     "none",
-    "What the worker said it was doing: starting, environment, inference, sending or waiting.",
-    top(latest(catalog.ACTIVITY, "run, worker, activity", WORKER)),
-    "{{activity}}",
+    "Activity that the worker last reported: starting, environment, inference, sending or waiting.",
+    top(coded(catalog.ACTIVITY, _EACH, "activity", catalog.ACTIVITIES, WORKER)),
+    _NAME,
 )
 ONE_HEARTBEAT_AGE: Final = Query(
-    "Since its heartbeat",
+    "Since the heartbeat",
     "s",
     "Time since the process last handed its metrics to Ray; it grows while the process is stopped.",
-    age(catalog.HEARTBEAT, _EACH, WORKER, WORKERS_ONLY),
-    "heartbeat {{worker}}",
+    top(age(catalog.HEARTBEAT, _EACH, WORKER, WORKERS_ONLY), 5),
+    "{{run}} {{worker}} heartbeat",
 )
 ONE_PROGRESS_AGE: Final = Query(
-    "Since its last progress",
+    "Since the last progress",
     "s",
     "Time since the worker finished a step, an episode or a rollout.",
-    age(catalog.PROGRESS, _EACH, WORKER),
-    "progress {{worker}}",
+    top(age(catalog.PROGRESS, _EACH, WORKER), 5),
+    "{{run}} {{worker}} progress",
+)
+ONE_HEARTBEAT_NOW: Final = Query(
+    "Heartbeat",
+    "s",
+    "Process, node, age of the heartbeat and restarts of each selected worker.",
+    age(catalog.HEARTBEAT, _EACH, WORKER, WORKERS_ONLY),
+    _NAME,
+)
+ONE_RESTARTS: Final = Query(
+    "Restarts",
+    "short",
+    "Number of times the driver replaced the worker.",
+    f"sum by ({_EACH}) ({of(catalog.WORKER_RESTARTS, WORKER)})"
+    f" or 0 * {latest(catalog.HEARTBEAT, _EACH, WORKER, WORKERS_ONLY)}",
+    _NAME,
+)
+ONE_PROCESS: Final = Query(
+    "Process",
+    "none",
+    "Process id on its node, for py-spy, gdb and the log files.",
+    latest(catalog.PROCESS_ID, "run, worker, NodeAddress", WORKER, WORKERS_ONLY),
+    "{{run}} {{worker}} on {{NodeAddress}}",
 )
 ONE_STEPS: Final = Query(
-    "Its steps per second",
-    "cps",
-    "Environment steps of this worker per second.",
-    top(rate(catalog.ENV_STEPS, _EACH, WORKER)),
-    "worker {{worker}}",
+    "Worker's steps per second",
+    "short",
+    "Environment steps per second of the worker.",
+    top(rate(catalog.ENV_STEPS, _EACH, WORKER), 8),
+    _NAME,
 )
 MEAN_STEPS: Final = Query(
     "Mean of all workers",
-    "cps",
-    "Environment steps per second of the run over the workers that are up, to compare with.",
-    top(f"{rate(catalog.ENV_STEPS, 'run')} / ({latest(catalog.WORKERS, 'run', _UP)} > 0)"),
-    "mean of {{run}}",
+    "short",
+    "Environment steps per second of the run divided by its workers that are up.",
+    top(f"{rate(catalog.ENV_STEPS, 'run')} / ({_UP} > 0)", 2),
+    "{{run}} mean of all",
 )
 ONE_ROLLOUTS: Final = Query(
     "Rollouts per second",
-    "cps",
-    "Rollouts the worker finished per second.",
-    top(rate(catalog.ROLLOUTS, _EACH, WORKER)),
-    "worker {{worker}}",
+    "short",
+    "Rollouts per second that the worker finished.",
+    top(rate(catalog.ROLLOUTS, _EACH, WORKER), 5),
+    _NAME,
 )
 ONE_FAILURES: Final = Query(
     "Failed rollouts per second",
     "short",
-    "Rollouts of the worker that raised an exception, by its class.",
-    rate(catalog.ROLLOUT_FAILURES, "run, worker, exception", WORKER),
+    "Rollouts per second of the worker that raised an exception, by its class.",
+    top(rate(catalog.ROLLOUT_FAILURES, "run, worker, exception", WORKER), 5),
     "{{run}} {{worker}} {{exception}}",
 )
 ONE_MEAN_ROLLOUT: Final = Query(
     "Mean duration of a rollout",
     "s",
-    "Wall time inside rollouts over the number of rollouts; exact, unlike a mean taken from a histogram.",
-    top(f"{rate(catalog.ROLLOUT_SECONDS, _EACH, WORKER)} / ({rate(catalog.ROLLOUTS, _EACH, WORKER)} > 0)"),
-    "mean {{worker}}",
+    "Wall time inside rollouts divided by the number of rollouts.",
+    top(f"{rate(catalog.ROLLOUT_SECONDS, _EACH, WORKER)} / ({rate(catalog.ROLLOUTS, _EACH, WORKER)} > 0)", 3),
+    "{{run}} {{worker}} mean",
 )
-ONE_LATENCY: Final = Query(
+ONE_LATENCY_P50: Final = Query(
     "Rollout duration",
     "s",
-    "Quantiles of the duration of the worker's rollouts over the last minute.",
-    top(latest(catalog.ROLLOUT_LATENCY, "run, worker, quantile", WORKER)),
-    "q{{quantile}} {{worker}}",
+    "Median, 95th percentile and mean of the duration of the worker's rollouts over the last minute.",
+    top(latest(catalog.ROLLOUT_LATENCY, _EACH, WORKER, 'quantile="0.5"'), 3),
+    "{{run}} {{worker}} p50",
+)
+ONE_LATENCY_P95: Final = Query(
+    "Rollout duration, 95th percentile",
+    "s",
+    "95th percentile of the duration of the worker's rollouts over the last minute.",
+    top(latest(catalog.ROLLOUT_LATENCY, _EACH, WORKER, 'quantile="0.95"'), 3),
+    "{{run}} {{worker}} p95",
 )
 ONE_PHASES: Final = Query(
-    "Where its time goes",
+    "Where the worker's time goes",
     "percentunit",
-    "Share of the worker's time in each phase.",
+    "Share of each phase in the time of the selected workers; a phase is counted when it ends, so a hang is a gap.",
     share(catalog.WORKER_PHASE, "phase", WORKER),
     "{{phase}}",
 )
 ONE_EPISODES: Final = Query(
-    "Its episodes per second",
-    "cps",
-    "Episodes the worker finished per second.",
+    "Worker's episodes per second",
+    "short",
+    "Episodes per second that the worker finished.",
     top(rate(catalog.EPISODES, _EACH, WORKER)),
-    "worker {{worker}}",
+    _NAME,
 )
 ONE_RETURN: Final = Query(
-    "Its mean return",
+    "Worker's mean return",
     "short",
     "Mean undiscounted return of the worker's last 100 episodes.",
     top(latest(catalog.EPISODE_RETURN, _EACH, WORKER)),
-    "worker {{worker}}",
+    _NAME,
 )
 ONE_VERSION: Final = Query(
-    "Its policy version",
+    "Worker's policy version",
     "short",
-    "Version of the policy the worker samples with.",
+    "Version of the policy that the worker samples with.",
     top(latest(catalog.POLICY_VERSION, _EACH, WORKER)),
-    "worker {{worker}}",
+    _NAME,
 )
 ONE_MEMORY: Final = Query(
-    "Its memory",
+    "Worker's memory",
     "bytes",
     "Resident memory of the process.",
-    top(latest(catalog.RESIDENT_MEMORY, _EACH, WORKER)),
-    "worker {{worker}}",
+    top(latest(catalog.RESIDENT_MEMORY, _EACH, WORKER, WORKERS_ONLY)),
+    _NAME,
 )
 ONE_CPU: Final = Query(
-    "Its processor time",
+    "Worker's processor time",
     "percentunit",
     "Processor seconds per second of the process; 100 % is one core.",
-    top(rate(catalog.CPU_SECONDS, _EACH, WORKER)),
-    "worker {{worker}}",
-)
-ONE_RESTARTS: Final = Query(
-    "Its restarts",
-    "short",
-    "How often the driver replaced the worker in the run, by reason.",
-    top(f"sum by (worker, reason) ({of(catalog.WORKER_RESTARTS, WORKER)})"),
-    "{{worker}}: {{reason}}",
-)
-ONE_PROCESS: Final = Query(
-    "Its process",
-    "none",
-    "Process id on its node, for py-spy, gdb and the log files.",
-    latest(catalog.PROCESS_ID, "run, worker, NodeAddress", WORKER, WORKERS_ONLY),
-    "{{NodeAddress}} pid",
-)
-STRAGGLING: Final = Query(
-    "Slower than the others",
-    "none",
-    "Seconds of rollout per environment step of each worker over the median of its run: 2 means half as fast.",
-    top(
-        f"({rate(catalog.ROLLOUT_SECONDS, _EACH)} / ({rate(catalog.ENV_STEPS, _EACH)} > 0))"
-        f" / on (run) group_left () quantile by (run) (0.5, {rate(catalog.ROLLOUT_SECONDS, _EACH)}"
-        f" / ({rate(catalog.ENV_STEPS, _EACH)} > 0))"
-    ),
+    top(rate(catalog.CPU_SECONDS, _EACH, WORKER, WORKERS_ONLY)),
     _NAME,
 )

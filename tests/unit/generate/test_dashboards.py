@@ -1,4 +1,4 @@
-"""The dashboards: current, sound by the rules of dashboard-linter and of Grafana 9.4 to 13, every link alive."""
+"""The dashboards: current, valid by the rules of dashboard-linter and of Grafana 9.4 to 13, every link alive."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from generate.dashboard import RAY_DASHBOARD
 from generate.dashboards import DASHBOARDS
 
 with warnings.catch_warnings():
-    # It advises the second version of the schema, which Grafana 9 to 11 do not read.
+    # It recommends the second version of the schema, which Grafana 9 to 11 do not read.
     warnings.simplefilter("ignore", DeprecationWarning)
     from grafana_foundation_sdk.models import dashboard as sdk
 
@@ -36,7 +36,8 @@ KINDS = {
     "text",
     "row",
 }
-UNITS = {"none", "short", "percentunit", "percent", "s", "bytes", "Bps", "cps", "sci"}
+UNITS = {"none", "short", "percentunit", "percent", "s", "bytes", "binBps", "sci"}
+"""Not `cps`, which Grafana shows as c/s, and not `Bps`, which is decimal beside binary bytes."""
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 UID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
@@ -56,7 +57,7 @@ def panels_of(board, rows=False):
             yield panel
 
 
-def test_the_generated_files_are_current(tmp_path):
+def test_generated_files_are_current(tmp_path):
     checked = subprocess.run(
         [sys.executable, "-m", "generate", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -64,7 +65,7 @@ def test_the_generated_files_are_current(tmp_path):
     assert [board.uid for board in sorted(DASHBOARDS, key=lambda board: board.uid)] == NAMES
 
 
-def test_what_is_not_current_is_named_and_mended(tmp_path):
+def test_a_stale_file_is_named_and_rewritten(tmp_path):
     command = [sys.executable, "-m", "generate", "--root", str(tmp_path)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     changed = tmp_path / "dashboards" / "raymon-overview.json"
@@ -78,7 +79,7 @@ def test_what_is_not_current_is_named_and_mended(tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_grafana_refuses_or_ignores_is_not_there(name):
+def test_a_dashboard_has_what_grafana_requires(name):
     board = model(name)
     assert board["uid"] == name
     assert UID.fullmatch(board["uid"])
@@ -94,7 +95,7 @@ def test_what_grafana_refuses_or_ignores_is_not_there(name):
 
 @pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
 @pytest.mark.parametrize("name", NAMES)
-def test_the_sdk_of_grafana_reads_it_and_finds_no_misspelt_key(name):
+def test_grafanas_sdk_knows_every_key(name):
     board = model(name)
     read = sdk.Dashboard.from_json(board)
     written = json.loads(JSONEncoder(sort_keys=True).encode(read))
@@ -104,7 +105,7 @@ def test_the_sdk_of_grafana_reads_it_and_finds_no_misspelt_key(name):
 
 
 @pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
-def test_a_misspelt_key_would_be_found():
+def test_grafanas_sdk_reveals_a_misspelt_key():
     board = model("raymon-overview")
     graph = next(panel for panel in panels_of(board) if panel["type"] == "timeseries")
     graph["options"]["legend"]["showLegends"] = True
@@ -127,7 +128,7 @@ def missing_keys(given, read, path=""):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_panel_lies_beyond_the_edge_or_over_another(name):
+def test_panels_do_not_overlap_and_stay_within_24_columns(name):
     board = model(name)
     for placed in (board["panels"], *(row["panels"] for row in board["panels"] if row["type"] == "row")):
         taken = set()
@@ -144,7 +145,7 @@ def test_no_panel_lies_beyond_the_edge_or_over_another(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_panel_says_what_it_shows(name):
+def test_every_panel_is_described(name):
     board = model(name)
     titles = [panel["title"] for panel in panels_of(board)]
     assert len(titles) == len(set(titles)), "two panels with one title"
@@ -161,7 +162,7 @@ def test_every_panel_says_what_it_shows(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_legends_and_tables_are_of_the_kind_every_version_draws(name):
+def test_legends_and_tables_work_in_every_grafana(name):
     for panel in panels_of(model(name)):
         legend = panel["options"].get("legend", {})
         if panel["type"] in ("timeseries", "state-timeline"):
@@ -173,7 +174,7 @@ def test_legends_and_tables_are_of_the_kind_every_version_draws(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_variables_are_labelled_and_reread(name):
+def test_variables_have_labels_and_are_used(name):
     board = model(name)
     variables = board["templating"]["list"]
     names = [variable["name"] for variable in variables]
@@ -196,13 +197,13 @@ def test_variables_are_labelled_and_reread(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_runs_are_chosen_through_their_engine(name):
+def test_the_run_variable_depends_on_the_engine(name):
     variables = {variable["name"]: variable for variable in model(name)["templating"]["list"]}
     if "engine" in variables:
         assert 'engine=~"$engine"' in variables["run"]["query"]["query"]
 
 
-def test_labels_in_tables_are_text_and_go_into_links_encoded():
+def test_labels_in_tables_are_text_and_encoded_in_links():
     tables = [panel for name in NAMES for panel in panels_of(model(name)) if panel["type"] == "table"]
     assert tables
     for panel in tables:
@@ -216,7 +217,7 @@ def test_labels_in_tables_are_text_and_go_into_links_encoded():
         assert all(encoded for name, encoded in linked if name == "run")
 
 
-def test_every_link_leads_to_a_dashboard_of_ours_or_rays():
+def test_every_link_leads_to_a_known_dashboard():
     known = {RAY_DASHBOARD: {}} | {
         name: {variable["name"] for variable in model(name)["templating"]["list"]} for name in NAMES
     }
@@ -230,7 +231,7 @@ def test_every_link_leads_to_a_dashboard_of_ours_or_rays():
     assert {"raymon-worker", "raymon-learner", RAY_DASHBOARD} <= followed
 
 
-def test_the_row_of_a_worker_opens_that_worker():
+def test_a_row_of_the_worker_table_opens_that_worker():
     table = next(panel for panel in panels_of(model("raymon-overview")) if panel["title"] == "Workers")
     links = [
         prop["value"][0]["url"]
@@ -244,15 +245,16 @@ def test_the_row_of_a_worker_opens_that_worker():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_restarts_and_starts_are_annotated(name):
+def test_starts_and_losses_are_annotated(name):
     annotations = {found["name"]: found for found in model(name)["annotations"]["list"] if not found.get("builtIn")}
     assert set(annotations) == {"Training began", "Worker lost"}
     assert annotations["Training began"]["useValueForTime"] == "on"
 
 
-def test_the_overview_asks_its_questions_in_order():
+def test_the_overview_has_its_rows_in_order():
     rows = [panel["title"] for panel in panels_of(model("raymon-overview"), rows=True) if panel["type"] == "row"]
     assert rows == [
+        "At a glance",
         "Is it alive?",
         "Is it learning?",
         "Where does the time go?",

@@ -1,4 +1,4 @@
-"""The query book: every metric asked for, every query shown and explained, the PromQL sound by the linters' rules."""
+"""The queries: every metric is queried, every query is shown and explained, the PromQL follows the linters' rules."""
 
 import re
 
@@ -26,7 +26,7 @@ def query(name) -> Query:
     return queries.BOOK[name]
 
 
-def test_every_metric_is_asked_for():
+def test_every_metric_is_queried():
     asked = {family(name) for name in queries.BOOK for name in metrics_of(query(name).fill())}
     missing = {metric.name for metric in catalog.every()} - asked
     assert not missing, f"write a query over {sorted(missing)} and put it on a panel"
@@ -43,7 +43,7 @@ def family(name):
 
 
 @pytest.mark.parametrize("name", BOOK)
-def test_a_query_is_explained(name):
+def test_a_query_has_title_help_and_unit(name):
     asked = query(name)
     assert asked.title
     assert not asked.title.endswith(".")
@@ -53,19 +53,28 @@ def test_a_query_is_explained(name):
 
 
 @pytest.mark.parametrize("name", BOOK)
-def test_a_query_parses_and_names_only_known_families(name):
+def test_a_query_parses_and_reads_known_families(name):
     asked = query(name)
-    known = {metric.name for metric in catalog.every()} | {
-        value for value in vars(queries.ray_families).values() if isinstance(value, str) and value.startswith("ray_")
-    }
+    known = (
+        {metric.name for metric in catalog.every()}
+        | {"ALERTS"}
+        | {
+            value
+            for value in vars(queries.ray_families).values()
+            if isinstance(value, str) and value.startswith("ray_")
+        }
+    )
     assert {family(found) for found in metrics_of(asked.fill())} <= known
     assert "$" not in asked.fill()
 
 
 @pytest.mark.parametrize("name", BOOK)
-def test_a_query_chooses_runs_or_sessions(name):
+def test_a_query_selects_runs_or_sessions(name):
     for selector in selectors_of(parse(readable(query(name).expression))):
         matchers = {matcher.name: matcher.value for matcher in selector.matchers.matchers}
+        if selector.name == "ALERTS":  # alerts about a Ray session have no run
+            assert matchers["run"] == "(_run)|"
+            continue
         ours = selector.name.startswith(catalog.PREFIX)
         assert matchers.get("run" if ours else "SessionName") == ("_run" if ours else "_session"), selector.prettify()
 
@@ -76,7 +85,7 @@ def readable(expression):
 
 
 @pytest.mark.parametrize("name", BOOK)
-def test_rates_are_taken_over_grafanas_interval(name):
+def test_rates_use_grafanas_interval(name):
     tree = parse(readable(query(name).expression))
     for call, window in calls_of(tree):
         if call in ("rate", "irate", "increase"):
@@ -85,7 +94,7 @@ def test_rates_are_taken_over_grafanas_interval(name):
 
 
 @pytest.mark.parametrize("name", BOOK)
-def test_counters_stand_only_inside_rates(name):
+def test_counters_are_read_through_rates(name):
     bare = bare_counters(parse(readable(query(name).expression)))
     assert bare <= BARE, f"{bare} need rate() or increase()"
 
@@ -104,7 +113,7 @@ def test_the_fleet_histogram_is_never_averaged(name):
     assert not re.search(r"[{,]le=", query(name).expression), "bounds are written differently by Prometheus 2 and 3"
 
 
-def test_variables_are_filled_in_the_longer_name_first():
+def test_longer_variable_names_are_filled_in_first():
     asked = Query("t", "s", "h.", 'rate(a{run=~"$run"}[$__range]) + b{w=~"$worker"}[$__rate_interval]')
     assert asked.fill(run="r1", worker="3", window="2h", rate_interval="1m") == (
         'rate(a{run=~"r1"}[2h]) + b{w=~"3"}[1m]'
