@@ -111,6 +111,26 @@ def _worker_straggling() -> Alert:
     )
 
 
+def _rollouts_failing() -> Alert:
+    failed = f"sum by ({_WORKER}) (rate({catalog.ROLLOUT_FAILURES.name}[2m]))"
+    succeeded = f"(sum by ({_WORKER}) (rate({catalog.ROLLOUTS.name}[2m])) or 0 * {failed})"
+    number = f"sum by ({_WORKER}) (increase({catalog.ROLLOUT_FAILURES.name}[2m]))"
+    alive = _latest(catalog.HEARTBEAT, _WORKER, _WORKERS)
+    ratio = f"({failed} / ({failed} + {succeeded}) > {THRESHOLDS.failing_ratio:g})"
+    return Alert(
+        name="RaymonRolloutsFailing",
+        summary="Rollouts of a worker raise exceptions.",
+        description="{{ $value | humanizePercentage }} of the rollouts of worker {{ $labels.worker }} of run "
+        "{{ $labels.run }} raise an exception.",
+        expression=f"({ratio} and {number} >= {THRESHOLDS.failures_least_count:g} and {alive}) unless {_ENDED}",
+        hold_seconds=30,
+        reason=f"{reason_of('failing_ratio')} {reason_of('failures_least_count')} A loop that only waits for its calls "
+        "does not notice the exceptions. Held for half a minute, so that a burst passes.",
+        board="raymon-worker",
+        labels=("run", "worker"),
+    )
+
+
 def _worker_restart_loop() -> Alert:
     restarts = f"sum by ({_WORKER}) ({catalog.WORKER_RESTARTS.name})"
     window = f"{_RESTARTS_SECONDS}s"
@@ -237,6 +257,7 @@ ALERTS: Final = (
     _worker_dead(),
     _worker_stalled(),
     _worker_straggling(),
+    _rollouts_failing(),
     _worker_restart_loop(),
     _throughput_collapsed(),
     _no_update(),

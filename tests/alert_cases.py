@@ -84,6 +84,11 @@ def _costs(*steps_per_sample: int) -> dict[str, str]:
     return found
 
 
+def _rollouts(succeeded: str, failed: str, beat: str = f"{NOW}80") -> dict[str, str]:
+    found = {series(catalog.ROLLOUT_FAILURES, worker="0", exception="TypeError"): failed, BEAT_0: beat}
+    return found | ({series(catalog.ROLLOUTS, worker="0"): succeeded} if succeeded else {})
+
+
 def _store(used: str, spilled: str) -> dict[str, str]:
     return {
         ray_series(ray.STORE_USED, SessionName="s"): used,
@@ -231,6 +236,41 @@ CASES: Final = (
         "its counters vanish",
         {name: values.replace("x60", "x12 stale _x40") for name, values in _costs(300, 300, 100).items()},
         silent_at=(130, 200),
+    ),
+    # Half of the rollouts fail from 60 s on: three failures are counted at 80 s, and the alert holds half a minute.
+    Case(
+        "RaymonRolloutsFailing",
+        "half of the rollouts fail",
+        _rollouts("0+1x11 11x1 12x1 13+1x60", "_x11 0+1x60"),
+        silent_at=(60, 75, 90),
+        fires_at=(200,),
+        labels=WORKER_0,
+        value="50%",
+    ),
+    Case(
+        "RaymonRolloutsFailing",
+        "every rollout fails",
+        _rollouts("", "1+1x60"),
+        silent_at=(35,),
+        fires_at=(60, 200),
+        labels=WORKER_0,
+        value="100%",
+    ),
+    Case(
+        "RaymonRolloutsFailing", "one rollout in a hundred fails", _rollouts("0+99x60", "0+1x60"), silent_at=(60, 200)
+    ),
+    Case("RaymonRolloutsFailing", "two rollouts have failed", _rollouts("", "1 2x60"), silent_at=(60, 200)),
+    Case(
+        "RaymonRolloutsFailing",
+        "the worker vanishes before the alert has held",
+        _rollouts("", "1+1x3 stale _x40", f"{NOW}4 stale _x40"),
+        silent_at=(30, 60, 200),
+    ),
+    Case(
+        "RaymonRolloutsFailing",
+        "the run is stopped before the alert has held",
+        {**_rollouts("", "1+1x60"), series(catalog.RUN_STATE, state="stopped"): "0x3 1x60"},
+        silent_at=(35, 60, 200),
     ),
     Case(
         "RaymonWorkerRestartLoop",

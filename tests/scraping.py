@@ -47,6 +47,11 @@ class Span:
         self.end = time.time()
         self.step = step
 
+    @property
+    def seconds(self) -> float:
+        """Return the length of the period."""
+        return self.end - self.begin
+
     def series(self, expression: str) -> list:
         """Return the series that have a value anywhere in the period."""
         parameters = {"start": str(self.begin), "end": str(self.end), "step": str(self.step)}

@@ -13,6 +13,7 @@ ALERTS: Final[Mapping[str, Severity]] = MappingProxyType(
         "RaymonWorkerDead": "warning",
         "RaymonWorkerStalled": "warning",
         "RaymonWorkerStraggling": "info",
+        "RaymonRolloutsFailing": "warning",
         "RaymonWorkerRestartLoop": "warning",
         "RaymonThroughputCollapsed": "warning",
         "RaymonNoUpdate": "critical",
@@ -42,6 +43,7 @@ _BY_CODE: Final[Mapping[str, str]] = MappingProxyType(
         "object_store": "RaymonObjectStorePressure",
         "references_kept": "RaymonObjectStorePressure",
         "throughput_collapsed": "RaymonThroughputCollapsed",
+        "rollouts_failing": "RaymonRolloutsFailing",
     }
 )
 

@@ -1,13 +1,16 @@
 """Every alert provoked once: real runs with injected faults, a real Prometheus, rules with shortened durations."""
 
+import contextlib
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
 from scraping import scraping
 from support import Command, poll, ray_session
 
+import raymon
 from generate.alerts import ALERTS
 from raymon.queries import workers
 
@@ -15,7 +18,7 @@ from raymon.queries import workers
 pytestmark = pytest.mark.timeout(600)
 SPEED = 10.0
 """Windows and holds of the rules are a tenth as long."""
-SLOW, LOOP = "slow", "loop"
+SLOW, LOOP, FAILING = "slow", "loop", "failing"
 RUNS = {
     # Worker 1 straggles, worker 2 hangs; later all are slow. The step size is absurd, so that the policy diverges.
     SLOW: (
@@ -32,6 +35,7 @@ EXPECTED = {
     "RaymonWorkerDead": {"run": SLOW, "worker": "3"},
     "RaymonWorkerStalled": {"run": SLOW, "worker": "2"},
     "RaymonWorkerStraggling": {"run": SLOW, "worker": "1"},
+    "RaymonRolloutsFailing": {"run": FAILING, "worker": "0"},
     "RaymonWorkerRestartLoop": {"run": LOOP, "worker": "1"},
     "RaymonThroughputCollapsed": {"run": SLOW},
     "RaymonNoUpdate": {"run": LOOP},
@@ -54,15 +58,34 @@ def train(folder, address, name):
     )
 
 
+def start_failing_worker():
+    """Start an actor whose rollouts all raise; nobody reads its results."""
+    import ray
+
+    @ray.remote(num_cpus=0)
+    class Worker:
+        def sample_for(self, seconds):
+            monitor = raymon.Monitor(worker=0, run=FAILING)
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                with contextlib.suppress(TypeError), monitor.rollout():
+                    time.sleep(0.1)
+                    raise TypeError("an argument of the environment has changed")
+
+    worker = Worker.remote()
+    worker.sample_for.remote(300)
+    return worker
+
+
 class Watch:
-    """Looks at the firing alerts again and again and remembers them."""
+    """Polls the firing alerts and remembers them."""
 
     def __init__(self, prometheus):
         self.prometheus = prometheus
         self.fired = {}
 
     def look(self):
-        """Add what fires now."""
+        """Add the alerts that fire now."""
         for alert in self.prometheus.api("alerts")["alerts"]:
             if alert["state"] == "firing":
                 self.fired.setdefault(alert["labels"]["alertname"], []).append(alert)
@@ -93,7 +116,10 @@ def fired(tmp_path_factory):
             train(folder, address, LOOP) as loop,
         ):
             watch = Watch(prometheus)
+            failing = start_failing_worker()
             watch.until("RaymonWorkerStraggling", "RaymonWorkerStalled", "RaymonLossNotFinite", seconds=120)
+            watch.until("RaymonRolloutsFailing", seconds=60)
+            ray.kill(failing)
             # A stopped process: alive for the driver, silent in the metrics.
             stopped = process_of(prometheus, SLOW, "3")
             os.kill(stopped, signal.SIGSTOP)
@@ -120,7 +146,7 @@ def process_of(prometheus, run, worker):
 
 
 @pytest.mark.parametrize("name", [alert.name for alert in ALERTS])
-def test_the_alert_fires_and_names_whom_it_is_about(fired, name):
+def test_an_alert_fires_and_names_run_and_worker(fired, name):
     labels = [alert["labels"] for alert in fired[name]]
     assert any(EXPECTED[name].items() <= found.items() for found in labels), labels
     for alert in fired[name]:

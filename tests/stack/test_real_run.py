@@ -29,10 +29,13 @@ EMPTY = {
     id(cluster.OOM_KILLS): "no worker was killed for memory",
     id(cluster.NODE_GPU): "no GPU",
     id(cluster.NODE_GPU_MEMORY): "no GPU",
+    id(run.PROBLEMS): "no alert fires and no worker is in trouble at a sampled moment",
+    id(run.ROLLOUT_FAILURES): "no rollout failed",
+    id(workers.ONE_FAILURES): "no rollout failed",
     id(learner.GPU): "the learner is not on CUDA",
     id(learner.GPU_MEMORY): "the learner is not on CUDA",
 }
-ABSENT = ("with the learner on CUDA",)
+ABSENT = ("with the learner on CUDA", "after a rollout failed")
 """Conditions of families, as the catalogue words them, that do not hold for these runs."""
 
 
@@ -200,7 +203,7 @@ def test_no_alert_fires_for_a_worker_that_came_back(real):
 
 @pytest.mark.parametrize(("board", "panel", "query"), PANELS)
 def test_every_panel_has_data(real, board, panel, query):
-    found = real.span.series(query.fill(rate_interval=RATE_INTERVAL, window="60s"))
+    found = real.span.series(query.fill(rate_interval=RATE_INTERVAL, window=f"{real.span.seconds:.0f}s"))
     if id(query) in EMPTY:
         assert not found, f"allowed to be empty since {EMPTY[id(query)]}; it is not, so take it off the list"
     else:
@@ -220,7 +223,7 @@ def at_most_ten(found):
 def test_both_runs_stand_side_by_side(real):
     shown = {found["metric"]["run"] for found in real.span.series(run.RUN_INFO.fill())}
     assert shown == {RUN, STEP_RUN}
-    batches = {
-        found["metric"]["run"] for found in real.span.series(flow.INFERENCE_BATCH.fill(rate_interval=RATE_INTERVAL))
-    }
+    window = f"{real.span.seconds:.0f}s"
+    batch = flow.INFERENCE_BATCH.fill(rate_interval=RATE_INTERVAL, window=window)
+    batches = {found["metric"]["run"] for found in real.span.series(batch)}
     assert batches == {STEP_RUN}

@@ -280,11 +280,13 @@ def test_a_driver_in_one_long_update_is_not_gone_and_workers_still_starting_are_
 def test_each_alert_is_raised_by_its_symptom_and_the_healthy_run_raises_none():
     assert list(health.alarms(healthy(), judge(healthy()))) == []
     again = dataclasses.replace(worker("1"), restarts={"died": 3}, recent_restarts=1)
+    failing = {"failures": {"TypeError": 5.0}, "failures_total": 50.0, "rollouts_per_second": 5.0}
     symptoms = {
         "RaymonWorkerStalled": run(worker("0"), worker("1", heartbeat_age_seconds=30.0)),
         "RaymonWorkerDead": run(worker("0"), dataclasses.replace(worker("1"), lifecycle="given_up")),
         "RaymonWorkerStraggling": run(*(worker(str(n), mean_rollout_seconds=0.1 + 0.9 * (n == 1)) for n in range(4))),
         "RaymonWorkerRestartLoop": run(worker("0"), again),
+        "RaymonRolloutsFailing": healthy(workers=(dataclasses.replace(worker("0"), **failing), worker("1"))),
         "RaymonThroughputCollapsed": healthy(steps_per_second=100.0, usual_steps_per_second=1000.0),
         "RaymonNoUpdate": healthy(last_update_age_seconds=100.0),
         "RaymonLossNotFinite": healthy(learning={"nonfinite_updates_per_second": 1.0, "nonfinite_updates": 3.0}),
