@@ -134,6 +134,7 @@ class RunView:
         exporter_age_seconds: Since the nodes' own numbers last changed: Ray's exporters stand still when it grows.
         report_seconds: How often Ray exports, as seen from the heartbeats.
         nodes: The nodes of the cluster, those with workers of this run first.
+        problem: Why its numbers could not be read; empty if they could.
         workers_up: Workers that are up: as the driver counts them, from their heartbeats where it never counts.
     """
 
@@ -177,3 +178,4 @@ class RunView:
     report_seconds: float | None = None
     nodes: tuple[NodeView, ...] = ()
     workers_up: int | None = None
+    problem: str = ""

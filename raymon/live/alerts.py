@@ -1,4 +1,4 @@
-"""Alerts from the verdicts, for when no Prometheus evaluates the rules: the same thresholds, without their patience."""
+"""Alerts evaluated here, where no Prometheus evaluates the rules: same thresholds, without the waiting time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ class LocalAlerts:
     _since: dict[tuple[str, str, str], float] = field(default_factory=dict)
 
     def firing(self, runs: Sequence[RunView], verdicts: Mapping[str, RunVerdict], now: float) -> tuple[Alert, ...]:
-        """Return what is alarming about the runs at `now`, the alerts of a run before those of its workers."""
-        found: dict[tuple[str, str, str], Alert] = {}
+        """Return the alerts of the runs at `now`, those of a run before those of its workers."""
+        firing: dict[tuple[str, str, str], Alert] = {}
         for run in runs:
-            for alarm in alarms(run, verdicts[run.run]):
+            for alarm in alarms(run, verdicts[run.run]) if not run.problem else ():
                 key = (alarm.name, run.run, alarm.worker)
                 age = now - self._since.get(key, now)
-                found.setdefault(key, Alert(alarm.name, alarm.severity, alarm.summary, run.run, alarm.worker, age))
-        self._since = {key: self._since.get(key, now) for key in found}
-        return tuple(found.values())
+                firing.setdefault(key, Alert(alarm.name, alarm.severity, alarm.summary, run.run, alarm.worker, age))
+        self._since = {key: self._since.get(key, now) for key in firing}
+        return tuple(firing.values())

@@ -1,4 +1,4 @@
-"""Ages of moments that other machines wrote down, in spite of clocks that disagree and viewers that slept."""
+"""Ages of moments written by other machines, whose clocks may differ, read by a viewer that may have slept."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -6,9 +6,9 @@ from typing import Final
 
 LAG_WINDOW_SECONDS: Final = 30.0
 TOLERATED_LAG_SECONDS: Final = 4.0
-"""A fresh heartbeat is read a flush, an export and a scrape after it was written at most; more is a differing clock."""
+"""A new heartbeat is read at most a flush, an export and a scrape after it was written; more is a wrong clock."""
 PAUSE_SECONDS: Final = 5.0
-"""A gap between two rounds beyond this means that this process, or the whole machine, stood still."""
+"""A gap between two rounds beyond this means that this process or its machine stood still."""
 
 
 @dataclass(slots=True)
@@ -22,16 +22,21 @@ class Clock:
     _lags: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
     _pauses: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=16))
     _last_tick: float | None = None
+    _jumped_at: float = float("-inf")
 
     def tick(self, now: float) -> None:
         """Begin a round at wall-clock `now`."""
-        if self._last_tick is not None and now - self._last_tick > PAUSE_SECONDS:
-            self._pauses.append((now, now - self._last_tick))
+        if self._last_tick is not None and abs(gap := now - self._last_tick) > PAUSE_SECONDS:
+            self._jumped_at = now
+            if gap > 0.0:
+                self._pauses.append((now, gap))
         self._last_tick = now
 
     def saw(self, node: str, lag: float, now: float) -> None:
         """Note that a heartbeat of a node was first seen `lag` seconds after it was written, by the two clocks."""
         lags = self._lags.setdefault(node, deque(maxlen=64))
+        if lags and not self._jumped_at <= lags[-1][0] <= now:  # measured before one of the clocks may have been set
+            lags.clear()
         if lags and lags[-1][0] == now:
             lags[-1] = (now, min(lag, lags[-1][1]))
         else:

@@ -1,28 +1,30 @@
 """The background thread behind every viewer: one collection a second, however many look, and fewer while nobody does.
 
 Runs in the process of the page or the terminal view, never in the job. N viewers cost one collection: they all read the
-last `Snapshot`, which nobody changes after it was made.
+last `Snapshot`, which is never changed after it was made.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from raymon.catalog import DRIVER_PHASES
-from raymon.health import RunVerdict
+from raymon.health import RunVerdict, WorkerVerdict
 from raymon.live.alerts import LocalAlerts
-from raymon.live.debounce import Hold
-from raymon.live.dither import Diffusion
+from raymon.live.debounce import Debounce
+from raymon.live.dither import Dither
+from raymon.live.driver import LIVE_SECONDS
 from raymon.live.history import Ring, WorkerSample
 from raymon.live.memory import Memory
 from raymon.live.nodes import forget_nodes
 from raymon.live.parse import Parser
 from raymon.live.prometheus import Prometheus
-from raymon.live.runs import LIVE_SECONDS, run_views
+from raymon.live.round import Round, parse_round
+from raymon.live.runs import run_views
 from raymon.live.scrape import Page, Scraper
+from raymon.live.series import history_values
 from raymon.live.snapshot import Alert, RunHistory, Snapshot, TargetState
 from raymon.live.targets import Found, Given, Local, Targets
 from raymon.views import RunView, WorkerView
@@ -31,7 +33,9 @@ TARGETS_SECONDS: Final = 5.0
 UNWATCHED_SECONDS: Final = 3.0
 """Between two collections while nobody looks: the history goes on, at a third of the cost."""
 LEFT_SECONDS: Final = 10.0
-"""Nobody looks when no snapshot was asked for within this time."""
+"""Nobody looks when no snapshot was requested for this long."""
+SLOW_SECONDS: Final = 5.0
+"""A collection that takes longer is a problem of its own; an endpoint that hangs costs three seconds."""
 MOST_RUNS: Final = 64
 FORGET_ROUNDS: Final = 60
 _NAN: Final = float("nan")
@@ -47,11 +51,13 @@ class Collector:
         >>> collector.snapshot().runs  # doctest: +SKIP
 
     Args:
-        targets: Metrics endpoints, or anything with `find()`; without any, the newest Ray session on this machine.
+        targets: Metrics endpoints, or anything with `find()`; by default the newest Ray session on this machine.
         period_seconds: Between two collections while somebody looks.
         prometheus_url: A Prometheus to take firing alerts and older history from; empty for none.
-        prometheus_expected: Whether to say so when it does not answer; False where its address is only the usual one.
-        clock: Wall-clock seconds; tests give their own.
+        prometheus_expected: Whether to say so when it does not answer; False where its address is only a default.
+        clock: Returns wall-clock seconds.
+        on_round: Called with every round before it is digested; it must not raise.
+        watched: Whether to collect at the full rate although no snapshot is requested.
     """
 
     def __init__(
@@ -61,24 +67,34 @@ class Collector:
         prometheus_url: str = "",
         prometheus_expected: bool = True,
         clock: Callable[[], float] = time.time,
+        on_round: Callable[[Round], None] | None = None,
+        watched: bool = False,
     ) -> None:
         if isinstance(targets, Sequence):
             targets = Given.of(targets) if targets else Local()
         self._targets: Targets = targets
         self._period = period_seconds
         self._clock = clock
+        self._on_round = on_round
+        self._always = watched
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._looked_at = time.monotonic()
+        self._collecting_since: float | None = None
         self._thread: threading.Thread | None = None
         self._scraper, self._parser, self._memory = Scraper(), Parser(), Memory()
         self._rings: dict[str, Ring] = {}
-        self._hold, self._phases, self._alarms = Hold(), Diffusion(), LocalAlerts()
+        self._debounce, self._phases, self._alarms = Debounce(), Dither(), LocalAlerts()
         self._prometheus = Prometheus(prometheus_url) if prometheus_url else None
         self._prometheus_expected = prometheus_expected
         self._found, self._found_at = Found(), float("-inf")
-        self._answers: dict[str, TargetState] = {}
-        self._snapshot = Snapshot(taken_at=clock(), problem="The first collection has not ended yet.")
+        now = clock()
+        self._snapshot = Snapshot(
+            taken_at=now,
+            taken_monotonic=time.monotonic(),
+            problem="The first collection has not ended yet.",
+            problem_since=now,
+        )
 
     def start(self) -> None:
         """Begin collecting in a daemon thread; a second call does nothing."""
@@ -98,11 +114,15 @@ class Collector:
             self._thread.join(timeout=5.0)
 
     def snapshot(self) -> Snapshot:
-        """Return what is known now; never waits."""
+        """Return what is known now; never waits. A collection that hangs is reported as its problem."""
         if not self._watched():
             self._wake.set()
         self._looked_at = time.monotonic()
-        return self._snapshot
+        snapshot, begun = self._snapshot, self._collecting_since
+        if begun is None or (spent := time.monotonic() - begun) < SLOW_SECONDS:
+            return snapshot
+        problem = f"The collection has been running for {spent:.0f} s; the numbers are those before it."
+        return replace(snapshot, problem=problem, problem_since=self._clock() - spent)
 
     def collect(self) -> Snapshot:
         """Make one collection now, in the calling thread, and return its snapshot."""
@@ -112,20 +132,32 @@ class Collector:
         return self.digest(pages, found, begun)
 
     def digest(self, pages: Sequence[Page], found: Found | None = None, begun: float | None = None) -> Snapshot:
-        """Take in pages as they were fetched and make the snapshot: all of a collection but the network."""
+        """Take in pages and return the snapshot: all of a collection but the network."""
         begun = time.perf_counter() if begun is None else begun
         found = found or Found(tuple(page.url for page in pages), "given pages")
-        now = self._clock()
-        answered = {page.url: self._parser.samples(page.body) for page in pages if not page.error}
+        parsed = parse_round(pages, found, self._clock(), self._parser)
+        if self._on_round is not None:
+            self._on_round(parsed)
+        return self.take(parsed, begun)
+
+    def take(self, latest: Round, begun: float | None = None) -> Snapshot:
+        """Take in a round that was parsed here or read from a recording, and return the snapshot."""
+        begun = time.perf_counter() if begun is None else begun
+        now, pages = latest.taken_at, latest.pages
+        answered = {page.url: page.samples for page in pages if not page.error}
         self._memory.absorb(answered, now)
+        self._memory.asked({page.url: page.error for page in pages})
         if self._parser.crowded:
             self._parser.keep(self._memory.alive())
         if answered and self._memory.round % FORGET_ROUNDS == 0:
-            self._forget({page.url for page in pages}, now)
+            self._forget(now)
         views = run_views(self._memory, self._rings, now)[:MOST_RUNS]
-        verdicts = {view.run: self._hold.judge(view, now) for view in views}
+        verdicts = {view.run: self._judge(view, now) for view in views}
         for view in views:
             self._remember(view, verdicts[view.run], now)
+        spent = time.perf_counter() - begun
+        problem = _problem(latest, views) or _slow(spent)
+        before = self._snapshot
         self._snapshot = Snapshot(
             taken_at=now,
             taken_monotonic=time.monotonic(),
@@ -133,29 +165,37 @@ class Collector:
             verdicts=verdicts,
             histories=self._histories(views),
             alerts=self._alerts(views, verdicts, now),
-            targets=self._target_states(pages, now),
-            source=self._source(found, views),
+            targets=self._target_states(latest, now),
+            source=self._source(latest.found, views),
             data_age_seconds=min((v.data_age_seconds for v in views if v.data_age_seconds is not None), default=None),
-            problem=_problem(found, pages, views),
-            rounds=self._snapshot.rounds + 1,
-            round_seconds=time.perf_counter() - begun,
+            problem=problem,
+            problem_since=(before.problem_since if before.problem else now) if problem else None,
+            rounds=before.rounds + 1,
+            round_seconds=spent,
         )
         return self._snapshot
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            begun = time.perf_counter()
+            begun = self._collecting_since = time.monotonic()
             try:
                 self.collect()
-            except Exception:  # noqa: BLE001 - a viewer must outlive whatever a page makes of it
-                _log.exception("a collection failed; the next one is tried")
-                self._snapshot = replace(self._snapshot, problem="The collection failed; its error is in the log.")
+            except Exception as error:  # noqa: BLE001  # a viewer must survive anything that a page contains
+                _log.exception("a collection failed; the next one follows")
+                self._failed(error)
+            self._collecting_since = None
             period = self._period if self._watched() else max(self._period, UNWATCHED_SECONDS)
-            self._wake.wait(max(0.05, period - (time.perf_counter() - begun)))
+            self._wake.wait(max(0.05, period - (time.monotonic() - begun)))
             self._wake.clear()
 
+    def _failed(self, error: Exception) -> None:
+        before = self._snapshot
+        since = before.problem_since if before.problem else self._clock()
+        problem = f"The collection failed ({type(error).__name__}; see the log): the numbers are those before it."
+        self._snapshot = replace(before, problem=problem, problem_since=since)
+
     def _watched(self) -> bool:
-        return time.monotonic() - self._looked_at < LEFT_SECONDS
+        return self._always or time.monotonic() - self._looked_at < LEFT_SECONDS
 
     def _find(self) -> Found:
         if time.perf_counter() - self._found_at > TARGETS_SECONDS or not self._found.urls:
@@ -165,24 +205,40 @@ class Collector:
             self._found_at = time.perf_counter()
         return self._found
 
-    def _forget(self, asked: Set[str], now: float) -> None:
+    def _forget(self, now: float) -> None:
         self._parser.keep(self._memory.forget(MOST_RUNS, now))
-        forget_nodes(self._memory, asked, now)
+        forget_nodes(self._memory, now)
         runs = self._memory.heard.keys()
         self._rings = {run: ring for run, ring in self._rings.items() if run in runs}
-        self._hold.keep(runs)
+        self._debounce.keep(runs)
         self._phases.keep(runs)
 
     def _remember(self, view: RunView, verdict: RunVerdict, now: float) -> None:
         if view.data_age_seconds is None or view.data_age_seconds > LIVE_SECONDS:
             return
-        ring = self._rings.setdefault(view.run, Ring())
-        doing = {judged.worker: judged.state for judged in verdict.workers}
+        states = {judged.worker: judged.state for judged in verdict.workers}
         workers = {
-            worker.worker: self._sample(view.run, worker, doing.get(worker.worker, "unknown"))
+            worker.worker: self._sample(view.run, worker, states.get(worker.worker, "unknown"))
             for worker in view.workers
         }
-        ring.add(now, _values(view), workers)
+        self._rings.setdefault(view.run, Ring()).add(now, history_values(view), workers)
+
+    def _judge(self, view: RunView, now: float) -> RunVerdict:
+        """Return the verdict on a run; one that says so if its numbers cannot be judged, so that others still are."""
+        problem = view.problem
+        if not problem:
+            try:
+                return self._debounce.judge(view, now)
+            except Exception as error:  # noqa: BLE001  # the numbers come from outside; a bad run is one bad card
+                _log.warning("run %r cannot be judged", view.run, exc_info=True)
+                problem = type(error).__name__
+        workers = tuple(WorkerVerdict(worker.worker, "unknown", "not judged") for worker in view.workers)
+        return RunVerdict(
+            "unknown",
+            f"The numbers of this run cannot be judged ({problem}): a process of it exports nonsense.",
+            severity="unknown",
+            workers=workers,
+        )
 
     def _sample(self, run: str, worker: WorkerView, state: str) -> WorkerSample:
         if state in ("stalled", "restarting", "dead", "given_up", "starting"):
@@ -202,60 +258,43 @@ class Collector:
         return {run: self._prometheus.extended(run, history) for run, history in frozen.items()}
 
     def _alerts(self, views: Sequence[RunView], verdicts: Mapping[str, RunVerdict], now: float) -> tuple[Alert, ...]:
-        asked = self._prometheus
-        if asked is not None and asked.has_rules() and asked.knows(view.run for view in views):
-            return asked.alerts()
+        prometheus = self._prometheus
+        if prometheus is not None and prometheus.has_rules() and prometheus.knows(view.run for view in views):
+            return prometheus.alerts()
         return self._alarms.firing(views, verdicts, now)
 
     def _source(self, found: Found, views: Sequence[RunView]) -> str:
-        asked = self._prometheus
-        if asked is None or not (asked.answers() or self._prometheus_expected):
+        prometheus = self._prometheus
+        if prometheus is None or not (prometheus.answers() or self._prometheus_expected):
             return found.source
-        if not asked.answers():
-            told = f" (which does not answer: {asked.error})"
-        elif not asked.has_rules():
-            told = " (without raymon's rules: alerts are evaluated here)"
-        elif views and not asked.knows(view.run for view in views):
-            told = " (which has not scraped these runs: alerts are evaluated here)"
-        else:
-            told = ""
-        return f"{found.source}, and Prometheus {asked.url}{told}"
+        note = ""
+        if not prometheus.answers():
+            note = f" (which does not answer: {prometheus.error})"
+        elif not prometheus.has_rules():
+            note = " (without raymon's rules: alerts are evaluated here)"
+        elif views and not prometheus.knows(view.run for view in views):
+            note = " (which has not scraped these runs: alerts are evaluated here)"
+        return f"{found.source}, and Prometheus {prometheus.url}{note}"
 
-    def _target_states(self, pages: Sequence[Page], now: float) -> tuple[TargetState, ...]:
+    def _target_states(self, latest: Round, now: float) -> tuple[TargetState, ...]:
         states = []
-        for page in pages:
-            node = self._memory.nodes.get(page.url)
-            ago = now - node.answered_at if node else None
-            states.append(TargetState(page.url, page.error, ago, len(page.body), page.seconds))
+        for page in latest.pages:
+            at = self._memory.nodes[page.url].answered_at
+            states.append(TargetState(page.url, page.error, None if at is None else now - at, page.size, page.seconds))
         return tuple(states)
 
 
-def _values(view: RunView) -> Mapping[str, float | None]:
-    store = view.store
-    return {
-        "steps_per_second": view.steps_per_second,
-        "trained_steps_per_second": view.trained_steps_per_second,
-        "trained_steps": view.trained_steps,
-        "iteration_seconds": view.iteration_seconds,
-        "updates_per_second": view.updates_per_second,
-        "policy_lag_mean": view.policy_lag_mean,
-        "policy_lag_max": view.policy_lag_max,
-        "store_used_bytes": store.used_bytes,
-        "store_spilled_bytes": store.spilled_bytes,
-        "refs_held": store.refs_held,
-        "refs_held_bytes": store.refs_held_bytes,
-        "workers_up": view.workers_by_state.get("up"),
-        "driver_rss_bytes": view.driver_rss_bytes,
-        **{f"put_{kind}_bytes_per_second": rate for kind, rate in store.put_bytes_per_second.items()},
-        **{f"phase_{phase}": view.phase_ratio.get(phase) for phase in DRIVER_PHASES},
-        **view.learning,
-    }
+def _slow(spent: float) -> str:
+    return (
+        f"The last collection took {spent:.1f} s: the numbers are renewed less often." if spent > SLOW_SECONDS else ""
+    )
 
 
-def _problem(found: Found, pages: Sequence[Page], views: Sequence[RunView]) -> str:
-    """Say what keeps the collector from seeing a live run; empty when it sees one."""
-    if found.problem:
-        return found.problem
+def _problem(latest: Round, views: Sequence[RunView]) -> str:
+    """Say why no live run can be seen; empty if one can."""
+    if latest.found.problem:
+        return latest.found.problem
+    pages = latest.pages
     failed = [page for page in pages if page.error]
     if pages and len(failed) == len(pages):
         first = failed[0]
@@ -264,6 +303,6 @@ def _problem(found: Found, pages: Sequence[Page], views: Sequence[RunView]) -> s
         return ""
     if failed:
         return f"No run was seen; {len(failed)} of {len(pages)} endpoints do not answer ({failed[0].error})."
-    if not any(b"\nray_" in page.body or page.body.startswith((b"# HELP", b"ray_")) for page in pages):
+    if not any(page.is_ray for page in pages):
         return f"What answers at {pages[0].url} is not the metrics page of a Ray node." if pages else "No endpoint."
     return "Ray answers, but no run has recorded anything yet: start `raymon train`, or instrument your trainer."

@@ -1,4 +1,4 @@
-"""Keep a verdict still until a change has lasted: one late export must not flash a state."""
+"""Show a change of verdict only once it has lasted: one late export must not flash a state."""
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
@@ -26,14 +26,14 @@ RUN_HOLD_SECONDS: Final[Mapping[str, float]] = {
 
 
 @dataclass(slots=True)
-class Hold:
-    """What was judged before: a state that needs to be held is shown once it has lasted that long."""
+class Debounce:
+    """The verdicts of before; a state that can flash is shown once it has lasted for its time."""
 
     _runs: dict[str, tuple[RunVerdict, str, float]] = field(default_factory=dict)
     _since: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
 
     def judge(self, run: RunView, now: float) -> RunVerdict:
-        """Return the verdict on the run at `now`, with what is too new to be shown held back."""
+        """Return the verdict on the run at `now`; states that are too new to be shown are held back."""
         workers = tuple(self._worker(run.run, worker, now) for worker in judge_workers(run))
         verdict = judge(run, workers)
         shown, state, since = self._runs.get(run.run, (verdict, verdict.state, now))

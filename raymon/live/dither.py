@@ -1,8 +1,8 @@
-"""One phase per moment for workers that go through all of them many times a second, in proportion to the time spent.
+"""Choose one phase per moment for workers that go through all of them many times a second, in proportion to the time.
 
-Showing the phase that takes most of the time would show nothing else, and what the worker says when it flushes is the
-phase it flushes in. So each moment is given to the phase that has been shown least for its share (error diffusion):
-over a row of moments, lengths are proportional to time.
+Showing the phase that takes most of the time would show nothing else, and the activity a worker reports when it flushes
+is the one it flushes in. So each moment is given to the phase that has been shown least for its share (error
+diffusion): over a row of moments, lengths are proportional to time.
 """
 
 from collections.abc import Mapping, Set
@@ -13,8 +13,8 @@ MOST_WORKERS: Final = 50_000
 
 
 @dataclass(slots=True)
-class Diffusion:
-    """What each worker's phases are still owed, in moments."""
+class Dither:
+    """How many moments each phase of each worker is still owed."""
 
     _owed: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""Bounded memory of what was seen over time, for charts and slopes: ten minutes at a second, older samples thinned."""
+"""Bounded history of a run for charts and slopes: ten minutes at a second, older samples thinned."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,13 +12,15 @@ from raymon.live.snapshot import STRIP, Floats, RunHistory, WorkerHistory
 MOST_SAMPLES: Final = 900
 MOST_CELLS: Final = 1_000_000
 """Workers times samples; beyond a thousand workers each keeps fewer samples, so that memory does not grow."""
+STEP_BACK_SECONDS: Final = 2.0
+"""A moment this far before the last one means that the clock was set back; the history then moves with it."""
 _Number = TypeVar("_Number", bound=np.generic)
 _STRIP_INDEX: Final[Mapping[str, int]] = {name: index for index, name in enumerate(STRIP)}
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSample:
-    """What is remembered of one worker at one moment: `latency_seconds` is its p95, `doing` is one of `STRIP`."""
+    """One worker at one moment: `latency_seconds` is its p95, `doing` is one of `STRIP`."""
 
     steps_per_second: float
     rss_bytes: float
@@ -28,7 +30,7 @@ class WorkerSample:
 
 @dataclass(slots=True)
 class Ring:
-    """The history of one run: K columns in time, W rows for workers; when full, the older half is thinned to a half."""
+    """The history of one run: K columns in time, W rows for workers; when full, half of the older half is dropped."""
 
     _rows: dict[str, int] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
@@ -41,9 +43,11 @@ class Ring:
     _strip: NDArray[np.int8] = field(default_factory=lambda: np.empty((0, MOST_SAMPLES), np.int8))
 
     def add(self, moment: float, values: Mapping[str, float | None], workers: Mapping[str, WorkerSample]) -> None:
-        """Append one sample; a moment not after the last is ignored."""
-        if self._size and moment <= self._times[self._size - 1]:
-            return
+        """Append one sample; a moment not after the last is ignored unless the clock was set back."""
+        if self._size and moment <= (last := self._times[self._size - 1]):
+            if moment > last - STEP_BACK_SECONDS:
+                return
+            self._times[: self._size] += moment - 1.0 - last
         self._grow(values, workers)
         while self._size >= self._capacity():
             self._thin()

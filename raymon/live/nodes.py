@@ -1,14 +1,27 @@
-"""What the nodes themselves report: whether their exporters live, their CPU, Ray's object store."""
+"""The nodes themselves: whether their endpoints answer, their CPU, memory and disk, Ray's object store."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Final
+from urllib.parse import urlsplit
 
 from raymon import catalog
+from raymon.catalog import DRIVER
+from raymon.live.driver import Driver, rates_by
 from raymon.live.history import Ring, slope
-from raymon.live.memory import Memory, Node, Process, field_of
-from raymon.live.workers import Rates
-from raymon.queries.ray_families import NODE_CPU, STORE_AVAILABLE, STORE_FALLBACK, STORE_MEMORY
-from raymon.views import StoreView
+from raymon.live.memory import Memory, Node
+from raymon.live.subject import Subject
+from raymon.queries.ray_families import (
+    NODE_CPU,
+    NODE_DISK_FREE,
+    NODE_DISK_USED,
+    NODE_MEMORY_TOTAL,
+    NODE_MEMORY_USED,
+    STORE_AVAILABLE,
+    STORE_FALLBACK,
+    STORE_MEMORY,
+)
+from raymon.views import NodeView, StoreView
 
 REFS_WINDOW_SECONDS: Final = 12.0
 GONE_SECONDS: Final = 30.0
@@ -16,26 +29,70 @@ FORGOTTEN_SECONDS: Final = 600.0
 
 
 def answering(memory: Memory, now: float, within: float = GONE_SECONDS) -> Mapping[str, Node]:
-    """Return the nodes that answered `within` seconds of the last answer of any, so that an end leaves all of them."""
-    ages = {url: memory.clock.age(node.answered_at, "", now) for url, node in memory.nodes.items()}
+    """Return the nodes that answered `within` seconds of the last answer of any; after an end, that is all of them."""
+    ages = {
+        url: memory.clock.age(node.answered_at, "", now)
+        for url, node in memory.nodes.items()
+        if node.answered_at is not None
+    }
     limit = min(ages.values(), default=0.0) + within
-    return {url: node for url, node in memory.nodes.items() if ages[url] <= limit}
+    return {url: memory.nodes[url] for url, age in ages.items() if age <= limit}
 
 
-def forget_nodes(memory: Memory, asked: Collection[str], now: float) -> None:
-    """Forget the nodes that others have outlived by ten minutes, unless still asked or the last place of a worker."""
-    used = {*asked, *answering(memory, now, FORGOTTEN_SECONDS)}
+def forget_nodes(memory: Memory, now: float) -> None:
+    """Forget the nodes that others have outlived by ten minutes, unless still listed or the last place of a worker."""
+    used = {*answering(memory, now, FORGOTTEN_SECONDS)}
     used.update(subject.newest().url for subject in memory.subjects.values())
-    memory.nodes = {url: node for url, node in memory.nodes.items() if url in used}
+    memory.nodes = {url: node for url, node in memory.nodes.items() if node.listed or url in used}
 
 
 def exporter_age(memory: Memory, now: float) -> float | None:
-    """Return how long no node's own numbers have changed; None when no endpoint ever answered."""
+    """Return how long no node's own numbers have changed; None if no endpoint ever answered."""
     ages = [age for url in memory.nodes if (age := memory.exporter_age(url, now)) is not None]
     return min(ages, default=None)
 
 
-def node_cpu(memory: Memory, now: float) -> dict[str, float]:
+def node_views(memory: Memory, now: float) -> Mapping[str, NodeView]:
+    """Return every known node by the URL of its endpoint."""
+    return {url: _node_view(url, node, memory, now) for url, node in memory.nodes.items()}
+
+
+def _node_view(url: str, node: Node, memory: Memory, now: float) -> NodeView:
+    numbers = {name: value for (name, _), value in node.numbers.items()}
+    address = next((ip for (name, ip) in node.numbers if name == NODE_CPU and ip), "") or urlsplit(url).hostname or ""
+    silent = None if node.answered_at is None else memory.clock.age(node.answered_at, "", now)
+    cpu = numbers.get(NODE_CPU)
+    return NodeView(
+        url=url,
+        address=address,
+        silent_seconds=silent if node.error or not node.listed else 0.0,
+        error=node.error,
+        listed=node.listed,
+        exporter_age_seconds=memory.exporter_age(url, now),
+        cpu_ratio=None if cpu is None else cpu / 100.0,
+        memory_used_bytes=numbers.get(NODE_MEMORY_USED),
+        memory_total_bytes=numbers.get(NODE_MEMORY_TOTAL),
+        disk_used_bytes=numbers.get(NODE_DISK_USED),
+        disk_free_bytes=numbers.get(NODE_DISK_FREE),
+        clock_offset_seconds=memory.clock.skew(address),
+    )
+
+
+def nodes_of_run(nodes: Mapping[str, NodeView], subjects: Collection[Subject]) -> tuple[NodeView, ...]:
+    """Return all nodes with the workers of a run on each, those that have any first."""
+    workers: dict[str, list[str]] = {}
+    for subject in subjects:
+        workers.setdefault(subject.newest().url, []).append(subject.worker)
+    views = [
+        replace(view, workers=tuple(name for name in workers[url] if name != DRIVER), driver=DRIVER in workers[url])
+        if url in workers
+        else view
+        for url, view in nodes.items()
+    ]
+    return tuple(sorted(views, key=lambda view: (not (view.workers or view.driver), view.address, view.url)))
+
+
+def node_cpu(memory: Memory, now: float) -> Mapping[str, float]:
     """Return the CPU utilisation, 0 to 1, of every node that answers, by address."""
     return {
         address or url: value / 100.0
@@ -45,25 +102,20 @@ def node_cpu(memory: Memory, now: float) -> dict[str, float]:
     }
 
 
-def store_view(memory: Memory, driver: Process | None, rates: Rates, ring: Ring, now: float) -> StoreView:
+def store_view(memory: Memory, driver: Driver, ring: Ring, now: float) -> StoreView:
     """Return Ray's object store summed over the nodes that answer, and what the driver holds in it."""
     totals: dict[tuple[str, str], float] = {}
     for node in answering(memory, now).values():
         for key, value in node.numbers.items():
             totals[key] = totals.get(key, 0.0) + value
-    oldest = driver.gauge(catalog.REFS_OLDEST) if driver else None
     return StoreView(
         used_bytes=totals.get((STORE_MEMORY, "MMAP_SHM")),
         available_bytes=totals.get((STORE_AVAILABLE, "")),
         spilled_bytes=totals.get((STORE_MEMORY, "SPILLED")),
         fallback_bytes=totals.get((STORE_FALLBACK, "")),
-        refs_held=driver.gauge(catalog.REFS_HELD) if driver else None,
-        refs_held_bytes=driver.gauge(catalog.REFS_HELD_BYTES) if driver else None,
-        refs_oldest_age_seconds=memory.clock.age(oldest, driver.node, now) if driver and oldest else None,
+        refs_held=driver.gauge(catalog.REFS_HELD),
+        refs_held_bytes=driver.gauge(catalog.REFS_HELD_BYTES),
+        refs_oldest_age_seconds=driver.age(memory, catalog.REFS_OLDEST, now),
         refs_growth_per_second=slope(*ring.recent("refs_held", REFS_WINDOW_SECONDS)),
-        put_bytes_per_second={
-            kind: rate
-            for kind in catalog.PUT_BYTES.values["kind"]
-            if (rate := rates.get(field_of(catalog.PUT_BYTES, kind))) is not None
-        },
+        put_bytes_per_second=rates_by(driver, catalog.PUT_BYTES, catalog.PUT_BYTES.values["kind"]),
     )

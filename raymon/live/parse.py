@@ -1,10 +1,10 @@
-"""A node's metrics page to numbers: only the families raymon reads, each series' labels taken apart once.
+"""From a node's metrics page to samples: only the families raymon reads, the labels of each series parsed once.
 
 The text comes over the network from a process that may be broken or hostile, so nothing in it raises: a line that is
 not a sample of a wanted family is dropped and counted. One regular expression picks the wanted lines (a page is mostly
-Ray's own families); what stands before the value is then looked up among the series already known, so that a known
-series costs one dictionary look-up. `tests/unit/live/test_scrape.py` compares it with
-`prometheus_client.parser`, in result and in time.
+Ray's own families); the text before the value is then looked up among the series already known, so that a known series
+costs one dictionary look-up. `tests/unit/live/test_scrape.py` compares it with `prometheus_client.parser`, in result
+and in time.
 """
 
 import math
@@ -15,14 +15,41 @@ from types import MappingProxyType
 from typing import Final
 
 from raymon import catalog
+from raymon.catalog import Metric
 from raymon.format import printable
-from raymon.queries.ray_families import NODE_CPU, NODE_MEMORY_USED, STORE_AVAILABLE, STORE_FALLBACK, STORE_MEMORY
+from raymon.queries.ray_families import (
+    NODE_CPU,
+    NODE_DISK_FREE,
+    NODE_DISK_USED,
+    NODE_MEMORY_TOTAL,
+    NODE_MEMORY_USED,
+    STORE_AVAILABLE,
+    STORE_FALLBACK,
+    STORE_MEMORY,
+)
 
-RAY_FAMILIES: Final = (STORE_AVAILABLE, STORE_MEMORY, STORE_FALLBACK, NODE_CPU, NODE_MEMORY_USED)
+RAY_FAMILIES: Final = (
+    STORE_AVAILABLE,
+    STORE_MEMORY,
+    STORE_FALLBACK,
+    NODE_CPU,
+    NODE_MEMORY_USED,
+    NODE_MEMORY_TOTAL,
+    NODE_DISK_USED,
+    NODE_DISK_FREE,
+)
 """Ray's own families that a view is made of; their values change whenever a node exports."""
 
-WANTED: Final = frozenset({metric.name for metric in catalog.every() if metric.kind != "histogram"} | {*RAY_FAMILIES})
+METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
+    {metric.name: metric for metric in catalog.every() if metric.kind != "histogram"}
+)
+"""raymon's own families that a view is made of."""
+WANTED: Final = frozenset({*METRICS, *RAY_FAMILIES})
 
+LARGEST: Final = 1e300
+"""A larger value is refused: sums and rates of such numbers would not be finite."""
+SMALLEST: Final = 1e-300
+"""A smaller value is read as 0: dividing by it would not give a finite number."""
 LONGEST_LINE: Final = 4096
 _LINE: Final = re.compile(
     rb"^(?:ray_raymon_|%s)[^\n]{0,%d}" % (b"|".join(re.escape(name.encode()) for name in RAY_FAMILIES), LONGEST_LINE),
@@ -39,6 +66,12 @@ class SeriesKey:
 
     name: str
     labels: Mapping[str, str]
+
+    @property
+    def counter(self) -> bool:
+        """Whether it only grows."""
+        metric = METRICS.get(self.name)
+        return metric is not None and metric.kind == "counter"
 
 
 @dataclass(slots=True)
@@ -64,7 +97,7 @@ class Parser:
         self._known = {head: series for head, series in self._known.items() if series in alive}
 
     def samples(self, page: bytes) -> Iterator[tuple[SeriesKey, float]]:
-        """Yield every finite sample of a wanted family; a series that stands twice on the page is yielded twice."""
+        """Yield every finite sample of a wanted family; a series that is twice on the page is yielded twice."""
         known = self._known
         for match in _LINE.finditer(page):
             line = match[0]
@@ -75,7 +108,8 @@ class Parser:
             except KeyError:
                 series = self._learn(head)
             if series is not None:
-                if (value := number(rest)) is None:
+                value = number(rest)
+                if value is None or (value < 0.0 and series.counter):
                     self.dropped += 1
                 else:
                     yield series, value
@@ -90,7 +124,7 @@ class Parser:
 
 
 def number(text: bytes) -> float | None:
-    """Return the value of a sample (its time stamp, if any, is ignored); None unless it is a finite number."""
+    """Return the value of a sample, its time stamp ignored; None unless it is a finite number of sane size."""
     parts = text.split(None, 2)
     if not parts or len(parts) > 2 or not _NUMBER.fullmatch(parts[0]):
         return None
@@ -98,13 +132,17 @@ def number(text: bytes) -> float | None:
         value = float(parts[0])
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    size = abs(value)
+    if size < SMALLEST:
+        return 0.0
+    return value if math.isfinite(value) and size <= LARGEST else None
 
 
 def series_key(head: bytes) -> SeriesKey | None:
-    """Take apart what stands before a sample's value; None for a family not wanted or for broken labels."""
+    """Parse the text before a sample's value; None for a family not wanted, broken labels or an undeclared value."""
     name, brace, rest = head.decode("utf-8", "replace").partition("{")
-    if name.strip() not in WANTED:
+    name = name.strip()
+    if name not in WANTED:
         return None
     labels: dict[str, str] = {}
     body = rest[:-1] if brace else ""
@@ -115,7 +153,19 @@ def series_key(head: bytes) -> SeriesKey | None:
             return None
         labels[match[1]] = printable(_unescape(match[2]))
         at = match.end()
-    return SeriesKey(name.strip(), MappingProxyType(labels))
+    return checked_series(name, labels)
+
+
+def checked_series(name: str, labels: Mapping[str, str]) -> SeriesKey | None:
+    """Return the series of a wanted family; None if a label has a value that the catalogue does not list."""
+    metric = METRICS.get(name)
+    if metric is not None:
+        for label, allowed in metric.values.items():
+            if labels.get(label) not in allowed:
+                return None
+    elif name not in RAY_FAMILIES:
+        return None
+    return SeriesKey(name, MappingProxyType(labels))
 
 
 def _unescape(text: str) -> str:

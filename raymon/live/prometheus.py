@@ -1,9 +1,11 @@
 """An optional Prometheus: the alerts that fire there, and the history from before the viewer was opened.
 
-Asked in a thread of its own, so that a Prometheus that hangs delays no collection; without one everything else works.
+Queried in its own thread, so that a Prometheus that hangs delays no collection. Every answer is checked: what is not of
+the expected shape counts as no answer, and then no alert is shown.
 """
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -19,34 +21,28 @@ from raymon.format import printable
 from raymon.health import ALERTS
 from raymon.live.parse import number
 from raymon.live.scrape import Scraper
+from raymon.live.series import HISTORY
 from raymon.live.snapshot import Alert, Floats, RunHistory
 from raymon.queries import BOOK
 
 REFRESH_SECONDS: Final = 5.0
 HISTORY_SECONDS: Final = 3600.0
 MOST_ALERTS: Final = 200
-HISTORY_QUERIES: Final[Mapping[str, str]] = {
-    "steps_per_second": "run.STEPS_PER_SECOND",
-    "return_mean": "run.FLEET_RETURN",
-    "kl": "learner.KL",
-    "policy_entropy": "learner.ENTROPY",
-    "clip_ratio": "learner.CLIP_RATIO",
-    "explained_variance": "learner.EXPLAINED_VARIANCE",
-    "gradient_norm": "learner.GRADIENT_NORM",
-    "learning_rate": "learner.LEARNING_RATE",
-}
-"""Series of `RunHistory.values` to the query of the book that yields it, one series per run."""
+MOST_SERIES: Final = 1000
+SILENT_SECONDS: Final = 30.0
+"""After this long without an answer nothing that it said is shown any more."""
 
 History = Mapping[str, Mapping[str, tuple[Floats, Floats]]]
 """Run to series name to moments and values."""
+_log = logging.getLogger(__name__)
 
 
 class Prometheus:
-    """The HTTP API of one Prometheus, asked now and then.
+    """The HTTP API of one Prometheus, queried every few seconds.
 
     Args:
         url: Its base address.
-        scraper: How it is asked; bounded in time and size.
+        scraper: Fetches its answers; bounded in time and size.
     """
 
     def __init__(self, url: str, scraper: Scraper | None = None) -> None:
@@ -54,34 +50,35 @@ class Prometheus:
         self._scraper = scraper or Scraper()
         self._stop = threading.Event()
         self._answers = False
+        self._answered_at = float("-inf")
         self._alerts: tuple[Alert, ...] | None = None
         self._runs: frozenset[str] = frozenset()
         self._history: History = {}
-        self.error = "it has not been asked yet"
+        self.error = "it has not been queried yet"
 
     def start(self) -> None:
         """Begin asking in a daemon thread."""
         threading.Thread(target=self._run, name="raymon-prometheus", daemon=True).start()
 
     def stop(self) -> None:
-        """End the thread after its present question."""
+        """End the thread after its present query."""
         self._stop.set()
 
     def answers(self) -> bool:
-        """Tell whether it answered when last asked."""
-        return self._answers
+        """Return whether it answered the last query, and not too long ago."""
+        return self._answers and time.monotonic() - self._answered_at < SILENT_SECONDS
 
     def has_rules(self) -> bool:
-        """Tell whether it evaluates raymon's rules."""
-        return self._alerts is not None
+        """Return whether it evaluates raymon's rules."""
+        return self.answers() and self._alerts is not None
 
     def knows(self, runs: Iterable[str]) -> bool:
-        """Tell whether it has lately scraped one of these runs, rather than only somebody else's."""
+        """Return whether it has lately scraped one of these runs, rather than only those of others."""
         return not self._runs.isdisjoint(runs)
 
     def alerts(self) -> tuple[Alert, ...]:
-        """Return raymon's alerts that fire there."""
-        return self._alerts or ()
+        """Return raymon's alerts that fire there; none while it does not answer."""
+        return (self._alerts or ()) if self.answers() else ()
 
     def extended(self, run: str, history: RunHistory) -> RunHistory:
         """Return the history with what this Prometheus knows from before its first sample."""
@@ -101,14 +98,21 @@ class Prometheus:
         return replace(history, times=np.concatenate([times, history.times]), values=values)
 
     def refresh(self) -> None:
-        """Ask now, in the calling thread; never raises."""
-        reply = self._ask("rules", type="alert")
-        self._answers = reply is not None
+        """Query it now, in the calling thread; never raises."""
+        try:
+            self._refresh()
+        except Exception:  # noqa: BLE001  # its answers come from outside; the thread must survive all of them
+            _log.warning("an answer of Prometheus at %s cannot be read", self.url, exc_info=True)
+            self._answers, self._alerts, self.error = False, None, "its answer cannot be read"
+
+    def _refresh(self) -> None:
+        reply = self._query("rules", type="alert")
         self._alerts = _alerts(reply)
+        self._answers, self._answered_at = reply is not None, time.monotonic()
         if reply is not None:
             self._runs = self._known_runs()
-        if reply is not None and not self._history:
-            self._history = self._older()
+            if not self._history:
+                self._history = self._older()
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -118,7 +122,7 @@ class Prometheus:
     def _known_runs(self) -> frozenset[str]:
         now = time.time()
         span = {"start": f"{now - HISTORY_SECONDS:.0f}", "end": f"{now + 60:.0f}"}
-        names = self._ask("label/run/values", **{"match[]": catalog.RUN_INFO.name}, **span)
+        names = self._query("label/run/values", **{"match[]": catalog.RUN_INFO.name}, **span)
         return (
             frozenset(printable(name) for name in names if isinstance(name, str))
             if isinstance(names, list)
@@ -127,17 +131,19 @@ class Prometheus:
 
     def _older(self) -> dict[str, dict[str, tuple[Floats, Floats]]]:
         now = time.time()
-        found: dict[str, dict[str, tuple[Floats, Floats]]] = {}
-        for name, query in HISTORY_QUERIES.items():
+        history: dict[str, dict[str, tuple[Floats, Floats]]] = {}
+        for declared in HISTORY:
+            if not declared.query:
+                continue
             span = {"start": f"{now - HISTORY_SECONDS:.0f}", "end": f"{now:.0f}", "step": "15"}
-            reply = self._ask("query_range", query=BOOK[query].fill(), **span)
-            for series in reply.get("result", []) if isinstance(reply, dict) else []:
+            reply = self._query("query_range", query=BOOK[declared.query].fill(), **span)
+            for series in _listed(reply, "result")[:MOST_SERIES]:
                 run, points = _points(series)
                 if len(points):
-                    found.setdefault(run, {})[name] = (points[:, 0], points[:, 1])
-        return found
+                    history.setdefault(run, {})[declared.name] = (points[:, 0], points[:, 1])
+        return history
 
-    def _ask(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON from outside, checked where it is read
+    def _query(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON from outside, checked where it is read
         query = f"?{urlencode(parameters)}" if parameters else ""
         (page,) = self._scraper.fetch([f"{self.url}/api/v1/{path}{query}"])
         if page.error:
@@ -145,7 +151,7 @@ class Prometheus:
             return None
         try:
             reply = json.loads(page.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             reply = None
         if not isinstance(reply, dict) or reply.get("status") != "success":
             self.error = "what answers there is not a Prometheus"
@@ -155,7 +161,7 @@ class Prometheus:
 
 
 def _alerts(data: object) -> tuple[Alert, ...] | None:
-    """Return what fires of raymon's rules; None where none of them is loaded."""
+    """Return the alerts of raymon's rules that fire; None if none of the rules is loaded."""
     rules = [rule for group in _listed(data, "groups") for rule in _listed(group, "rules")][:10_000]
     ours = [rule for rule in rules if isinstance(rule, dict) and str(rule.get("name", "")) in ALERTS]
     if not ours:
@@ -165,8 +171,8 @@ def _alerts(data: object) -> tuple[Alert, ...] | None:
 
 
 def _listed(data: object, key: str) -> list[Any]:
-    found = data.get(key) if isinstance(data, dict) else None
-    return found if isinstance(found, list) else []
+    items = data.get(key) if isinstance(data, dict) else None
+    return items if isinstance(items, list) else []
 
 
 def _is_firing(item: object) -> bool:
@@ -186,21 +192,21 @@ def _alert(item: Mapping[str, Any]) -> Alert:
 def _age(moment: object) -> float:
     try:
         return max(0.0, time.time() - datetime.fromisoformat(str(moment)).timestamp())
-    except ValueError:
+    except (ValueError, OverflowError, OSError):
         return 0.0
 
 
 def _points(series: object) -> tuple[str, Floats]:
-    """Return the run and `[K, 2]` moments and values of one series of a range query; empty for something else."""
-    nothing = np.empty((0, 2))
+    """Return the run and `[K, 2]` moments and values of one series of a range query; empty if it is malformed."""
+    empty = np.empty((0, 2))
     if not isinstance(series, dict) or not isinstance(series.get("values"), list):
-        return "", nothing
+        return "", empty
     labels = series.get("metric")
     run = labels.get("run") if isinstance(labels, dict) else None
     rows = []
     for point in series["values"][:20_000]:
-        if isinstance(point, list) and len(point) == 2 and isinstance(point[0], int | float):
-            value = number(str(point[1]).encode())
-            if value is not None:
-                rows.append((float(point[0]), value))
-    return (printable(str(run)), np.array(rows)) if run is not None and rows else ("", nothing)
+        if isinstance(point, list) and len(point) == 2:
+            moment, value = (number(str(part).encode()) for part in point)
+            if moment is not None and value is not None:
+                rows.append((moment, value))
+    return (printable(str(run)), np.array(rows)) if run is not None and rows else ("", empty)

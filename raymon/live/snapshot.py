@@ -1,4 +1,4 @@
-"""Everything a viewer draws, at one moment: plain data, made by the collector or, for tests and pictures, from numbers.
+"""Everything that a viewer draws at one moment: plain data from the collector or, for tests and pictures, from numbers.
 
 Letters of the shapes: K samples in time, W workers.
 """
@@ -30,7 +30,7 @@ STRIP: Final = (
     "given_up",
     "slow",
 )
-"""What a worker was doing during one sample; `WorkerHistory.strip` holds indices into this tuple."""
+"""What a worker can be doing during one sample; `WorkerHistory.strip` holds indices into this tuple."""
 
 
 def _no_floats() -> Floats:
@@ -63,10 +63,7 @@ class RunHistory:
     """A run over time: `times` are wall-clock seconds, rising; every value is `[K]` and NaN where not known.
 
     Attributes:
-        values: Name to series: steps_per_second, trained_steps_per_second, trained_steps, iteration_seconds,
-            updates_per_second, policy_lag_mean, policy_lag_max, store_used_bytes, store_spilled_bytes, refs_held,
-            refs_held_bytes, workers_up, driver_rss_bytes, put_<kind>_bytes_per_second, phase_<phase> (share of
-            the wall), and the terms of `RunView.learning` (return_mean, policy, value, entropy, total, kl, …).
+        values: Name to series; the names are those of `raymon.live.series.HISTORY`.
         workers: The same per worker.
     """
 
@@ -153,7 +150,7 @@ def snapshot_of(
     alerts: Sequence[Alert] = (),
     problem: str = "",
 ) -> Snapshot:
-    """Judge the views and put everything into a snapshot: what tests and pictures start from."""
+    """Judge the views and return a snapshot with them, for tests and pictures."""
     ages = [run.data_age_seconds for run in runs if run.data_age_seconds is not None]
     return Snapshot(
         taken_at=time.time() if taken_at is None else taken_at,

@@ -13,10 +13,12 @@ from support import poll
 from raymon import catalog
 from raymon.live.clock import Clock
 from raymon.live.collector import Collector
+from raymon.live.driver import Driver
 from raymon.live.history import MOST_SAMPLES, Ring, WorkerSample
+from raymon.live.rates import Rates
 from raymon.live.runs import driver_growth
 from raymon.live.scrape import Page
-from raymon.live.workers import DriverSays
+from raymon.live.subject import key_of
 
 
 def cluster(workers=3, **driver):
@@ -411,11 +413,11 @@ def test_a_frozen_node_among_live_ones_does_not_make_its_workers_stalled():
 
 
 def test_the_lag_of_a_worker_leaves_out_the_updates_made_between_two_reports():
-    driver = DriverSays(version=1000.0, beat_age=0.2, updates_per_second=20.0)
-    assert driver.lag_of(985.0, 0.9) == 1.0
-    assert driver.lag_of(1010.0, 0.1) == 0.0
-    assert driver.lag_of(400.0, 30.0) == 600.0, "a worker that is silent falls behind"
-    assert driver.lag_of(None, 0.1) is None
+    driver = Driver(version=1000.0, beat_age=0.2, rates=Rates({key_of(catalog.UPDATES): 20.0}))
+    assert driver.policy_lag(985.0, 0.9) == 1.0
+    assert driver.policy_lag(1010.0, 0.1) == 0.0
+    assert driver.policy_lag(400.0, 30.0) == 600.0, "a worker that is silent falls behind"
+    assert driver.policy_lag(None, 0.1) is None
 
 
 def test_a_session_that_has_ended_is_not_added_to_the_next():

@@ -128,8 +128,8 @@ def end(made):
 def kept_for_runs(collector):
     """Return the largest number of runs that anything but the memory of what is on the pages is kept for."""
     charted = [key for key, subject in collector._memory.subjects.items() if subject.points]
-    keys = [key[0] for key in (*collector._hold._since, *collector._phases._owed, *charted)]
-    return max(len(collector._rings), len(collector._hold._runs), len(set(keys)), len(collector._memory.heard))
+    keys = [key[0] for key in (*collector._debounce._since, *collector._phases._owed, *charted)]
+    return max(len(collector._rings), len(collector._debounce._runs), len(set(keys)), len(collector._memory.heard))
 
 
 @pytest.mark.parametrize("sessions", [1, 60])

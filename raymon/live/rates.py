@@ -1,0 +1,87 @@
+"""Growth per second of counters, and what follows from it for rollouts, over windows that suit their length."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from raymon import catalog
+from raymon.catalog import Metric
+from raymon.live.subject import Key, Span, Subject, key_of
+
+WINDOW_SECONDS: Final = 8.0
+"""Rates are taken over eight seconds: steady enough to read, quick enough to name a fault within fifteen."""
+LONG_WINDOW_SECONDS: Final = 60.0
+FEWEST_ROLLOUTS: Final = 3.0
+FEWEST_GROWTHS: Final = 8
+"""Steps must be seen to grow this often before it is known how long they usually stand still."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Rates of one worker or driver over the last seconds.
+
+    Attributes:
+        per_second: Counter to its growth per second.
+        mean_rollout_seconds: Mean duration of the rollouts that ended.
+        rollout_steps: Environment steps per rollout.
+        step_seconds: Time in rollouts per environment step.
+        longest_pause_seconds: The longest time for which steps stood still; known where rollouts are long.
+    """
+
+    per_second: Mapping[Key, float] = field(default_factory=dict)
+    mean_rollout_seconds: float | None = None
+    rollout_steps: float | None = None
+    step_seconds: float | None = None
+    longest_pause_seconds: float | None = None
+
+    def of(self, metric: Metric, *values: str) -> float | None:
+        """Return the growth per second of one counter; None while not known."""
+        return self.per_second.get((metric.name, *values))
+
+
+def worker_rates(subject: Subject, window: float, steady_seconds: float) -> Rates:
+    """Return the rates of a worker over about `window` seconds.
+
+    Rollouts are counted when they end. Where they are so long that the window holds fewer than three, it is widened;
+    not so for steps that are counted as they are taken, which never stand still for `steady_seconds`.
+    """
+    span = subject.growth(window)
+    if span is None:
+        return Rates()
+    rollouts, steps = _rollouts(subject, span), span
+    pause = None
+    if (subject.grown(span, catalog.ROLLOUTS) or 0.0) < FEWEST_ROLLOUTS:
+        pause = subject.longest_pause(FEWEST_GROWTHS)
+        longer = subject.growth(LONG_WINDOW_SECONDS) or span
+        rollouts = _rollouts(subject, longer)
+        if FEWEST_ROLLOUTS * (rollouts.mean_rollout_seconds or 0.0) > window:
+            span = longer
+        if pause is None or pause >= steady_seconds:
+            steps = span
+    per_second = dict(subject.growth_per_second(span))
+    step_seconds = None
+    for source in (steps, span):
+        if taken := subject.grown(source, catalog.ENV_STEPS):
+            per_second[key_of(catalog.ENV_STEPS)] = taken / source.seconds
+            step_seconds = (subject.grown(source, catalog.ROLLOUT_SECONDS) or 0.0) / taken
+            break
+    return replace(rollouts, per_second=per_second, step_seconds=step_seconds, longest_pause_seconds=pause)
+
+
+def _rollouts(subject: Subject, span: Span) -> Rates:
+    """Return the mean duration of a span's rollouts and the steps in one; neither when none ended."""
+    count = subject.grown(span, catalog.ROLLOUTS)
+    if not count:
+        return Rates()
+    seconds = subject.grown(span, catalog.ROLLOUT_SECONDS) or 0.0
+    steps = subject.grown(span, catalog.ENV_STEPS) or 0.0
+    return Rates(mean_rollout_seconds=seconds / count, rollout_steps=steps / count)
+
+
+def driver_rates(driver: Subject, report_seconds: float | None) -> Rates:
+    """Return the rates of a driver; over a longer window where iterations are long."""
+    window = max(WINDOW_SECONDS, 3.0 * (report_seconds or 1.0))
+    span = driver.growth(window)
+    if span is not None and (driver.grown(span, catalog.UPDATES) or 0.0) < 2.0:
+        span = driver.growth(LONG_WINDOW_SECONDS)
+    return Rates() if span is None else Rates(driver.growth_per_second(span))

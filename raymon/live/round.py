@@ -1,0 +1,49 @@
+"""One round of scrapes, parsed: the input of everything a viewer sees, and what a recording stores."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from raymon.live.parse import Parser, SeriesKey
+from raymon.live.scrape import Page
+from raymon.live.targets import Found
+
+Sample = tuple[SeriesKey, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedPage:
+    """The samples of one metrics page, or why there are none.
+
+    Attributes:
+        size: Length of the page in bytes.
+        seconds: How long the scrape took.
+        is_ray: Whether it looked like the metrics page of a Ray node.
+    """
+
+    url: str
+    samples: Sequence[Sample] = ()
+    error: str = ""
+    size: int = 0
+    seconds: float = 0.0
+    is_ray: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Every page of one round; `taken_at` is wall-clock seconds, `found` what the discovery returned."""
+
+    taken_at: float
+    pages: tuple[ParsedPage, ...] = ()
+    found: Found = field(default_factory=Found)
+
+
+def parse_round(pages: Iterable[Page], found: Found, now: float, parser: Parser) -> Round:
+    """Parse the pages of one round of scrapes."""
+    return Round(now, tuple(_parse(page, parser) for page in pages), found)
+
+
+def _parse(page: Page, parser: Parser) -> ParsedPage:
+    if page.error:
+        return ParsedPage(page.url, error=page.error, seconds=page.seconds)
+    is_ray = b"\nray_" in page.body or page.body.startswith((b"# HELP", b"ray_"))
+    return ParsedPage(page.url, tuple(parser.samples(page.body)), "", len(page.body), page.seconds, is_ray)

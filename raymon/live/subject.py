@@ -1,0 +1,200 @@
+"""What one process and one worker have recorded so far: last gauges, and counters that never go backwards."""
+
+from array import array
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final, NamedTuple, TypeAlias
+
+from raymon import catalog
+from raymon.catalog import Metric
+
+REMEMBERED_SECONDS: Final = 65.0
+SHORTEST_SPAN_SECONDS: Final = 0.05
+"""Rates over less than this are noise, or the work of a process that invents its heartbeats."""
+RESUME_SECONDS: Final = 15.0
+MOST_OPEN_VALUES: Final = 16
+"""Values of a label without enumerated values (an engine, an exception) that are kept per process and family."""
+
+Key: TypeAlias = tuple[str, ...]
+"""One series within its process: the name of the family, then the values of the labels it declares."""
+Totals: TypeAlias = "array[float]"
+
+
+def key_of(metric: Metric, *values: str) -> Key:
+    """Return the key of one series of a family."""
+    return (metric.name, *values)
+
+
+class Span(NamedTuple):
+    """Two moments of a subject: the seconds between them and the totals at each."""
+
+    seconds: float
+    before: Totals
+    after: Totals
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """One process that records, identified by Ray's worker id.
+
+    Attributes:
+        beat: Its last heartbeat, by the clock of its node.
+        beat_gap: Seconds between its last two heartbeats.
+        url: The endpoint its gauges were last seen at.
+        gauge_round: The last round that showed any of its gauges.
+        round: The round in which it was first seen.
+        open_values: Family to number of series, for families with labels that are not enumerated.
+    """
+
+    worker_id: str
+    node: str
+    first_seen: float
+    gauges: dict[Key, float] = field(default_factory=dict)
+    counters: dict[Key, float] = field(default_factory=dict)
+    beat: float | None = None
+    beat_gap: float | None = None
+    url: str = ""
+    gauge_round: int = -1
+    round: int = 0
+    open_values: Counter[str] = field(default_factory=Counter)
+
+    def gauge(self, metric: Metric, *values: str) -> float | None:
+        """Return the last value of a gauge; None if it was never seen."""
+        return self.gauges.get((metric.name, *values))
+
+    def counter(self, metric: Metric, *values: str) -> float | None:
+        """Return the last value of a counter; None if it was never seen."""
+        return self.counters.get((metric.name, *values))
+
+
+@dataclass(slots=True, eq=False)
+class Subject:
+    """A worker of a run, or its driver: all processes that carried the same labels `run` and `worker`.
+
+    Attributes:
+        columns: Key of a counter to its index in `totals`; shared by the workers of a run.
+        totals: Growth of every counter since the collector began.
+        points: Moment of a flush and the totals at that moment, oldest first.
+        idle_at: When it was last seen waiting.
+        pause: Last result of `longest_pause`, kept for a worker whose steps now stand still.
+        resume: Set after this machine slept: no rates until work begun before the sleep has been counted.
+    """
+
+    run: str
+    worker: str
+    columns: dict[Key, int]
+    processes: dict[str, Process] = field(default_factory=dict)
+    totals: Totals = field(default_factory=lambda: array("d"))
+    points: deque[tuple[float, Totals]] = field(default_factory=deque)
+    idle_at: float = 0.0
+    pause: float | None = None
+    resume: "_Resume | None" = None
+
+    def newest(self) -> Process:
+        """Return the process with the latest heartbeat; without any heartbeat, the one first seen last."""
+        processes = self.processes.values()
+        if len(processes) == 1:
+            return next(iter(processes))
+        return max(processes, key=lambda process: (process.beat or 0.0, process.first_seen))
+
+    def column(self, key: Key, most: int) -> int | None:
+        """Return the index of a counter in `totals`; None if there are `most` counters already."""
+        at = self.columns.get(key)
+        if at is None:
+            if len(self.columns) >= most:
+                return None
+            at = self.columns[key] = len(self.columns)
+        if at >= len(self.totals):
+            self.totals.extend([0.0] * (at + 1 - len(self.totals)))
+        return at
+
+    def remember(self, moment: float) -> None:
+        """Keep the totals at a flush; if the clock went backwards, start again."""
+        points = self.points
+        if points and moment < points[-1][0]:
+            points.clear()
+        if not points or moment > points[-1][0]:
+            points.append((moment, self.totals[:]))
+            while points[0][0] < moment - REMEMBERED_SECONDS:
+                points.popleft()
+
+    def sleep(self, now: float) -> None:
+        """Discard what is known about rates: this machine, and perhaps the run, stood still until `now`."""
+        self.points.clear()
+        self.pause = None
+        self.resume = _Resume(now)
+
+    def awake(self, beat: float, now: float) -> bool:
+        """Return whether the totals are free of work that was interrupted by the sleep; `beat` is by our clock."""
+        if self.resume is None:
+            return True
+        metric = catalog.UPDATES if self.worker == catalog.DRIVER else catalog.ROLLOUTS
+        at = self.columns.get(key_of(metric))
+        count = self.totals[at] if at is not None and at < len(self.totals) else 0.0
+        if self.resume.count is None:
+            if beat > self.resume.since + 1.0:
+                self.resume.count = count
+        elif count >= self.resume.count + 2.0:
+            self.resume = None
+        if self.resume is not None and now - self.resume.since > RESUME_SECONDS:
+            self.resume = None
+        return self.resume is None
+
+    def growth(self, window: float) -> Span | None:
+        """Return the span of about the last `window` seconds; None before there are two moments."""
+        if len(self.points) < 2:
+            return None
+        last, totals = self.points[-1]
+        before = self.points[0]
+        for point in reversed(self.points):
+            if point[0] <= last - window:
+                before = point
+                break
+        seconds = last - before[0]
+        return Span(seconds, before[1], totals) if seconds > SHORTEST_SPAN_SECONDS else None
+
+    def longest_pause(self, fewest: int) -> float | None:
+        """Return the longest time between two growths of the worker's steps, over the last minute in which they grew.
+
+        The time for which they stand still now does not count. None until they were seen to grow `fewest` times.
+        """
+        at = self.columns.get(key_of(catalog.ENV_STEPS))
+        if at is None:
+            return None
+        grew: list[float] = []
+        last = float("inf")
+        for moment, totals in self.points:
+            total = totals[at] if at < len(totals) else 0.0
+            if total > last:
+                grew.append(moment)
+            last = total
+        if len(grew) >= fewest:
+            self.pause = max(after - before for before, after in pairwise(grew))
+        return self.pause
+
+    def grown(self, span: Span, metric: Metric, *values: str) -> float | None:
+        """Return by how much a counter grew over a span; None if the subject has no such counter."""
+        at = self.columns.get((metric.name, *values))
+        if at is None or at >= len(span.after):
+            return None
+        return span.after[at] - (span.before[at] if at < len(span.before) else 0.0)
+
+    def growth_per_second(self, span: Span) -> Mapping[Key, float]:
+        """Return the growth per second of every counter over a span."""
+        seconds, before, after = span
+        known = len(before)
+        return {
+            key: (after[at] - (before[at] if at < known else 0.0)) / seconds
+            for key, at in self.columns.items()
+            if at < len(after)
+        }
+
+
+@dataclass(slots=True)
+class _Resume:
+    """The end of a sleep and, once a flush came after it, the updates or rollouts counted by then."""
+
+    since: float
+    count: float | None = None
