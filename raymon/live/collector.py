@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from raymon.health import RunVerdict, WorkerVerdict
+from raymon.health import Finding, RunVerdict, WorkerVerdict
 from raymon.live.alerts import LocalAlerts
 from raymon.live.debounce import Debounce
 from raymon.live.dither import Dither
@@ -38,7 +38,8 @@ SLOW_SECONDS: Final = 5.0
 """A collection that takes longer is a problem of its own; an endpoint that hangs costs three seconds."""
 MOST_RUNS: Final = 64
 FORGET_ROUNDS: Final = 60
-_NAN: Final = float("nan")
+MOST_CHARTED: Final = 1e30
+"""The history of workers is kept in 32-bit numbers; a larger one is not known."""
 _log = logging.getLogger(__name__)
 
 
@@ -232,13 +233,9 @@ class Collector:
             except Exception as error:  # noqa: BLE001  # the numbers come from outside; a bad run is one bad card
                 _log.warning("run %r cannot be judged", view.run, exc_info=True)
                 problem = type(error).__name__
+        sentence = f"The numbers of this run cannot be judged ({problem}): one of its processes exports nonsense."
         workers = tuple(WorkerVerdict(worker.worker, "unknown", "not judged") for worker in view.workers)
-        return RunVerdict(
-            "unknown",
-            f"The numbers of this run cannot be judged ({problem}): a process of it exports nonsense.",
-            severity="unknown",
-            workers=workers,
-        )
+        return RunVerdict((Finding("unknown", "unknown", sentence),), workers)
 
     def _sample(self, run: str, worker: WorkerView, state: str) -> WorkerSample:
         if state in ("stalled", "restarting", "dead", "given_up", "starting"):
@@ -247,9 +244,8 @@ class Collector:
             doing = "absent"
         else:
             doing = self._phases.next(run, worker.worker, worker.phase_ratio) or worker.activity or "absent"
-        steps, rss = worker.steps_per_second, worker.rss_bytes
-        latency = worker.latency_seconds.get("p95", _NAN)
-        return WorkerSample(_NAN if steps is None else steps, _NAN if rss is None else rss, latency, doing)
+        latency = worker.latency_seconds.get("p95")
+        return WorkerSample(_charted(worker.steps_per_second), _charted(worker.rss_bytes), _charted(latency), doing)
 
     def _histories(self, views: tuple[RunView, ...]) -> dict[str, RunHistory]:
         frozen = {view.run: self._rings[view.run].freeze() for view in views if view.run in self._rings}
@@ -282,6 +278,10 @@ class Collector:
             at = self._memory.nodes[page.url].answered_at
             states.append(TargetState(page.url, page.error, None if at is None else now - at, page.size, page.seconds))
         return tuple(states)
+
+
+def _charted(value: float | None) -> float:
+    return float("nan") if value is None or abs(value) > MOST_CHARTED else value
 
 
 def _slow(spent: float) -> str:

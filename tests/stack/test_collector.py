@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 from metrics_pages import FakeCluster, FakeDriver, FakeWorker
+from support import poll
 
 from raymon.live.collector import Collector
 from raymon.live.prometheus import Prometheus
@@ -165,3 +166,33 @@ def test_nonsense_is_harmless(answer):
     assert asked.alerts() == ()
     history = RunHistory()
     assert asked.extended("r", history) is history
+
+
+@pytest.mark.parametrize(
+    "answer", [{"result": None}, {"result": [{"metric": {"run": "r"}, "values": [[10**400, "1"]]}]}, b"[" * 100_000]
+)
+def test_the_thread_survives_any_answer_and_then_shows_no_old_alert(answer, monkeypatch):
+    monkeypatch.setattr("raymon.live.prometheus.REFRESH_SECONDS", 0.05)
+    answers = {"rules": rules(ALERT), "values": ["r"], "query_range": answer}
+    with prometheus(answers) as url:
+        client = Prometheus(url)
+        client.start()
+        try:
+            poll(client.alerts, 10, "the alert")
+            answers["rules"] = b'{"status": "success", "data": {"groups": [{"rules": null}], "groups": 5}}'
+            poll(lambda: not client.alerts() and not client.has_rules(), 10, "no alert")
+            answers["rules"] = rules(ALERT)
+            poll(client.alerts, 10, "the alert again")
+            answers["rules"] = b""
+            poll(lambda: not client.alerts() and client.error, 10, "no alert from a Prometheus that does not answer")
+        finally:
+            client.stop()
+
+
+def test_alerts_of_a_prometheus_that_fell_silent_are_not_shown(monkeypatch):
+    with prometheus({"rules": rules(ALERT), "values": ["r"], "query_range": series(0, 0)}) as url:
+        client = Prometheus(url)
+        client.refresh()
+    assert client.alerts()
+    monkeypatch.setattr("raymon.live.prometheus.SILENT_SECONDS", 0.0)
+    assert (client.alerts(), client.has_rules()) == ((), False)
