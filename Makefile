@@ -1,24 +1,25 @@
-# make train   set everything up and train, visible at a printed URL      (ARGS="--exit-when-done" for scripts)
-# make test    install what the tests need, system packages included, and run them
-# make check   lint and types      make generate   write the generated files anew
+# make train      install and train, with a page at a printed URL (ARGS="--exit-when-done" for scripts)
+# make test       check and run every test, after installing the system packages they need
+# make test-fast  run the unit tests: no Ray, no browser, no Prometheus
+# make check      run the linter, the formatter's check and the type checker
+# make generate   write the generated files: dashboards, rules, metric reference
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export STREAMLIT_BROWSER_GATHER_USAGE_STATS := false
 
-.PHONY: train test check generate clean
+.PHONY: train test test-fast check generate clean
 
 train: $(VENV)/.installed
 	@$(BIN)/raymon train $(ARGS)
 
-test: $(VENV)/.installed-dev
+test: check
 	@scripts/system-packages
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-# Real processes are stopped, killed and timed here: a test that a busy machine fails once is run once more, and reported.
-	$(BIN)/python -m pytest --reruns 1 -rR $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/unit $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,9 +1,10 @@
-"""For all tests: one thread for matrices, as `raymon train` sets it; set before anything loads numpy or torch."""
+"""Settings for all tests, and their order. One thread for matrices is set before anything loads numpy or torch."""
 
 import os
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -11,24 +12,68 @@ import pytest
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-# A stall of the machine is no finding about the code, and a run of the tests decides on the change it is for alone:
-# HYPOTHESIS_PROFILE=default looks for new examples.
+# A slow machine must not fail a test, and the same change must give the same result: examples are not random.
+# HYPOTHESIS_PROFILE=default searches for new examples.
 hypothesis.settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
-# Under nohup it would be ignored by everything the tests start, too.
+# Under nohup, every process that the tests start would ignore the signal too.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# Tests against a real Grafana exist only where there is one, so that nothing is ever reported as skipped.
+# Tests with a real Grafana are collected only where there is one, so that no test is reported as skipped.
 has_grafana = os.environ.get("RAYMON_GRAFANA_URL") or shutil.which("grafana-server") or shutil.which("grafana")
 collect_ignore = [] if has_grafana else ["stack/test_push.py"]
 
 
+# The longest files, longest first: started last, one of them would run alone at the end while other cores idle.
+LONGEST = (
+    "stack/test_alerts_provoked.py",
+    "stack/test_real_run.py",
+    "ray/test_train.py",
+    "ray/test_rllib.py",
+    "stack/test_train.py",
+    "stack/test_up.py",
+    "stack/test_doctor.py",
+    "ray/test_examples.py",
+    "browser/test_page_command.py",
+)
+FOLDERS = ("stack", "browser", "ray", "unit")
+"""Folders by the time that a test of theirs takes."""
+TESTS = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Let a costly fixture be made once: keep its tests in one process; start the longest files first."""
+    for item in items:
+        if shares_a_fixture(item) or file_of(item).startswith("unit/"):
+            item.add_marker(pytest.mark.xdist_group(file_of(item)))
+    items.sort(key=lambda item: rank(file_of(item)))
+
+
+def file_of(item):
+    return item.path.relative_to(TESTS).as_posix()
+
+
+def rank(file):
+    return (
+        LONGEST.index(file) if file in LONGEST else len(LONGEST),
+        FOLDERS.index(file.split("/")[0]) if file.split("/")[0] in FOLDERS else len(FOLDERS),
+        file,
+    )
+
+
+def shares_a_fixture(item):
+    """Return whether the test uses a fixture of its file that other tests of the file use too."""
+    fixtures = (found[-1] for found in item._fixtureinfo.name2fixturedefs.values())
+    return any(fixture.scope in ("module", "session") and fixture.baseid.endswith(".py") for fixture in fixtures)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def no_monitor_left():
-    """Close what monitors a module leaves: under the next one's Ray they would hand over what they still hold."""
+    """Close the monitors that a module leaves open: they would export their rest under the next module's Ray."""
     yield
     if flushing := sys.modules.get("raymon.monitor.flusher"):
         for monitor in list(flushing.flusher._monitors):

@@ -29,7 +29,6 @@ EMPTY = {
     id(cluster.OOM_KILLS): "no worker was killed for memory",
     id(cluster.NODE_GPU): "no GPU",
     id(cluster.NODE_GPU_MEMORY): "no GPU",
-    id(run.PROBLEMS): "no alert fires and no worker is in trouble at a sampled moment",
     id(run.ROLLOUT_FAILURES): "no rollout failed",
     id(workers.ONE_FAILURES): "no rollout failed",
     id(learner.GPU): "the learner is not on CUDA",

@@ -119,3 +119,10 @@ def test_the_runbook_has_a_section_for_each_alert():
             "Diagnosis",
             "Mitigation",
         ], name
+
+
+def test_the_runbook_names_panels_that_exist():
+    titles = {panel.title or panel.queries[0].title for board in DASHBOARDS for panel in board.panels()}
+    titles |= {"Worker lost", "Status → Targets"}
+    named = set(re.findall(r"(?<!\*)\*([^*\n]+(?:\n[^*\n]+)?)\*(?!\*)", RUNBOOK_FILE.read_text()))
+    assert {" ".join(name.split()) for name in named} <= titles
