@@ -30,6 +30,8 @@ VERBS: Final = (
     Verb("status", "raymon.page.command", "Open the status page of a running cluster.", "page"),
     Verb("top", "raymon.top.command", "Show the same in the terminal; --once --json for scripts."),
     Verb("profile", "raymon.profile.command", "Profile a live run: flame graphs, timeline, stragglers."),
+    Verb("watch", "raymon.incident.watch", "Watch a run without a screen: incidents, messages, a recording."),
+    Verb("incidents", "raymon.incident.incidents", "List the collected incidents, or print one."),
     Verb("doctor", "raymon.stack.doctor", "Check for common problems and print how to fix them."),
     Verb("up", "raymon.stack.up", "Start the installed Prometheus and Grafana, configured for raymon.", "stack"),
     Verb("down", "raymon.stack.down", "Stop what `raymon up` started."),

@@ -5,6 +5,7 @@ functions, and those that only look at a Ray that may not be there read `sys.mod
 """
 # ruff: noqa: ANN401  # Ray is not annotated
 
+import contextlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -188,3 +189,29 @@ def kv_list(prefix: bytes) -> list[bytes]:
     from ray.experimental.internal_kv import _internal_kv_list
 
     return list(_internal_kv_list(prefix))
+
+
+def control_store_tables(address: str) -> Callable[[], tuple[list[Any], list[Any], list[Any]]]:
+    """Return a function that reads (actors, worker processes, nodes) from the control store at `address`.
+
+    It does not join the cluster. The entries are Ray's messages `ActorTableData` and `WorkerTableData`, and one mapping
+    per node. Without it: incidents lack Ray's causes of death.
+    """
+    from ray import _raylet
+    from ray.core.generated import gcs_pb2
+
+    with contextlib.suppress(ImportError):  # Ray below 2.52 has no tokens
+        from ray._private.authentication import authentication_token_setup
+
+        authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    accessor = _raylet.GlobalStateAccessor(  # type: ignore[attr-defined]  # compiled, without annotations
+        _raylet.GcsClientOptions.create(address, None, True, False)  # type: ignore[attr-defined]  # likewise
+    )
+    accessor.connect()
+
+    def read() -> tuple[list[Any], list[Any], list[Any]]:
+        actors = [gcs_pb2.ActorTableData.FromString(raw) for raw in accessor.get_actor_table(None, None)]
+        workers = [gcs_pb2.WorkerTableData.FromString(raw) for raw in accessor.get_worker_table()]
+        return actors, workers, list(accessor.get_node_table())
+
+    return read

@@ -61,7 +61,7 @@ def gather(session: Path, pids: Collection[int], sampled: Collection[int], secon
     with _request(session, LEAD_SECONDS + seconds) as folder:
         time.sleep(LEAD_SECONDS)
         stacks, problems = _sample(sampled, seconds, rate)
-        dumps = {pid: dump for pid in sampled if pid not in problems and (dump := _dump(pid))}
+        dumps = {pid: dump for pid in sampled if pid not in problems and (dump := dump_stacks(pid))}
         return Gathered(_await_traces(folder, set(pids)), stacks, dumps, problems)
 
 
@@ -143,7 +143,7 @@ def _sample(pids: Collection[int], seconds: float, rate: int) -> tuple[dict[int,
     return stacks, problems
 
 
-def _dump(pid: int) -> str:
+def dump_stacks(pid: int, seconds: float = DUMP_SECONDS) -> str:
     """Return the current stacks of a process's threads, empty if py-spy cannot read them."""
     program = py_spy()
     if program is None:
@@ -154,7 +154,7 @@ def _dump(pid: int) -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=DUMP_SECONDS,
+            timeout=seconds,
             check=True,
         ).stdout
     return ""

@@ -23,7 +23,20 @@ def allowed():
 
 ALLOWED = allowed()
 PUBLIC = ("Monitor", "DriverMonitor", "Metric", "instrument")
-VERBS = ["train", "evaluate", "demo", "status", "top", "profile", "doctor", "up", "down", "dashboards"]
+VERBS = [
+    "train",
+    "evaluate",
+    "demo",
+    "status",
+    "top",
+    "profile",
+    "watch",
+    "incidents",
+    "doctor",
+    "up",
+    "down",
+    "dashboards",
+]
 HEAVY = ("torch", "streamlit", "pandas", "ray.rllib", "tensorflow")
 
 
@@ -90,7 +103,21 @@ def test_the_verbs_and_their_help():
 
 
 @pytest.mark.parametrize(
-    "verb", ["train", "evaluate", "demo", "status", "top", "profile", "doctor", "up", "down", "dashboards"]
+    "verb",
+    [
+        "train",
+        "evaluate",
+        "demo",
+        "status",
+        "top",
+        "profile",
+        "watch",
+        "incidents",
+        "doctor",
+        "up",
+        "down",
+        "dashboards",
+    ],
 )
 def test_each_verb_tells_its_options_and_refuses_unknown_ones(verb):
     told = subprocess.run([sys.executable, "-m", "raymon", verb, "--help"], capture_output=True, text=True, check=False)

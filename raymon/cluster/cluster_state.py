@@ -1,0 +1,196 @@
+"""Ask a cluster's control store, once or again and again, for its actors, worker processes and nodes.
+
+The control store answers without a dashboard, and asking it does not join the cluster. Ray's client may end its
+process when the cluster goes away, so it runs in a child process, which prints one JSON line per answer.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from raymon import ray_internals
+
+LONGEST_DETAIL: Final = 1_000
+"""Ray's explanations are cut to this many characters."""
+MOST_ENTRIES: Final = 5_000
+_ACTOR_STATES: Final = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING", "DEAD")
+_ASK_SECONDS: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterState:
+    """What the control store knew at one moment.
+
+    Attributes:
+        at: Wall-clock seconds of the answer; 0 without one.
+        actors: One mapping per actor: id, name, class, state, pid, node, restarts, cause (text of Ray, or empty).
+        workers: One mapping per worker process that ended: pid, node, kind (`driver` or `worker`), exit (text of Ray),
+            ended_at.
+        nodes: One mapping per node: id, address, alive, cause.
+        error: Why there is no answer; empty with one.
+    """
+
+    at: float = 0.0
+    actors: tuple[Mapping[str, Any], ...] = ()
+    workers: tuple[Mapping[str, Any], ...] = ()
+    nodes: tuple[Mapping[str, Any], ...] = ()
+    error: str = ""
+
+    def ended(self, pid: int, node: str | None = None) -> Mapping[str, Any] | None:
+        """Return the ended worker process with this pid, None if none is known."""
+        matches = (worker for worker in self.workers if worker["pid"] == pid and node in (None, "", worker["node"]))
+        return next(matches, None)
+
+
+def ask(address: str, timeout_seconds: float = _ASK_SECONDS) -> ClusterState:
+    """Return the state of the cluster at `address`, HOST:PORT of its control store; never raises."""
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "raymon.cluster.cluster_state", address],
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return ClusterState(error=f"the control store at {address} did not answer within {timeout_seconds:g} s")
+    lines = result.stdout.splitlines()
+    if lines:
+        return _parsed(lines[-1])
+    reasons = [line for line in result.stderr.splitlines() if line.strip()] or ["no error message"]
+    return ClusterState(error=f"the control store at {address} cannot be asked: {reasons[-1][:300]}")
+
+
+@dataclass(slots=True)
+class StateFollower:
+    """Keep the newest state of a cluster, asked for every `period_seconds` by one child process."""
+
+    address: str
+    period_seconds: float = 1.0
+    _state: ClusterState = field(default_factory=lambda: ClusterState(error="no answer yet"))
+    _child: "subprocess.Popen[str] | None" = None
+
+    def start(self) -> None:
+        """Start the child process and the thread that reads it."""
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "raymon.cluster.cluster_state", self.address, str(self.period_seconds)],
+            stdin=subprocess.PIPE,  # its end tells the child that this process is gone
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        threading.Thread(target=self._read, args=(self._child,), name="raymon-cluster-state", daemon=True).start()
+
+    def state(self) -> ClusterState:
+        """Return the newest answer."""
+        return self._state
+
+    def stop(self) -> None:
+        """End the child process."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+
+    def _read(self, child: "subprocess.Popen[str]") -> None:
+        for line in child.stdout or ():
+            state = _parsed(line)
+            if not state.error:
+                self._state = state
+
+
+def _parsed(line: str) -> ClusterState:
+    try:
+        reply = json.loads(line)
+        if "error" in reply:
+            return ClusterState(error=str(reply["error"])[:LONGEST_DETAIL])
+        actors, workers, nodes = (tuple(reply[name][:MOST_ENTRIES]) for name in ("actors", "workers", "nodes"))
+        return ClusterState(float(reply["at"]), actors, workers, nodes)
+    except (ValueError, KeyError, TypeError) as error:
+        return ClusterState(error=f"the answer cannot be read: {error}")
+
+
+def _answers(address: str) -> Callable[[], dict[str, Any]]:
+    """Return a function that asks the control store and returns plain data."""
+    read = ray_internals.control_store_tables(address)
+
+    def answer() -> dict[str, Any]:
+        actors, workers, nodes = read()
+        return {
+            "at": time.time(),
+            "actors": [_actor(actor) for actor in actors[-MOST_ENTRIES:]],
+            "workers": [_worker(worker) for worker in workers if not worker.is_alive][-MOST_ENTRIES:],
+            "nodes": [_node(node) for node in nodes],
+        }
+
+    return answer
+
+
+def _actor(actor: Any) -> dict[str, Any]:  # noqa: ANN401  # a message of Ray
+    return {
+        "id": actor.actor_id.hex(),
+        "name": actor.name,
+        "class": actor.class_name,
+        "state": _ACTOR_STATES[actor.state] if actor.state < len(_ACTOR_STATES) else str(actor.state),
+        "pid": actor.pid,
+        "node": actor.address.ip_address,
+        "restarts": actor.num_restarts,
+        "cause": _cause(actor.death_cause),
+    }
+
+
+def _cause(cause: Any) -> str:  # noqa: ANN401  # a message of Ray
+    for kind, context in cause.ListFields():
+        text = getattr(context, "error_message", "") or getattr(context, "formatted_exception_string", "")
+        return f"{text or kind.name.replace('_', ' ')}"[:LONGEST_DETAIL]
+    return ""
+
+
+def _worker(worker: Any) -> dict[str, Any]:  # noqa: ANN401  # a message of Ray
+    return {
+        "pid": worker.pid,
+        "node": worker.worker_address.ip_address,
+        "kind": "driver" if worker.worker_type == 1 else "worker",
+        "exit": worker.exit_detail[:LONGEST_DETAIL],
+        "ended_at": worker.end_time_ms / 1000.0,
+    }
+
+
+def _node(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": str(node.get("NodeID", "")),
+        "address": str(node.get("NodeManagerAddress", "")),
+        "alive": bool(node.get("Alive")),
+        "cause": str(node.get("DeathReasonMessage") or "")[:LONGEST_DETAIL],
+    }
+
+
+def _set_at_end_of_input(over: threading.Event) -> None:
+    sys.stdin.read()
+    over.set()
+
+
+def main(arguments: list[str]) -> int:
+    """Print the state once, or every ARG2 seconds until standard input is closed."""
+    try:
+        answer = _answers(arguments[0])
+        if len(arguments) < 2:
+            print(json.dumps(answer()))
+            return 0
+        over = threading.Event()
+        threading.Thread(target=_set_at_end_of_input, args=(over,), daemon=True).start()
+        while not over.is_set():
+            print(json.dumps(answer()), flush=True)
+            over.wait(float(arguments[1]))
+    except Exception as error:  # noqa: BLE001  # whatever Ray's client raises is reported to the parent
+        print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

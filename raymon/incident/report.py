@@ -1,0 +1,211 @@
+"""The report of an incident: one HTML file in the style of the status page, without requests to any network."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+from raymon import html
+from raymon.format import UNKNOWN, count, duration, size
+from raymon.html.markup import Child, Html, join, tag
+from raymon.html.words import headline, verdict_shape
+
+Data = Mapping[str, Any]
+MOST_ROWS: Final = 100
+_STYLE: Final = "pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px;max-height:24em;overflow:auto}"
+_SPARK_WIDTH: Final = 240
+
+
+def report(data: Data) -> str:
+    """Return the report of an incident as one HTML document; `data` is what `incident.json` holds."""
+    css = Path(html.__file__).with_name("style.css").read_text(encoding="utf-8") + _STYLE
+    body = tag(
+        "div",
+        _top(data),
+        _verdict(data),
+        _stacks(_part(data, "stacks")),
+        _workers(data),
+        _cluster(_part(data, "cluster")),
+        _series(_part(data, "series")),
+        _logs(_part(data, "logs")),
+        _pairs("Machine", _part(data, "machine")),
+        _pairs("Versions", _part(data, "versions")),
+        class_="page",
+    )
+    head = join(
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", f"{headline(str(data.get('code', 'unknown')))} · incident of {data.get('run', '')} · raymon"),
+        tag("style", Html(css)),
+    )
+    return f"<!doctype html>\n{tag('html', tag('head', head), tag('body', body), lang='en')}\n"
+
+
+def _part(data: Data, name: str) -> Data:
+    part = data.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _panel(title: str, small: str, *body: Child) -> Html:
+    return tag("section", tag("h2", title, tag("small", small) if small else None), *body, class_="panel")
+
+
+def moment(seconds: object) -> str:
+    """Return a moment given in Unix seconds as `2026-03-01 14:02:11 UTC`."""
+    if not isinstance(seconds, (int, float)) or not math.isfinite(seconds) or abs(seconds) > 1e11:
+        return UNKNOWN
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _top(data: Data) -> Html:
+    opened, closed = data.get("opened_at"), data.get("closed_at")
+    lasted = f"lasted {duration(closed - opened)}" if closed and opened else "not over when this was written"
+    return tag(
+        "header",
+        tag("span", tag("b", "raymon incident"), class_="brand"),
+        tag("span", str(data.get("run", "")), class_="run"),
+        tag("span", moment(opened), tag("small", lasted), class_="about"),
+        class_="top",
+    )
+
+
+def _verdict(data: Data) -> Html:
+    code, severity = str(data.get("code", "unknown")), str(data.get("severity", "unknown"))
+    others = [
+        tag("li", str(finding.get("sentence", "")))
+        for finding in data.get("findings", ())
+        if isinstance(finding, Mapping) and finding.get("sentence") != data.get("sentence")
+    ]
+    return tag(
+        "section",
+        tag("div", verdict_shape(code, severity), tag("span", headline(code)), class_="headline"),
+        tag("p", str(data.get("sentence", "")), class_="sentence"),
+        tag("p", tag("b", "What to do"), " ", str(data["advice"]), class_="advice") if data.get("advice") else None,
+        tag("ul", *others, class_="evidence") if others else None,
+        class_=f"verdict severity-{severity}",
+    )
+
+
+def _stacks(stacks: Data) -> Html | None:
+    if not stacks:
+        return None
+    rows: list[Child] = [tag("p", str(stacks.get("sentence") or stacks.get("note", "")), class_="sentence")]
+    for group in stacks.get("groups", ()):
+        frames = "\n".join(str(frame) for frame in group["frames"])
+        rows.append(join(tag("h3", ", ".join(group["processes"][:12])), tag("pre", frames)))
+    for name, label in (("unreadable", "No stack could be read of"), ("elsewhere", "Not on this machine:")):
+        if stacks.get(name):
+            rows.append(tag("p", f"{label} {', '.join(map(str, stacks[name][:20]))}", class_="soft"))
+    return _panel("Stacks", "processes with like stacks are grouped; innermost frame first", *rows)
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
+    head = tag("tr", *[tag("th", title) for title in titles])
+    body = [tag("tr", *[tag("td", cell) for cell in row]) for row in rows[:MOST_ROWS]]
+    more = tag("p", f"{len(rows) - MOST_ROWS} more", class_="soft") if len(rows) > MOST_ROWS else None
+    return join(tag("div", tag("table", tag("thead", head), tag("tbody", *body)), class_="scroll"), more)
+
+
+def _workers(data: Data) -> Html | None:
+    workers = _part(data, "view").get("workers") or ()
+    rows = [
+        (
+            str(worker.get("worker")),
+            str(worker.get("activity") or UNKNOWN),
+            count(worker.get("steps_per_second")),
+            duration(worker.get("progress_age_seconds")),
+            duration(worker.get("heartbeat_age_seconds")),
+            size(worker.get("rss_bytes")),
+            str(worker.get("node") or UNKNOWN),
+            str(worker.get("pid") or UNKNOWN),
+        )
+        for worker in workers
+        if isinstance(worker, Mapping)
+    ]
+    titles = ("Worker", "Activity", "Steps/s", "Last progress", "Last heartbeat", "Memory", "Node", "Pid")
+    return _panel("Workers", "when the incident opened", _table(titles, rows)) if rows else None
+
+
+def _cluster(cluster: Data) -> Html | None:
+    if not cluster:
+        return None
+    if "note" in cluster:
+        return _panel("What Ray says", "", tag("p", str(cluster["note"]), class_="soft"))
+    dead = [actor for actor in cluster.get("actors", ()) if actor.get("state") != "ALIVE"]
+    rows = [
+        tuple(str(actor.get(key, "")) for key in ("class", "pid", "node", "state", "restarts", "cause"))
+        for actor in dead
+    ]
+    ended = [
+        (
+            str(worker.get("kind")),
+            str(worker.get("pid")),
+            str(worker.get("node")),
+            moment(worker.get("ended_at")),
+            str(worker.get("exit")),
+        )
+        for worker in cluster.get("ended_workers", ())
+    ]
+    lost = [
+        (str(node.get("address")), str(node.get("cause"))) for node in cluster.get("nodes", ()) if not node.get("alive")
+    ]
+    parts: list[Child] = []
+    for title, titles, cells in (
+        ("Actors that are not alive", ("Class", "Pid", "Node", "State", "Restarts", "Cause"), rows),
+        ("Processes that ended", ("Kind", "Pid", "Node", "Ended", "Exit"), ended),
+        ("Nodes that are gone", ("Address", "Cause"), lost),
+    ):
+        if cells:
+            parts.append(join(tag("h3", title), _table(titles, cells)))
+    return _panel("What Ray says", "", *(parts or [tag("p", "Every actor and node is alive.", class_="soft")]))
+
+
+def _series(series: Data) -> Html | None:
+    values = _part(series, "values")
+    rows = []
+    for name in sorted(values):
+        known = [value for value in values[name] if isinstance(value, (int, float))]
+        if known:
+            rows.append(
+                tag(
+                    "tr", tag("td", name.replace("_", " ")), tag("td", spark(values[name])), tag("td", count(known[-1]))
+                )
+            )
+    if not rows:
+        return None
+    head = tag("tr", *[tag("th", title) for title in ("Figure", "Last minute", "Last value")])
+    return _panel(
+        "The last minute", "", tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll")
+    )
+
+
+def spark(values: Sequence[float | None]) -> Html:
+    """Return a small line of the values, with gaps where they are unknown."""
+    known = [value for value in values if value is not None]
+    low, high = min(known), max(known)
+    points, parts, pen_down = max(1, len(values) - 1), [], False
+    for index, value in enumerate(values):
+        if value is None:
+            pen_down = False
+            continue
+        y = 22 - 20 * (value - low) / ((high - low) or 1.0)
+        parts.append(f"{'L' if pen_down else 'M'}{_SPARK_WIDTH * index / points:.1f} {y:.1f}")
+        pen_down = True
+    line = tag("path", d="".join(parts), fill="none", stroke="currentColor", stroke_width="1.5")
+    return tag("svg", line, viewBox=f"0 0 {_SPARK_WIDTH} 24", width=f"{_SPARK_WIDTH}", height="24", aria_hidden="true")
+
+
+def _logs(logs: Data) -> Html | None:
+    parts = [join(tag("h3", str(name)), tag("pre", *_lines(str(text)))) for name, text in logs.items()]
+    return _panel("Ends of the logs", "", *parts) if parts else None
+
+
+def _lines(text: str) -> list[Html]:
+    """Return the lines one by one, since a child longer than a sentence is cut."""
+    return [join(line, "\n") for line in text.splitlines()]
+
+
+def _pairs(title: str, pairs: Data) -> Html | None:
+    rows = [(str(name).replace("_", " "), str(value)) for name, value in pairs.items()]
+    return _panel(title, "", _table(("", ""), rows)) if rows else None

@@ -1,0 +1,139 @@
+"""`raymon watch`: watch one run without a screen, for a tmux pane, systemd or a pod.
+
+Prints a line when the verdict changes, collects incidents, records what it sees and tells somebody. It only reads: the
+training is never slowed, changed or joined as a driver.
+
+Exit codes: 0 the run finished or the watch was stopped, 1 the run failed or its driver is gone, 2 wrong use.
+"""
+
+import argparse
+import functools
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from raymon.cluster.auth import use_token_file
+from raymon.errors import printable
+from raymon.html.words import headline
+from raymon.incident.evidence import Evidence
+from raymon.incident.notify import Notifier, command, receiver
+from raymon.incident.store import IncidentStore
+from raymon.incident.watcher import Event, Watcher
+from raymon.live import targets
+from raymon.live.collector import Collector
+from raymon.live.snapshot import Snapshot
+
+GONE_SECONDS: Final = 60.0
+"""A run whose driver has been silent for this long has ended for `--until-end`."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the options of `raymon watch`."""
+    parser = argparse.ArgumentParser(
+        prog="raymon watch",
+        description="Watch a run without a screen: print a line when the verdict changes, collect evidence when it "
+        "turns critical, tell somebody. Reads the nodes' metrics endpoints and changes nothing.",
+        epilog="Exit codes: 0 the run finished or the watch was stopped, 1 the run failed or its driver is gone, "
+        "2 wrong use.",
+    )
+    parser.add_argument("--run", default="", help="watch this run only; by default every run")
+    parser.add_argument(
+        "--root", type=Path, default=Path("runs"), help="directory of the runs; incidents go to ROOT/RUN/incidents"
+    )
+    parser.add_argument("--until-end", action="store_true", help="exit when the run has ended")
+    parser.add_argument(
+        "--webhook",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="POST each incident as JSON to this URL, or through apprise to a chat service (slack://, discord://, "
+        "mmost://, ntfy://); env:NAME or file:PATH keep a secret out of the arguments; repeat for several",
+    )
+    parser.add_argument(
+        "--exec",
+        action="append",
+        default=[],
+        metavar="COMMAND",
+        help="run this command with each incident as JSON on its input",
+    )
+    targets.add_options(parser)
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Run `raymon watch`; the module lists the exit codes."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    receivers = [receiver(url) for url in args.webhook] + [command(line) for line in args.exec]
+    use_token_file(args.token_file, os.environ)
+    try:
+        chosen = targets.choose(args.metrics_url, args.discovery_file, args.dashboard_url)
+    except ValueError as error:
+        parser.error(str(error))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    notifier = Notifier(receivers)
+    collector = Collector(chosen)
+    evidence = Evidence()
+    watcher = Watcher(IncidentStore(args.root), evidence.collect, functools.partial(_tell, notifier))
+    print("watching; press Ctrl-C to stop", flush=True)
+    try:
+        return _follow(collector, evidence, watcher, args.run, args.until_end, stop)
+    finally:
+        watcher.wait()
+        notifier.close()
+        evidence.close()
+
+
+def _follow(
+    collector: Collector, evidence: Evidence, watcher: Watcher, run: str, until_end: bool, stop: threading.Event
+) -> int:
+    """Collect once a second until the watch is stopped or the run has ended; return the exit code."""
+    seen = False
+    while not stop.is_set():
+        began = time.monotonic()
+        snapshot = collector.collect()
+        evidence.follow(snapshot)
+        if run:
+            snapshot = only(snapshot, run)
+        watcher.look(snapshot)
+        seen = seen or bool(snapshot.runs)
+        if until_end and seen and (code := ended(snapshot)) is not None:
+            return code
+        stop.wait(max(0.05, 1.0 - (time.monotonic() - began)))
+    return 0
+
+
+def only(snapshot: Snapshot, run: str) -> Snapshot:
+    """Return the snapshot with one run only."""
+    return replace(snapshot, runs=tuple(view for view in snapshot.runs if view.run == run))
+
+
+def ended(snapshot: Snapshot) -> int | None:
+    """Return the exit code if the first run has ended, else None."""
+    if not snapshot.runs:
+        return None
+    view = snapshot.runs[0]
+    if view.state in ("finished", "stopped"):
+        return 0
+    silent = view.driver_heartbeat_age_seconds
+    return 1 if view.state == "failed" or (silent is not None and silent > GONE_SECONDS) else None
+
+
+def _tell(notifier: Notifier, event: Event) -> None:
+    """Print one line about the event and queue it for the receivers."""
+    when = time.strftime("%H:%M:%S", time.localtime(event.at))
+    what = {"opened": "incident", "closed": "over"}.get(event.kind, event.severity)
+    line = f"{when} {event.run} [{what}] {headline(event.code)}: {event.sentence}"
+    print(
+        printable(line + (f" Evidence: {event.folder}" if event.folder and event.kind == "opened" else "")), flush=True
+    )
+    notifier.tell(event)

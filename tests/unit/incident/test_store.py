@@ -1,0 +1,57 @@
+"""Incidents on disk are bounded, written whole or not at all, and foreign files are refused in a sentence."""
+
+import json
+
+import pytest
+
+from raymon.incident.store import DATA, MOST_BYTES, MOST_INCIDENTS, IncidentError, IncidentStore, load
+
+NOW = 1_800_000_000.0
+DATA_OF_ONE = {"run": "r", "code": "worker_stalled", "worker": "1", "sentence": "Worker 1 hangs.", "opened_at": NOW}
+
+
+def test_an_incident_is_written_and_read_back(tmp_path):
+    store = IncidentStore(tmp_path)
+    folder = store.create("my/run", "worker_stalled", "1", NOW)
+    assert folder.parent == tmp_path / "my-run" / "incidents"
+    store.write(folder, DATA_OF_ONE, "<html></html>")
+    (incident,) = store.list()
+    assert (incident.code, incident.worker, incident.closed_at) == ("worker_stalled", "1", None)
+    assert store.list("other") == []
+
+
+def test_two_watchers_write_one_cause_once(tmp_path):
+    first, second = IncidentStore(tmp_path), IncidentStore(tmp_path)
+    import time
+
+    now = time.time()
+    assert first.create("r", "worker_stalled", "1", now) is not None
+    assert second.create("r", "worker_stalled", "1", now + 1.0) is None
+    assert second.create("r", "worker_stalled", "2", now + 1.0) is not None
+
+
+def test_number_and_size_are_bounded(tmp_path):
+    store = IncidentStore(tmp_path)
+    folders = [store.create("r", "driver_gone", str(number), NOW) for number in range(MOST_INCIDENTS + 5)]
+    assert folders.count(None) == 5
+    store.write(folders[0], {**DATA_OF_ONE, "logs": {"a": "x" * MOST_BYTES}}, "")
+    assert (folders[0] / DATA).stat().st_size < 10_000
+
+
+def test_a_directory_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "r").write_text("a file")
+    with pytest.raises(IncidentError, match="cannot write incidents to"):
+        IncidentStore(tmp_path).create("r", "driver_gone", "", NOW)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"run": 1}', "[" * 50_000, '{"opened_at": "x"}'])
+def test_what_is_no_incident_is_refused(tmp_path, text):
+    (tmp_path / DATA).write_text(text)
+    with pytest.raises(IncidentError):
+        load(tmp_path)
+    assert IncidentStore(tmp_path.parent).list() == []
+
+
+def test_labels_cannot_carry_escapes_into_a_terminal(tmp_path):
+    (tmp_path / DATA).write_text(json.dumps({**DATA_OF_ONE, "sentence": "\x1b[31mred"}))
+    assert load(tmp_path).sentence == "red"
