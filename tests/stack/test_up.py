@@ -402,7 +402,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_starts(tmp_path, capsys
 
 
 def test_what_can_be_meant_is_taken():
-    given = up.make_parser().parse_args(
+    given = up.build_parser().parse_args(
         ["--target", "[::1]:8080", "--target", "node-1:1", "--dashboard-url", "https://h/ray/"]
     )
     assert (given.target, given.dashboard_url) == (["[::1]:8080", "node-1:1"], ["https://h/ray"])
