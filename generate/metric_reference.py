@@ -11,6 +11,7 @@ _HEADINGS: dict[Source, str] = {
     "process": "Every process that records",
     "worker": "A worker: a process that samples",
     "driver": "The driver: the process that trains",
+    "export": "Verdicts: what `raymon export` serves",
 }
 
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 Kind = Literal["counter", "gauge", "histogram"]
-Source = Literal["worker", "driver", "process", "user"]
+Source = Literal["worker", "driver", "process", "export", "user"]
 
 PREFIX: Final = "ray_raymon_"
 DRIVER: Final = "driver"
@@ -82,7 +82,8 @@ class Metric:
         help: One sentence, ending in a full stop.
         unit: One of "", seconds, bytes, ratio, timestamp, nats, steps, reward; the name ends accordingly.
         labels: Labels beyond `run` and `worker`, each with few, enumerated values.
-        source: Which process records it. Families of source `driver` carry no label `worker` unless they name it.
+        source: Which process records it; `raymon export` serves those of source `export`. Families of source `driver`
+            and `export` carry no label `worker` unless they name it.
         values: The allowed values of each label in `labels`; a label missing here takes any short string.
         buckets: Upper bounds of a histogram, rising and positive.
         present: When the family exists, as a condition in words; empty when every run has it.
@@ -151,7 +152,7 @@ class Metric:
     @property
     def all_labels(self) -> tuple[str, ...]:
         """Every label raymon sets on the family, in a fixed order."""
-        own = ("run",) if self.source == "driver" or "worker" in self.labels else ("run", "worker")
+        own = ("run",) if self.source in ("driver", "export") or "worker" in self.labels else ("run", "worker")
         return own + self.labels
 
     @property
@@ -176,12 +177,12 @@ def _declare(name: str, kind: Kind, source: Source, text: str, unit: str = "", *
 
 
 def every() -> Iterator[Metric]:
-    """Yield every built-in family in the order of declaration."""
-    yield from _declared.values()
+    """Yield every built-in family that a process of a run records, in the order of declaration."""
+    yield from (metric for metric in _declared.values() if metric.source != "export")
 
 
 def of(source: Source) -> tuple[Metric, ...]:
-    """Return the built-in families that one kind of process records."""
+    """Return the built-in families of one source."""
     return tuple(metric for metric in _declared.values() if metric.source == source)
 
 
@@ -465,6 +466,29 @@ GPU_MEMORY = _declare(
     "GPU memory allocated by the learner.",
     "bytes",
     present="with the learner on CUDA",
+)
+
+# --- verdicts: served by `raymon export`, not recorded; the values of the labels are those of raymon.health ---------
+RUN_VERDICT = _declare(
+    "run_verdict",
+    "gauge",
+    "export",
+    "1 for the present verdict on the run: the code of its first finding, with its severity.",
+    labels=("code", "severity"),
+)
+RUN_FINDING = _declare(
+    "run_finding",
+    "gauge",
+    "export",
+    "1 for each code found about the run now, the verdict included, with its severity.",
+    labels=("code", "severity"),
+)
+WORKER_STATE = _declare(
+    "worker_state",
+    "gauge",
+    "export",
+    "1 for the state that raymon sees the worker in now, with its severity.",
+    labels=("worker", "state", "severity"),
 )
 
 SERIES_BUDGET: Final[Mapping[str, int]] = MappingProxyType({"worker": 25, "driver": 150})

@@ -32,6 +32,7 @@ VERBS: Final = (
     Verb("profile", "raymon.profile.command", "Profile a live run: flame graphs, timeline, stragglers."),
     Verb("watch", "raymon.incident.watch", "Watch a run without a screen: incidents, messages, a recording."),
     Verb("incidents", "raymon.incident.incidents", "List the collected incidents, or print one."),
+    Verb("export", "raymon.export.command", "Serve the verdicts as metrics, for Prometheus and Alertmanager.", "stack"),
     Verb("doctor", "raymon.stack.doctor", "Check for common problems and print how to fix them."),
     Verb("up", "raymon.stack.up", "Start the installed Prometheus and Grafana, configured for raymon.", "stack"),
     Verb("down", "raymon.stack.down", "Stop what `raymon up` started."),
@@ -40,7 +41,7 @@ VERBS: Final = (
 
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "page": ("streamlit",),
-    "stack": ("grafana_api", "requests", "yaml"),
+    "stack": ("grafana_api", "requests", "yaml", "prometheus_client"),
     "train": ("torch", "gymnasium", "tyro", "yaml", "zmq", "msgpack"),
     "rllib": ("tree", "lz4", "ormsgpack", "scipy", "tensorboardX", "pandas", "pyarrow", "fsspec"),
 }

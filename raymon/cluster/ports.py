@@ -9,6 +9,8 @@ from typing import Final
 
 from raymon.errors import UserError
 
+EXPORT_PORT: Final = 9791
+"""Default port of `raymon export`, which neither Ray nor Prometheus uses."""
 _PORTS_TRIED: Final = 50
 _LOOPBACK: Final = "127.0.0.1"
 _reserved: Final[dict[int, int]] = {}

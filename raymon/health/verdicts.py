@@ -1,6 +1,6 @@
 """The vocabulary of verdicts: findings with a code, a severity and a sentence; the states of runs and workers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -24,6 +24,20 @@ WORKER_STATES: Final = (
     "running",
 )
 """Worst first."""
+
+WORKER_SEVERITIES: Final[Mapping[str, Severity]] = {
+    "stalled": "critical",
+    "dead": "critical",
+    "given_up": "critical",
+    "failing": "warning",
+    "restarting": "warning",
+    "slow": "warning",
+    "unknown": "unknown",
+    "starting": "info",
+    "waiting": "ok",
+    "running": "ok",
+}
+"""State of a worker to its severity."""
 
 TROUBLED_STATES: Final = ("stalled", "dead", "given_up", "failing", "restarting", "slow")
 """The states of a worker that somebody should look at."""

@@ -6,7 +6,7 @@ dashboard; never joins the cluster.
 
 import argparse
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -105,6 +105,33 @@ class Dashboard:
 
 
 @dataclass(frozen=True, slots=True)
+class PrometheusTargets:
+    """The endpoints that a Prometheus scrapes as job `ray`, however it finds them."""
+
+    address: str
+
+    def find(self) -> Found:
+        """Ask Prometheus."""
+        base = (self.address if "://" in self.address else f"http://{self.address}").rstrip("/")
+        source = f"targets of Prometheus {base}"
+        reply = get(f"{base}/api/v1/targets?state=active", _DASHBOARD_SECONDS)
+        if reply.error:
+            return Found((), source, f"Prometheus {base} does not list its targets: {reply.error}.")
+        data = reply.json().get("data")
+        active = data.get("activeTargets") if isinstance(data, dict) else None
+        urls = endpoints(_scraped_as_ray(active if isinstance(active, list) else []))
+        return Found(urls, source, "" if urls else f"Prometheus {base} scrapes nothing as job `ray`.")
+
+
+def _scraped_as_ray(active: Iterable[object]) -> Iterator[str]:
+    for target in active:
+        labels = target.get("labels") if isinstance(target, dict) else None
+        url = target.get("scrapeUrl") if isinstance(target, dict) else None
+        if isinstance(url, str) and isinstance(labels, dict) and labels.get("job") == "ray" and url.isprintable():
+            yield url
+
+
+@dataclass(frozen=True, slots=True)
 class Local:
     """The newest Ray session on this machine: by its discovery file, or without one by its nodes' port files."""
 
@@ -152,10 +179,19 @@ def add_options(parser: argparse.ArgumentParser, dashboard: str = "Ray Dashboard
     parser.add_argument("--token-file", default="", metavar="FILE", help="file with Ray's token")
 
 
-def choose(metrics_urls: Sequence[str] = (), discovery_file: str = "", dashboard: str = "") -> Targets:
-    """Return the targets that the options of `add_options` name; raises ValueError when one is wrong."""
-    if sum((bool(metrics_urls), bool(discovery_file), bool(dashboard))) > 1:
+def choose(
+    metrics_urls: Sequence[str] = (), discovery_file: str = "", dashboard: str = "", prometheus: str = ""
+) -> Targets:
+    """Return the targets that the options of `add_options` name, or those of a Prometheus.
+
+    Raises:
+        ValueError: One is wrong, or several are given.
+    """
+    if sum(map(bool, (metrics_urls, discovery_file, dashboard, prometheus))) > 1:
         raise ValueError("give one of --metrics-url, --discovery-file and --dashboard-url, not several")
+    if prometheus:
+        metrics_url(prometheus)
+        return PrometheusTargets(prometheus)
     if metrics_urls:
         return Given.of(metrics_urls)
     if discovery_file:

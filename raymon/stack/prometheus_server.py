@@ -22,8 +22,8 @@ RELOAD_SECONDS: Final = 15.0
 _JOB: Final = [{"target_label": "job", "replacement": "ray"}]
 
 
-def config(sources: Sources) -> str:
-    """Return the text of `prometheus.yml`: Ray's nodes and raymon's rules; loads in 2.42 and 3.x."""
+def config(sources: Sources, directory: Path) -> str:
+    """Return the text of `prometheus.yml`: Ray's nodes, `raymon export` and raymon's rules; loads in 2.42 and 3.x."""
     packaged = files.scrape_config()
     kept = {
         "follow_redirects": False,
@@ -45,6 +45,9 @@ def config(sources: Sources) -> str:
     if sources.targets:
         static = [{"targets": list(sources.targets)}]
         jobs.append({"job_name": "ray-static", "static_configs": static, "relabel_configs": _JOB, **kept})
+    # a file, so that a started or moved `raymon export` needs no reload
+    verdicts = {"files": [str(export_targets(directory))], "refresh_interval": "10s"}
+    jobs.append({"job_name": "raymon", "file_sd_configs": [verdicts], "follow_redirects": False})
     return "# Written by raymon up; changes are lost at its next start.\n" + yaml.safe_dump(
         {
             "global": packaged["global"],
@@ -53,6 +56,11 @@ def config(sources: Sources) -> str:
         },
         sort_keys=False,
     )
+
+
+def export_targets(directory: Path) -> Path:
+    """Return the file with the address of `raymon export`, in Prometheus's format for discovery."""
+    return directory / "export-targets.json"
 
 
 def command(program: str, directory: Path, port: int) -> list[str]:

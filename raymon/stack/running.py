@@ -7,9 +7,11 @@ Example:
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -44,6 +46,7 @@ class Options:
             the earlier choice, at first False.
         stays: Whether the parts and these options last until `raymon down`; otherwise they end with the last process
             that uses them.
+        with_export: Whether to start `raymon export` and have the started Prometheus scrape it.
     """
 
     directory: Path | None = None
@@ -55,6 +58,7 @@ class Options:
     anonymous: bool | None = None
     add_sources: bool = False
     stays: bool = False
+    with_export: bool = False
 
 
 @dataclass(slots=True)
@@ -66,6 +70,7 @@ class Stack:
         prometheus_url: Where Prometheus answers, empty without one.
         named: Whether that Prometheus was named rather than started by raymon.
         grafana_url: Where Grafana answers, empty without one.
+        export_url: Where the verdicts are served, empty if they are not.
         started: The parts this call started, as opposed to those that ran already.
         restarted: The parts that ran already and were started again to read what changed.
         problems: What is missing or failed, each with its fix.
@@ -76,6 +81,7 @@ class Stack:
     prometheus_url: str = ""
     named: bool = False
     grafana_url: str = ""
+    export_url: str = ""
     started: tuple[str, ...] = ()
     restarted: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
@@ -135,6 +141,8 @@ def _start_parts(options: Options, directory: Path, stack: Stack) -> None:
         _attempt(stack, "prometheus", lambda: _use_prometheus(options, known, stack))
     else:
         _attempt(stack, "prometheus", lambda: _start_prometheus(options, directory, known, stack))
+        if options.with_export and stack.prometheus_url:
+            _attempt(stack, "export", lambda: _start_export(directory, known, stack))
     if options.with_grafana:
         _attempt(stack, "grafana", lambda: _start_grafana(options, directory, known, stack))
     if options.stays:
@@ -225,7 +233,9 @@ def _start_prometheus(options: Options, directory: Path, known: state.State, sta
         _hand_over(options.sources, directory, known, running)
         return
     earlier = known.sources
-    state.write_file(directory / "prometheus.yml", prometheus_server.config(options.sources))
+    if not prometheus_server.export_targets(directory).exists():
+        state.write_file(prometheus_server.export_targets(directory), "[]\n")
+    state.write_file(directory / "prometheus.yml", prometheus_server.config(options.sources, directory))
     known.sources = options.sources
     program = process.find_program("prometheus")
     if not program:
@@ -246,7 +256,7 @@ def _hand_over(sources: Sources, directory: Path, known: state.State, running: s
     """Give a running Prometheus new sources; if it refuses them it keeps those it has."""
     config = directory / "prometheus.yml"
     earlier, before = known.sources, config.read_text()
-    state.write_file(config, prometheus_server.config(sources))
+    state.write_file(config, prometheus_server.config(sources, directory))
     known.sources = sources
     running.join()
     state.write(directory, known)
@@ -257,6 +267,25 @@ def _hand_over(sources: Sources, directory: Path, known: state.State, running: s
         state.write(directory, known)
         os.kill(running.pid, signal.SIGHUP)
         raise StackError(f"{refusal}; it keeps the configuration it has")
+
+
+def _start_export(directory: Path, known: state.State, stack: Stack) -> None:
+    """Start `raymon export` on the endpoints that Prometheus scrapes, and have Prometheus scrape it."""
+    running = known.running("export")
+    if running and stack.prometheus_url in running.command:
+        stack.export_url = running.url
+        running.join()
+        state.write(directory, known)
+        return
+    if running:  # it follows a Prometheus that listened elsewhere
+        process.stop(running.pid, running.mark)
+    port = _port(None, known.parts.get("export"), ports.EXPORT_PORT)
+    options = ["--port", str(port), "--targets-of", stack.prometheus_url]
+    command = [sys.executable, "-m", "raymon", "export", *options]
+    stack.export_url = _launch("export", command, directory, port, known, "/metrics", before=running)
+    discovered = [{"targets": [f"127.0.0.1:{port}"]}]
+    state.write_file(prometheus_server.export_targets(directory), json.dumps(discovered) + "\n")
+    stack.started += ("export",)
 
 
 def _start_grafana(options: Options, directory: Path, known: state.State, stack: Stack) -> None:

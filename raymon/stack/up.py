@@ -1,4 +1,4 @@
-"""`raymon up`: start the Prometheus and the Grafana that are installed, provisioned, on the loopback."""
+"""`raymon up`: start the installed Prometheus and Grafana and `raymon export`, configured, on the loopback."""
 
 import argparse
 import signal
@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the options of `raymon up`."""
     parser = argparse.ArgumentParser(
         prog="raymon up",
-        description="Start the Prometheus and Grafana that are installed, on the loopback, with raymon's "
+        description="Start the installed Prometheus and Grafana and `raymon export` on the loopback, with raymon's "
         "configuration, rules and dashboards. Running it again changes nothing that is right already, and options that "
         "are not given stay as in earlier calls, until raymon down.",
     )
@@ -50,7 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--prometheus-port", type=command_line.port, metavar="PORT", help="default: 9090, or any free port")
     add("--grafana-port", type=command_line.port, metavar="PORT", help="default: 3000, or any free port")
     add("--prometheus-url", type=command_line.url, metavar="URL", help="use this Prometheus instead of starting one")
-    add("--no-grafana", action="store_true", help="start Prometheus only")
+    add("--no-grafana", action="store_true", help="start Prometheus without Grafana")
+    add("--no-export", action="store_true", help="start no `raymon export`, which serves the verdicts to Prometheus")
     add(
         "--anonymous",
         action=argparse.BooleanOptionalAction,
@@ -81,6 +82,7 @@ def options_from(args: argparse.Namespace) -> Options:
         args.prometheus_url or "",
         not args.no_grafana,
         args.anonymous,
+        with_export=not args.no_export,
         stays=not args.foreground,
     )
 
@@ -88,7 +90,8 @@ def options_from(args: argparse.Namespace) -> Options:
 def addresses(stack: Stack) -> list[str]:
     """Return the addresses and how to log in, one line each."""
     lines = []
-    for name, url in (("prometheus", stack.prometheus_url), ("grafana", stack.grafana_url)):
+    services = (("prometheus", stack.prometheus_url), ("grafana", stack.grafana_url), ("export", stack.export_url))
+    for name, url in services:
         if url:
             how = "started" if name in stack.started else "running already"
             how = "started again" if name in stack.restarted else how

@@ -123,7 +123,7 @@ def test_the_box_of_the_ray_dashboard_is_gone_and_everything_ends_with_the_run(t
 def test_a_prometheus_that_outlives_a_run_has_seen_it_end(directory, tmp_path):
     state_of = f'{catalog.RUN_STATE.name}{{run="seen",state=~"%s"}}'
     with short_folder() as ray_dir:
-        raymon("up", "--no-grafana", "--ray-temp-dir", str(ray_dir))
+        raymon("up", "--no-grafana", "--no-export", "--ray-temp-dir", str(ray_dir))
         prometheus = Prometheus(state.read(directory).parts["prometheus"].url)
         flags = ("--workers", "1", "--total-env-steps", "1000000000", "--no-page", "--name", "seen", "--stack")
         places = ("--ray-temp-dir", str(ray_dir), "--runs", str(tmp_path / "runs"))
@@ -222,7 +222,7 @@ def test_raymon_up_keeps_what_a_run_started(directory, tmp_path):
 
 
 def test_a_run_stops_only_the_part_that_nobody_else_asked_for(directory, tmp_path):
-    raymon("up", "--no-grafana")
+    raymon("up", "--no-grafana", "--no-export")
     before = running(directory)
     with training(tmp_path) as run:
         assert set(running(directory)) == {"prometheus", "grafana"}
@@ -250,7 +250,7 @@ def test_a_run_does_not_stop_the_programs_that_followed_its_own(directory, tmp_p
 
 
 def test_raymon_up_in_the_foreground_shares_the_stack_with_a_run(directory, tmp_path):
-    with Command("up", "--foreground", "--target", "127.0.0.1:1", cwd=ROOT) as up:
+    with Command("up", "--foreground", "--no-export", "--target", "127.0.0.1:1", cwd=ROOT) as up:
         poll(lambda: "Ctrl-C stops what no other process uses" in up.text(), 60, "raymon up is up")
         first = running(directory)
         with training(tmp_path) as run:
@@ -260,7 +260,7 @@ def test_raymon_up_in_the_foreground_shares_the_stack_with_a_run(directory, tmp_
                 up.process.wait(2.5)
             end(up)
             assert running(directory) == before
-            with Command("up", "--foreground", cwd=ROOT) as joined:
+            with Command("up", "--foreground", "--no-export", cwd=ROOT) as joined:
                 poll(lambda: "Ctrl-C stops what no other process uses" in joined.text(), 60, "raymon up has joined")
                 end(run)
                 assert set(running(directory)) == {"prometheus", "grafana"}
@@ -282,7 +282,7 @@ def test_an_interrupted_start_leaves_nothing_behind(directory, tmp_path, command
 
 
 def test_an_interrupted_start_leaves_alone_what_ran_before(directory, tmp_path):
-    raymon("up", "--no-grafana")
+    raymon("up", "--no-grafana", "--no-export")
     before = running(directory)
     (tmp_path / "programs" / "grafana-server").write_text("#!/bin/sh\nexec sleep 600\n")
     with Command("up", cwd=ROOT) as interrupted:

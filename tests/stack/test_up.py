@@ -179,7 +179,7 @@ def test_a_refused_port_leaves_no_sources_that_are_never_taken_over(directory, t
 def test_sources_written_by_a_start_that_was_killed_are_taken_over_by_the_next(directory, tmp_path, only_these):
     stack = start_stack(options(directory, tmp_path, with_grafana=False))
     own = Sources(targets=(stack.prometheus_url.removeprefix("http://"),))
-    state.write_file(directory / "prometheus.yml", config(own))
+    state.write_file(directory / "prometheus.yml", config(own, directory))
     start_stack(Options(directory, own, with_grafana=False))
     poll(lambda: Prometheus(stack.prometheus_url).query("up{job='ray'} == 1"), 30, "the new target is scraped")
 
@@ -309,7 +309,7 @@ def test_every_source_makes_a_configuration_prometheus_accepts(tmp_path):
     ]
     for number, one in enumerate(sources):
         path = tmp_path / f"{number}.yml"
-        path.write_text(config(one))
+        path.write_text(config(one, tmp_path))
         done = subprocess.run(["promtool", "check", "config", path], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr + done.stdout
         assert "secret" not in path.read_text()
@@ -357,7 +357,15 @@ def test_foreground_stays_and_stops_everything_at_the_end(directory, tmp_path, p
 
 def foreground(directory, programs):
     """`raymon up --foreground` with Prometheus alone."""
-    flags = ["--foreground", "--no-grafana", "--target", "127.0.0.1:1", "--prometheus-port", str(free_port())]
+    flags = [
+        "--foreground",
+        "--no-grafana",
+        "--no-export",
+        "--target",
+        "127.0.0.1:1",
+        "--prometheus-port",
+        str(free_port()),
+    ]
     return run(directory, "up", *flags, path=programs)
 
 
@@ -459,7 +467,8 @@ def test_an_installed_wheel_finds_its_files(tmp_path):
         copy(ROOT / source, tmp_path / target)
     code = (
         "from raymon.stack import files, missing, prometheus_server as p; import raymon; print(raymon.__file__); "
-        "p.config(p.Sources().or_local()); assert files.rule_files() and files.dashboards() and files.datasource(); "
+        "p.config(p.Sources().or_local(), files.PACKAGE); "
+        "assert files.rule_files() and files.dashboards() and files.datasource(); "
         "assert missing.compose(p.Path('/')); print(files.share('dashboards'))"
     )
     done = subprocess.run(

@@ -32,6 +32,7 @@ VERBS = [
     "profile",
     "watch",
     "incidents",
+    "export",
     "doctor",
     "up",
     "down",
@@ -102,23 +103,7 @@ def test_the_verbs_and_their_help():
     assert all(name in listing.stdout for name in names)
 
 
-@pytest.mark.parametrize(
-    "verb",
-    [
-        "train",
-        "evaluate",
-        "demo",
-        "status",
-        "top",
-        "profile",
-        "watch",
-        "incidents",
-        "doctor",
-        "up",
-        "down",
-        "dashboards",
-    ],
-)
+@pytest.mark.parametrize("verb", VERBS)
 def test_each_verb_tells_its_options_and_refuses_unknown_ones(verb):
     told = subprocess.run([sys.executable, "-m", "raymon", verb, "--help"], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
