@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from raymon import catalog
 from raymon.queries.run import STATES
+from raymon.queries.verdicts import LEVELS
 
 Steps = tuple[tuple[float | None, str], ...]
 """Pairs of a value and the colour from that value on; the first value is None."""
@@ -48,6 +49,9 @@ _OF_STATE: Final[Mapping[str, str]] = {"training": GREEN, "failed": RED, "starti
 
 RUN_STATES: Final = tuple((state, _OF_STATE.get(state, NEUTRAL)) for state in STATES)
 """Text and colour of each number of the query `run.RUN_STATE`."""
+_OF_SEVERITY: Final[Mapping[str, str]] = {"ok": GREEN, "info": BLUE, "warning": YELLOW, "critical": RED}
+SEVERITIES: Final = tuple((severity, _OF_SEVERITY.get(severity, NEUTRAL)) for severity in LEVELS)
+"""Text and colour of each number of the query `verdicts.SEVERITY`."""
 ACTIVITIES: Final = tuple((activity, COLOURS[activity]) for activity in catalog.ACTIVITIES)
 """Text and colour of each number of the query `workers.ACTIVITY`."""
 

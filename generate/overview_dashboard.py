@@ -5,13 +5,13 @@ The first screen of 1600 x 1000 pixels shows the first 19 units of height.
 
 from typing import Final
 
-from generate.colours import AGE_STEPS, GREEN, NEUTRAL, RED, RUN_STATES, YELLOW, Steps
+from generate.colours import AGE_STEPS, GREEN, NEUTRAL, RED, RUN_STATES, SEVERITIES, YELLOW, Steps
 from generate.dashboard import Dashboard, Row, choice, link_to, of_runs
 from generate.panel import Panel
 from generate.table import Table
 from raymon import catalog
 from raymon.health import THRESHOLDS
-from raymon.queries import cluster, flow, run, workers
+from raymon.queries import cluster, flow, run, verdicts, workers
 from raymon.queries.query import RUN
 
 TO_WORKER: Final = link_to("raymon-worker", "Details of this worker", "run", "worker")
@@ -20,6 +20,7 @@ SESSIONS: Final = choice(
     "session", "Ray session", f"label_values({catalog.HEARTBEAT.name}{{{RUN}}}, SessionName)", hide=2, filtered=True
 )
 
+_NO_EXPORT: Final = "no verdicts: start `raymon export`, see docs/setup.md"
 _ANY_IS_BAD: Final[Steps] = ((None, NEUTRAL), (0.5, RED))
 _SLOW: Final[Steps] = ((None, GREEN), (0.75 * THRESHOLDS.slow_factor, YELLOW), (THRESHOLDS.slow_factor, RED))
 _STORE: Final[Steps] = (
@@ -42,23 +43,25 @@ FIRST: Final = Row(
         Panel("stat", (run.UPDATE_AGE,), width=5, height=3, steps=AGE_STEPS),
         Panel("stat", (run.STEPS_PER_SECOND_NOW,), width=4, height=3),
         Panel("bargauge", (run.TRAINED_RATIO,), width=4, height=3, maximum=1, empty="no end set"),
-        Panel("timeseries", (run.FLEET_RETURN,)),
-        Panel("timeseries", (run.DRIVER_PHASES,), stacked=True, maximum=1),
+        Panel("state-timeline", (verdicts.SEVERITY,), width=24, height=3, states=SEVERITIES, empty=_NO_EXPORT),
+        Panel("timeseries", (run.FLEET_RETURN,), height=7),
+        Panel("timeseries", (run.DRIVER_PHASES,), height=7, stacked=True, maximum=1),
         Table(
             "table",
             (run.PROBLEMS,),
+            height=7,
             keys=("alertname", "run", "worker"),
             renamed={"alertname": "problem"},
             hidden=(run.PROBLEMS.title,),
             column_links={"worker": TO_WORKER},
             empty="no alert is firing",
         ),
-        Panel("bargauge", (workers.STRAGGLING,), height=6, steps=_SLOW),
+        Panel("bargauge", (workers.STRAGGLING,), height=5, steps=_SLOW),
         Table(
             "table",
             (run.RUN_INFO, run.RUN_AGE),
             width=16,
-            height=6,
+            height=5,
             keys=("run", "engine", "algorithm", "sampler", "environment"),
             order=("run", run.RUN_AGE.title, "engine", "algorithm", "sampler", "environment"),
             hidden=(run.RUN_INFO.title,),
@@ -75,6 +78,15 @@ ALIVE: Final = Row(
         Panel("bargauge", (run.ACTIVITIES,)),
         Panel("bargauge", (run.LOSSES,), steps=_ANY_IS_BAD, decimals=0, empty="none lost"),
         Panel("timeseries", (run.ROLLOUT_FAILURES,), width=16, legend="right", empty="no rollout failed"),
+        Table(
+            "table",
+            (verdicts.FINDINGS,),
+            width=12,
+            keys=("run", "code", "severity"),
+            hidden=(verdicts.FINDINGS.title,),
+            empty=_NO_EXPORT,
+        ),
+        Panel("timeseries", (verdicts.WORKER_STATES,), width=12, empty=_NO_EXPORT),
     ),
 )
 LEARNING: Final = Row(

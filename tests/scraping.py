@@ -19,7 +19,7 @@ def scraping(discovery: Path, folder: Path, rule_speed: float = 1.0, interval: s
     """Run Debian's Prometheus with `prometheus/prometheus.yml`, its discovery file and its intervals replaced."""
     config = yaml.safe_load(CONFIG.read_text())
     config["global"] = {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval}
-    (scrape,) = config["scrape_configs"]
+    scrape, _verdicts = config["scrape_configs"]
     (discovered,) = scrape["file_sd_configs"]
     discovered.update(files=[str(discovery)], refresh_interval="1s")
     (folder / "rules.yml").write_text(quickened(rules.text(), rule_speed))

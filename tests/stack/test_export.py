@@ -6,7 +6,7 @@ from support import ROOT, Command, Prometheus, free_port, poll
 from synthetic import fleet, serve
 
 from raymon.cluster import ports
-from raymon.health import RUN_STATES
+from raymon.health import REMARKS, RUN_STATES
 from raymon.queries import verdicts
 from raymon.stack import state
 from raymon.stack.running import stop_stack
@@ -24,12 +24,11 @@ def test_verdicts_are_in_prometheus(tmp_path):
                 assert up.wait(60) == 0, up.text()
                 assert re.search(r"export +http://127\.0\.0\.1:\d+ ", up.text())
             prometheus = Prometheus(f"http://127.0.0.1:{port}")
-            found = poll(lambda: prometheus.query(verdicts.VERDICT.fill()), 60, "a verdict is stored", every=0.5)
-            assert {series["metric"]["code"] for series in found} <= set(RUN_STATES)
+            found = poll(lambda: prometheus.query(verdicts.FINDINGS.fill()), 60, "a verdict is stored", every=0.5)
+            assert {series["metric"]["code"] for series in found} <= {*RUN_STATES, *REMARKS}
             (level,) = prometheus.query(verdicts.SEVERITY.fill())
-            assert float(level["value"][1]) in verdicts.SEVERITY_LEVELS.values()
+            assert float(level["value"][1]) in range(1, len(verdicts.LEVELS) + 1)
             assert sum(float(s["value"][1]) for s in prometheus.query(verdicts.WORKER_STATES.fill())) == 4
-            assert prometheus.query(verdicts.FINDINGS.fill())
             with Command("up", "--no-grafana", f"--directory={directory}", cwd=ROOT) as again:
                 assert again.wait(60) == 0, again.text()
                 assert "started" not in again.text(), "it runs already"

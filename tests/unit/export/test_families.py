@@ -11,6 +11,7 @@ from raymon import catalog
 from raymon.export.families import MOST_AGE_SECONDS, Verdicts
 from raymon.health import SEVERITIES, WORKER_SEVERITIES, WORKER_STATES
 from raymon.live.snapshot import snapshot_of
+from raymon.queries.verdicts import LEVELS
 
 
 def served(snapshot):
@@ -46,4 +47,4 @@ def test_old_snapshot_has_no_series():
 
 def test_every_worker_state_has_a_severity():
     assert set(WORKER_SEVERITIES) == set(WORKER_STATES)
-    assert set(WORKER_SEVERITIES.values()) <= set(SEVERITIES)
+    assert set(WORKER_SEVERITIES.values()) <= set(SEVERITIES) == set(LEVELS)
