@@ -1,6 +1,7 @@
-"""Where the time goes: an iteration by phase, and what every worker was doing, moment by moment."""
+"""Where the time goes: an iteration by phase, and what each worker was doing at each moment."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +11,16 @@ from raymon.format import duration, reach, share
 from raymon.html.chart import shares, timeline
 from raymon.html.markup import Html, join, tag
 from raymon.html.words import MEANING, word
-from raymon.live.snapshot import STRIP
+from raymon.live.snapshot import STRIP, Floats
 from raymon.page.context import Context
-from raymon.page.worker_table import ranked
+from raymon.page.worker_table import sorted_workers
 
-LANES = 24
-MOMENTS = 120
-_SHOWN = (
+SHOWN_WORKERS: Final = 24
+MOMENTS: Final = 120
+LEAST_SAMPLES: Final = 3
+LEAST_RATIO: Final = 0.0005
+"""A phase below this share of every moment is not drawn."""
+_STACKED: Final = (
     "environment",
     "inference",
     "sending",
@@ -31,41 +35,36 @@ _SHOWN = (
 
 
 def phases(context: Context) -> Html:
-    """Return where the driver's iterations and the workers' time go."""
+    """Return where the time of the driver's iterations and of the workers goes."""
     run = context.run
-    parts = run.phase_ratio
     seconds = run.iteration_seconds
 
-    def told(name: str) -> str:
-        return "" if seconds is None else f" · {duration(parts[name] * seconds)}"
+    def suffix(phase: str) -> str:
+        return "" if seconds is None else f" · {duration(run.phase_ratio[phase] * seconds)}"
 
     driver = (
-        shares(parts, DRIVER_PHASES, "The driver's iteration by phase", told)
-        if parts
+        shares(run.phase_ratio, DRIVER_PHASES, "The driver's iteration by phase", suffix)
+        if run.phase_ratio
         else tag("p", "No iteration yet, or no driver that reports.", class_="none")
     )
-    fleet = _fleet_shares(context)
+    ratios = _workers_phase_ratio(context)
     workers = (
-        shares(fleet, (*WORKER_PHASES, "other"), "The workers' time by phase", lambda _: "")
-        if fleet
-        else tag("p", "No worker has told its phases yet.", class_="none")
+        shares(ratios, (*WORKER_PHASES, "other"), "The workers' time by phase", lambda _: "")
+        if ratios
+        else tag("p", "No worker has reported its phases yet.", class_="none")
     )
     return tag(
         "section",
-        tag("h2", "Where the time goes", tag("small", f"{duration(seconds)} an iteration" if seconds else "")),
-        tag(
-            "h3",
+        tag("h2", "Where the time goes", tag("small", f"{duration(seconds)} per iteration" if seconds else "")),
+        _heading(
             "Driver, last iterations",
-            tabindex="0",
-            data_help="Share of the driver's wall time by phase over the last seconds; the phases sum to the whole.",
+            "Share of the driver's wall time by phase over the last seconds; the phases sum to the whole.",
         ),
         driver,
         _over_time(context),
-        tag(
-            "h3",
+        _heading(
             "Workers, on average",
-            tabindex="0",
-            data_help="Mean over the workers of each phase's share of their wall time; the rest is Ray and Python.",
+            "Mean over the workers of each phase's share of their wall time; the rest is Ray and Python.",
         ),
         workers,
         class_="panel",
@@ -73,114 +72,122 @@ def phases(context: Context) -> Html:
     )
 
 
-def _fleet_shares(context: Context) -> dict[str, float]:
-    told = [worker.phase_ratio for worker in context.run.workers if worker.present and worker.phase_ratio]
-    if not told:
+def _heading(text: str, meaning: str) -> Html:
+    return tag("h3", text, tabindex="0", data_help=meaning)
+
+
+def _workers_phase_ratio(context: Context) -> dict[str, float]:
+    known = [worker.phase_ratio for worker in context.run.workers if worker.present and worker.phase_ratio]
+    if not known:
         return {}
-    mean = {phase: sum(ratios.get(phase, 0.0) for ratios in told) / len(told) for phase in WORKER_PHASES}
+    mean = {phase: sum(ratios.get(phase, 0.0) for ratios in known) / len(known) for phase in WORKER_PHASES}
     return {**mean, "other": max(0.0, 1.0 - sum(mean.values()))}
 
 
 def _over_time(context: Context) -> Html | None:
-    """Return the driver's phases as columns over the chosen span: a change of shape is seen at once."""
+    """Return the driver's phases over the chosen span, stacked."""
     columns = {phase: context.series(f"phase_{phase}")[1] for phase in DRIVER_PHASES}
     known = np.isfinite(columns["other"])
     length = int(known.sum())
-    if length < 3:
+    if length < LEAST_SAMPLES:
         return None
     ages = context.series("phase_other")[0][known]
     edges = np.linspace(0, length, min(length, MOMENTS) + 1).astype(int)
     table = np.nan_to_num(np.array([columns[phase][known] for phase in DRIVER_PHASES]))
     means = np.add.reduceat(table, edges[:-1], axis=1) / np.diff(edges)
-    totals = np.maximum(means.sum(axis=0), 1e-9)
-    tops = np.vstack([np.zeros(means.shape[1]), np.cumsum(means / np.maximum(totals, 1.0), axis=0)]) * 100
+    ratios = means / np.maximum(means.sum(axis=0), 1.0)
     x = np.linspace(context.blank_ratio(ages) * 1000, 1000, means.shape[1])
+    svg = _stacked_areas(x, zip(DRIVER_PHASES, ratios, strict=True), f"The same over the last {_span(context)}")
+    return join(tag("div", svg, class_="overtime"), _ends(context))
+
+
+def _stacked_areas(x: Floats, ratios: Iterable[tuple[str, Floats]], label: str) -> Html:
+    """Return areas on top of each other, each of the height of its ratio; x and every ratio are `[K]`."""
+    floor = np.zeros(len(x))
     areas = []
-    for row, phase in enumerate(DRIVER_PHASES):
-        if means[row].max() < 0.0005:
+    for name, ratio in ratios:
+        if ratio.max(initial=0.0) < LEAST_RATIO:
             continue
-        there = "L".join(f"{a:.0f} {100 - b:.1f}" for a, b in zip(x, tops[row + 1], strict=True))
-        back = "L".join(f"{a:.0f} {100 - b:.1f}" for a, b in zip(x[::-1], tops[row][::-1], strict=True))
-        areas.append(tag("path", d=f"M{there}L{back}Z", class_=f"fill-{phase}"))
-    label = f"The same over the last {reach(-context.domain[0])}"
-    svg = tag("svg", *areas, viewBox="0 0 1000 100", preserveAspectRatio="none", role="img", aria_label=label)
-    ends = tag("div", tag("span", f"{reach(-context.domain[0])} ago"), tag("span", "now"), class_="ends")
-    return join(tag("div", svg, class_="overtime"), ends)
+        top = floor + ratio * 100
+        upper = "L".join(f"{a:.0f} {100 - b:.1f}" for a, b in zip(x, top, strict=True))
+        lower = "L".join(f"{a:.0f} {100 - b:.1f}" for a, b in zip(x[::-1], floor[::-1], strict=True))
+        areas.append(tag("path", d=f"M{upper}L{lower}Z", class_=f"fill-{name}"))
+        floor = top
+    return tag("svg", *areas, viewBox="0 0 1000 100", preserveAspectRatio="none", role="img", aria_label=label)
+
+
+def _span(context: Context) -> str:
+    return reach(-context.domain[0])
+
+
+def _ends(context: Context, css: str = "ends") -> Html:
+    return tag("div", tag("span", f"{_span(context)} ago"), tag("span", "now"), class_=css)
 
 
 def activity(context: Context) -> Html:
-    """Return the strip: one row per worker, colour and pattern saying what it was doing; time runs to the right."""
-    history, rows = context.workers()
-    times = np.asarray(history.times, float) - context.now
-    left = context.domain[0]
-    kept = np.flatnonzero(times >= left)
-    head = tag(
+    """Return one timeline per worker: colour and pattern show what it was doing; time runs to the right."""
+    history, rows = context.worker_history()
+    ages = np.asarray(history.times, float) - context.now
+    kept = np.flatnonzero(ages >= context.domain[0])
+    heading = tag(
         "h2",
         "What each worker was doing",
-        tag("small", f"last {reach(-left)}, newest right"),
+        tag("small", f"last {_span(context)}, newest right"),
         tabindex="0",
         data_help="Each second is given to one phase, so that lengths are in proportion to the time each took; "
         "stalled, starting and lost are verdicts.",
     )
     if not len(kept) or not rows:
-        note = tag("p", "The strip begins with the first worker that is seen.", class_="none")
-        return tag("section", head, note, class_="panel", data_section="strip")
+        note = tag("p", "The timelines begin with the first worker that reports.", class_="none")
+        return tag("section", heading, note, class_="panel", data_section="activity")
     moments = kept if len(kept) <= MOMENTS else kept[np.linspace(0, len(kept) - 1, MOMENTS).astype(int)]
-    codes, blank = history.strip[:, moments], context.blank_ratio(times[moments])
-    pairs = ranked(context, "trouble")
-    lanes = []
-    for worker, verdict in pairs[:LANES]:
-        row = rows.get(worker.worker)
-        if row is None:
-            continue
-        names = [STRIP[code] for code in codes[row]]
-        name = tag(
-            "button",
-            worker.worker,
-            type="button",
-            class_="who",
-            data_set=f"worker={worker.worker}",
-            aria_label=f"Worker {worker.worker}, open detail",
-        )
-        row_lane = timeline(names, f"Worker {worker.worker}, last {reach(-left)}", blank)
-        lanes.append(tag("div", name, row_lane, class_=f"row is-{verdict.state}", data_key=f"lane-{worker.worker}"))
-    summary = _fleet_columns(codes, blank) if len(pairs) > LANES else None
-    more = (
-        tag(
-            "p",
-            f"The {LANES} workers in most trouble of {len(pairs)}; the columns above are all of them.",
-            class_="soft",
-        )
-        if len(pairs) > LANES
-        else None
+    codes, blank = history.strip[:, moments], context.blank_ratio(ages[moments])
+    pairs = sorted_workers(context, "trouble")
+    many = len(pairs) > SHOWN_WORKERS
+    lanes = [
+        _lane(worker.worker, verdict.state, codes[rows[worker.worker]], f"last {_span(context)}", blank)
+        for worker, verdict in pairs[:SHOWN_WORKERS]
+        if worker.worker in rows
+    ]
+    text = f"The {SHOWN_WORKERS} workers in most trouble of {len(pairs)}; the row on top shows all of them together."
+    used = [name for name in _STACKED if (codes == STRIP.index(name)).any()]
+    return tag(
+        "section",
+        heading,
+        _all_workers(codes, blank) if many else None,
+        *lanes,
+        _ends(context, "ends indented"),
+        tag("p", text, class_="soft") if many else None,
+        _legend(used),
+        class_="panel",
+        data_section="activity",
     )
-    axis = tag("div", tag("span", f"{reach(-left)} ago"), tag("span", "now"), class_="ends indented")
-    seen = [name for name in _SHOWN if (codes == STRIP.index(name)).any()]
-    return tag("section", head, summary, *lanes, axis, more, _key(seen), class_="panel", data_section="strip")
 
 
-def _fleet_columns(codes: NDArray[np.int8], blank: float) -> Html:
-    """Return all workers together: at each moment, the share of them doing each thing, stacked. `codes` is `[W, K]`."""
+def _lane(worker: str, state: str, codes: NDArray[np.int8], span: str, blank: float) -> Html:
+    button = tag(
+        "button",
+        worker,
+        type="button",
+        class_="who",
+        data_set=f"worker={worker}",
+        aria_label=f"Worker {worker}, open detail",
+    )
+    bar = timeline([STRIP[code] for code in codes], f"Worker {worker}, {span}", blank)
+    return tag("div", button, bar, class_=f"row is-{state}", data_key=f"lane-{worker}")
+
+
+def _all_workers(codes: NDArray[np.int8], blank: float) -> Html:
+    """Return the share of all workers doing each thing at each moment, stacked; `codes` is `[W, K]`."""
     x = np.linspace(blank * 1000, 1000, max(codes.shape[1], 2))
-    floor = np.zeros(len(x))
-    areas, last = [], []
-    for name in _SHOWN:
-        ratio = (codes == STRIP.index(name)).mean(axis=0)
-        if not ratio.any():
-            continue
-        ratio = np.broadcast_to(ratio, len(x))
-        top = floor + ratio * 100
-        there = "L".join(f"{a:.0f} {100 - b:.1f}" for a, b in zip(x, top, strict=True))
-        back = "L".join(f"{a:.0f} {100 - b:.1f}" for a, b in zip(x[::-1], floor[::-1], strict=True))
-        areas.append(tag("path", d=f"M{there}L{back}Z", class_=f"fill-{name}"))
-        last.append(f"{word(name)} {share(float(ratio[-1]))}")
-        floor = top
-    spoken = f"All workers now: {', '.join(last)}"
-    svg = tag("svg", *areas, viewBox="0 0 1000 100", preserveAspectRatio="none", role="img", aria_label=spoken)
+    ratios = {name: (codes == STRIP.index(name)).mean(axis=0) for name in _STACKED}
+    present = [(name, np.broadcast_to(ratio, len(x))) for name, ratio in ratios.items() if ratio.any()]
+    spoken = ", ".join(f"{word(name)} {share(float(ratio[-1]))}" for name, ratio in present)
+    svg = _stacked_areas(x, present, f"All workers now: {spoken}")
     return tag("div", tag("span", "all", class_="who"), tag("div", svg, class_="overtime tall"), class_="row fleet")
 
 
-def _key(names: Sequence[str]) -> Html:
-    """Return the legend of the strip: only what is on it."""
-    items = [tag("li", tag("i", class_=f"dot on-{n}"), word(n), data_help=MEANING.get(n)) for n in names]
+def _legend(names: Sequence[str]) -> Html:
+    """Return the legend: only what is drawn."""
+    items = [tag("li", tag("i", class_=f"dot on-{name}"), word(name), data_help=MEANING.get(name)) for name in names]
     return tag("ul", *items, class_="legend")

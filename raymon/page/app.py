@@ -1,7 +1,7 @@
-"""The status page. Streamlit runs this file once per viewer and then only its one fragment, each second, to draw.
+"""The status page. Streamlit runs this file once per viewer, and then only its one fragment, each second, to draw.
 
 All viewers of a server share one collector; nothing here scrapes, waits or writes. What a viewer chooses is kept in the
-address. Started by `raymon status`, with the same options behind `--`.
+address. Started by `raymon status`, with the same options.
 """
 
 import hmac
@@ -17,19 +17,19 @@ from raymon.page.shared import collector, drawings, services
 
 
 def admitted() -> bool:
-    """Tell whether this viewer may look: always on loopback, elsewhere after giving the token."""
+    """Return whether this viewer may see the page: always on loopback, elsewhere after giving the token."""
     return not os.environ.get(PAGE_TOKEN) or bool(st.session_state.get("admitted"))
 
 
 def choose(event: dict[str, str]) -> None:
-    """Keep what the viewer chose; a token is checked and never kept in the address."""
+    """Keep what the viewer chose in the address; check a token, and keep it nowhere."""
     if "token" in event:
-        wanted = os.environ.get(PAGE_TOKEN, "")
-        right = hmac.compare_digest(event["token"].strip().encode(), wanted.encode())
+        expected = os.environ.get(PAGE_TOKEN, "")
+        right = hmac.compare_digest(event["token"].strip().encode(), expected.encode())
         st.session_state["admitted"], st.session_state["refused"] = right, not right
         return
-    now = choices.read(st.query_params.to_dict())
-    st.query_params.from_dict(choices.written(choices.changed(now, event)))
+    choice = choices.from_query(st.query_params.to_dict())
+    st.query_params.from_dict(choices.to_query(choices.updated(choice, event)))
 
 
 @st.fragment(run_every=1.0)
@@ -39,9 +39,9 @@ def draw(arguments: tuple[str, ...]) -> None:
         component.show(login_form.login_form(bool(st.session_state.get("refused"))), "raymon", choose)
         return
     snapshot = collector(arguments).snapshot()
-    chosen = choices.read({"run": options(arguments).run, **st.query_params.to_dict()})
-    html = drawings.page(snapshot, chosen, services(arguments).latest())
-    component.show(html, layout.title(snapshot, chosen), choose)
+    choice = choices.from_query({"run": options(arguments).run, **st.query_params.to_dict()})
+    html = drawings.page(snapshot, choice, services(arguments).latest())
+    component.show(html, layout.title(snapshot, choice), choose)
 
 
 st.set_page_config(page_title="raymon", page_icon=component.ICON, layout="wide", initial_sidebar_state="collapsed")

@@ -1,4 +1,4 @@
-"""What a viewer has chosen; it lives in the page's address, so a view can be linked, reloaded and sent to somebody."""
+"""What a viewer has chosen. It is kept in the page's address, so that a view can be linked, reloaded and sent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -6,9 +6,10 @@ from typing import Final
 
 from raymon.health import WORKER_STATES
 
-ORDERS: Final = ("trouble", "worker", "steps", "p95", "progress", "restarts", "memory", "lag", "return")
+ORDERS: Final = ("trouble", "worker", "steps", "p95", "progress", "failures", "restarts", "memory", "lag", "return")
 SPANS: Final[Mapping[str, float]] = {"2m": 120.0, "10m": 600.0, "1h": 3600.0, "all": float("inf")}
 ROWS: Final = 25
+MOST_ROWS: Final = 500
 _LONGEST: Final = 200
 
 
@@ -24,7 +25,7 @@ class Choice:
         state: Only workers of this state.
         order: Column the table is sorted by.
         rows: How many rows the table shows.
-        span: How far back the drawings reach.
+        span: How far back the charts reach.
         axis: Horizontal axis of the learning curves: `time` or `steps`.
     """
 
@@ -40,12 +41,12 @@ class Choice:
 
     @property
     def row_limit(self) -> int:
-        """How many rows, as a number between one page and 500."""
-        return min(max(int(self.rows), ROWS), 500)
+        """Return how many rows to show at most."""
+        return min(max(int(self.rows), ROWS), MOST_ROWS)
 
     @property
     def span_seconds(self) -> float:
-        """How far back the drawings reach."""
+        """Return how far back the charts reach."""
         return SPANS[self.span]
 
 
@@ -58,9 +59,9 @@ _ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def read(parameters: Mapping[str, object]) -> Choice:
-    """Return the choice in query parameters; what is unknown or malformed counts as not given."""
-    given = {}
+def from_query(parameters: Mapping[str, object]) -> Choice:
+    """Return the choice in query parameters; unknown and malformed ones are ignored."""
+    valid = {}
     for name in FIELDS:
         value = parameters.get(name)
         if not isinstance(value, str) or len(value) > _LONGEST:
@@ -69,21 +70,20 @@ def read(parameters: Mapping[str, object]) -> Choice:
             continue
         if name == "rows" and not (value.isascii() and value.isdigit() and len(value) < 6):
             continue
-        given[name] = value
-    return Choice(**given)
+        valid[name] = value
+    return Choice(**valid)
 
 
-def changed(choice: Choice, wanted: Mapping[str, object]) -> Choice:
-    """Return the choice after an event of the page; another run closes what belonged to the old one."""
-    now = read({**written(choice), **wanted})
-    if now.run != choice.run:
-        now = replace(
-            now, worker="", q="", state="", rows=str(ROWS), against="" if now.against == now.run else now.against
-        )
-    return now
+def updated(choice: Choice, changes: Mapping[str, object]) -> Choice:
+    """Return the choice after a viewer's changes; changing the run closes what belonged to the old one."""
+    new = from_query({**to_query(choice), **changes})
+    if new.run == choice.run:
+        return new
+    against = "" if new.against == new.run else new.against
+    return replace(new, worker="", q="", state="", rows=str(ROWS), against=against)
 
 
-def written(choice: Choice) -> dict[str, str]:
+def to_query(choice: Choice) -> dict[str, str]:
     """Return the query parameters that differ from the defaults."""
     default = Choice()
     return {name: getattr(choice, name) for name in FIELDS if getattr(choice, name) != getattr(default, name)}

@@ -1,7 +1,7 @@
-"""The one Streamlit component of the page: takes HTML, returns what the viewer chose; styles and script come with it.
+"""The one Streamlit component of the page: it shows HTML and returns what the viewer chose.
 
-Streamlit's own elements would redraw whole each second and lose focus, hovering and scrolling; this component changes
-only what differs. Everything it needs is sent by the page's own server: no request leaves for anywhere else.
+Streamlit's own elements would be redrawn as a whole each second and lose focus, hovering and scrolling; this component
+changes only what differs. The page's own server sends all it needs: no request goes anywhere else.
 """
 
 import time
@@ -14,8 +14,8 @@ import streamlit as st
 _STYLE: Final = Path(__file__).parent.parent / "html" / "style.css"
 _SCRIPT: Final = Path(__file__).with_name("page.js")
 KEY: Final = "page"
-HEARD: Final = "heard"
-"""In the session: the number of the last event of the viewer that was taken in."""
+ACKNOWLEDGED: Final = "acknowledged"
+"""Key in the session: the number of the viewer's last event that was handled."""
 HOST_STYLE: Final = """<style>
 [data-testid="stHeader"], [data-testid="stToolbar"], [data-testid="stStatusWidget"] {display: none}
 [data-testid="stMainBlockContainer"] {padding: 0; max-width: none}
@@ -23,7 +23,7 @@ HOST_STYLE: Final = """<style>
 [data-stale="true"] {opacity: 1 !important; transition: none !important}
 .stApp {background: light-dark(#f5f4f0, #0f1215)}
 </style>"""
-"""Removes Streamlit's own furniture around the component."""
+"""Hides Streamlit's own header and margins."""
 ICON: Final = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><rect width="24" height="24" rx="5" fill="#15191e"/>'
     '<rect x="4" y="5" width="11" height="3.4" rx="1" fill="#fff"/><rect x="8" y="10.3" width="12" height="3.4" rx="1" '
@@ -38,18 +38,18 @@ _mount: Final = st.components.v2.component(
 )
 
 
-def show(html: str, title: str, chosen: Callable[[dict[str, str]], None]) -> None:
-    """Show the HTML, which must be escaped already; `chosen` is called with what the viewer changed."""
+def show(html: str, title: str, on_choice: Callable[[dict[str, str]], None]) -> None:
+    """Show HTML, which must be escaped already; `on_choice` is called with what the viewer changed."""
 
-    def told() -> None:
+    def on_event() -> None:
         state: Any = st.session_state.get(KEY)
         event = getattr(state, "choose", None)
         if isinstance(event, dict):
             number = event.pop("number", 0)
-            st.session_state[HEARD] = number if isinstance(number, int) else 0
-            chosen({str(name): str(value) for name, value in event.items()})
+            st.session_state[ACKNOWLEDGED] = number if isinstance(number, int) else 0
+            on_choice({str(name): str(value) for name, value in event.items()})
 
-    heard = st.session_state.get(HEARD, 0)
-    # With the time in it the data always differs, and the script runs: that is how it knows the server is alive.
-    data = {"html": html, "title": title, "heard": heard, "at": time.time()}
-    _mount(key=KEY, data=data, on_choose_change=told)
+    acknowledged = st.session_state.get(ACKNOWLEDGED, 0)
+    # The time makes the data differ each second, so that the script runs and knows that the server is alive.
+    data = {"html": html, "title": title, "acknowledged": acknowledged, "at": time.time()}
+    _mount(key=KEY, data=data, on_choose_change=on_event)

@@ -1,6 +1,6 @@
 """What the sections are drawn from: one run of the snapshot, its verdict, its history in the chosen span.
 
-A view holds ages as of the collection; `Context.age` returns them as of now. No section draws an age without it.
+A view holds ages as of the collection; `Context.age` returns them as of now. Sections draw no age without it.
 """
 
 from dataclasses import dataclass
@@ -8,13 +8,16 @@ from typing import Final
 
 import numpy as np
 
-from raymon.health import Finding, RunVerdict, WorkerVerdict, judged_workers
+from raymon import health
+from raymon.health import Finding, RunVerdict, WorkerVerdict
 from raymon.live.snapshot import Floats, RunHistory, Snapshot, WorkerHistory
 from raymon.page.choice import Choice
 from raymon.views import RunView, WorkerView
 
-UNJUDGED = RunVerdict((Finding("unknown", "unknown", "No verdict yet."),))
+UNJUDGED: Final = RunVerdict((Finding("unknown", "unknown", "No verdict yet."),))
 ENDED: Final = ("finished", "stopped", "failed")
+SHORTEST_SPAN_SECONDS: Final = 30.0
+BEFORE_TOLERANCE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,14 +64,14 @@ class Context:
         kept = ages >= -self.choice.span_seconds
         return ages[kept], values[kept]
 
-    def before(self, name: str, seconds: float) -> float | None:
-        """Return the value a series had that long ago, or None when history does not reach back so far."""
+    def value_before(self, name: str, seconds: float) -> float | None:
+        """Return the value of a series that many seconds ago; None when the history does not reach back so far."""
         times = np.asarray(self.history.times, float)
         values = self.history.values.get(name)
         if values is None or not len(times):
             return None
         index = int(np.searchsorted(times, self.now - seconds, side="right")) - 1
-        if index < 0 or self.now - seconds - times[index] > 5.0:
+        if index < 0 or self.now - seconds - times[index] > BEFORE_TOLERANCE_SECONDS:
             return None
         value = float(values[index])
         return value if np.isfinite(value) else None
@@ -77,19 +80,19 @@ class Context:
     def domain(self) -> tuple[float, float]:
         """Return the ends of the time axis in seconds before now: the chosen span, or less while history is short."""
         times = np.asarray(self.history.times, float)
-        reach = self.now - float(times[0]) if len(times) else 30.0
-        return -min(max(reach, 30.0), self.choice.span_seconds), 0.0
+        reach = self.now - float(times[0]) if len(times) else SHORTEST_SPAN_SECONDS
+        return -min(max(reach, SHORTEST_SPAN_SECONDS), self.choice.span_seconds), 0.0
 
     def blank_ratio(self, ages: Floats) -> float:
-        """Return the share of the time axis that lies before the first of some ages."""
+        """Return the share of the time axis before the first of some ages."""
         left = self.domain[0]
         return min(max((float(ages[0]) - left) / -left, 0.0), 1.0) if len(ages) else 1.0
 
-    def judged(self) -> list[tuple[WorkerView, WorkerVerdict]]:
+    def judged_workers(self) -> list[tuple[WorkerView, WorkerVerdict]]:
         """Return every worker with its verdict, in the order of the view."""
-        return judged_workers(self.run, self.verdict)
+        return health.judged_workers(self.run, self.verdict)
 
-    def workers(self) -> tuple[WorkerHistory, dict[str, int]]:
+    def worker_history(self) -> tuple[WorkerHistory, dict[str, int]]:
         """Return the history of the workers and the row of each."""
         history = self.history.workers
         return history, {name: row for row, name in enumerate(history.workers)}

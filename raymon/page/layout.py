@@ -15,6 +15,7 @@ from raymon.page.curves import learning, store
 from raymon.page.detail import detail
 from raymon.page.footer import Service, footer
 from raymon.page.header import header
+from raymon.page.nodes import nodes
 from raymon.page.tiles import tiles
 from raymon.page.verdict import alerts, firing_alerts, verdict
 from raymon.page.worker_table import table
@@ -57,6 +58,7 @@ def _sections(context: Context, services: Sequence[Service]) -> list[Html]:
         _section("Verdict", lambda: verdict(context)),
         _section("Main numbers", lambda: tiles(context)),
         alert_panel if firing else join(),
+        _section("Nodes", lambda: nodes(context)),
         _section(f"Worker {context.choice.worker}", lambda: detail(context, dashboard)),
         tag(
             "div",

@@ -1,11 +1,11 @@
-"""What a viewer sees before giving the token, where the page is bound to more than this machine."""
+"""What a viewer sees before giving the token, where the page can be reached from other machines."""
 
 from raymon.html.markup import Html, tag
 
 
 def login_form(refused: bool) -> Html:
-    """Return the question for the token."""
-    told = "That is not the token." if refused else "This page is open to the network and asks for its token."
+    """Return the question for the token; `refused` when the last one was wrong."""
+    text = "That is not the token." if refused else "This page is open to the network and asks for its token."
     form = tag(
         "form",
         tag("input", type="password", name="token", aria_label="Token", autocomplete="off", required=True),
@@ -14,8 +14,8 @@ def login_form(refused: bool) -> Html:
     body = tag(
         "section",
         tag("div", "raymon", class_="headline"),
-        tag("p", told, class_="sentence", role="alert" if refused else None),
-        tag("p", "`raymon status` has printed it where it was started.", class_="soft"),
+        tag("p", text, class_="sentence", role="alert" if refused else None),
+        tag("p", "`raymon status` has printed it in the terminal where it was started.", class_="soft"),
         form,
         class_="verdict login",
         data_state="refused" if refused else "login",

@@ -1,9 +1,9 @@
-// Puts the HTML the server sends into the page without replacing what has not changed, so that focus, text being typed,
-// selection and hovering survive each second; and sends back what the viewer chooses. No network access of its own.
+// Merges the HTML from the server into the page without replacing what has not changed, so that focus, text being typed,
+// selection and hovering survive each second; sends back what the viewer chooses. No network access of its own.
 const SILENT_MS = 6000;
 const AGING_MS = 2000;
 const TYPING_MS = 120;
-const UNHEARD_MS = 3000;
+const RESEND_MS = 3000;
 
 function sameKind(old, next) {
   return old.nodeType === next.nodeType && old.nodeName === next.nodeName && keyOf(old) === keyOf(next);
@@ -70,26 +70,26 @@ function readout(plot, clientX) {
   return at.length ? { text: words[best], x: box.left + (at[best] / 1000) * box.width } : null;
 }
 
-function listen(root, tip, tell) {
+function listen(root, tip, send) {
   const pick = (event, selector) => event.target.closest && event.target.closest(selector);
   root.addEventListener("click", (event) => {
     const source = pick(event, "[data-set]");
     if (!source || (source.localName === "tr" && String(getSelection()))) return;
     const [name, ...value] = source.dataset.set.split("=");
-    tell({ [name]: value.join("=") });
+    send({ [name]: value.join("=") });
   });
   root.addEventListener("input", (event) => {
     const bound = pick(event, "input[data-bind]");
-    if (bound) tell({ [bound.dataset.bind]: bound.value, rows: "" }, TYPING_MS);
+    if (bound) send({ [bound.dataset.bind]: bound.value, rows: "" }, TYPING_MS);
   });
   root.addEventListener("change", (event) => {
     const bound = pick(event, "select[data-bind]");
-    if (bound) tell({ [bound.dataset.bind]: bound.value });
+    if (bound) send({ [bound.dataset.bind]: bound.value });
     if (bound) bound.blur();
   });
   root.addEventListener("submit", (event) => {
     event.preventDefault();
-    tell({ token: root.querySelector("input[name=token]").value });
+    send({ token: root.querySelector("input[name=token]").value });
   });
   root.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
@@ -155,10 +155,10 @@ export default function draw({ data, parentElement, setTriggerValue }) {
     const tip = root.querySelector(".tip");
     root.pending = {};
     root.visible = Date.now();
-    root.sent = Date.now(); // above any number that this server may have heard from the same viewer before
-    // An event may be overtaken by the next before the server has run, or lost with the connection: each carries all
-    // that is not yet heard, and what is being typed goes with a click that follows it.
-    root.tell = (event, delay = 0) => {
+    root.sent = Date.now(); // larger than any number that this viewer sent to the server before
+    // The next event may replace one before the server has run, or the connection may lose it: each event carries all
+    // that is not acknowledged yet, and text being typed goes with a click that follows it.
+    root.send = (event, delay = 0) => {
       Object.assign(root.pending, event);
       clearTimeout(root.timer);
       root.timer = setTimeout(() => {
@@ -167,15 +167,15 @@ export default function draw({ data, parentElement, setTriggerValue }) {
         root.trigger("choose", { ...root.pending, number: ++root.sent });
       }, delay);
     };
-    listen(root, tip, root.tell);
+    listen(root, tip, root.send);
     watchSilence(root, view);
   }
   root.seen = Date.now();
   root.trigger = setTriggerValue;
   if (!data) return;
   if (!root.timer) {
-    if (data.heard >= root.sent) root.pending = {};
-    else if (Object.keys(root.pending).length && performance.now() - root.sentAt > UNHEARD_MS) root.tell({});
+    if (data.acknowledged >= root.sent) root.pending = {};
+    else if (Object.keys(root.pending).length && performance.now() - root.sentAt > RESEND_MS) root.send({});
   }
   document.title = data.title;
   document.documentElement.lang = "en";

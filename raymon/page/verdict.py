@@ -1,38 +1,49 @@
-"""The first thing read: the verdict in words, why, and what to do; then what fires."""
+"""The first thing to read: the verdict in words, why, and what to do; then the alerts that fire."""
 
 from raymon.format import duration
-from raymon.health import TROUBLED_STATES
+from raymon.health import TROUBLED_STATES, Finding
 from raymon.html.markup import Html, tag
 from raymon.html.words import headline, shape, state_badge, verdict_shape
 from raymon.live.snapshot import Alert
 from raymon.page.context import Context
-from raymon.page.worker_table import ranked
+from raymon.page.worker_table import sorted_workers
 
-NAMED_WORKERS = 6
+SHOWN_WORKERS = 6
+SHOWN_FINDINGS = 5
 
 
 def verdict(context: Context) -> Html:
-    """Return the verdict line with its evidence, the advice and the workers it is about."""
-    found = context.verdict
-    evidence = [tag("li", sentence) for sentence in found.evidence[:4]]
+    """Return the verdict with its advice, the further findings and the workers in trouble."""
+    first, *others = context.verdict.findings
+    head = headline(first.code)
     return tag(
         "section",
-        tag("div", verdict_shape(found.state, found.severity), tag("span", headline(found.state)), class_="headline"),
-        tag("p", found.sentence, class_="sentence"),
-        tag("p", tag("b", "What to do"), " ", found.advice, class_="advice") if found.advice else None,
-        tag("ul", *evidence, class_="evidence") if evidence else None,
-        _troubled(context),
-        tag("p", f"{headline(found.state)}.", class_="spoken", role="status", aria_live="polite"),
-        class_=f"verdict severity-{found.severity}",
-        aria_label=f"Verdict: {headline(found.state)}",
-        data_state=found.state,
+        tag("div", verdict_shape(first.code, first.severity), tag("span", head), class_="headline"),
+        tag("p", first.sentence, class_="sentence"),
+        tag("p", tag("b", "What to do"), " ", first.advice, class_="advice") if first.advice else None,
+        tag("ul", *[_finding(finding) for finding in others[:SHOWN_FINDINGS]], class_="evidence") if others else None,
+        _troubled_workers(context),
+        tag("p", f"{head}.", class_="spoken", role="status", aria_live="polite"),
+        class_=f"verdict severity-{first.severity}",
+        aria_label=f"Verdict: {head}",
+        data_state=first.code,
     )
 
 
-def _troubled(context: Context) -> Html | None:
+def _finding(finding: Finding) -> Html:
+    return tag(
+        "li",
+        shape(finding.severity if finding.severity != "ok" else "info"),
+        tag("span", finding.sentence, tag("small", " ", finding.advice) if finding.advice else None),
+        class_=f"severity-{finding.severity}",
+        data_code=finding.code,
+    )
+
+
+def _troubled_workers(context: Context) -> Html | None:
     """Return a button for each worker in trouble, the first few by name."""
-    bad = [item for _, item in ranked(context, "trouble") if item.state in TROUBLED_STATES]
-    if not bad:
+    troubled = [item for _, item in sorted_workers(context, "trouble") if item.state in TROUBLED_STATES]
+    if not troubled:
         return None
     buttons = [
         tag(
@@ -44,22 +55,23 @@ def _troubled(context: Context) -> Html | None:
             data_set=f"worker={item.worker}",
             title=item.reason,
         )
-        for item in bad[:NAMED_WORKERS]
+        for item in troubled[:SHOWN_WORKERS]
     ]
-    rest = tag("span", f"and {len(bad) - NAMED_WORKERS} more", class_="soft") if len(bad) > NAMED_WORKERS else None
+    surplus = len(troubled) - SHOWN_WORKERS
+    rest = tag("span", f"and {surplus} more", class_="soft") if surplus > 0 else None
     return tag("div", *buttons, rest, class_="troubled")
 
 
 def firing_alerts(context: Context) -> list[Alert]:
-    """Return the alerts of this run, or of no run in particular; the critical ones first."""
-    found = [alert for alert in context.snapshot.alerts if alert.run in ("", context.run.run)]
-    return sorted(found, key=lambda alert: alert.severity != "critical")
+    """Return the alerts of this run, and those of no run in particular; the critical ones first."""
+    alerts = [alert for alert in context.snapshot.alerts if alert.run in ("", context.run.run)]
+    return sorted(alerts, key=lambda alert: alert.severity != "critical")
 
 
 def alerts(context: Context) -> Html:
     """Return the section of the alerts that fire now."""
     firing = firing_alerts(context)
-    where = "Prometheus" if any(a.source != "local" for a in firing) else "the same thresholds, evaluated here"
+    source = "Prometheus" if any(alert.source != "local" for alert in firing) else "the same thresholds, evaluated here"
     body = (
         tag("ul", *[_alert(alert, context.elapsed) for alert in firing], class_="alerts")
         if firing
@@ -71,7 +83,7 @@ def alerts(context: Context) -> Html:
             "h2",
             "Alerts",
             tag("small", f"{len(firing)} firing" if firing else "none firing"),
-            data_help=f"From {where}. Prometheus is asked where it runs; its rules and this page share their limits.",
+            data_help=f"From {source}. The rules of Prometheus and this page have the same limits.",
             tabindex="0",
         ),
         body,
@@ -82,14 +94,14 @@ def alerts(context: Context) -> Html:
 
 def _alert(alert: Alert, elapsed: float) -> Html:
     severity = alert.severity if alert.severity in ("critical", "warning", "info") else "info"
-    named = f" (worker {alert.worker})" if alert.worker and alert.source != "local" else None
-    lasted = alert.active_seconds + elapsed
-    since = f"for {duration(lasted)} · " if lasted >= 1 else ""
+    worker = f" (worker {alert.worker})" if alert.worker and alert.source != "local" else None
+    active = alert.active_seconds + elapsed
+    since = f"for {duration(active)} · " if active >= 1 else ""
     source = "evaluated here" if alert.source == "local" else alert.source
     return tag(
         "li",
         shape(severity),
-        tag("span", tag("b", alert.name), alert.summary, named),
+        tag("span", tag("b", alert.name), alert.summary, worker),
         tag("small", since + source),
         class_=f"alert severity-{severity}",
     )

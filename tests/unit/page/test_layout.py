@@ -60,7 +60,7 @@ def test_section_that_cannot_be_drawn_is_a_note_and_the_others_are_drawn(monkeyp
     monkeypatch.setattr(layout, "tiles", broken)
     html = page_html(snapshot())
     assert "This section cannot be drawn (ZeroDivisionError: odd number)" in html
-    for section in ("workers", "phases", "strip", "learning", "store"):
+    for section in ("workers", "phases", "activity", "learning", "store"):
         assert f'data-section="{section}"' in html
     assert "could not be drawn" in caplog.text
 
