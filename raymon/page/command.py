@@ -1,4 +1,4 @@
-"""`raymon status`: start the page as a child process, on loopback, print where it is, end it cleanly."""
+"""`raymon status`: start the page as a child process on loopback, print its address, end it cleanly."""
 
 import argparse
 import contextlib
@@ -25,7 +25,7 @@ from raymon.live import targets
 PORT: Final = 8501
 PAGE_TOKEN: Final = "RAYMON_PAGE_TOKEN"  # noqa: S105  # the name of a variable, not a token
 PAGE_PARENT: Final = "RAYMON_PAGE_PARENT"
-"""Names a process that the page must not outlive: the run that started it, which may be killed without a word."""
+"""Environment variable with the process that the page must not outlive: the run that started it."""
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 5.0
 
@@ -37,55 +37,58 @@ class PageError(UserError):
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the options of `raymon status`; the page reads the same ones."""
-    made = argparse.ArgumentParser(
+    """Return the parser of the options of `raymon status`; the page reads the same ones."""
+    parser = argparse.ArgumentParser(
         prog="raymon status",
-        description="Open the status page: who is in trouble, why, and what to do. It reads the nodes' metrics "
-        "endpoints, joins no cluster and changes nothing. Without options it finds the newest Ray session here.",
+        description="Open the status page: which workers are in trouble, why, and what to do. It reads the metrics "
+        "endpoints of the nodes, joins no cluster and changes nothing. Without options it finds the newest Ray session "
+        "on this machine.",
     )
-    made.add_argument("--port", type=int, default=None, help=f"port of the page; {PORT}, or the next free one")
-    made.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; beyond this machine a token is asked for"
+    parser.add_argument("--port", type=int, default=None, help=f"port of the page; {PORT}, or the next free one")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; reachable from other machines, the page asks for a token",
     )
-    targets.add_options(made, dashboard="Ray Dashboard: to find the nodes, and to link to")
-    made.add_argument("--prometheus-url", default="", metavar="URL", help="Prometheus, for alerts and older history")
-    made.add_argument("--grafana-url", default="", metavar="URL", help="Grafana to link to")
-    made.add_argument("--run", default="", help="the run shown first")
-    return made
+    targets.add_options(parser, dashboard="Ray Dashboard: to find the nodes, and to link to")
+    parser.add_argument("--prometheus-url", default="", metavar="URL", help="Prometheus, for alerts and older history")
+    parser.add_argument("--grafana-url", default="", metavar="URL", help="Grafana to link to")
+    parser.add_argument("--run", default="", help="the run shown first")
+    return parser
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse the options; wrong ones end the process with a sentence and exit code 2."""
+    """Return the parsed options; wrong ones end the process with a sentence and exit code 2."""
     return parser().parse_args(list(arguments))
 
 
-def targets_of(given: argparse.Namespace) -> targets.Targets:
-    """Return what to scrape; a dashboard given beside endpoints is only linked to."""
-    dashboard = "" if given.metrics_url or given.discovery_file else given.dashboard_url
-    return targets.choose(given.metrics_url, given.discovery_file, dashboard)
+def targets_of(args: argparse.Namespace) -> targets.Targets:
+    """Return what to scrape; a dashboard that is given together with endpoints is only linked to."""
+    dashboard = "" if args.metrics_url or args.discovery_file else args.dashboard_url
+    return targets.choose(args.metrics_url, args.discovery_file, dashboard)
 
 
 def main(arguments: list[str]) -> int:
     """Run the page until it is interrupted; exit code 0 ended, 1 could not start, 2 wrong options."""
-    made, given = parser(), options(arguments)
+    args = options(arguments)
     try:
-        targets_of(given)
-        port = _port(given.host, given.port)
+        targets_of(args)
+        port = _port(args.host, args.port)
     except ValueError as error:
-        made.error(str(error))
+        parser().error(str(error))
     environment = dict(os.environ)
-    use_token_file(given.token_file, environment)
+    use_token_file(args.token_file, environment)
     environment.pop(PAGE_TOKEN, None)
     parent = int(environment.pop(PAGE_PARENT, 0))
-    if not is_loopback(given.host):
+    if not is_loopback(args.host):
         environment[PAGE_TOKEN] = secrets.token_urlsafe(18)
         print(
-            f"Warning: the page listens on {given.host}, unencrypted; whoever has the token sees the run.\n"
+            f"Warning: the page listens on {args.host}, unencrypted; anybody with the token sees the run.\n"
             f"Token: {environment[PAGE_TOKEN]}",
             flush=True,
         )
-    server = [sys.executable, "-m", "raymon.page.serve", str(os.getpid()), given.host, str(port), *arguments]
-    return _serve(server, environment, given.host, port, parent)
+    server = [sys.executable, "-m", "raymon.page.serve", str(os.getpid()), args.host, str(port), *arguments]
+    return _serve(server, environment, args.host, port, parent)
 
 
 def is_loopback(host: str) -> bool:
@@ -105,7 +108,7 @@ def _port(host: str, wanted: int | None) -> int:
     if wanted is not None and not 0 < wanted < 65536:
         raise ValueError(f"found port {wanted}, expected 1 to 65535")
     candidates = [wanted] if wanted is not None else range(PORT, PORT + 50)
-    last = OSError(f"every port from {PORT} to {PORT + 49} is kept by a run")
+    last = OSError(f"every port from {PORT} to {PORT + 49} is reserved by a run")
     for port in candidates:
         if wanted is None and not ports.reserve(port):
             continue
@@ -120,10 +123,10 @@ def _port(host: str, wanted: int | None) -> int:
 
 
 def _serve(command: Sequence[str], environment: dict[str, str], host: str, port: int, parent: int) -> int:
-    """Start the child, wait until it answers, print where, wait for its end, a signal or the end of a given parent."""
+    """Serve until the child ends, a signal arrives, or the parent process ends (0 for none); return the exit code."""
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
     with _stopping() as stop:
-        # A session of its own: a Ctrl-C of the terminal reaches the child through us only, so that it ends once.
+        # In its own session, so that Ctrl-C in the terminal reaches the child through this process only.
         child = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
         )
@@ -132,7 +135,7 @@ def _serve(command: Sequence[str], environment: dict[str, str], host: str, port:
                 if stop:
                     return 0
                 raise PageError("the page did not start; its output is above")
-            print(f"Status page: http://{shown}:{port}  (Ctrl-C ends it)", flush=True)
+            print(f"Status page: http://{shown}:{port}  (Ctrl-C stops it)", flush=True)
             while child.poll() is None and not stop and parent in (0, os.getppid()):
                 time.sleep(0.1)
             if child.returncode not in (None, 0):
@@ -145,18 +148,18 @@ def _serve(command: Sequence[str], environment: dict[str, str], host: str, port:
 @contextlib.contextmanager
 def _stopping() -> Iterator[list[int]]:
     """Yield a list that is empty until SIGINT, SIGTERM or SIGHUP arrives."""
-    got: list[int] = []
+    received: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         del frame
-        got.append(number)
+        received.append(number)
 
-    wanted = [signal.SIGINT, signal.SIGTERM]
+    handled = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
-        wanted.append(signal.SIGHUP)
-    before = {number: signal.signal(number, note) for number in wanted}
+        handled.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in handled}
     try:
-        yield got
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
