@@ -87,6 +87,7 @@ class Raylet:
         temp_dir: Where Ray keeps its sessions.
         node_id: Ray's id of the node.
         node_address: IP address of the node.
+        metrics_port: Port of its metrics endpoint where the command line holds it, as before Ray 2.55; else empty.
     """
 
     gcs_address: str
@@ -94,6 +95,7 @@ class Raylet:
     temp_dir: Path
     node_id: str
     node_address: str
+    metrics_port: str = ""
 
     @property
     def session(self) -> str:
@@ -103,13 +105,19 @@ class Raylet:
     def metrics_url(self) -> str:
         """Return the node's metrics endpoint, empty as long as it has none."""
         try:
-            port = int(read_file(self.session_dir / f"metrics_export_port_{self.node_id}"))
+            port = int(self._metrics_port())
         except (OSError, ValueError):
             return ""
         if not 0 < port < 65536:  # Ray writes -1 until the node's agent has a port
             return ""
         host = f"[{self.node_address}]" if ":" in self.node_address else self.node_address
         return f"http://{host}:{port}/metrics"
+
+    def _metrics_port(self) -> str:
+        try:
+            return read_file(self.session_dir / f"metrics_export_port_{self.node_id}")
+        except FileNotFoundError:
+            return self.metrics_port
 
 
 def raylets(processes: Path = _PROCESSES) -> tuple[Raylet, ...]:
@@ -133,6 +141,7 @@ def _raylet(arguments: list[str]) -> Raylet | None:
         Path(temp_dir),
         options.get("node-id", ""),
         options.get("node-ip-address", "127.0.0.1"),
+        options.get("metrics-export-port", ""),
     )
 
 

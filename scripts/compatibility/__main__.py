@@ -22,6 +22,8 @@ from pathlib import Path
 from environments import InstallError, environment
 from table import QUESTIONS, failures, page
 
+OFF = "off by default"
+"""What the probe says of tokens that this Ray has but does not use unless asked to."""
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 VERSIONS = ("2.40.0", "2.44.1", "2.48.0", "2.52.1", "2.55.1", "2.57.1", "2.60.0")
@@ -42,14 +44,21 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def probe(python: Path, script: str, *arguments: str) -> dict[str, dict[str, object]]:
-    """Run a probe with a Python; return check -> result. A probe that ends early lacks its last checks."""
+def probe(python: Path, script: str, *arguments: str, tokens: str | None = None) -> dict[str, dict[str, object]]:
+    """Run a probe with a Python; return check -> result. A probe that ends early lacks its last checks.
+
+    Args:
+        python: The Python of an environment.
+        script: The probe's file.
+        arguments: Its arguments.
+        tokens: Value of `RAY_AUTH_MODE`; None leaves it to this Ray.
+    """
     with tempfile.TemporaryDirectory() as folder:
         keep = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAYMON_"))}
         environment = {
             **keep,
             "PYTHONPATH": str(ROOT),
-            "RAY_AUTH_MODE": "token",
+            **({} if tokens is None else {"RAY_AUTH_MODE": tokens}),
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
             "PATH": f"{python.parent}{os.pathsep}{keep.get('PATH', '')}",
@@ -81,7 +90,10 @@ def free_port() -> str:
 
 def check(cache: Path, version: str, with_rllib: bool, python: Path | None) -> dict[str, dict[str, object]]:
     """Return the results of all checks for one version of Ray."""
-    results = probe(python or environment(cache, version), "probe.py", free_port())
+    core = python or environment(cache, version)
+    results = probe(core, "probe.py", free_port())
+    if results.get("token", {}).get("text") == OFF:
+        results.update(probe(core, "probe.py", free_port(), "token", tokens="token"))
     if with_rllib:
         results.update(probe(python or environment(cache, version, rllib=True), "rllib_probe.py"))
     wanted = [name for name in QUESTIONS if with_rllib or name != "rllib"]

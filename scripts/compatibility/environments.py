@@ -51,7 +51,11 @@ def _create(folder: Path) -> None:
 
 def _install(python: Path, *requirements: str) -> None:
     uv = _uv()  # ten times as fast as pip
-    command = [uv, "pip", "install", "--compile-bytecode", "--python", str(python)] if uv else [str(python), "-m", "pip", "install"]
+    command = (
+        [uv, "pip", "install", "--compile-bytecode", "--python", str(python)]
+        if uv
+        else [str(python), "-m", "pip", "install"]
+    )
     _run(*command, "--quiet", *requirements)
 
 
