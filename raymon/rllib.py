@@ -16,7 +16,10 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar
 
-from ray.rllib.callbacks.callbacks import RLlibCallback
+try:
+    from ray.rllib.callbacks.callbacks import RLlibCallback
+except ModuleNotFoundError:
+    from ray.rllib.algorithms.callbacks import DefaultCallbacks as RLlibCallback  # its name and place in Ray 2.40
 
 from raymon import ray_internals
 from raymon.monitor import DriverMonitor, Monitor, identity
@@ -42,9 +45,12 @@ _LOSSES: Final = {
     "default_optimizer_learning_rate": "learning_rate",
     "gradients_default_optimizer_global_norm": "gradient_norm",
 }
+# Ray 2.40 says `worker` for `env_runner` and `update_from_episodes` for `update`.
 _PHASES: Final = {
-    "learner_group": {"update": "learn"},
+    "learner_group": {"update": "learn", "update_from_episodes": "learn"},
     "env_runner_group": {
+        "foreach_worker": "sample",
+        "foreach_worker_async": "sample",
         "foreach_env_runner": "sample",
         "foreach_env_runner_async": "sample",
         "fetch_ready_async_reqs": "sample",
@@ -165,7 +171,7 @@ class _Driver:
         self._lost: set[int] = set()
         self._given_up: set[int] = set()
         self._reasons: dict[int, str] = {}
-        self._known = set(algorithm.env_runner_group.healthy_env_runner_ids())
+        self._known = _healthy(algorithm.env_runner_group)
         self._version = 0.0
         self._updated = False
         self._inside = False
@@ -291,7 +297,7 @@ class _Driver:
         self.monitor.update(nonfinite=False, **terms)
 
     def _look_for_losses(self, group: Any) -> None:
-        healthy = set(group.healthy_env_runner_ids())
+        healthy = _healthy(group)
         for index in self._known - healthy - self._lost:
             self._lost.add(index)
             self.monitor.worker_lost(index, self._reasons.get(index, "unknown"))
@@ -374,6 +380,12 @@ def _in_phase(monitor: Monitor, phase: str, method: Callable[P, R]) -> Callable[
             return method(*args, **kwargs)
 
     return timed
+
+
+def _healthy(group: Any) -> set[int]:
+    """Return the indices of the runners that RLlib takes to be alive."""
+    ids = getattr(group, "healthy_env_runner_ids", None) or group.healthy_worker_ids  # its name in Ray 2.40
+    return set(ids())
 
 
 def _wrap(owner: object, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:

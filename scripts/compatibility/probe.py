@@ -3,10 +3,11 @@
     RAY_AUTH_TOKEN=SECRET PYTHONPATH=. python scripts/compatibility/probe.py PORT [CHECK…]
 
 It starts its own small Ray in a temporary folder, its dashboard on PORT, and watches an actor class that knows nothing
-of raymon. A check returns what it measured, or raises `AssertionError` with what it saw instead. Without names of checks
-all run.
+of raymon. A check returns what it measured, or raises `AssertionError` with what it saw instead. All checks run
+unless some are named.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -159,6 +160,17 @@ def verb(*arguments: str) -> tuple[int, str]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, cwd=tempfile.gettempdir())
     assert "Traceback" not in done.stderr, done.stderr[-600:]
     return done.returncode, done.stdout or done.stderr
+
+
+def wait_for_exporter() -> None:
+    """Wait until the node's agent exports: some Rays lose what is recorded before."""
+
+    def look() -> str:
+        assert ray_families.NODE_CPU in names_on_page()
+        return "exports"
+
+    with contextlib.suppress(AssertionError, OSError):
+        eventually(look)
 
 
 # --- the checks -------------------------------------------------------------------------------------------------------
@@ -370,6 +382,7 @@ def main() -> None:
             _temp_dir=folder,
             _system_config={"metrics_report_interval_ms": 1000},
         )
+        wait_for_exporter()
         trainer = Trainer(Path(folder), f"http://{context.dashboard_url}")
         trainer.workers = [Worker.remote() for _ in range(WORKERS)]
         trainer.monitor = raymon.DriverMonitor(run=RUN, workers=WORKERS)

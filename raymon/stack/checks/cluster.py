@@ -58,18 +58,25 @@ def reachable(context: Context) -> Outcome:
     return ok(f"{context.address} has {len(cluster.nodes)} living node(s).{more}")
 
 
-def token(context: Context) -> Outcome:
-    """Send the token to the dashboard."""
-    if not context.dashboard_url:
-        return absent("No Ray Dashboard to send a token to.")
+def _without_token(context: Context) -> Outcome | None:
+    """Ask the dashboard whether it wants a token; return None if it does."""
     mode = context.get(context.dashboard_url + "/api/authentication_mode")
+    if not mode.ok and context.get(context.dashboard_url + "/api/version").ok:
+        return ok("The cluster wants no token: its Ray is older than tokens.")
     if not mode.ok:
         return problem(
             f"The Ray Dashboard at {context.dashboard_url} does not answer: {mode.error}.",
             "check --dashboard-url; from elsewhere: ssh -L 8265:127.0.0.1:8265 HEAD, or ray start --dashboard-host",
         )
-    if mode.json().get("authentication_mode") == "disabled":
-        return ok("The cluster wants no token.")
+    return ok("The cluster wants no token.") if mode.json().get("authentication_mode") == "disabled" else None
+
+
+def token(context: Context) -> Outcome:
+    """Send the token to the dashboard."""
+    if not context.dashboard_url:
+        return absent("No Ray Dashboard to send a token to.")
+    if without := _without_token(context):
+        return without
     if not context.token:
         return problem(f"The cluster wants a token and there is none in {PLACES}.", _ACCESS)
     place = context.token.place
