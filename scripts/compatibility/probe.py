@@ -294,9 +294,13 @@ def token(trainer: Trainer) -> str:
         return "accepted; this Ray then exports no metrics of actors"
     file = trainer.folder / "token"
     file.write_text(TOKEN)
-    _, output = verb("top", "--once", "--json", "--dashboard-url", trainer.dashboard_url, "--token-file", str(file))
-    assert json.loads(output)["run"] == RUN, output[:400]
-    return f"accepted ({bare} without)"
+
+    def measure() -> str:
+        _, output = verb("top", "--once", "--json", "--dashboard-url", trainer.dashboard_url, "--token-file", str(file))
+        assert json.loads(output)["run"] == RUN, output[:400]
+        return f"accepted ({bare} without)"
+
+    return eventually(measure)
 
 
 def store(_: Trainer) -> str:

@@ -255,6 +255,8 @@ class Context:
     @cached_property
     def grafana_health(self) -> tuple[dict[str, Any], str]:
         """Grafana's health and an empty string, or nothing and why not; asked without a login."""
+        if not self.has_grafana_client:
+            return {}, "raymon's extra `stack` is not installed"
         try:
             return Grafana(self.grafana_service.url, timeout=self.timeout).health(), ""
         except GrafanaError as error:
