@@ -358,8 +358,8 @@ def names_on_page() -> set[str]:
     return {line.partition("{")[0].partition(" ")[0] for line in page().splitlines() if not line.startswith("#")}
 
 
-QUIET = (counts, phases, restart, discovery, store, nodes)
-RUNNING = (top, profile, doctor, token)
+QUIET = (counts, phases, restart, discovery)
+RUNNING = (top, profile, doctor, token, store, nodes)
 
 
 def report(check: Callable[[Trainer], str], trainer: Trainer) -> None:
