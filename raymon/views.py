@@ -34,6 +34,10 @@ class WorkerView:
         failures: Exception class to failed rollouts per second over the rate window.
         failures_total: Failed rollouts since the process started.
         rollouts_total: Rollouts that succeeded since the process started.
+        survived_pause_seconds: The longest time without progress after which it went on, over the last minutes.
+        survived_silence_seconds: The longest time without a heartbeat after which it went on.
+        silence_cpu_ratio: CPU that it used during its last silence; near 1 when native code kept the interpreter.
+        where: The function its main thread was in when it last made no progress; empty while not known.
     """
 
     worker: str
@@ -67,6 +71,10 @@ class WorkerView:
     failures: Mapping[str, float] = field(default_factory=dict)
     failures_total: float = 0.0
     rollouts_total: float | None = None
+    survived_pause_seconds: float | None = None
+    survived_silence_seconds: float | None = None
+    silence_cpu_ratio: float | None = None
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +141,11 @@ class RunView:
         data_age_seconds: Since the newest sample that this view is made from was exported.
         exporter_age_seconds: Since the nodes' own numbers last changed: Ray's exporters stand still when it grows.
         report_seconds: How often Ray exports, as seen from the heartbeats.
+        watched_seconds: How long the viewer has been watching it.
+        phase: The phase that took most of the driver's time between its last two exports.
+        long_pause_seconds: The second longest pause of any worker after which it went on, over the last minutes.
+        longest_update_gap_seconds: The longest time between two updates, over the last hour.
+        earlier_step_seconds: Worker to its time per step in the windows before the current one, newest first.
         nodes: The nodes of the cluster, those with workers of this run first.
         problem: Why its numbers could not be read; empty if they could.
         workers_up: Workers that are up: as the driver counts them, from their heartbeats where it never counts.
@@ -176,6 +189,11 @@ class RunView:
     data_age_seconds: float | None = None
     exporter_age_seconds: float | None = None
     report_seconds: float | None = None
+    watched_seconds: float | None = None
+    phase: str | None = None
+    long_pause_seconds: float | None = None
+    longest_update_gap_seconds: float | None = None
+    earlier_step_seconds: tuple[Mapping[str, float], ...] = ()
     nodes: tuple[NodeView, ...] = ()
     workers_up: int | None = None
     problem: str = ""

@@ -1,14 +1,21 @@
 """Which workers are slow compared with the others."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from raymon.catalog import WORK_PHASES
 from raymon.format import duration
+from raymon.health.bottleneck import cpu_full
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.views import RunView, WorkerView
+
+Floats = NDArray[np.float64]
 
 _FEW: Final = 16
 """Up to this many workers, each is compared with exactly the others; with more, leaving one out changes no median."""
@@ -45,28 +52,108 @@ def _pauses(worker: WorkerView, limits: Thresholds) -> bool:
     return still > max(limits.pausing_seconds, 2.0 * min(usual, default=0.0))
 
 
-def stragglers(run: RunView, limits: Thresholds = THRESHOLDS) -> dict[str, str]:
-    """Return the slow workers and the evidence for each.
+@dataclass(frozen=True, slots=True)
+class Straggler:
+    """A slow worker: how many times the others' median it needs per step, and the evidence in words."""
 
-    A worker is slow when it needs `slow_factor` times the others' median and lies `slow_deviations` robust deviations
-    (1.4826 times the others' median absolute deviation of the logarithms) beyond it. Too many of them are a design.
+    worker: str
+    ratio: float
+    reason: str
+
+
+def stragglers(
+    run: RunView, limits: Thresholds = THRESHOLDS, before: Set[str] = frozenset()
+) -> Mapping[str, Straggler]:
+    """Return the slow workers by name; those that were slow `before` stay so until they are clearly below the limit.
+
+    A worker is slow when its time per step, over one or several windows, exceeds the others' median by a factor, by
+    the robust deviation between the others (1.4826 times the median absolute deviation of the logarithms), and by what
+    the noise from window to window explains. Too many slow workers are a design.
     """
     costs = {worker.worker: cost for worker in run.workers if (cost := step_cost(worker, limits))}
     if len(costs) < 2:
         return {}
+    names = list(costs)
+    windows = _windows(run, costs)
+    noise = _noise(windows, limits)
     fleet = _centre(list(costs.values()))
+    full = cpu_full(run, limits)
     ratios: dict[str, float] = {}
-    for name, cost in costs.items():
-        if cost > limits.slow_factor * fleet[0] / 2.0:  # the others' median is at least about half the fleet's
-            others = [other for peer, other in costs.items() if peer != name] if len(costs) <= _FEW else []
-            typical, spread = _centre(others) if others else fleet
-            if cost > typical * max(limits.slow_factor, math.exp(limits.slow_deviations * spread)):
-                ratios[name] = cost / typical
+    for column, name in enumerate(names):
+        if costs[name] <= fleet[0]:
+            continue
+        others = [other for peer, other in costs.items() if peer != name] if len(costs) <= _FEW else []
+        typical, spread = _centre(others) if others else fleet
+        factor = _factor(len(costs) - 1, full, limits)
+        if name in before:
+            if costs[name] > limits.slow_release_ratio * factor * typical:
+                ratios[name] = costs[name] / typical
+            continue
+        least = max(math.log(factor), limits.slow_deviations * spread)
+        if _is_above(windows, column, math.log(costs[name] / typical), least, noise[column], limits):
+            ratios[name] = costs[name] / typical
     if len(ratios) > max(1, int(len(costs) * limits.slow_minority_ratio)):
         return {}
     views = {worker.worker: worker for worker in run.workers if worker.worker in costs}
     peers = tuple(views.values())
-    return {name: text for name, ratio in ratios.items() if (text := _evidence(views[name], peers, ratio, limits))}
+    slow = {}
+    for name, ratio in ratios.items():
+        if reason := _evidence(views[name], peers, ratio, limits):
+            slow[name] = Straggler(name, ratio, reason)
+    return slow
+
+
+def _factor(peers: int, full: bool, limits: Thresholds) -> float:
+    """Return the ratio that is slow: lower where more peers make the comparison certain and cores are free."""
+    if full:
+        return limits.slow_factor
+    return min(limits.slow_factor, limits.slow_weak_factor + (limits.slow_factor - limits.slow_weak_factor) / peers)
+
+
+def _windows(run: RunView, costs: Mapping[str, float]) -> Floats:
+    """Return the logarithm of each worker's time per step beside the fleet's median, newest window first; `[K, W]`."""
+    table = np.array(
+        [
+            [math.log(cost) if (cost := window.get(name)) else math.nan for name in costs]
+            for window in (costs, *run.earlier_step_seconds)
+        ]
+    )
+    known = np.isfinite(table).sum(axis=1) >= 2
+    table = table[: int(np.argmin(known)) if not known.all() else len(table)]
+    centred: Floats = table - np.nanmedian(table, axis=1, keepdims=True)
+    return centred
+
+
+def _noise(windows: Floats, limits: Thresholds) -> Floats:
+    """Return for each worker how much the others' windows vary, as standard deviation of the logarithm; `[W]`.
+
+    While few windows are known, a prior counts for a few of them.
+    """
+    earlier = windows[1:]
+    known = np.isfinite(earlier)
+    counts = known.sum(axis=0)
+    means = np.where(known, earlier, 0.0).sum(axis=0) / np.maximum(counts, 1)
+    squares = np.where(known, (earlier - means) ** 2, 0.0).sum(axis=0)
+    degrees = np.maximum(counts - 1, 0)
+    prior = limits.noise_prior_windows
+    total = squares.sum() - squares + prior * limits.noise_prior_ratio**2
+    noise: Floats = np.sqrt(total / (degrees.sum() - degrees + prior))
+    return noise
+
+
+def _is_above(windows: Floats, column: int, excess: float, least: float, noise: float, limits: Thresholds) -> bool:
+    """Return whether the excess of a worker, over one or several windows, is above the limit and the noise."""
+    if excess < limits.slow_release_ratio * least:
+        return False
+    own = windows[:, column]
+    for count in (1, 2, 4, len(own)):
+        recent = own[:count]
+        if count > len(own) or not np.isfinite(recent).all():
+            break
+        mean = float(recent.mean()) + excess - float(own[0])
+        if mean > least and mean > limits.noise_deviations * noise / math.sqrt(count):
+            return True
+    return False
 
 
 def _centre(costs: Sequence[float]) -> tuple[float, float]:

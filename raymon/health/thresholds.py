@@ -65,6 +65,25 @@ class Thresholds:
         "Workers on shared cores differ by up to half; a worker that needs twice the others' time per step costs a "
         "synchronous run half its speed.",
     )
+    slow_weak_factor: float = _threshold(
+        1.5,
+        "With many peers and idle cores nothing but a fault makes one worker half as slow again, and it holds a "
+        "synchronous run up by a third; with one peer, or on full cores, `slow_factor` is asked for.",
+    )
+    slow_release_ratio: float = _threshold(
+        0.8, "A worker that hovers at the limit keeps its state until it is a fifth below, so that it does not flash."
+    )
+    noise_deviations: float = _threshold(
+        5.0,
+        "A thousand workers are compared every second: five standard deviations of the noise between windows keep "
+        "chance below one alarm in a day.",
+    )
+    noise_prior_ratio: float = _threshold(
+        0.16, "Before the noise of a run is known, windows of eight seconds are taken to vary by a sixth."
+    )
+    noise_prior_windows: float = _threshold(
+        4.0, "The prior counts for four windows: half a minute of two workers outweighs it."
+    )
     slow_deviations: float = _threshold(
         3.0,
         "Where the others differ widely by design, an outlier must also lie this many robust deviations (1.4826 MAD "

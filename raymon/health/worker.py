@@ -1,11 +1,11 @@
 """The verdict on each worker: what the driver says first, then its signs of life, then its speed beside the others'."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Final, NamedTuple
 
 from raymon.format import duration
 from raymon.health.failures import failing_reason, has_succeeded, only_fails
-from raymon.health.stragglers import stragglers
+from raymon.health.stragglers import Straggler, stragglers
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import WorkerVerdict
 from raymon.views import RunView, WorkerView
@@ -20,13 +20,18 @@ class State(NamedTuple):
     reason: str
 
 
-def judge_workers(run: RunView, limits: Thresholds = THRESHOLDS) -> tuple[WorkerVerdict, ...]:
-    """Return a verdict for every worker of the run, in the order of `run.workers`."""
-    slow = stragglers(run, limits)
+def judge_workers(
+    run: RunView, limits: Thresholds = THRESHOLDS, slow_before: Set[str] = frozenset()
+) -> tuple[WorkerVerdict, ...]:
+    """Return a verdict for every worker of the run, in the order of `run.workers`.
+
+    Workers that were slow before stay so until they are clearly below the limit.
+    """
+    slow = stragglers(run, limits, slow_before)
     return tuple(WorkerVerdict(worker.worker, *_judge(worker, run, slow, limits)) for worker in run.workers)
 
 
-def _judge(worker: WorkerView, run: RunView, slow: Mapping[str, str], limits: Thresholds) -> State:
+def _judge(worker: WorkerView, run: RunView, slow: Mapping[str, Straggler], limits: Thresholds) -> State:
     return (
         _lifecycle(worker)
         or _ended(run)
@@ -102,9 +107,9 @@ def _first_rollout(worker: WorkerView) -> State | None:
     return None
 
 
-def _pace(worker: WorkerView, slow: Mapping[str, str]) -> State:
+def _pace(worker: WorkerView, slow: Mapping[str, Straggler]) -> State:
     if worker.worker in slow:
-        return State("slow", slow[worker.worker])
+        return State("slow", slow[worker.worker].reason)
     if worker.activity == "waiting":
         return State("waiting", "it waits for its next call")
     return State("running", f"in phase {worker.activity}" if worker.activity else "it reports progress")

@@ -140,7 +140,9 @@ def test_every_threshold_has_a_reason_and_acts():
     for field in dataclasses.fields(THRESHOLDS):
         assert health.reason_of(field.name).endswith(".")
         assert getattr(THRESHOLDS, field.name) > 0
-    strict = dataclasses.replace(THRESHOLDS, slow_factor=1.1, slow_deviations=1.0)
+    strict = dataclasses.replace(
+        THRESHOLDS, slow_factor=1.1, slow_weak_factor=1.1, slow_deviations=1.0, noise_deviations=0.5
+    )
     assert judge_workers(fleet(0.1, 0.12, 0.1), strict)[1].state == "slow"
     with pytest.raises(KeyError):
         health.reason_of("nonsense")

@@ -1,0 +1,146 @@
+"""What has been normal for a run: pauses and silences it survived, and what a step cost in earlier windows.
+
+Verdicts are pure functions of one view, so what they compare with is put into the view here, from the views before.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from raymon.live.rates import WINDOW_SECONDS
+from raymon.views import RunView, WorkerView
+
+REMEMBERED_SECONDS: Final = 600.0
+"""Pauses of workers are remembered this long: a curriculum changes what is normal."""
+GAPS_SECONDS: Final = 3600.0
+"""Gaps between updates are remembered longer, since evaluations and checkpoints are rare."""
+WINDOWS: Final = 8
+NOTED_SECONDS: Final = 0.5
+"""Shorter pauses change no limit."""
+MOST_EVENTS: Final = 16
+
+
+@dataclass(slots=True)
+class _Longest:
+    """The longest durations within a time, the longest first."""
+
+    within_seconds: float
+    _events: list[tuple[float, float]] = field(default_factory=list)
+
+    def add(self, seconds: float, now: float) -> None:
+        self._events.append((seconds, now))
+        self._events.sort(reverse=True)
+        del self._events[MOST_EVENTS:]
+
+    def longest(self, rank: int, now: float) -> float | None:
+        """Return the `rank`-th longest, 0 for the longest; None when there were fewer."""
+        self._events = [event for event in self._events if event[1] > now - self.within_seconds]
+        return self._events[rank][0] if len(self._events) > rank else None
+
+
+@dataclass(slots=True)
+class _Peak:
+    """The current growth of an age that falls when something happens."""
+
+    value: float = 0.0
+
+    def fell_from(self, value: float) -> float | None:
+        """Take in the next value; return the peak when it has fallen."""
+        before, self.value = self.value, value
+        return before if value < before - 0.2 else None
+
+
+@dataclass(slots=True)
+class _Worker:
+    still: _Peak = field(default_factory=_Peak)
+    silence: _Peak = field(default_factory=_Peak)
+    stills: _Longest = field(default_factory=lambda: _Longest(REMEMBERED_SECONDS))
+    silences: _Longest = field(default_factory=lambda: _Longest(REMEMBERED_SECONDS))
+    silence_cpu_ratio: float | None = None
+    seen_at: float = 0.0
+
+
+@dataclass(slots=True)
+class _Run:
+    began: float
+    workers: dict[str, _Worker] = field(default_factory=dict)
+    stills: _Longest = field(default_factory=lambda: _Longest(REMEMBERED_SECONDS))
+    gap: _Peak = field(default_factory=_Peak)
+    gaps: _Longest = field(default_factory=lambda: _Longest(GAPS_SECONDS))
+    costs: deque[tuple[float, Mapping[str, float]]] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class Normal:
+    """What has been normal for each run, from its views so far."""
+
+    _runs: dict[str, _Run] = field(default_factory=dict)
+
+    def compare(self, view: RunView, now: float) -> RunView:
+        """Take in a view and return it with what was normal before."""
+        run = self._runs.get(view.run)
+        if run is None:
+            run = self._runs[view.run] = _Run(now)
+        workers = tuple(_worker(run, worker, view, now) for worker in view.workers)
+        run.workers = {name: known for name, known in run.workers.items() if known.seen_at > now - REMEMBERED_SECONDS}
+        _updates(run, view, now)
+        return replace(
+            view,
+            workers=workers,
+            watched_seconds=now - run.began,
+            long_pause_seconds=run.stills.longest(1, now),
+            longest_update_gap_seconds=run.gaps.longest(0, now),
+            earlier_step_seconds=_earlier(run, view, now),
+        )
+
+    def keep(self, runs: Set[str]) -> None:
+        """Forget every run but these."""
+        self._runs = {run: normal for run, normal in self._runs.items() if run in runs}
+
+
+def _worker(run: _Run, view: WorkerView, whole: RunView, now: float) -> WorkerView:
+    known = run.workers.setdefault(view.worker, _Worker())
+    known.seen_at = now
+    beat = view.heartbeat_age_seconds or 0.0
+    if view.stuck_seconds is not None and view.lifecycle not in ("restarting", "given_up"):
+        still = 0.0 if view.activity in ("waiting", "starting") else max(0.0, view.stuck_seconds - beat)
+        if (peak := known.still.fell_from(still)) is not None and peak > NOTED_SECONDS:
+            known.stills.add(peak, now)
+            run.stills.add(peak, now)
+    silence = max(0.0, beat - max(whole.data_age_seconds or 0.0, whole.report_seconds or 1.0))
+    if (peak := known.silence.fell_from(silence)) is not None and peak > 2.0 * NOTED_SECONDS:
+        known.silences.add(peak, now)
+        known.silence_cpu_ratio = view.cpu_ratio
+    return replace(
+        view,
+        survived_pause_seconds=known.stills.longest(0, now),
+        survived_silence_seconds=known.silences.longest(0, now),
+        silence_cpu_ratio=known.silence_cpu_ratio,
+    )
+
+
+def _updates(run: _Run, view: RunView, now: float) -> None:
+    if view.last_update_age_seconds is None:
+        return
+    gap = max(0.0, view.last_update_age_seconds - (view.driver_heartbeat_age_seconds or 0.0))
+    if (peak := run.gap.fell_from(gap)) is not None and peak > NOTED_SECONDS:
+        run.gaps.add(peak, now)
+
+
+def _earlier(run: _Run, view: RunView, now: float) -> tuple[Mapping[str, float], ...]:
+    """Return what a step cost each worker in the windows before the current one, the newest first."""
+    window = max(WINDOW_SECONDS, 3.0 * (view.report_seconds or 1.0))
+    spacing = window / WINDOWS
+    if not run.costs or now - run.costs[-1][0] >= spacing - 0.05:
+        costs = {worker.worker: worker.step_seconds for worker in view.workers if worker.step_seconds}
+        run.costs.append((now, costs))
+    while run.costs[0][0] < now - WINDOWS * window:
+        run.costs.popleft()
+    earlier = []
+    due = now - window
+    for moment, costs in reversed(run.costs):
+        if moment <= due + 0.5 * spacing:
+            earlier.append(costs)
+            due = moment - window
+    return tuple(earlier[: WINDOWS - 1])
