@@ -3,12 +3,14 @@
 A limit is no fault: something always limits. It is named once its share of the iteration is worth acting on.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from statistics import median
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
-from raymon.catalog import WORK_PHASES, WORKER_PHASES
+from raymon.catalog import WORK_PHASES
 from raymon.format import count, duration, share
+from raymon.health.impact import Cost, limit_cost
+from raymon.health.shares import busy_ratio, cpu_full, worker_phases
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding
 from raymon.views import RunView, WorkerView
@@ -25,18 +27,15 @@ def bottlenecks(run: RunView, limits: Thresholds) -> Iterator[Finding]:
         if ratio >= getattr(limits, limit):
             candidates.append((ratio, explain))
     if candidates:
-        yield max(candidates, key=lambda pair: pair[0])[1](run, limits)
+        ratio, explain = max(candidates, key=lambda pair: pair[0])
+        yield _with_cost(explain(run, limits), limit_cost(run, ratio))
 
 
-def worker_phases(run: RunView) -> dict[str, float]:
-    """Return the median over the workers of each phase's share of their wall time."""
-    known = [worker.phase_ratio for worker in run.workers if worker.phase_ratio]
-    return {phase: median(ratio.get(phase, 0.0) for ratio in known) for phase in WORKER_PHASES} if known else {}
-
-
-def cpu_full(run: RunView, limits: Thresholds) -> bool:
-    """Return whether no node that reports has CPU left."""
-    return bool(run.node_cpu_ratio) and min(run.node_cpu_ratio.values()) > limits.node_cpu_ratio
+def _with_cost(finding: Finding, cost: Cost | None) -> Finding:
+    if cost is None:
+        return finding
+    sentence = f"{finding.sentence[:-1]}; this {cost.text().replace('costs', 'costs at most', 1)}."
+    return replace(finding, sentence=sentence, cost_ratio=cost.ratio)
 
 
 def _limit(code: str, sentence: str, advice: str) -> Finding:
@@ -56,7 +55,7 @@ def _learner(run: RunView, _: Thresholds) -> Finding:
 
 def _sampling(run: RunView, limits: Thresholds) -> Finding:
     wait = f"Waiting for samples takes {share(run.phase_ratio['sample'])} of each iteration"
-    busy = _busy(worker_phases(run))
+    busy = busy_ratio(worker_phases(run))
     if 0.0 < busy < 1.0 - limits.overhead_ratio:
         return _one_awaited(run, wait, limits) or _calls(run, wait, busy)
     return _workers(run, wait, limits)
@@ -64,7 +63,7 @@ def _sampling(run: RunView, limits: Thresholds) -> Finding:
 
 def _without_phases(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     """Yield what the workers' figures show, and that the driver's loop names no phases."""
-    busy = _busy(worker_phases(run))
+    busy = busy_ratio(worker_phases(run))
     if run.driver_heartbeat_age_seconds is not None and busy >= limits.workers_busy_ratio:
         yield _workers(run, f"Workers are busy {share(busy)} of the time", limits)
     if (unnamed := run.phase_ratio.get("other", 0.0)) >= limits.other_ratio:
@@ -75,7 +74,7 @@ def _without_phases(run: RunView, limits: Thresholds) -> Iterator[Finding]:
 def _workers(run: RunView, opening: str, limits: Thresholds) -> Finding:
     """Return what the workers' time goes into; `opening` says why the workers are the limit."""
     shares = worker_phases(run)
-    busy = _busy(shares)
+    busy = busy_ratio(shares)
     full = cpu_full(run, limits)
     more = "add machines, because every node's CPU is full" if full else "add workers{workers} while cores are idle"
     larger = f"Put more work into each call: {_LARGER_CALLS}; or {more}."
@@ -98,10 +97,6 @@ def _workers(run: RunView, opening: str, limits: Thresholds) -> Finding:
     return _limit("transfer_bound", sentence, _SEND_LESS)
 
 
-def _busy(shares: Mapping[str, float]) -> float:
-    return min(1.0, sum(shares.get(phase, 0.0) for phase in WORK_PHASES))
-
-
 def _one_awaited(run: RunView, wait: str, limits: Thresholds) -> Finding | None:
     """Return the busy worker that the driver and the idle workers wait for; None when no worker is busy."""
 
@@ -110,7 +105,7 @@ def _one_awaited(run: RunView, wait: str, limits: Thresholds) -> Finding | None:
         return 0.0 if worker.activity == "waiting" else (worker.stuck_seconds or 0.0) - beat
 
     def busy(worker: WorkerView) -> float:
-        return _busy(worker.phase_ratio)
+        return busy_ratio(worker.phase_ratio)
 
     stuck, busiest = max(run.workers, key=idle_for), max(run.workers, key=busy)
     if idle_for(stuck) > limits.pausing_seconds:

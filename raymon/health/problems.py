@@ -5,6 +5,8 @@ from typing import Final
 
 from raymon.format import count, duration, listing, share, size
 from raymon.health.failures import failing_rollouts, has_succeeded, nothing_succeeded
+from raymon.health.impact import Cost, absence_cost, straggler_cost
+from raymon.health.stragglers import stragglers
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding, WorkerVerdict
 from raymon.views import RunView
@@ -12,6 +14,10 @@ from raymon.views import RunView
 _SMALLER_STEPS: Final = (
     "Lower the learning rate{learning_rate}, take fewer epochs{epochs}, or bound the step{target_kl}."
 )
+
+
+_PAUSE_PHASES: Final = ("checkpoint", "log", "other")
+"""A driver that evaluates or writes a checkpoint makes no update meanwhile; an evaluation may be in no named phase."""
 
 
 def problems(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
@@ -32,7 +38,7 @@ def problems(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
     yield from _store(run, limits)
     yield from _memory(run, limits)
     yield from _dropped(run, limits)
-    yield from _straggler(run, workers)
+    yield from _straggler(run, workers, limits)
 
 
 def _lost_workers(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Finding]:
@@ -43,36 +49,47 @@ def _lost_workers(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[
         advice = (
             f"See where it is: raymon profile --worker {stalled[0].worker}. A time-out{{worker_timeout}} ends the wait."
         )
-        yield Finding("worker_stalled", "critical", _about(stalled, "stalled"), advice, _only(stalled))
+        cost = absence_cost(run, [worker.worker for worker in stalled])
+        yield Finding(
+            "worker_stalled", "critical", _about(stalled, "stalled", cost), advice, _only(stalled), _ratio(cost)
+        )
     if gone := [*by_state.get("given_up", ()), *by_state.get("dead", ())]:
         advice = (
             "Its log has the reason; the run continues without it. A limit{max_restarts} sets how often to restart."
         )
-        yield Finding("workers_lost", "critical", _about(gone, "gone"), advice, _only(gone))
+        cost = absence_cost(run, [worker.worker for worker in gone])
+        yield Finding("workers_lost", "critical", _about(gone, "gone", cost), advice, _only(gone), _ratio(cost))
     restarting = by_state.get("restarting", [])
     if restarting or run.recent_losses:
         reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(run.recent_losses.items()))
         back = [worker.worker for worker in run.workers if worker.recent_restarts]
+        cost = absence_cost(run, [worker.worker for worker in restarting])
         if restarting:
-            sentence = _about(restarting, "being replaced")
+            sentence = _about(restarting, "being replaced", cost)
         elif back:
             sentence = f"The driver has just replaced worker{'s' if len(back) > 1 else ''} {listing(back)}."
         else:
             sentence = "The driver has just replaced a worker."
         lost = f" Lost within the last half minute: {reasons}." if reasons else ""
         named = _only(restarting) if restarting else back[0] if len(back) == 1 else ""
-        yield Finding("workers_lost", "warning", sentence + lost, "Its log has the reason.", named)
+        yield Finding("workers_lost", "warning", sentence + lost, "Its log has the reason.", named, _ratio(cost))
 
 
 def _only(workers: list[WorkerVerdict]) -> str:
     return workers[0].worker if len(workers) == 1 else ""
 
 
-def _about(workers: list[WorkerVerdict], state: str) -> str:
+def _ratio(cost: Cost | None) -> float | None:
+    return None if cost is None else cost.ratio
+
+
+def _about(workers: list[WorkerVerdict], state: str, cost: Cost | None = None) -> str:
     names = [worker.worker for worker in workers]
-    if len(names) == 1:
-        return f"Worker {names[0]} is {state}: {workers[0].reason}."
-    return f"Workers {listing(names)} are {state}; worker {names[0]}: {workers[0].reason}."
+    one = len(names) == 1
+    costs = f"; this {cost.text()}" if cost else ""
+    if one:
+        return f"Worker {names[0]} is {state}: {workers[0].reason}{costs}."
+    return f"Workers {listing(names)} are {state}; worker {names[0]}: {workers[0].reason}{costs}."
 
 
 def _is_starting(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> bool:
@@ -100,9 +117,13 @@ def _no_progress(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     else:
         limit = max(limits.no_update_seconds, limits.no_update_factor * (run.iteration_seconds or 0.0))
     lag = (run.driver_heartbeat_age_seconds or 0.0) + (run.report_seconds or 0.0)
+    limit = max(limit, limits.update_gap_factor * (run.longest_update_gap_seconds or 0.0))
+    if run.phase in _PAUSE_PHASES:
+        limit = max(limit, limits.pause_patience_seconds)
     if age is not None and age - min(lag, age / 4.0) > limit:
         usual = f" (an iteration normally takes {duration(run.iteration_seconds)})" if run.iteration_seconds else ""
-        sentence = f"No policy update for {duration(age)}{usual}, although the driver is alive."
+        where = f"it is in phase {run.phase}" if run.phase else "it is alive"
+        sentence = f"No policy update for {duration(age)}{usual}; the driver reports, {where}."
         yield Finding("no_progress", "critical", sentence, "See where the driver is: raymon profile.")
 
 
@@ -186,14 +207,15 @@ def _dropped(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     yield Finding("samples_dropped", "warning", sentence, advice)
 
 
-def _straggler(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Finding]:
+def _straggler(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
     slow = [worker for worker in workers if worker.state == "slow"]
     if not slow:
         return
-    wait = run.phase_ratio.get("sample")
-    cost = f"; waiting for samples takes {share(wait)} of each iteration" if wait is not None else ""
+    names = {worker.worker for worker in slow}
+    found = stragglers(run, limits, names)
+    cost = straggler_cost(run, {name: item for name, item in found.items() if name in names})
     if run.sampler == "async":
         advice = "Check its node and its environment; asynchronous sampling{asynchronous} does not wait for it."
     else:
         advice = "Check its node and its environment. Asynchronous sampling{asynchronous} would not wait for it."
-    yield Finding("straggler_bound", "warning", _about(slow, "slow")[:-1] + f"{cost}.", advice, _only(slow))
+    yield Finding("straggler_bound", "warning", _about(slow, "slow", cost), advice, _only(slow), _ratio(cost))

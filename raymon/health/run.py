@@ -2,16 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 from raymon.format import count, duration, listing, share
 from raymon.health.advice import in_terms_of
-from raymon.health.bottleneck import bottlenecks, cpu_full
+from raymon.health.bottleneck import bottlenecks
 from raymon.health.learning import learning
 from raymon.health.problems import problems
+from raymon.health.shares import cpu_full
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import Finding, RunVerdict, WorkerVerdict
 from raymon.health.worker import heartbeat_limit, judge_workers
 from raymon.views import RunView
+
+_MOST_SUSPECTS: Final = 3
 
 
 def judge(
@@ -112,3 +116,9 @@ def _remarks(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
         plural = len(starting) > 1
         sentence = f"Worker{'s' if plural else ''} {listing(starting)} {'are' if plural else 'is'} starting."
         yield Finding("workers_starting", "info", sentence)
+    suspects = [worker for worker in workers if worker.state == "suspect"]
+    for worker in suspects[:_MOST_SUSPECTS]:
+        yield Finding("suspect", "info", f"Worker {worker.worker}: {worker.reason}.", worker=worker.worker)
+    if len(suspects) > _MOST_SUSPECTS:
+        names = listing([worker.worker for worker in suspects[_MOST_SUSPECTS:]])
+        yield Finding("suspect", "info", f"Workers {names} are unusually silent too.")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from raymon.catalog import WORK_PHASES
 from raymon.format import duration
-from raymon.health.bottleneck import cpu_full
+from raymon.health.shares import cpu_full
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.views import RunView, WorkerView
 

@@ -51,6 +51,28 @@ class Thresholds:
     failures_least_count: float = _threshold(
         3.0, "One or two failures are an accident; three with hardly a success between them have a cause."
     )
+    progress_least_seconds: float = _threshold(
+        5.0,
+        "Where the pauses of all workers have been watched and were short, six times the longest of them, and five "
+        "seconds, are enough.",
+    )
+    learned_seconds: float = _threshold(
+        30.0, "Half a minute of every worker's steps shows how long they pause; before, the fixed limits hold."
+    )
+    suspect_seconds: float = _threshold(
+        4.0, "Silence of four seconds is unusual where steps take a fraction of one; it is information, never an alarm."
+    )
+    suspect_factor: float = _threshold(
+        3.0, "Three times the longest pause so far is unusual, and as far as one can tell, not yet a hang."
+    )
+    native_cpu_ratio: float = _threshold(
+        0.5,
+        "A process that used half a core or more while its heartbeat stood still was computing in native code that "
+        "holds the GIL; one that was stopped, swapping or starved used far less.",
+    )
+    node_memory_ratio: float = _threshold(
+        0.95, "Above 95 % of a node's memory the kernel reclaims and swaps, and Ray kills workers."
+    )
     startup_grace_seconds: float = _threshold(
         90.0,
         "Loading a simulator, importing torch or compiling takes up to a minute and more on a loaded machine; until "
@@ -162,6 +184,14 @@ class Thresholds:
     )
     no_update_factor: float = _threshold(
         5.0, "Where an iteration is long by design, five times its usual duration without an update is not."
+    )
+    update_gap_factor: float = _threshold(
+        2.0, "A pause between updates that the run has come back from is normal for it; twice as long is not."
+    )
+    pause_patience_seconds: float = _threshold(
+        60.0,
+        "Evaluations and checkpoints every so many updates take from seconds to a minute, and their first one comes "
+        "unannounced.",
     )
     restart_loop_count: float = _threshold(
         3.0, "One loss is an accident; a worker replaced three times has a cause that replacing it does not fix."

@@ -18,6 +18,7 @@ WORKER_STATES: Final = (
     "failing",
     "restarting",
     "slow",
+    "suspect",
     "unknown",
     "starting",
     "waiting",
@@ -75,7 +76,7 @@ RUN_STATES: Final = (
 )
 """The states of a run: the code of its first finding. First what ends it, then what harms it, then what limits it."""
 
-REMARKS: Final = ("throughput_collapsed", "cpu_full", "learning", "restarts", "workers_starting")
+REMARKS: Final = ("throughput_collapsed", "cpu_full", "learning", "restarts", "workers_starting", "suspect")
 """Codes of findings that accompany a verdict and are never its state."""
 
 
@@ -89,6 +90,7 @@ class Finding:
         sentence: One sentence with the numbers that decide.
         advice: What to change, naming the option; empty when there is nothing to do.
         worker: The worker it is about; empty for several workers or the whole run.
+        cost_ratio: Share of the throughput that it costs, 0 to 1; None while not known.
     """
 
     code: str
@@ -96,6 +98,7 @@ class Finding:
     sentence: str
     advice: str = ""
     worker: str = ""
+    cost_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,13 +71,48 @@ def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> State | 
         return State("unknown", f"its node's metrics have not changed for {duration(exporter)}")
     if exporter > limits.exporter_quiet_seconds + (run.report_seconds or 0.0):
         newest = max(newest, exporter)
-    if beat - newest > heartbeat_limit(run, limits):
+    return _silence(worker, run, beat, beat - newest, limits)
+
+
+def _silence(worker: WorkerView, run: RunView, beat: float, silence: float, limits: Thresholds) -> State | None:
+    """Judge a worker whose heartbeat stands still although others report: it is stopped, dead, starved or busy."""
+    limit, native = heartbeat_limit(run, limits), is_native(worker, limits)
+    if native:
+        limit = max(limit, limits.progress_latency_factor * (worker.survived_silence_seconds or 0.0))
+    if silence > limit:
         if worker.lifecycle is None and not worker.present and beat > limits.dead_seconds:
             return State("dead", f"no heartbeat for {duration(beat)}, and no driver counts on it")
-        return State(
-            "stalled", f"no heartbeat for {duration(beat)}: its process is stopped, or dead and not noticed yet"
-        )
+        return State("stalled", f"no heartbeat for {duration(beat)}: {_silence_cause(worker, run, limits)}")
+    if silence > limits.suspect_seconds + _report_seconds(run):
+        if native:
+            return State("suspect", f"{_native(worker)} for {duration(beat)}")
+        return State("suspect", f"no heartbeat for {duration(beat)}")
     return None
+
+
+def is_native(worker: WorkerView, limits: Thresholds = THRESHOLDS) -> bool:
+    """Return whether its last silence was native code that kept the interpreter: it used CPU all the while."""
+    return (worker.silence_cpu_ratio or 0.0) >= limits.native_cpu_ratio
+
+
+def _native(worker: WorkerView) -> str:
+    return f"busy in native code{f', in `{worker.where}`,' if worker.where else ''}"
+
+
+def _silence_cause(worker: WorkerView, run: RunView, limits: Thresholds) -> str:
+    if is_native(worker, limits):
+        longest = duration(worker.survived_silence_seconds)
+        return f"busy in native code, or stopped; its longest silence so far was {longest}"
+    node = next((node for node in run.nodes if worker.worker in node.workers), None)
+    if (
+        node
+        and node.memory_total_bytes
+        and (node.memory_used_bytes or 0.0) > limits.node_memory_ratio * (node.memory_total_bytes)
+    ):
+        return "its node is out of memory and may be swapping"
+    if node and (node.cpu_ratio or 0.0) > limits.node_cpu_ratio:
+        return "its process is stopped or starved of CPU; its node's CPU is full"
+    return "its process is stopped, or dead and not noticed yet, or native code holds the GIL"
 
 
 def _failing(worker: WorkerView, limits: Thresholds) -> State | None:
@@ -93,10 +128,16 @@ def _progress(worker: WorkerView, run: RunView, limits: Thresholds) -> State | N
         if stuck is not None and stuck > limits.startup_grace_seconds:
             return State("stalled", f"alive, but it has not finished a first step for {duration(stuck)}")
         return State("starting", "it has not finished a first step yet")
-    behind = (worker.heartbeat_age_seconds or 0.0) + (run.report_seconds or 0.0)
-    if stuck is not None and stuck - min(behind, stuck / 4.0) > progress_limit(worker, limits):
+    if stuck is None:
+        return None
+    still = stuck - min((worker.heartbeat_age_seconds or 0.0) + (run.report_seconds or 0.0), stuck / 4.0)
+    if still > progress_limit(worker, run, limits):
         phase = f" in phase {worker.activity}" if worker.activity else ""
-        return State("stalled", f"alive, but stuck{phase}: no step, episode or rollout for {duration(stuck)}")
+        place = f", in `{worker.where}`" if worker.where else ""
+        return State("stalled", f"alive, but stuck{phase}{place}: no step, episode or rollout for {duration(stuck)}")
+    usual = usual_pause(worker, run)
+    if usual is not None and still > max(limits.suspect_seconds, limits.suspect_factor * usual):
+        return State("suspect", f"no step for {duration(stuck)}, its longest pause was {duration(usual)}")
     return None
 
 
@@ -120,17 +161,32 @@ def heartbeat_limit(run: RunView, limits: Thresholds = THRESHOLDS) -> float:
 
     Until two heartbeats have shown the interval of Ray's exports, Ray's default is assumed.
     """
-    report = run.report_seconds if run.report_seconds is not None else RAY_DEFAULT_REPORT_SECONDS
-    return max(limits.heartbeat_stalled_seconds, limits.heartbeat_report_factor * report + 3.0)
+    return max(limits.heartbeat_stalled_seconds, limits.heartbeat_report_factor * _report_seconds(run) + 3.0)
 
 
-def progress_limit(worker: WorkerView, limits: Thresholds = THRESHOLDS) -> float:
-    """Return the seconds without progress beyond which a worker that says it samples is stalled.
+def _report_seconds(run: RunView) -> float:
+    return run.report_seconds if run.report_seconds is not None else RAY_DEFAULT_REPORT_SECONDS
 
-    Progress is seen at the end of its rollouts, or earlier where it counts steps as it takes them.
+
+def usual_pause(worker: WorkerView, run: RunView) -> float | None:
+    """Return the longest pause of the worker that is normal, in seconds; None while nothing shows it.
+
+    Its rollouts show it, or its steps where they are counted as they are taken; and pauses that the workers of the
+    run survived, at least twice: all do the same work.
     """
     rollout = max(worker.latency_seconds.get("p99", 0.0), worker.mean_rollout_seconds or 0.0)
-    usual = [known for known in (rollout, worker.longest_pause_seconds) if known]
-    if not usual:  # its first rollout: nothing shows yet how long one takes
+    known = [seconds for seconds in (rollout, worker.longest_pause_seconds) if seconds]
+    if not known:
+        return None
+    return max(min(known), run.long_pause_seconds or 0.0)
+
+
+def progress_limit(worker: WorkerView, run: RunView, limits: Thresholds = THRESHOLDS) -> float:
+    """Return the seconds without progress beyond which a worker that says it samples is stalled."""
+    usual = usual_pause(worker, run)
+    if usual is None:  # its first rollout: nothing shows yet how long one takes
         return limits.startup_grace_seconds
-    return max(limits.progress_stalled_seconds, limits.progress_latency_factor * min(usual))
+    least = limits.progress_stalled_seconds
+    if (run.watched_seconds or 0.0) > limits.learned_seconds:
+        least = min(least, max(limits.progress_least_seconds, 2.0 * limits.progress_latency_factor * usual))
+    return max(least, limits.progress_latency_factor * usual)
