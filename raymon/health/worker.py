@@ -136,7 +136,10 @@ def _progress(worker: WorkerView, run: RunView, limits: Thresholds) -> State | N
         place = f", in `{worker.where}`" if worker.where else ""
         return State("stalled", f"alive, but stuck{phase}{place}: no step, episode or rollout for {duration(stuck)}")
     usual = usual_pause(worker, run)
-    if usual is not None and still > max(limits.suspect_seconds, limits.suspect_factor * usual):
+    if (
+        usual is not None
+        and still > max(limits.suspect_seconds, limits.suspect_factor * usual) + _report_seconds(run) - 1.0
+    ):
         return State("suspect", f"no step for {duration(stuck)}, its longest pause was {duration(usual)}")
     return None
 
@@ -188,5 +191,6 @@ def progress_limit(worker: WorkerView, run: RunView, limits: Thresholds = THRESH
         return limits.startup_grace_seconds
     least = limits.progress_stalled_seconds
     if (run.watched_seconds or 0.0) > limits.learned_seconds:
-        least = min(least, max(limits.progress_least_seconds, 2.0 * limits.progress_latency_factor * usual))
+        soonest = limits.progress_least_seconds + 2.0 * max(0.0, _report_seconds(run) - 1.0)
+        least = min(least, max(soonest, 2.0 * limits.progress_latency_factor * usual))
     return max(least, limits.progress_latency_factor * usual)

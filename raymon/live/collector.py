@@ -19,6 +19,7 @@ from raymon.live.driver import LIVE_SECONDS
 from raymon.live.history import Ring, WorkerSample
 from raymon.live.memory import Memory
 from raymon.live.nodes import forget_nodes
+from raymon.live.normal import Normal
 from raymon.live.parse import Parser
 from raymon.live.prometheus import Prometheus
 from raymon.live.round import Round, parse_round
@@ -85,7 +86,8 @@ class Collector:
         self._thread: threading.Thread | None = None
         self._scraper, self._parser, self._memory = Scraper(), Parser(), Memory()
         self._rings: dict[str, Ring] = {}
-        self._debounce, self._phases, self._alarms = Debounce(), Dither(), LocalAlerts()
+        self._normal, self._debounce = Normal(), Debounce()
+        self._phases, self._alarms = Dither(), LocalAlerts()
         self._prometheus = Prometheus(prometheus_url) if prometheus_url else None
         self._prometheus_expected = prometheus_expected
         self._found, self._found_at = Found(), float("-inf")
@@ -153,6 +155,7 @@ class Collector:
         if answered and self._memory.round % FORGET_ROUNDS == 0:
             self._forget(now)
         views = run_views(self._memory, self._rings, now)[:MOST_RUNS]
+        views = tuple(self._normal.compare(view, now) for view in views)
         verdicts = {view.run: self._judge(view, now) for view in views}
         for view in views:
             self._remember(view, verdicts[view.run], now)
@@ -211,6 +214,7 @@ class Collector:
         forget_nodes(self._memory, now)
         runs = self._memory.heard.keys()
         self._rings = {run: ring for run, ring in self._rings.items() if run in runs}
+        self._normal.keep(runs)
         self._debounce.keep(runs)
         self._phases.keep(runs)
 

@@ -31,10 +31,13 @@ class Debounce:
 
     _runs: dict[str, tuple[RunVerdict, str, float]] = field(default_factory=dict)
     _since: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    _slow: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def judge(self, run: RunView, now: float) -> RunVerdict:
         """Return the verdict on the run at `now`; states that are too new to be shown are held back."""
-        workers = tuple(self._worker(run.run, worker, now) for worker in judge_workers(run))
+        judged = judge_workers(run, slow_before=self._slow.get(run.run, frozenset()))
+        workers = tuple(self._worker(run.run, worker, now) for worker in judged)
+        self._slow[run.run] = frozenset(worker.worker for worker in workers if worker.state == "slow")
         verdict = judge(run, workers)
         shown, state, since = self._runs.get(run.run, (verdict, verdict.state, now))
         if state != verdict.state:
@@ -47,6 +50,7 @@ class Debounce:
     def keep(self, runs: Set[str]) -> None:
         """Forget every run but these."""
         self._runs = {run: held for run, held in self._runs.items() if run in runs}
+        self._slow = {run: slow for run, slow in self._slow.items() if run in runs}
         self._since = {key: since for key, since in self._since.items() if key[0] in runs}
 
     def _worker(self, run: str, worker: WorkerVerdict, now: float) -> WorkerVerdict:
@@ -55,5 +59,6 @@ class Debounce:
             self._since[run, worker.worker] = (worker.state, now)
             since = now
         if now - since < WORKER_HOLD_SECONDS.get(worker.state, 0.0):
-            return replace(worker, state="running", reason=f"perhaps {worker.state}: {worker.reason}")
+            state = "suspect" if worker.state == "stalled" else "running"
+            return replace(worker, state=state, reason=f"perhaps {worker.state}: {worker.reason}")
         return worker

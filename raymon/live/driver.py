@@ -8,7 +8,7 @@ from raymon import catalog
 from raymon.catalog import Metric
 from raymon.live.memory import Memory
 from raymon.live.rates import Rates, driver_rates
-from raymon.live.subject import Process, Subject
+from raymon.live.subject import Process, Span, Subject
 
 LIVE_SECONDS: Final = 30.0
 RECENT_SECONDS: Final = 30.0
@@ -156,6 +156,17 @@ def phase_ratio(driver: Driver) -> Mapping[str, float]:
     phases = {phase: driver.rates.of(catalog.PHASE_SECONDS, phase) or 0.0 for phase in catalog.DRIVER_PHASES}
     wall = sum(phases.values())
     return {phase: seconds / wall for phase, seconds in phases.items()} if wall > 0.0 else {}
+
+
+def current_phase(subject: Subject | None) -> str | None:
+    """Return the phase that took most of the driver's time between its last two exports; None while not known."""
+    if subject is None or len(subject.points) < 2:
+        return None
+    (began, before), (ended, after) = subject.points[-2], subject.points[-1]
+    span = Span(ended - began, before, after)
+    grown = {phase: subject.grown(span, catalog.PHASE_SECONDS, phase) or 0.0 for phase in catalog.DRIVER_PHASES}
+    phase = max(grown, key=grown.__getitem__)
+    return phase if grown[phase] > 0.0 else None
 
 
 def rates_by(driver: Driver, metric: Metric, values: Iterable[str]) -> Mapping[str, float]:

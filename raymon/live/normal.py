@@ -79,6 +79,8 @@ class Normal:
 
     def compare(self, view: RunView, now: float) -> RunView:
         """Take in a view and return it with what was normal before."""
+        if view.problem or view.data_age_seconds is None:
+            return view
         run = self._runs.get(view.run)
         if run is None:
             run = self._runs[view.run] = _Run(now)
@@ -133,8 +135,7 @@ def _earlier(run: _Run, view: RunView, now: float) -> tuple[Mapping[str, float],
     window = max(WINDOW_SECONDS, 3.0 * (view.report_seconds or 1.0))
     spacing = window / WINDOWS
     if not run.costs or now - run.costs[-1][0] >= spacing - 0.05:
-        costs = {worker.worker: worker.step_seconds for worker in view.workers if worker.step_seconds}
-        run.costs.append((now, costs))
+        run.costs.append((now, {worker.worker: worker.step_seconds for worker in view.workers if worker.step_seconds}))
     while run.costs[0][0] < now - WINDOWS * window:
         run.costs.popleft()
     earlier = []

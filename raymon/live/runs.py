@@ -13,6 +13,7 @@ from raymon.catalog import DRIVER
 from raymon.live.driver import (
     LIVE_SECONDS,
     Driver,
+    current_phase,
     driver_of,
     fleet_counts,
     learning,
@@ -102,6 +103,7 @@ def _run_view(
         updates_per_second=rates.of(catalog.UPDATES),
         iteration_seconds=driver.gauge(catalog.ITERATION_SECONDS),
         phase_ratio=phase_ratio(driver),
+        phase=current_phase(subjects.get(DRIVER)),
         policy_lag_mean=driver.gauge(catalog.POLICY_LAG, "mean"),
         policy_lag_max=driver.gauge(catalog.POLICY_LAG, "max"),
         workers=workers,
