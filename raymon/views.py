@@ -144,6 +144,7 @@ class RunView:
         watched_seconds: How long the viewer has been watching it.
         phase: The phase that took most of the driver's time between its last two exports.
         long_pause_seconds: The second longest pause of any worker after which it went on, over the last minutes.
+        long_silence_seconds: The same for heartbeats.
         longest_update_gap_seconds: The longest time between two updates, over the last hour.
         earlier_step_seconds: Worker to its time per step in the windows before the current one, newest first.
         nodes: The nodes of the cluster, those with workers of this run first.
@@ -192,6 +193,7 @@ class RunView:
     watched_seconds: float | None = None
     phase: str | None = None
     long_pause_seconds: float | None = None
+    long_silence_seconds: float | None = None
     longest_update_gap_seconds: float | None = None
     earlier_step_seconds: tuple[Mapping[str, float], ...] = ()
     nodes: tuple[NodeView, ...] = ()

@@ -32,7 +32,7 @@ def problems(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
         return
     elif not run.last_update_age_seconds:
         yield from nothing_succeeded(run, limits)
-    yield from _no_progress(run, limits)
+    yield from _no_progress(run, workers, limits)
     yield from _diverging(run, limits)
     yield from _references(run, limits)
     yield from _store(run, limits)
@@ -109,22 +109,34 @@ def _starting(run: RunView, workers: tuple[WorkerVerdict, ...]) -> str:
     return f"The run is starting: {ready} of {expected} workers sample." if expected else "The run is starting."
 
 
-def _no_progress(run: RunView, limits: Thresholds) -> Iterator[Finding]:
+def _no_progress(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
     age = run.last_update_age_seconds
     if age is None and run.state == "training" and run.updates == 0:
-        age = run.started_seconds_ago
-        limit = limits.startup_grace_seconds
+        age, limit = run.started_seconds_ago, limits.startup_grace_seconds
     else:
-        limit = max(limits.no_update_seconds, limits.no_update_factor * (run.iteration_seconds or 0.0))
-    lag = (run.driver_heartbeat_age_seconds or 0.0) + (run.report_seconds or 0.0)
-    limit = max(limit, limits.update_gap_factor * (run.longest_update_gap_seconds or 0.0))
-    if run.phase in _PAUSE_PHASES:
-        limit = max(limit, limits.pause_patience_seconds)
-    if age is not None and age - min(lag, age / 4.0) > limit:
+        limit = _update_limit(run, workers, limits)
+    if age is not None and age - (run.driver_heartbeat_age_seconds or 0.0) > limit:  # both as of its last flush
         usual = f" (an iteration normally takes {duration(run.iteration_seconds)})" if run.iteration_seconds else ""
         where = f"it is in phase {run.phase}" if run.phase else "it is alive"
         sentence = f"No policy update for {duration(age)}{usual}; the driver reports, {where}."
         yield Finding("no_progress", "critical", sentence, "See where the driver is: raymon profile.")
+
+
+def _update_limit(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> float:
+    """Return the seconds without an update beyond which the run makes no progress."""
+    usual = max(limits.no_update_factor * (run.iteration_seconds or 0.0), limits.update_gap_factor * _gap(run))
+    if run.phase in _PAUSE_PHASES:
+        return max(limits.pause_patience_seconds, usual)
+    least = limits.no_update_seconds
+    if (run.watched_seconds or 0.0) > limits.learned_seconds and (run.report_seconds or 9.0) < 2.0:
+        least = limits.no_update_least_seconds
+    if any(worker.state == "suspect" for worker in workers):  # it may be the cause, and is about to be named
+        least += limits.no_update_least_seconds
+    return max(least, usual)
+
+
+def _gap(run: RunView) -> float:
+    return run.longest_update_gap_seconds or 0.0
 
 
 def _diverging(run: RunView, limits: Thresholds) -> Iterator[Finding]:

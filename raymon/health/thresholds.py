@@ -18,6 +18,9 @@ class Thresholds:
         "A process flushes every second and Ray exports every second where raymon started it: eight missed "
         "heartbeats are not jitter, and 7 of the 15 s within which a stopped process must be named remain.",
     )
+    heartbeat_least_seconds: float = _threshold(
+        6.0, "Where no heartbeat of the run was late in the last minutes, six missed ones are enough."
+    )
     heartbeat_report_factor: float = _threshold(
         1.5,
         "Where Ray exports less often (10 s by default), a heartbeat may be one interval old and another half late "
@@ -126,7 +129,7 @@ class Thresholds:
         "A rollout slower by less than two milliseconds is not worth acting on, whatever its ratio.",
     )
     slow_hold_seconds: float = _threshold(
-        3.0,
+        2.0,
         "A state derived from rates must hold this long before it is shown, so that one late export does not flash.",
     )
     learner_bound_ratio: float = _threshold(
@@ -181,6 +184,9 @@ class Thresholds:
     )
     no_update_seconds: float = _threshold(
         10.0, "Updates take from milliseconds to seconds; ten seconds without one is worth a look."
+    )
+    no_update_least_seconds: float = _threshold(
+        7.0, "Where all gaps between updates were short for half a minute, seven seconds without one are enough."
     )
     no_update_factor: float = _threshold(
         5.0, "Where an iteration is long by design, five times its usual duration without an update is not."

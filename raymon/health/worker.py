@@ -76,9 +76,7 @@ def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> State | 
 
 def _silence(worker: WorkerView, run: RunView, beat: float, silence: float, limits: Thresholds) -> State | None:
     """Judge a worker whose heartbeat stands still although others report: it is stopped, dead, starved or busy."""
-    limit, native = heartbeat_limit(run, limits), is_native(worker, limits)
-    if native:
-        limit = max(limit, limits.progress_latency_factor * (worker.survived_silence_seconds or 0.0))
+    limit, native = silence_limit(worker, run, limits), is_native(worker, limits)
     if silence > limit:
         if worker.lifecycle is None and not worker.present and beat > limits.dead_seconds:
             return State("dead", f"no heartbeat for {duration(beat)}, and no driver counts on it")
@@ -128,9 +126,9 @@ def _progress(worker: WorkerView, run: RunView, limits: Thresholds) -> State | N
         if stuck is not None and stuck > limits.startup_grace_seconds:
             return State("stalled", f"alive, but it has not finished a first step for {duration(stuck)}")
         return State("starting", "it has not finished a first step yet")
-    if stuck is None:
+    if stuck is None or worker.failures:  # a rollout that fails is a sign of life, and judged elsewhere
         return None
-    still = stuck - min((worker.heartbeat_age_seconds or 0.0) + (run.report_seconds or 0.0), stuck / 4.0)
+    still = stuck - (worker.heartbeat_age_seconds or 0.0)  # both as of its last flush: export and scrape cancel out
     if still > progress_limit(worker, run, limits):
         phase = f" in phase {worker.activity}" if worker.activity else ""
         place = f", in `{worker.where}`" if worker.where else ""
@@ -169,6 +167,19 @@ def heartbeat_limit(run: RunView, limits: Thresholds = THRESHOLDS) -> float:
 
 def _report_seconds(run: RunView) -> float:
     return run.report_seconds if run.report_seconds is not None else RAY_DEFAULT_REPORT_SECONDS
+
+
+def silence_limit(worker: WorkerView, run: RunView, limits: Thresholds = THRESHOLDS) -> float:
+    """Return the silence beyond which one worker is stopped or dead although others report.
+
+    Shorter where no silence was seen in a while; longer where it survived long ones in native code.
+    """
+    limit, survived = heartbeat_limit(run, limits), run.long_silence_seconds or 0.0
+    if is_native(worker, limits):
+        limit = max(limit, limits.progress_latency_factor * (worker.survived_silence_seconds or 0.0))
+    elif (run.watched_seconds or 0.0) > limits.learned_seconds and _report_seconds(run) < 2.0:
+        limit = min(limit, limits.heartbeat_least_seconds)
+    return max(limit, limits.progress_latency_factor * survived)
 
 
 def usual_pause(worker: WorkerView, run: RunView) -> float | None:

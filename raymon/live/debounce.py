@@ -7,7 +7,7 @@ from typing import Final
 from raymon.health import RUN_STATES, THRESHOLDS, RunVerdict, WorkerVerdict, judge, judge_workers
 from raymon.views import RunView
 
-WORKER_HOLD_SECONDS: Final[Mapping[str, float]] = {"slow": THRESHOLDS.slow_hold_seconds, "stalled": 0.9}
+WORKER_HOLD_SECONDS: Final[Mapping[str, float]] = {"slow": THRESHOLDS.slow_hold_seconds}
 _AT_ONCE: Final = (
     "starting",
     "stale",
@@ -19,6 +19,8 @@ _AT_ONCE: Final = (
     "workers_lost",
     "worker_stalled",
     "unknown",
+    "no_progress",
+    "loss_not_finite",
 )
 RUN_HOLD_SECONDS: Final[Mapping[str, float]] = {
     state: THRESHOLDS.slow_hold_seconds for state in RUN_STATES if state not in _AT_ONCE
@@ -59,6 +61,5 @@ class Debounce:
             self._since[run, worker.worker] = (worker.state, now)
             since = now
         if now - since < WORKER_HOLD_SECONDS.get(worker.state, 0.0):
-            state = "suspect" if worker.state == "stalled" else "running"
-            return replace(worker, state=state, reason=f"perhaps {worker.state}: {worker.reason}")
+            return replace(worker, state="running", reason=f"perhaps {worker.state}: {worker.reason}")
         return worker

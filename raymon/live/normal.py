@@ -66,6 +66,7 @@ class _Run:
     began: float
     workers: dict[str, _Worker] = field(default_factory=dict)
     stills: _Longest = field(default_factory=lambda: _Longest(REMEMBERED_SECONDS))
+    silences: _Longest = field(default_factory=lambda: _Longest(REMEMBERED_SECONDS))
     gap: _Peak = field(default_factory=_Peak)
     gaps: _Longest = field(default_factory=lambda: _Longest(GAPS_SECONDS))
     costs: deque[tuple[float, Mapping[str, float]]] = field(default_factory=deque)
@@ -92,6 +93,7 @@ class Normal:
             workers=workers,
             watched_seconds=now - run.began,
             long_pause_seconds=run.stills.longest(1, now),
+            long_silence_seconds=run.silences.longest(1, now),
             longest_update_gap_seconds=run.gaps.longest(0, now),
             earlier_step_seconds=_earlier(run, view, now),
         )
@@ -113,6 +115,7 @@ def _worker(run: _Run, view: WorkerView, whole: RunView, now: float) -> WorkerVi
     silence = max(0.0, beat - max(whole.data_age_seconds or 0.0, whole.report_seconds or 1.0))
     if (peak := known.silence.fell_from(silence)) is not None and peak > 2.0 * NOTED_SECONDS:
         known.silences.add(peak, now)
+        run.silences.add(peak, now)
         known.silence_cpu_ratio = view.cpu_ratio
     return replace(
         view,

@@ -1,0 +1,285 @@
+"""Scenarios on a model of a cluster: what is built, what goes wrong, and what should be said about it first."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from benchmarks.diagnosis_model import FOREVER, START, Cluster, Pauses, Work, build
+from raymon import catalog
+
+Act = Callable[[Cluster], None]
+FAULT_AFTER: Final = 60.0
+WATCH_SECONDS: Final = 75.0
+HUNG_SECONDS: Final = 700.0
+"""A hang is watched for so long that fixed time-outs of ten minutes are reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """One scenario.
+
+    Attributes:
+        make: Seed to cluster, with its fault among its events.
+        expected: Codes of which one must be the first alarm; empty when nothing is wrong.
+        fault_after: Seconds of healthy training before the fault; 0 when it is there from the start.
+        seconds: How long it is watched in all.
+        weak: A fault that costs little or shows late; reported apart.
+        limit_seconds: The slowest alarm that passes.
+    """
+
+    name: str
+    make: Callable[[int], Cluster]
+    expected: frozenset[str] = frozenset()
+    fault_after: float = FAULT_AFTER
+    seconds: float = FAULT_AFTER + WATCH_SECONDS
+    weak: bool = False
+    limit_seconds: float = 15.0
+    also: tuple[str, ...] = field(default=())
+
+
+def scenarios(report_seconds: float) -> Iterator[Simulated]:
+    """Yield every scenario with exports every so many seconds."""
+    yield from _stragglers(report_seconds)
+    yield from _stalls(report_seconds)
+    yield from _others(report_seconds)
+
+
+def healthy(report_seconds: float, hours: float) -> Iterator[Simulated]:
+    """Yield healthy runs of different nature that come to about so many hours."""
+    made = tuple(_healthy(report_seconds))
+    seconds = hours * 3600.0 / len(made)
+    for name, make in made:
+        yield Simulated(f"healthy: {name}", make, fault_after=0.0, seconds=seconds)
+
+
+def _with(make: Callable[[int], Cluster], *events: tuple[float, Act]) -> Callable[[int], Cluster]:
+    def made(seed: int) -> Cluster:
+        cluster = make(seed)
+        cluster.events.extend(events)
+        return cluster
+
+    return made
+
+
+def _fleet(count: int, report: float, work: Work | None = None, **options: object) -> Callable[[int], Cluster]:
+    def made(seed: int) -> Cluster:
+        return build([work or Work()] * count, seed, report_seconds=report, **options)  # type: ignore[arg-type]
+
+    return made
+
+
+def _slow(number: int, factor: float) -> Act:
+    def act(cluster: Cluster) -> None:
+        cluster.workers[number].factor = lambda _: factor
+
+    return act
+
+
+def _blinking(number: int, factor: float, seconds: float) -> Act:
+    def act(cluster: Cluster) -> None:
+        begun = cluster.now
+        cluster.workers[number].factor = lambda now: factor if int((now - begun) / seconds) % 2 == 0 else 1.0
+
+    return act
+
+
+def _hang(number: int) -> Act:
+    return lambda cluster: cluster.workers[number].freeze(cluster.now, FOREVER)
+
+
+def _stop(number: int) -> Act:
+    def act(cluster: Cluster) -> None:
+        cluster.workers[number].freeze(cluster.now, FOREVER)
+        cluster.workers[number].silent_until = FOREVER
+
+    return act
+
+
+def _limit(report: float) -> float:
+    return 15.0 if report <= 1.0 else 45.0
+
+
+def _stragglers(report: float) -> Iterator[Simulated]:
+    wanted = frozenset({"straggler_bound"})
+    limit = _limit(report)
+    for sync in (False, True):
+        mode = "sync" if sync else "async"
+        for factor in (1.3, 1.5, 1.8, 2.5, 4.0, 8.0):
+            make = _with(_fleet(6, report, synchronous=sync), (FAULT_AFTER, _slow(2, factor)))
+            name = f"one of 6 workers {factor:g} times slower, {mode}"
+            yield Simulated(name, make, wanted, weak=factor < 1.8, limit_seconds=limit)
+        make = _with(_fleet(3, report, synchronous=sync), (FAULT_AFTER, _slow(1, 3.0)))
+        yield Simulated(f"one of 3 workers 3 times slower, {mode}", make, wanted, limit_seconds=limit)
+        make = _with(_fleet(2, report, synchronous=sync), (FAULT_AFTER, _slow(1, 3.0)))
+        yield Simulated(f"one of 2 workers 3 times slower, {mode}", make, wanted, limit_seconds=limit)
+    make = _with(_fleet(6, report), (FAULT_AFTER, _blinking(4, 4.0, 20.0)))
+    yield Simulated("one of 6 workers 4 times slower every other 20 s", make, wanted, limit_seconds=limit)
+    make = _with(_fleet(6, report), (1.0, _slow(2, 3.0)))
+    yield Simulated("one of 6 workers 3 times slower from the start", make, wanted, 0.0, 90.0, limit_seconds=limit + 15)
+    make = _with(_fleet(12, report, nodes=3), (FAULT_AFTER, _slow(2, 3.0)), (FAULT_AFTER, _slow(7, 4.0)))
+    yield Simulated("two of 12 workers slower, 3 nodes", make, wanted, limit_seconds=limit)
+    tail = Work(tail_ratio=1 / 300)
+    make = _with(_fleet(6, report, tail), (FAULT_AFTER, _slow(2, 8.0)))
+    yield Simulated("one of 6 workers 8 times slower, heavy tails", make, wanted, weak=True, limit_seconds=limit)
+    make = _with(_fleet(64, report, nodes=4), (FAULT_AFTER, _slow(40, 2.5)))
+    yield Simulated("one of 64 workers 2.5 times slower", make, wanted, limit_seconds=limit)
+
+
+def _stalls(report: float) -> Iterator[Simulated]:
+    stalled, lost = frozenset({"worker_stalled"}), frozenset({"workers_lost"})
+    limit, long = _limit(report), FAULT_AFTER + HUNG_SECONDS
+    for sync in (False, True):
+        mode = "sync" if sync else "async"
+        for name, act in (("hangs", _hang(1)), ("is stopped", _stop(1))):
+            make = _with(_fleet(4, report, synchronous=sync), (FAULT_AFTER, act))
+            yield Simulated(f"one of 4 workers {name}, {mode}", make, stalled, seconds=long, limit_seconds=limit)
+        make = _with(_fleet(4, report, synchronous=sync), (FAULT_AFTER, lambda c: c.crash(c.workers[1])))
+        yield Simulated(f"one of 4 workers crashes, {mode}", make, lost, limit_seconds=limit)
+    make = _with(_fleet(4, report), (FAULT_AFTER, lambda c: c.crash(c.workers[1], FOREVER)))
+    yield Simulated("one of 4 workers crashes and is given up", make, lost, limit_seconds=limit)
+    make = _with(_fleet(6, report), (FAULT_AFTER, _hang(1)), (FAULT_AFTER, _hang(4)))
+    yield Simulated("two of 6 workers hang", make, stalled, limit_seconds=limit)
+    make = _with(_fleet(6, report), (FAULT_AFTER, _hang(1)), (FAULT_AFTER, _slow(4, 4.0)))
+    both = stalled | {"straggler_bound"}
+    yield Simulated("one of 6 workers hangs, another is 4 times slower", make, both, limit_seconds=limit)
+    make = _with(_fleet(4, report), (2.0, _hang(1)))
+    yield Simulated("one of 4 workers hangs from the start", make, stalled, 0.0, 90.0, limit_seconds=limit + 15)
+    rare = Work(tail_ratio=1 / 300)
+    make = _with(_fleet(4, report, rare), (FAULT_AFTER, _hang(1)))
+    yield Simulated("one of 4 workers hangs, heavy tails", make, stalled, limit_seconds=limit)
+    work = Work(step_seconds=0.02, steps=500)
+    make = _with(_fleet(4, report, work), (FAULT_AFTER, _hang(1)))
+    yield Simulated("one of 4 workers hangs in rollouts of 10 s", make, stalled, limit_seconds=limit)
+    make = _with(_fleet(64, report, nodes=4), (FAULT_AFTER, _hang(40)))
+    yield Simulated("one of 64 workers hangs", make, stalled, limit_seconds=limit)
+    make = _with(_fleet(1000, report, Work(steps=64, step_seconds=0.02), nodes=8), (20.0, _hang(400)))
+    yield Simulated("one of 1000 workers hangs", make, stalled, 20.0, 50.0, limit_seconds=limit)
+
+
+def _others(report: float) -> Iterator[Simulated]:
+    limit = _limit(report)
+
+    def driver(**extra: float) -> Act:
+        def act(cluster: Cluster) -> None:
+            for name, value in extra.items():
+                cluster.driver.extra[getattr(catalog, name), ()] = value
+
+        return act
+
+    def fails(*numbers: int) -> Act:
+        def act(cluster: Cluster) -> None:
+            for number in numbers or range(len(cluster.workers)):
+                cluster.workers[number].fails = True
+
+        return act
+
+    def leak(cluster: Cluster) -> None:
+        cluster.workers[1].growth_bytes = 20e6
+
+    def stop_driver(cluster: Cluster) -> None:
+        cluster.driver.frozen_until = cluster.driver.silent_until = FOREVER
+
+    def hang_driver(cluster: Cluster) -> None:
+        cluster.driver.frozen_until = FOREVER
+
+    def freeze(cluster: Cluster) -> None:
+        cluster.frozen = True
+
+    def nonfinite(cluster: Cluster) -> None:
+        cluster.driver.add(catalog.NONFINITE_UPDATES, 5.0)
+
+    def fill(cluster: Cluster) -> None:
+        cluster.store_bytes = 950e6
+
+    cases: tuple[tuple[str, Act, set[str]], ...] = (
+        ("every rollout fails", fails(), {"rollouts_failing"}),
+        ("every rollout of one worker fails", fails(1), {"rollouts_failing"}),
+        ("worker leaks 20 MB/s", leak, {"memory_growth"}),
+        ("driver is stopped", stop_driver, {"driver_gone"}),
+        ("driver hangs", hang_driver, {"no_progress"}),
+        ("exporter is frozen", freeze, {"stale"}),
+        ("loss not finite", nonfinite, {"loss_not_finite"}),
+        ("KL divergence of 2 nats", driver(KL=2.0), {"diverging"}),
+        ("object store is full", fill, {"object_store"}),
+    )
+    for name, act, expected in cases:
+        make = _with(_fleet(4, report), (FAULT_AFTER, act))
+        hung = {"seconds": FAULT_AFTER + HUNG_SECONDS} if name.startswith("driver") else {}
+        yield Simulated(name, make, frozenset(expected), limit_seconds=limit, **hung)  # type: ignore[arg-type]
+    make = _with(_fleet(2, report), (0.0, fails()))
+    yield Simulated("every rollout fails from the start", make, frozenset({"rollouts_failing"}), 0.0, 60.0)
+
+
+def _healthy(report: float) -> Iterator[tuple[str, Callable[[int], Cluster]]]:
+    yield "asynchronous", _fleet(6, report)
+    yield "synchronous", _fleet(6, report, synchronous=True)
+    yield "one worker", _fleet(1, report)
+    yield "64 workers on 4 nodes", _fleet(64, report, nodes=4)
+    yield "heavy tails, asynchronous", _fleet(6, report, Work(tail_ratio=1 / 300))
+    yield "heavy tails, synchronous", _fleet(6, report, Work(tail_ratio=1 / 300), synchronous=True)
+    yield "rollouts of very different length", _fleet(6, report, Work(steps=400, length_sigma=1.0))
+    yield "the same, counted at their end", _fleet(6, report, Work(steps=400, length_sigma=1.0, counts_steps=False))
+    yield "rollouts of 20 s", _fleet(4, report, Work(step_seconds=0.05, steps=400))
+    yield "rollouts of 20 s, counted at their end", _fleet(4, report, Work(0.05, 400, counts_steps=False))
+    yield "workers of different speed by design", _designed(report)
+    yield "worker hovers at the limit", _hovering(report)
+    yield "curriculum", _curriculum(report)
+    yield "evaluation every 100 updates, no phase", _paused(report, Pauses(100, 20.0, "other"))
+    yield "checkpoint every 50 updates", _paused(report, Pauses(50, 15.0, "checkpoint"))
+    yield "machine sleeps for half a minute", _sleeping(report)
+    yield "loaded machine", _loaded(report)
+
+
+def _designed(report: float) -> Callable[[int], Cluster]:
+    return lambda seed: build([Work(0.008 * (1.0 + 0.5 * number)) for number in range(5)], seed, report_seconds=report)
+
+
+def _hovering(report: float) -> Callable[[int], Cluster]:
+    def made(seed: int) -> Cluster:
+        cluster = build([Work()] * 6, seed, report_seconds=report)
+        cluster.workers[3].factor = lambda now: 1.3 + 0.25 * ((now - START) % 120.0 < 60.0)
+        return cluster
+
+    return made
+
+
+def _curriculum(report: float) -> Callable[[int], Cluster]:
+    def made(seed: int) -> Cluster:
+        cluster = build([Work()] * 6, seed, report_seconds=report)
+        for worker in cluster.workers:
+            late = float(worker.rng.uniform(0.0, 10.0))
+            worker.factor = lambda now, late=late: 1.0 + 0.5 * int((now - START - late) / 300.0)  # type: ignore[misc]
+        return cluster
+
+    return made
+
+
+def _paused(report: float, pauses: Pauses) -> Callable[[int], Cluster]:
+    def made(seed: int) -> Cluster:
+        cluster = build([Work()] * 4, seed, report_seconds=report, synchronous=True)
+        cluster.driver.pauses = pauses
+        return cluster
+
+    return made
+
+
+def _sleeping(report: float) -> Callable[[int], Cluster]:
+    def made(seed: int) -> Cluster:
+        cluster = build([Work()] * 4, seed, report_seconds=report)
+        cluster.events.extend((300.0 * (number + 1), lambda c: c.sleep(30.0)) for number in range(100))
+        return cluster
+
+    return made
+
+
+def _loaded(report: float) -> Callable[[int], Cluster]:
+    def made(seed: int) -> Cluster:
+        cluster = build([Work(noise=0.8)] * 4, seed, report_seconds=report)
+        for process in cluster.processes():
+            process.jitter_seconds = 0.6
+        for worker in cluster.workers:
+            phase = float(worker.rng.uniform(0.0, 50.0))
+            worker.factor = lambda now, phase=phase: 1.0 + 0.3 * (((now + phase) % 50.0) < 20.0)  # type: ignore[misc]
+        return cluster
+
+    return made
