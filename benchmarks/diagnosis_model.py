@@ -52,12 +52,12 @@ class Work:
 class Process:
     """A process that records: its numbers, when it flushes and exports, and its text on the page."""
 
-    def __init__(self, name: str, node: str, rng: np.random.Generator, report_seconds: float, now: float) -> None:
-        self.name, self.node, self.rng, self.report_seconds = name, node, rng, report_seconds
+    def __init__(self, name: str, node: str, rng: np.random.Generator, report: float) -> None:
+        self.name, self.node, self.rng, self.report_seconds = name, node, rng, report
         self.life = 1
         self.numbers: dict[Key, float] = {}
-        self.flush_due = now + float(rng.uniform(0.0, 1.0))
-        self.export_due = now + float(rng.uniform(0.0, report_seconds))
+        self.flush_due = START + float(rng.uniform(0.0, 1.0))
+        self.export_due = START + float(rng.uniform(0.0, report))
         self.flushed_at = self.exported_at = 0.0
         self.flushed: dict[Key, float] = {}
         self.text = ""
@@ -78,11 +78,13 @@ class Process:
         self.life += 1
         self.numbers, self._heads = {}, {}
 
+    def record(self, now: float) -> None:
+        """Set the gauges of a flush."""
+
     def flush(self, now: float) -> None:
         """Hand the numbers to Ray's exporter once a second, and export them when that is due."""
-        if now < self.flush_due:
-            pass
-        elif now >= self.silent_until:
+        if now >= self.flush_due and now >= self.silent_until:
+            self.record(now)
             self.set(catalog.HEARTBEAT, now)
             self.flushed, self.flushed_at = dict(self.numbers), now
             self.flush_due = (
@@ -117,8 +119,8 @@ class Process:
 class Worker(Process):
     """A worker: rollouts one after the other while the driver wants them."""
 
-    def __init__(self, name: str, node: str, work: Work, rng: np.random.Generator, report_seconds: float, now: float):
-        super().__init__(name, node, rng, report_seconds, now)
+    def __init__(self, name: str, node: str, work: Work, rng: np.random.Generator, report: float) -> None:
+        super().__init__(name, node, rng, report)
         self.work = work
         self.factor: Callable[[float], float] = lambda _: 1.0
         self.ends: list[float] = []
@@ -219,9 +221,9 @@ class Pauses:
 class Driver(Process):
     """A driver: collects rollouts, learns from a batch of them, pauses now and then."""
 
-    def __init__(self, rng: np.random.Generator, report_seconds: float, now: float, workers: int, synchronous: bool):
-        super().__init__(catalog.DRIVER, "10.0.0.1", rng, report_seconds, now)
-        self.synchronous, self.expected, self.started = synchronous, workers, now
+    def __init__(self, rng: np.random.Generator, report: float, workers: int, *, synchronous: bool) -> None:
+        super().__init__(catalog.DRIVER, "10.0.0.1", rng, report)
+        self.synchronous, self.expected, self.started = synchronous, workers, START
         self.batch = workers
         self.learn_seconds = 0.1
         self.pauses: Pauses | None = None
@@ -229,7 +231,7 @@ class Driver(Process):
         self.queue = 0
         self.updates = 0
         self.phase, self.phase_until = "sample", 0.0
-        self.iteration_began = now
+        self.iteration_began = START
         self.iterations: list[tuple[float, float]] = []
         self.last_update = 0.0
         self.frozen_until = 0.0
@@ -264,13 +266,13 @@ class Driver(Process):
         self.updates += 1
         self.last_update = now
         self.iterations.append((now, now - self.iteration_began))
-        self.iterations = [pair for pair in self.iterations if pair[0] > now - 10.0] or self.iterations[-1:]
         self.iteration_began = now
         self.add(catalog.UPDATES, 1.0)
         self.add(catalog.FRAGMENTS, float(self.batch), "received")
 
     def record(self, now: float) -> None:
         """Set the gauges of a flush."""
+        self.iterations = [pair for pair in self.iterations if pair[0] > now - 10.0] or self.iterations[-1:]
         self.set(catalog.RUN_INFO, 1.0, "own", "PPO", "sync" if self.synchronous else "async", "model")
         self.set(catalog.RUN_START, self.started)
         self.set(catalog.RESIDENT_MEMORY, 900e6)
@@ -367,25 +369,21 @@ class Cluster:
 
     def _slice(self) -> None:
         driver, now = self.driver, self.now
-        for worker in self.workers:
-            if now < worker.dead_until:
-                continue
+        alive = [worker for worker in self.workers if now >= worker.dead_until]
+        for worker in alive:
             if worker.work_until(now, SLICE_SECONDS):
                 driver.queue += 1
-            if worker.began is None and not worker.fails and driver.wants():
-                worker.begin(now)
-            elif worker.fails:
+            if worker.fails:
                 worker.began = now
+            elif worker.began is None and driver.wants():
+                worker.begin(now)
         if driver.work_until(now, SLICE_SECONDS):
-            for worker in self.workers:
-                if worker.began is None and now >= worker.dead_until:
+            for worker in alive:
+                if worker.began is None:
                     worker.begin(now)
-        driver.batch = (
-            max(1, sum(now >= worker.dead_until for worker in self.workers)) if driver.synchronous else driver.batch
-        )
-        for process in (driver, *self.workers):
-            if now >= process.flush_due and now >= process.silent_until:
-                process.record(now)  # type: ignore[attr-defined]  # both kinds of process record
+        if driver.synchronous:
+            driver.batch = max(1, len(alive))
+        for process in self.processes():
             process.flush(now)
 
     def pages(self) -> dict[str, bytes]:
@@ -420,7 +418,7 @@ def build(
 ) -> Cluster:
     """Return a cluster with a worker for each work; `learn_ratio` is the learner's share of what sampling takes."""
     rng = np.random.default_rng(seed)
-    driver = Driver(np.random.default_rng(rng.integers(1 << 32)), report_seconds, START, len(works), synchronous)
+    driver = Driver(np.random.default_rng(rng.integers(1 << 32)), report_seconds, len(works), synchronous=synchronous)
     workers = [
         Worker(
             str(number),
@@ -428,7 +426,6 @@ def build(
             work,
             np.random.default_rng(rng.integers(1 << 32)),
             report_seconds,
-            START,
         )
         for number, work in enumerate(works)
     ]

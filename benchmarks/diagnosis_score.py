@@ -62,7 +62,14 @@ def play(scenario: Simulated, seed: int, report_seconds: float) -> Outcome:
         rules.watch(cluster, at)
         if outcome.first and at > fault + 60.0:
             continue
-        pages = [Page(f"http://{node}:1/metrics", body) for node, body in cluster.pages().items()]
+        pages = [
+            Page(
+                f"http://{node}:1/metrics",
+                b"" if node in cluster.cut else body,
+                "timed out" if node in cluster.cut else "",
+            )
+            for node, body in cluster.pages().items()
+        ]
         snapshot = collector.digest(pages)
         view = snapshot.run()
         if view is None:

@@ -1,7 +1,7 @@
 """Scenarios on a model of a cluster: what is built, what goes wrong, and what should be said about it first."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.diagnosis_model import FOREVER, START, Cluster, Pauses, Work, build
@@ -34,7 +34,6 @@ class Simulated:
     seconds: float = FAULT_AFTER + WATCH_SECONDS
     weak: bool = False
     limit_seconds: float = 15.0
-    also: tuple[str, ...] = field(default=())
 
 
 def scenarios(report_seconds: float) -> Iterator[Simulated]:
@@ -156,58 +155,67 @@ def _stalls(report: float) -> Iterator[Simulated]:
     yield Simulated("one of 1000 workers hangs", make, stalled, 20.0, 50.0, limit_seconds=limit)
 
 
+def _fails(*numbers: int) -> Act:
+    def act(cluster: Cluster) -> None:
+        for number in numbers or range(len(cluster.workers)):
+            cluster.workers[number].fails = True
+
+    return act
+
+
+def _leak(cluster: Cluster) -> None:
+    cluster.workers[1].growth_bytes = 20e6
+
+
+def _stop_driver(cluster: Cluster) -> None:
+    cluster.driver.frozen_until = cluster.driver.silent_until = FOREVER
+
+
+def _hang_driver(cluster: Cluster) -> None:
+    cluster.driver.frozen_until = FOREVER
+
+
+def _freeze_exporter(cluster: Cluster) -> None:
+    cluster.frozen = True
+
+
+def _skip_updates(cluster: Cluster) -> None:
+    cluster.driver.add(catalog.NONFINITE_UPDATES, 5.0)
+
+
+def _diverge(cluster: Cluster) -> None:
+    cluster.driver.extra[catalog.KL, ()] = 2.0
+
+
+def _fill_store(cluster: Cluster) -> None:
+    cluster.store_bytes = 950e6
+
+
+def _cut_node(cluster: Cluster) -> None:
+    cluster.cut.add("10.0.0.3")
+
+
 def _others(report: float) -> Iterator[Simulated]:
     limit = _limit(report)
-
-    def driver(**extra: float) -> Act:
-        def act(cluster: Cluster) -> None:
-            for name, value in extra.items():
-                cluster.driver.extra[getattr(catalog, name), ()] = value
-
-        return act
-
-    def fails(*numbers: int) -> Act:
-        def act(cluster: Cluster) -> None:
-            for number in numbers or range(len(cluster.workers)):
-                cluster.workers[number].fails = True
-
-        return act
-
-    def leak(cluster: Cluster) -> None:
-        cluster.workers[1].growth_bytes = 20e6
-
-    def stop_driver(cluster: Cluster) -> None:
-        cluster.driver.frozen_until = cluster.driver.silent_until = FOREVER
-
-    def hang_driver(cluster: Cluster) -> None:
-        cluster.driver.frozen_until = FOREVER
-
-    def freeze(cluster: Cluster) -> None:
-        cluster.frozen = True
-
-    def nonfinite(cluster: Cluster) -> None:
-        cluster.driver.add(catalog.NONFINITE_UPDATES, 5.0)
-
-    def fill(cluster: Cluster) -> None:
-        cluster.store_bytes = 950e6
-
-    cases: tuple[tuple[str, Act, set[str]], ...] = (
-        ("every rollout fails", fails(), {"rollouts_failing"}),
-        ("every rollout of one worker fails", fails(1), {"rollouts_failing"}),
-        ("worker leaks 20 MB/s", leak, {"memory_growth"}),
-        ("driver is stopped", stop_driver, {"driver_gone"}),
-        ("driver hangs", hang_driver, {"no_progress"}),
-        ("exporter is frozen", freeze, {"stale"}),
-        ("loss not finite", nonfinite, {"loss_not_finite"}),
-        ("KL divergence of 2 nats", driver(KL=2.0), {"diverging"}),
-        ("object store is full", fill, {"object_store"}),
+    cases: tuple[tuple[str, Act, str], ...] = (
+        ("every rollout fails", _fails(), "rollouts_failing"),
+        ("every rollout of one worker fails", _fails(1), "rollouts_failing"),
+        ("worker leaks 20 MB/s", _leak, "memory_growth"),
+        ("driver is stopped", _stop_driver, "driver_gone"),
+        ("driver hangs", _hang_driver, "no_progress"),
+        ("exporter is frozen", _freeze_exporter, "stale"),
+        ("loss not finite", _skip_updates, "loss_not_finite"),
+        ("KL divergence of 2 nats", _diverge, "diverging"),
+        ("object store is full", _fill_store, "object_store"),
     )
     for name, act, expected in cases:
         make = _with(_fleet(4, report), (FAULT_AFTER, act))
-        hung = {"seconds": FAULT_AFTER + HUNG_SECONDS} if name.startswith("driver") else {}
-        yield Simulated(name, make, frozenset(expected), limit_seconds=limit, **hung)  # type: ignore[arg-type]
-    make = _with(_fleet(2, report), (0.0, fails()))
+        seconds = FAULT_AFTER + (HUNG_SECONDS if name.startswith("driver") else WATCH_SECONDS)
+        yield Simulated(name, make, frozenset({expected}), seconds=seconds, limit_seconds=limit)
+    make = _with(_fleet(2, report), (0.0, _fails()))
     yield Simulated("every rollout fails from the start", make, frozenset({"rollouts_failing"}), 0.0, 60.0)
+    make = _with(_fleet(6, report, nodes=3), (FAULT_AFTER, _cut_node))
+    yield Simulated("a node of three does not answer", make, frozenset({"node_silent"}), limit_seconds=limit)
 
 
 def _healthy(report: float) -> Iterator[tuple[str, Callable[[int], Cluster]]]:
