@@ -64,7 +64,7 @@ def test_a_hang_in_a_long_rollout_is_told_from_its_steps_where_they_are_counted_
     made.processes[2].works = False
     said = []
     made.run(8, each=lambda snapshot: said.append(states(snapshot)["1"]))
-    assert set(said) == {"running", "suspect"}, "nor is it called slow on the way"
+    assert "slow" not in said, "a hang is not called slow on the way"
     said.clear()
     made.run(120, each=lambda snapshot: said.append(states(snapshot)["1"]))
     assert set(said[5:]) == {"stalled"}, "also when its last step is long ago"
