@@ -138,7 +138,7 @@ class Collector:
         """Take in pages and return the snapshot: all of a collection but the network."""
         begun = time.perf_counter() if begun is None else begun
         found = found or Found(tuple(page.url for page in pages), "given pages")
-        parsed = parse_round(pages, found, self._clock(), self._parser)
+        parsed = parse_round(pages, found, round(self._clock(), 3), self._parser)
         if self._on_round is not None:
             self._on_round(parsed)
         return self.take(parsed, begun)

@@ -43,7 +43,8 @@ def parse_round(pages: Iterable[Page], found: Found, now: float, parser: Parser)
 
 
 def _parse(page: Page, parser: Parser) -> ParsedPage:
+    seconds = round(page.seconds, 4)
     if page.error:
-        return ParsedPage(page.url, error=page.error, seconds=page.seconds)
+        return ParsedPage(page.url, error=page.error, seconds=seconds)
     is_ray = b"\nray_" in page.body or page.body.startswith((b"# HELP", b"ray_"))
-    return ParsedPage(page.url, tuple(parser.samples(page.body)), "", len(page.body), page.seconds, is_ray)
+    return ParsedPage(page.url, tuple(parser.samples(page.body)), "", len(page.body), seconds, is_ray)
