@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, time, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from raymon.incident.encoding import RecordingError
@@ -17,6 +18,7 @@ from raymon.live.snapshot import Snapshot
 WARM_UP_SECONDS: Final = 1200.0
 """A replay begins this long before the moment, so that rates, history and usual values are those of the live page."""
 KEPT_SNAPSHOTS: Final = 16
+LAST_SECONDS: Final = 5.0
 
 
 class Replay:
@@ -37,6 +39,7 @@ class Replay:
         self._next: Round | None = None
         self._collector = _collector()
         self._position = float("-inf")
+        self._last, self._last_at = 0.0, float("-inf")
 
     @property
     def first(self) -> float:
@@ -44,8 +47,11 @@ class Replay:
         return self._recording.first
 
     def last(self) -> float:
-        """Return the wall-clock seconds of the last round."""
-        return self._recording.last()
+        """Return the wall-clock seconds of the last round; a growing recording is read again every few seconds."""
+        now = monotonic()
+        if now - self._last_at > LAST_SECONDS:
+            self._last, self._last_at = self._recording.last(), now
+        return self._last
 
     def at(self, moment: float) -> Snapshot:
         """Return the snapshot of the last round up to a moment; of the first round for an earlier moment."""
@@ -70,7 +76,7 @@ class Replay:
             self._position = float("-inf")
         snapshot = self._collector.snapshot()
         source = f"recording {self._recording.directory}"
-        return replace(snapshot, taken_monotonic=None, source=source)
+        return replace(snapshot, taken_monotonic=None, source=source, recorded=(self.first, self.last()))
 
 
 def _collector() -> Collector:

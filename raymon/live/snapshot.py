@@ -108,6 +108,8 @@ class Snapshot:
         data_age_seconds: Age of the newest number, from heartbeats, not from the HTTP reply; None without any.
         problem: What is wrong with the collection itself, and what to do; empty while it works. Shown whether or not
             there is a run.
+        recorded: First and last moment of the recording that the snapshot was read from, in wall-clock seconds; None
+            for a live one.
         problem_since: Wall-clock seconds at which that began; None without a problem.
         rounds: Collections since the start.
     """
@@ -125,6 +127,7 @@ class Snapshot:
     round_seconds: float = 0.0
     taken_monotonic: float | None = None
     problem_since: float | None = None
+    recorded: tuple[float, float] | None = None
 
     def age_seconds(self, now: float | None = None) -> float:
         """Return the age of the snapshot; `now` is `time.monotonic()`.

@@ -13,7 +13,7 @@ import streamlit as st
 from raymon.page import choice as choices
 from raymon.page import component, layout, login_form
 from raymon.page.command import PAGE_TOKEN, options
-from raymon.page.shared import collector, drawings, services
+from raymon.page.shared import drawings, services, snapshot_for
 
 
 def admitted() -> bool:
@@ -38,8 +38,8 @@ def draw(arguments: tuple[str, ...]) -> None:
     if not admitted():
         component.show(login_form.login_form(bool(st.session_state.get("refused"))), "raymon", choose)
         return
-    snapshot = collector(arguments).snapshot()
     choice = choices.from_query({"run": options(arguments).run, **st.query_params.to_dict()})
+    snapshot = snapshot_for(arguments, choice)
     html = drawings.page(snapshot, choice, services(arguments).latest())
     component.show(html, layout.title(snapshot, choice), choose)
 

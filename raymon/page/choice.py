@@ -26,6 +26,7 @@ class Choice:
         order: Column the table is sorted by.
         rows: How many rows the table shows.
         span: How far back the charts reach.
+        at: The moment of a recording that is shown, in wall-clock seconds; empty for its end.
         axis: Horizontal axis of the learning curves: `time` or `steps`.
     """
 
@@ -38,11 +39,17 @@ class Choice:
     rows: str = str(ROWS)
     span: str = "2m"
     axis: str = "time"
+    at: str = ""
 
     @property
     def row_limit(self) -> int:
         """Return how many rows to show at most."""
         return min(max(int(self.rows), ROWS), MOST_ROWS)
+
+    @property
+    def moment(self) -> float | None:
+        """Return the moment of a recording to show; None for its end."""
+        return float(self.at) if self.at else None
 
     @property
     def span_seconds(self) -> float:
@@ -69,6 +76,8 @@ def from_query(parameters: Mapping[str, object]) -> Choice:
         if name in _ALLOWED and value not in _ALLOWED[name]:
             continue
         if name == "rows" and not (value.isascii() and value.isdigit() and len(value) < 6):
+            continue
+        if name == "at" and not (value.isascii() and value.replace(".", "", 1).isdigit() and len(value) < 18):
             continue
         valid[name] = value
     return Choice(**valid)

@@ -14,12 +14,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from raymon.cluster import ports
 from raymon.cluster.auth import use_token_file
 from raymon.errors import UserError
+from raymon.incident.reader import Recording
+from raymon.incident.writer import Recorder
 from raymon.live import targets
 
 PORT: Final = 8501
@@ -54,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--prometheus-url", default="", metavar="URL", help="Prometheus, for alerts and older history")
     parser.add_argument("--grafana-url", default="", metavar="URL", help="Grafana to link to")
     parser.add_argument("--run", default="", help="the run shown first")
+    parser.add_argument("--record", default="", metavar="DIR", help="record what is seen, to be shown again later")
+    parser.add_argument("--recording", default="", metavar="DIR", help="show a recording, or that of a run's directory")
     return parser
 
 
@@ -76,6 +81,10 @@ def main(arguments: list[str]) -> int:
         port = _port(args.host, args.port)
     except ValueError as error:
         parser().error(str(error))
+    if args.recording:
+        Recording(Path(args.recording))
+    elif args.record:
+        Recorder(Path(args.record)).close()
     environment = dict(os.environ)
     use_token_file(args.token_file, environment)
     environment.pop(PAGE_TOKEN, None)

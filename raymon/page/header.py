@@ -73,7 +73,9 @@ def _run_choice(snapshot: Snapshot, context: Context) -> Html:
 def pulse(context: Context) -> Html:
     """Return how live the numbers are, as a word and an age."""
     age = context.data_age
-    if context.ended:
+    if context.snapshot.recorded is not None:
+        state, text = "ended", join("recorded")
+    elif context.ended:
         state, text = "ended", join(context.run.state)
     elif age is None:
         state, text = "old", join("no data")

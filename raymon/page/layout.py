@@ -15,6 +15,7 @@ from raymon.page.curves import learning, store
 from raymon.page.detail import detail
 from raymon.page.footer import Service, footer
 from raymon.page.header import header
+from raymon.page.moment import moment
 from raymon.page.nodes import nodes
 from raymon.page.tiles import tiles
 from raymon.page.verdict import alerts, firing_alerts, verdict
@@ -35,7 +36,7 @@ def page(snapshot: Snapshot, choice: Choice, services: Sequence[Service] = (), n
     """
     elapsed = snapshot.age_seconds(now)
     context = context_of(snapshot, choice, elapsed)
-    top = [header(context), *banners(snapshot, context, elapsed)]
+    top = [header(context), moment(snapshot), *banners(snapshot, context, elapsed)]
     if context is None:
         body = join(*top, _empty(snapshot), footer(snapshot, None, services, elapsed))
         return tag("div", body, class_="page empty", data_view="empty")

@@ -88,9 +88,10 @@ def end_with(parent: int) -> None:
 
 def collect(arguments: tuple[str, ...]) -> None:
     """Begin collecting before the first viewer comes."""
-    from raymon.page.shared import collector  # takes longer to load than the server should be kept waiting
+    from raymon.page.choice import Choice
+    from raymon.page.shared import snapshot_for  # takes longer to load than the server should be kept waiting
 
-    collector(arguments)
+    snapshot_for(arguments, Choice())
 
 
 def no_address() -> None:

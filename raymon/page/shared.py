@@ -4,13 +4,18 @@ The server starts the collector before the first viewer comes: a viewer who open
 before it.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from raymon.html.markup import Html
+from raymon.incident.encoding import RecordingError
+from raymon.incident.replay import Replay
+from raymon.incident.writer import Recorder
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
 from raymon.page import layout
@@ -21,6 +26,7 @@ from raymon.page.services import PROMETHEUS, Services, probes
 
 REUSE_SECONDS: Final = 0.5
 _lock: Final = threading.Lock()
+_log = logging.getLogger(__name__)
 
 
 class Drawings:
@@ -58,6 +64,15 @@ class Drawings:
 drawings: Final = Drawings()
 
 
+def snapshot_for(arguments: tuple[str, ...], choice: Choice) -> Snapshot:
+    """Return what a viewer sees: the last collection, or the chosen moment of the recording."""
+    if not options(arguments).recording:
+        return collector(arguments).snapshot()
+    with _lock:
+        replay = _replay(arguments)
+    return replay.at(replay.last() if choice.moment is None else choice.moment)
+
+
 def collector(arguments: tuple[str, ...]) -> Collector:
     """Return the server's one collector, running; `arguments` are those of `raymon status`."""
     with _lock:
@@ -74,9 +89,30 @@ def services(arguments: tuple[str, ...]) -> Services:
 def _collector(arguments: tuple[str, ...]) -> Collector:
     args = options(arguments)
     url = args.prometheus_url
-    running = Collector(targets_of(args), prometheus_url=url or PROMETHEUS, prometheus_expected=bool(url))
+    recorder = _recorder(args.record)
+    running = Collector(
+        targets_of(args),
+        prometheus_url=url or PROMETHEUS,
+        prometheus_expected=bool(url),
+        on_round=recorder.add if recorder else None,
+    )
     running.start()
     return running
+
+
+def _recorder(directory: str) -> Recorder | None:
+    if not directory:
+        return None
+    try:
+        return Recorder(Path(directory))
+    except RecordingError as error:  # the command has checked it before; the page is worth more than its recording
+        _log.warning("%s", error)
+        return None
+
+
+@cache
+def _replay(arguments: tuple[str, ...]) -> Replay:
+    return Replay(Path(options(arguments).recording))
 
 
 @cache

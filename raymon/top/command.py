@@ -9,10 +9,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from raymon.cluster.auth import use_token_file
 from raymon.health import RunVerdict
+from raymon.incident.replay import Replay, moment_of
+from raymon.incident.writer import Recorder
 from raymon.live import targets
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
@@ -45,6 +48,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--run", default="", help="the run to show; the newest live one by default")
     targets.add_options(parser)
     parser.add_argument("--prometheus-url", default="", metavar="URL", help="Prometheus, for firing alerts")
+    parser.add_argument("--record", default="", metavar="DIR", help="record what is seen, to be shown again later")
+    parser.add_argument("--recording", default="", metavar="DIR", help="print a moment of a recording, or of a run's")
+    parser.add_argument(
+        "--at", default="", metavar="TIME", help="with --recording: 14:02:11, 2026-11-28T14:02:11, +90 or -90 seconds"
+    )
     return parser
 
 
@@ -52,14 +60,23 @@ def main(arguments: list[str]) -> int:
     """Run `raymon top`; see the module for the exit codes."""
     options = parser()
     args = options.parse_args(arguments)
-    if args.json and not args.once:
-        options.error("--json needs --once")
+    if args.json and not (args.once or args.recording):
+        options.error("--json needs --once or --recording")
+    if args.at and not args.recording:
+        options.error("--at needs --recording")
+    if args.recording:
+        replay = Replay(Path(args.recording))
+        moment = moment_of(args.at, replay.first, replay.last())
+        return _print_once(replay.at(moment), args.run, as_json=args.json)
     use_token_file(args.token_file, os.environ)
     try:
         endpoints = targets.choose(args.metrics_url, args.discovery_file, args.dashboard_url)
     except ValueError as error:
         options.error(str(error))
-    collector = Collector(endpoints, prometheus_url=args.prometheus_url)
+    recorder = Recorder(Path(args.record)) if args.record else None
+    collector = Collector(
+        endpoints, prometheus_url=args.prometheus_url, on_round=recorder.add if recorder is not None else None
+    )
     collector.start()
     try:
         if args.once or not sys.stdout.isatty():
@@ -69,6 +86,8 @@ def main(arguments: list[str]) -> int:
         return 0
     finally:
         collector.stop()
+        if recorder is not None:
+            recorder.close()
 
 
 def watch(collector: Collector, seconds: float, clock: Callable[[], float] = time.monotonic) -> Snapshot:

@@ -1,0 +1,39 @@
+"""Record a run without showing it: the child process of a run that serves no status page.
+
+    python -m raymon.incident.record DIRECTORY URL [URL ...]
+
+Ends when its parent does. It collects every three seconds, since nobody looks.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from raymon.incident.writer import Recorder
+from raymon.live.collector import Collector
+
+PARENT_CHECK_SECONDS: Final = 0.5
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Record until the parent ends or a signal arrives."""
+    parent = os.getppid()
+    recorder = Recorder(Path(arguments[0]))
+    collector = Collector(arguments[1:], on_round=recorder.add)
+    collector.start()
+    try:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK_SECONDS)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        collector.stop()
+        recorder.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
