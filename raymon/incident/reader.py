@@ -7,13 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from raymon.incident import FOLDER
 from raymon.incident.encoding import Decoder, RecordingError, check_header
 from raymon.live.parse import SeriesKey
 from raymon.live.round import Round
 
 SUFFIX: Final = ".jsonl.gz"
-FOLDER: Final = "recording"
-"""Below a run's directory."""
 LONGEST_LINE: Final = 128 * 1024 * 1024
 _CHUNK: Final = 64 * 1024
 

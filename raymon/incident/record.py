@@ -6,6 +6,7 @@ Ends when its parent does. It collects every three seconds, since nobody looks.
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ PARENT_CHECK_SECONDS: Final = 0.5
 def main(arguments: Sequence[str]) -> int:
     """Record until the parent ends or a signal arrives."""
     parent = os.getppid()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     recorder = Recorder(Path(arguments[0]))
     collector = Collector(arguments[1:], on_round=recorder.add)
     collector.start()

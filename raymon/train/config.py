@@ -92,6 +92,8 @@ class Config(Hyperparameters):
     """Port of the Ray Dashboard; 0 takes 8265 or the next free one."""
     object_store_mb: int = 256
     """Memory of a local Ray's object store."""
+    record: bool = True
+    """Keep a recording in the run's directory, for `raymon status --recording` and `raymon top --recording`."""
     page: bool = True
     """Serve the status page."""
     page_port: int = 0

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from raymon.cluster.ports import pick_port
 from raymon.cluster.start import Cluster, check_ray, join_running, start_local
 from raymon.envs import make_vector
 from raymon.errors import UserError
+from raymon.incident import FOLDER
 from raymon.ppo.policy import ModelSpec
 from raymon.ppo.spaces import action_spec
 from raymon.train import checkpoint
@@ -208,8 +210,13 @@ class _Session:
         def first_update() -> None:
             self._watch.lap("first update")
             screen.say(self._watch.sentence())
-            if self._page_port and place is not None:
-                self._page = stack.enter_context(status_page(self._page_port, place))
+            if place is None:
+                return
+            recording = recording_of(config, directory)
+            if self._page_port:
+                self._page = stack.enter_context(status_page(self._page_port, place, recording))
+            elif recording is not None:
+                stack.enter_context(recorder(place, recording))
 
         screen = Screen(f"{config.env} · {config.sampler} · {config.workers} workers", self._console)
         trainer = Trainer(
@@ -263,13 +270,30 @@ class _Session:
         )
 
 
-@contextlib.contextmanager
-def status_page(port: int, place: Cluster) -> Iterator["subprocess.Popen[bytes]"]:
-    """Serve the status page from a child process in a group of its own, so that Ctrl-C reaches it through us."""
+def recording_of(config: Config, directory: RunDirectory) -> Path | None:
+    """Return where the run is recorded; None if it is not."""
+    return directory.path / FOLDER if config.record and config.recording else None
+
+
+def status_page(
+    port: int, place: Cluster, recording: Path | None = None
+) -> contextlib.AbstractContextManager["subprocess.Popen[bytes]"]:
+    """Serve the status page from a child process, which also records the run."""
     targets = [part for url in place.metrics_urls for part in ("--metrics-url", url)]
-    command = [sys.executable, "-m", "raymon", "status", "--port", str(port), *targets]
+    record = ["--record", str(recording)] if recording is not None else []
+    return _child([sys.executable, "-m", "raymon", "status", "--port", str(port), *targets, *record])
+
+
+def recorder(place: Cluster, recording: Path) -> contextlib.AbstractContextManager["subprocess.Popen[bytes]"]:
+    """Record a run that serves no status page, from a child process."""
+    return _child([sys.executable, "-m", "raymon.incident.record", str(recording), *place.metrics_urls])
+
+
+@contextlib.contextmanager
+def _child(command: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a child process in its own group, so that Ctrl-C reaches it through us."""
     environment = {**os.environ, PAGE_PARENT: str(os.getpid())}
-    page = subprocess.Popen(
+    child = subprocess.Popen(
         command,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -278,14 +302,14 @@ def status_page(port: int, place: Cluster) -> Iterator["subprocess.Popen[bytes]"
         start_new_session=True,
     )
     try:
-        yield page
+        yield child
     finally:
-        page.terminate()
+        child.terminate()
         try:
-            page.wait(_PAGE_END_SECONDS)
+            child.wait(_PAGE_END_SECONDS)
         except subprocess.TimeoutExpired:
-            page.kill()
-            page.wait()
+            child.kill()
+            child.wait()
 
 
 def _load_torch() -> None:

@@ -131,9 +131,12 @@ def _train(config: Config, place: Cluster, directory: RunDirectory, stop: Stop, 
     console.print(f"metrics        {'  '.join(place.metrics_urls)}", soft_wrap=True)
     progress = Progress(config.total_env_steps)
     with contextlib.ExitStack() as stack:
+        recording = host.recording_of(config, directory)
         if page:
             console.print(f"status page    http://127.0.0.1:{page}")
-            stack.enter_context(host.status_page(page, place))
+            stack.enter_context(host.status_page(page, place, recording))
+        elif recording is not None:
+            stack.enter_context(host.recorder(place, recording))
         algorithm = algorithm_config(config).build_algo()
         stack.callback(algorithm.stop)
         stop.patient = True

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,9 @@ from raymon.incident.replay import Replay, moment_of
 from raymon.incident.writer import BYTES_PER_WORKER_HOUR, Recorder
 from raymon.live.collector import Collector
 from raymon.live.round import ParsedPage, Round
+from raymon.page import layout
+from raymon.page.choice import Choice
+from raymon.top import command as top
 
 UNSEEN = ("taken_monotonic", "round_seconds", "rounds", "source", "histories")
 
@@ -75,6 +79,33 @@ def test_a_replay_shows_what_was_seen_live_at_any_moment(tmp_path, monkeypatch):
         assert_same(replay.at(moment), seen[max(int(moment), NOW + 1)])
     assert replay.at(NOW + 42).problem
     assert {verdict.worker: verdict.state for verdict in replay.at(NOW + 39).verdicts["r"].workers}["1"] == "restarting"
+
+
+def test_page_and_terminal_show_the_moment_of_a_recording(tmp_path, capsys):
+    cluster, recorder = recorded(tmp_path / "recording", FakeDriver(), *(FakeWorker(str(n)) for n in range(3)))
+    cluster.run(20)
+    cluster.processes[2].works = False
+    live = cluster.run(12)
+    cluster.processes[2].works = True
+    cluster.run(20)
+    recorder.close()
+    replay = Replay(tmp_path)
+    drawn = layout.page(replay.at(live.taken_at), Choice(at=f"{live.taken_at:.0f}", span="10m"))
+    assert f'<input type="range" min="{NOW + 1:.0f}" max="{NOW + 53:.0f}" step="1" value="{NOW + 32:.0f}"' in drawn
+    assert "recorded" in drawn
+    assert sections(drawn) == sections(layout.page(live, Choice(span="10m"), now=live.taken_monotonic))
+    assert top.main(["--recording", str(tmp_path), "--at", "+31", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["verdict"]["state"] == "worker_stalled"
+    assert top.main(["--recording", str(tmp_path)]) == 0
+    assert "is stalled" not in capsys.readouterr().out
+    with pytest.raises(RecordingError, match="is not in the recording"):
+        top.main(["--recording", str(tmp_path), "--at", "+600"])
+
+
+def sections(page):
+    """Return the sections of a page with the numbers: all but the slider, the banners and the foot."""
+    return [part for part in re.split(r"(?=<section)", page.partition("<footer")[0])[1:] if "range" not in part]
 
 
 WRITER = """
