@@ -21,10 +21,13 @@ from typing import Final
 from raymon.cluster.auth import use_token_file
 from raymon.errors import printable
 from raymon.html.words import headline
+from raymon.incident import FOLDER
+from raymon.incident.encoding import RecordingError
 from raymon.incident.evidence import Evidence
 from raymon.incident.notify import Notifier, command, receiver
 from raymon.incident.store import IncidentStore
 from raymon.incident.watcher import Event, Watcher
+from raymon.incident.writer import Recorder
 from raymon.live import targets
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
@@ -45,6 +48,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--run", default="", help="watch this run only; by default every run")
     parser.add_argument(
         "--root", type=Path, default=Path("runs"), help="directory of the runs; incidents go to ROOT/RUN/incidents"
+    )
+    parser.add_argument(
+        "--record",
+        default="",
+        metavar="DIR",
+        help=f"where the recording is kept; ROOT/RUN/{FOLDER}, or ROOT/{FOLDER} without --run, by default",
     )
     parser.add_argument("--until-end", action="store_true", help="exit when the run has ended")
     parser.add_argument(
@@ -81,7 +90,8 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     notifier = Notifier(receivers)
-    collector = Collector(chosen)
+    recorder = _recorder(Path(args.record) if args.record else args.root / args.run / FOLDER)
+    collector = Collector(chosen, on_round=None if recorder is None else recorder.add)
     evidence = Evidence()
     watcher = Watcher(IncidentStore(args.root), evidence.collect, functools.partial(_tell, notifier))
     print("watching; press Ctrl-C to stop", flush=True)
@@ -91,6 +101,17 @@ def main(arguments: list[str]) -> int:
         watcher.wait()
         notifier.close()
         evidence.close()
+        if recorder is not None:
+            recorder.close()
+
+
+def _recorder(directory: Path) -> Recorder | None:
+    """Return a recorder into a directory; None, with a note, if it cannot be recorded into."""
+    try:
+        return Recorder(directory)
+    except RecordingError as error:
+        print(f"not recording: {error}", flush=True)
+        return None
 
 
 def _follow(

@@ -28,7 +28,7 @@ from raymon.page import layout
 from raymon.page.choice import Choice
 from raymon.top import command as top
 
-UNSEEN = ("taken_monotonic", "round_seconds", "rounds", "source", "histories")
+UNSEEN = ("taken_monotonic", "recorded", "round_seconds", "rounds", "source", "histories")
 
 
 def recorded(directory, *processes):
@@ -274,13 +274,13 @@ def test_what_is_no_recording_is_one_sentence(tmp_path, line, message):
         "5",
         '{"at":1e999}',
         '{"at":2,"pages":5}',
-        '{"at":2,"series":[["ray_raymon_heartbeat_timestamp_seconds"]],"pages":[]}',
+        f'{{"at":2,"series":[["{catalog.HEARTBEAT.name}"]],"pages":[]}}',
         '{"at":2,"pages":[{"url":"u","values":[0,1]}]}',
         '{"at":2,"pages":[{"url":"u","values":[0]}]}',
         '{"at":2,"pages":[{"url":"u","values":["a","b"]}]}',
         '{"at":2,"pages":[{"url":"u\\u001b[2J","gone":[true]}]}',
         '{"at":2,"series":[["evil",{"run":"\\u001b"}]],"pages":[{"url":"u","values":[0,1]}]}',
-        '{"at":2,"series":[["ray_raymon_env_steps_total",{"run":"\\u001b","worker":"0"}]],"pages":[{"values":[0,-5]}]}',
+        f'{{"at":2,"series":[["{catalog.ENV_STEPS.name}",{{"run":"\\u001b","worker":"0"}}]],"pages":[{{"values":[0,-5]}}]}}',
     ],
 )
 def test_a_strange_line_is_harmless(tmp_path, row):
