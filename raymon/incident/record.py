@@ -33,6 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     finally:
         collector.stop()
+        collector.collect()  # the last numbers of the run, which say how it ended
         recorder.close()
     return 0
 

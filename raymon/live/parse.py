@@ -7,7 +7,6 @@ costs one dictionary look-up. `tests/unit/live/test_scrape.py` compares it with 
 and in time.
 """
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
@@ -57,7 +56,6 @@ _LINE: Final = re.compile(
 )
 _LABEL: Final = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
 _ESCAPE: Final = re.compile(r"\\(.)")
-_NUMBER: Final = re.compile(rb"[-+0-9.eE]+")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +81,7 @@ class Parser:
         dropped: Lines of wanted families that were not samples, so far.
     """
 
-    most_series: int = 200_000
+    most_series: int = 400_000
     dropped: int = 0
     _known: dict[bytes, SeriesKey | None] = field(default_factory=dict)
 
@@ -125,17 +123,20 @@ class Parser:
 
 def number(text: bytes) -> float | None:
     """Return the value of a sample, its time stamp ignored; None unless it is a finite number of sane size."""
-    parts = text.split(None, 2)
-    if not parts or len(parts) > 2 or not _NUMBER.fullmatch(parts[0]):
-        return None
     try:
-        value = float(parts[0])
+        value = float(text)
     except ValueError:
-        return None
+        parts = text.split(None, 2)
+        if len(parts) != 2:
+            return None
+        try:
+            value = float(parts[0])
+        except ValueError:
+            return None
     size = abs(value)
-    if size < SMALLEST:
-        return 0.0
-    return value if math.isfinite(value) and size <= LARGEST else None
+    if not size <= LARGEST or b"_" in text:  # also what is not a number
+        return None
+    return value if size >= SMALLEST else 0.0
 
 
 def series_key(head: bytes) -> SeriesKey | None:
