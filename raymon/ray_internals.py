@@ -107,6 +107,40 @@ def referenced_objects() -> set[str] | None:
         return None
 
 
+def awaited_actors() -> list[str]:
+    """Return the ids of the actors whose results this process waits for in `ray.get` or `ray.wait` at this moment.
+
+    Without it (empty): nobody is named as the one that a process waits for.
+    """
+    try:
+        import ray
+
+        refs: dict[Any, None] = {}
+        for frame in sys._current_frames().values():
+            refs.update(dict.fromkeys(_refs_awaited_in(frame)))
+        if not refs:
+            return []
+        _, pending = ray.wait(list(refs), num_returns=len(refs), timeout=0, fetch_local=False)
+        actors = dict.fromkeys(ref.task_id().actor_id().hex() for ref in pending)
+        return [actor for actor in actors if not actor.startswith("f" * 24)]  # that of tasks, which have no actor
+    except Exception:  # noqa: BLE001  # whatever this Ray lacks
+        return []
+
+
+def _refs_awaited_in(innermost: Any) -> list[Any]:
+    from ray import ObjectRef
+
+    frame = innermost
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name in ("get", "wait") and code.co_filename.endswith("ray/_private/worker.py"):
+            names = frame.f_locals.get("object_refs"), frame.f_locals.get("ray_waitables")
+            values = [each for value in names for each in (value if isinstance(value, list | tuple) else [value])]
+            return [value for value in values if isinstance(value, ObjectRef)]
+        frame = frame.f_back
+    return []
+
+
 def is_dead(actor_id: str) -> bool:
     """Return whether Ray has given an actor up for good.
 

@@ -5,7 +5,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from raymon import catalog, ray_internals
 from raymon.catalog import Metric
@@ -13,6 +13,7 @@ from raymon.monitor import identity
 from raymon.monitor.fleet import Fleet
 from raymon.monitor.iterations import Durations, Iteration
 from raymon.monitor.ledger import LONGEST_LABEL, RefusedError, amount, finite
+from raymon.monitor.losses import MOST_LOSSES, describe_loss
 from raymon.monitor.phase import Stayed
 from raymon.monitor.reasons import loss_reason
 from raymon.monitor.recorder import NANOSECOND, complain, recording
@@ -118,6 +119,7 @@ class DriverMonitor(TimedRecorder):
         self._version = 0.0
         self._versions: deque[float] = deque(maxlen=_MOST_LAGS)
         self._published_in: object = self  # no connection to Ray yet
+        self._losses: deque[dict[str, Any]] = deque(maxlen=MOST_LOSSES)
         self._claim = os.urandom(8).hex()
         self._began = False
         self._state = "starting"
@@ -275,6 +277,7 @@ class DriverMonitor(TimedRecorder):
     @recording
     def worker_lost(self, worker: int | str, reason: str | BaseException) -> None:
         """Count a worker that was lost: one of `catalog.LOSS_REASONS`, or the exception that `ray.get` raised."""
+        self._losses.append(describe_loss(str(worker), reason))
         reason = loss_reason(reason)
         self._fleet.put(str(worker), "restarting")
         self.count(catalog.WORKER_LOSSES, reason=reason)
@@ -323,6 +326,17 @@ class DriverMonitor(TimedRecorder):
             complain("the end of the run", error)
         if wait:
             time.sleep(ray_internals.report_seconds() + _EXPORT_MARGIN_SECONDS)
+
+    def progress_mark(self) -> object:
+        """Return what changes with every phase, iteration and fragment; None while the driver records none of them."""
+        counted = [self._cell(catalog.UPDATES).total]
+        counted += [self._cell(catalog.FRAGMENTS, outcome=outcome).total for outcome in ("received", "trained")]
+        entered = self._timeline.entered_at()
+        return None if entered is None and not any(counted) else (entered, *counted)
+
+    def troubles(self) -> dict[str, Any]:
+        """Return the last workers lost, if any were."""
+        return {"losses": list(self._losses)} if self._losses else {}
 
     def _identify(self, settle: bool) -> bool:  # noqa: ARG002  # a driver waits for nobody to name its run
         known = super()._identify(settle=True)

@@ -14,21 +14,22 @@ from typing import Final, Protocol
 from raymon import ray_internals
 from raymon.monitor.capture import Capturable, Captures
 from raymon.monitor.export import ray_is_up
+from raymon.monitor.standstill import Observable, Standstills
 
 INTERVAL_SECONDS: Final = 1.0
 
 
-class Flushable(Capturable, Protocol):
-    """What the thread needs of a monitor."""
+class Flushable(Capturable, Observable, Protocol):
+    """A monitor, as the thread needs it."""
 
     def flush(self) -> None:
-        """Hand over what there is; never raise."""
+        """Hand over everything recorded; never raise."""
 
     def beat(self) -> None:
-        """Hand over what there is unless it is not clear yet under which name; never raise."""
+        """Hand over everything recorded unless the run's name is not clear yet; never raise."""
 
     def introduce(self) -> None:
-        """Say or find out who it is, now that Ray is up; never raise."""
+        """Resolve run and worker, now that Ray is up; never raise."""
 
     def renew_after_fork(self) -> None:
         """Make a monitor that a forked child inherited harmless."""
@@ -45,6 +46,7 @@ class Flusher:
         self._registered = False
         self._exiting = False
         self._captures = Captures()
+        self._standstills = Standstills()
         self.lost_by_fork = False
         self.cpu_seconds = 0.0
 
@@ -91,6 +93,7 @@ class Flusher:
     def _flush_last(self) -> None:
         self._exiting = True  # Ray shuts down next: the thread must not talk to it any more
         self._captures.end(self._served())
+        self._standstills.stop()
         for monitor in self._served():
             monitor.flush()
 
@@ -107,7 +110,9 @@ class Flusher:
                 self._register()
                 for monitor in self._served():
                     monitor.beat()
-                self._captures.look(self._served(), ray_internals.session_folder())
+                session = ray_internals.session_folder()
+                self._captures.look(self._served(), session)
+                self._standstills.look(self._served(), session)
             self.cpu_seconds = time.thread_time()
 
     def renew_after_fork(self) -> None:
@@ -115,6 +120,7 @@ class Flusher:
         self._lock = threading.RLock()
         self._thread = None
         self._captures = Captures()
+        self._standstills = Standstills()
         self.lost_by_fork = self.lost_by_fork or ray_is_up()
         for monitor in list(self._monitors):
             monitor.renew_after_fork()

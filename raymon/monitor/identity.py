@@ -155,6 +155,19 @@ def _next_free_number(run: str) -> str:
     return str(number)
 
 
+def note_worker(worker: str) -> None:
+    """Note which worker this actor is, for processes that wait for it."""
+    actor = _actor()
+    if actor:
+        kv_put(_key("number-of", actor), worker.encode(), overwrite=True)
+
+
+def worker_of(actor: str) -> str | None:
+    """Return which worker an actor is; None if it records nothing."""
+    number = kv_get(_key("number-of", actor))
+    return number.decode() if number else None
+
+
 def claim_driver(run: str, monitor: str) -> None:
     """Make a driver's monitor the one whose gauges describe the run: the newest does."""
     kv_put(_key("driver", run), monitor.encode(), overwrite=True)

@@ -144,6 +144,14 @@ class Recorder:
             self._dropped.total += 1
         complain(what, error)
 
+    def progress_mark(self) -> object:
+        """Return what changes with every progress; None where no progress is to be expected."""
+        return None
+
+    def troubles(self) -> dict[str, Any]:
+        """Return what went wrong so far, ready for JSON."""
+        return {}
+
     def start_notes(self) -> None:
         """Note each phase from now on; a recorder without phases has nothing to note."""
 
@@ -203,6 +211,7 @@ class Recorder:
         elif self._worker != catalog.DRIVER:
             self._reserve(self._run, self._worker)
         self._known = True
+        self._note_worker()
         return True
 
     def _look_again(self) -> None:
@@ -218,6 +227,7 @@ class Recorder:
         elif self._worker is not None and self._worker != catalog.DRIVER:
             self._reserve(run, self._worker)
         self._run, self._provisional = run, False
+        self._note_worker()
         identity.keep_run(run)
         self._tags.clear()
         self.ledger.hand_over_again()
@@ -227,6 +237,13 @@ class Recorder:
             identity.reserve_worker(run, worker)
         except Exception as error:  # noqa: BLE001  # the number was given: recording can do without
             complain("the worker's number", error)
+
+    def _note_worker(self) -> None:
+        if self._worker is not None and self._worker != catalog.DRIVER:
+            try:
+                identity.note_worker(self._worker)
+            except Exception as error:  # noqa: BLE001  # a process that waits for this one names its actor instead
+                complain("the worker's actor", error)
 
     def _waited_long_enough(self) -> bool:
         if self._waiting_since is None:

@@ -152,6 +152,11 @@ class Timeline:
         with self.lock:
             return next(reversed(self._leaves)).phase if self._leaves else self._idle
 
+    def entered_at(self) -> int | None:
+        """Return when the span that the time passes for was entered; None outside all spans."""
+        with self.lock:
+            return next(reversed(self._leaves)).began if self._leaves else None
+
     def start_notes(self) -> None:
         """Note each phase from now on: a capture begins."""
         with self.lock:

@@ -4,7 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from raymon import catalog
 from raymon.monitor import identity
@@ -12,6 +12,7 @@ from raymon.monitor.failures import FailureClasses, is_failure
 from raymon.monitor.flusher import flusher
 from raymon.monitor.latency import SlidingQuantiles
 from raymon.monitor.ledger import RefusedError, amount, finite
+from raymon.monitor.losses import describe_failure
 from raymon.monitor.phase import Stay, Stayed
 from raymon.monitor.recorder import NANOSECOND, recording
 from raymon.monitor.timed import TimedRecorder
@@ -19,6 +20,8 @@ from raymon.monitor.timeline import Span
 
 WINDOW_SECONDS: Final = 60.0
 LAST_EPISODES: Final = 100
+_FAILURE_SECONDS: Final = 1.0
+"""How often the frames of a failed rollout are kept: formatting them for each would cost some 50 µs."""
 _ACTIVITIES: Final = dict.fromkeys(catalog.ACTIVITIES)
 _ROLLOUT: Final = "rollout"
 """The span of a rollout itself: time in it but in no phase is overhead and counted in no phase."""
@@ -63,6 +66,7 @@ class Monitor(TimedRecorder):
         self._episodes = self._cell(catalog.EPISODES)
         self._open: dict[Span, tuple[int, int]] = {}
         self._failures = FailureClasses()
+        self._failure: dict[str, Any] | None = None
         self._latency = SlidingQuantiles(WINDOW_SECONDS)
         self._returns: deque[float] = deque(maxlen=LAST_EPISODES)
         self._activity: str | None = "starting"
@@ -151,6 +155,14 @@ class Monitor(TimedRecorder):
             began = min((began for began, _ in self._open.values()), default=None)
             return 0.0 if began is None else (self._timeline.settle() - began) * NANOSECOND
 
+    def progress_mark(self) -> object:
+        """Return what changes with every step, rollout, episode and phase."""
+        return self._steps.total, self._rollouts.total, self._episodes.total, self._timeline.entered_at()
+
+    def troubles(self) -> dict[str, Any]:
+        """Return the last failed rollout, if one failed."""
+        return {} if self._failure is None else {"failure": self._failure}
+
     def renew_after_fork(self) -> None:
         """In a forked child: leave to the parent what the parent counted and timed."""
         super().renew_after_fork()
@@ -198,7 +210,13 @@ class Monitor(TimedRecorder):
             if not self._open:
                 self._timeline.idle("waiting")
         if error is not None and is_failure(type(error)):
-            self.count(catalog.ROLLOUT_FAILURES, exception=self._failures.label(type(error)))
+            self._count_failure(error)
+
+    @recording
+    def _count_failure(self, error: BaseException) -> None:
+        self.count(catalog.ROLLOUT_FAILURES, exception=self._failures.label(type(error)))
+        if self._failure is None or time.time() - self._failure["at"] > _FAILURE_SECONDS:
+            self._failure = describe_failure(error)
 
     def _collect(self) -> None:
         now = self._timeline.settle()

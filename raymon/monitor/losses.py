@@ -1,0 +1,58 @@
+"""What is known of an error or a death: as plain data, bounded, ready for JSON."""
+
+import re
+import time
+from typing import Any, Final
+
+from raymon.monitor.frames import Frame, frames_of_error
+from raymon.monitor.reasons import loss_reason
+
+MOST_LOSSES: Final = 10
+_MOST_TEXT: Final = 600
+_MOST_ERROR_FRAMES: Final = 8
+_FRAME: Final = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)', re.MULTILINE)
+_EXIT_TYPE: Final = re.compile(r"exit type: (\w+)")
+_EXIT_DETAIL: Final = re.compile(r"exit detail: (.+?)(?: Some common causes|$)", re.DOTALL)
+_EXIT_CODE: Final = re.compile(r"exit(?:ed with)? code[:=]? ?(-?\d+)", re.IGNORECASE)
+_SIGNAL: Final = re.compile(r"\b(SIG(?:KILL|SEGV|TERM|ABRT|BUS|ILL|FPE|INT|HUP))\b")
+
+
+def describe_failure(error: BaseException) -> dict[str, Any]:
+    """Return class, message and innermost frames of an exception that ended a rollout."""
+    return {
+        "at": time.time(),
+        "exception": type(error).__name__,
+        "message": str(error)[:_MOST_TEXT],
+        "frames": frames_of_error(error)[-_MOST_ERROR_FRAMES:],
+    }
+
+
+def describe_loss(worker: str, cause: str | BaseException) -> dict[str, Any]:
+    """Return what an exception of `ray.get`, or a reason, says about a worker that was lost.
+
+    Ray puts a process's exit type, detail and signal, and the traceback of the environment's own exception, into the
+    text of its exceptions only. Signals outside the detail are guesses of Ray's at why a process vanished.
+    """
+    text = str(cause)
+    detail = _first(_EXIT_DETAIL, text)
+    inner = getattr(cause, "cause", None)
+    error = inner if isinstance(inner, BaseException) else cause
+    frames = [Frame(found["function"], found["file"], int(found["line"])) for found in _FRAME.finditer(text)]
+    code = _first(_EXIT_CODE, text)
+    return {
+        "at": time.time(),
+        "worker": worker,
+        "reason": loss_reason(cause),
+        "exception": "" if isinstance(error, str) else type(error).__name__,
+        "message": str(error)[-_MOST_TEXT:].strip(),
+        "exit_type": _first(_EXIT_TYPE, text),
+        "exit_detail": detail[:_MOST_TEXT],
+        "exit_code": int(code) if code else None,
+        "signal": _first(_SIGNAL, detail),
+        "frames": frames[-_MOST_ERROR_FRAMES:],
+    }
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str:
+    found = pattern.search(text)
+    return found[1].strip() if found else ""

@@ -1,0 +1,121 @@
+"""Native code that holds the GIL: faulthandler's C thread writes every stack when the flush thread cannot run.
+
+The flush thread re-arms faulthandler's timer every second; it expires only while no Python code of the process runs.
+There is one such timer per process: if the user's program uses it, raymon leaves it alone, and says so once.
+"""
+
+import contextlib
+import faulthandler
+import functools
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from raymon.monitor.private_files import create_file, private_folder
+
+NATIVE_SECONDS: Final = 3
+"""How long native code holds the GIL until the stacks are written."""
+NATIVE_VARIABLE: Final = "RAYMON_NATIVE_STACKS"
+RESUMED: Final = "resumed "
+_KEEP_SECONDS: Final = 60.0
+_logger: Final = logging.getLogger("raymon")
+_arm: Final = faulthandler.dump_traceback_later
+_cancel: Final = faulthandler.cancel_dump_traceback_later
+
+
+class _UsersTimer:
+    """Whether the user's program has armed faulthandler's timer; noticed by standing in front of its functions."""
+
+    def __init__(self) -> None:
+        self.armed = False
+        faulthandler.dump_traceback_later = self._noticing(_arm, armed=True)
+        faulthandler.cancel_dump_traceback_later = self._noticing(_cancel, armed=False)
+
+    def _noticing(self, function: Callable[..., Any], armed: bool) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def noticed(*args: object, **kwargs: object) -> object:
+            if armed and not self.armed:
+                _logger.warning("raymon: this program uses faulthandler's timer: no stacks of native code are recorded")
+            self.armed = armed
+            return function(*args, **kwargs)
+
+        return noticed
+
+
+_users_timer: Final = _UsersTimer()
+
+
+def dump_name(pid: int) -> str:
+    """Return the name of the file with a process's dumps."""
+    return f"native-{pid}.txt"
+
+
+class NativeWatch:
+    """This process's timer and the file it writes to."""
+
+    def __init__(self) -> None:
+        self._file = -1
+        self._start = 0
+        self._dumped_at: float | None = None
+        self._off = os.environ.get(NATIVE_VARIABLE) == "0"
+        self._folder: Path | None = None
+
+    def rearm(self, session: Path) -> None:
+        """Postpone the dump by `NATIVE_SECONDS`.
+
+        Raises:
+            OSError: If the file cannot be created.
+        """
+        if self._off or _users_timer.armed:
+            return
+        if self._folder != session:
+            self._open(session)
+        self._end_dump()
+        _arm(NATIVE_SECONDS, repeat=False, file=self._file)
+
+    def disarm(self) -> None:
+        """Write no dump until the next `rearm`."""
+        if self._file >= 0 and not _users_timer.armed:
+            _cancel()
+
+    def stop(self) -> None:
+        """Disarm the timer and remove the file."""
+        if self._file >= 0:
+            self.disarm()
+            os.close(self._file)
+            self._file = -1
+            if self._folder is not None:
+                with contextlib.suppress(OSError), private_folder(self._folder) as folder:
+                    os.unlink(dump_name(os.getpid()), dir_fd=folder)
+        self._off = True
+
+    def _open(self, session: Path) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        with private_folder(session, create=True) as folder:
+            self._file = create_file(folder, dump_name(os.getpid()))
+        self._folder = session
+        self._start = os.write(self._file, _header())
+
+    def _end_dump(self) -> None:
+        """Note after a dump that the process runs again, and remove the dump after a while."""
+        if self._dumped_at is None:
+            if os.fstat(self._file).st_size > self._start:
+                self._dumped_at = time.monotonic()
+                os.write(self._file, f"{RESUMED}{time.time():.3f}\n".encode())
+        elif time.monotonic() - self._dumped_at > _KEEP_SECONDS:
+            os.ftruncate(self._file, self._start)
+            os.lseek(self._file, 0, os.SEEK_END)
+            self._dumped_at = None
+
+
+def _header() -> bytes:
+    """Return the first line: which of the threads, that faulthandler numbers only, is the main one."""
+    main = threading.main_thread().ident or 0
+    return (json.dumps({"pid": os.getpid(), "main": hex(main)}) + "\n").encode()

@@ -1,0 +1,120 @@
+"""Read what a process left behind in the Ray session's folder: where it stands, whom it waits for, what it lost.
+
+    >>> from pathlib import Path
+    >>> from raymon.monitor import stacks
+    >>> stacks.read(Path("/tmp/ray/session_latest"), pid=0) is None  # nothing was written by such a process
+    True
+
+Runs wherever the folder is at hand: on the same node. The folder is trusted no more than any other input.
+"""
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from raymon.monitor.frames import Frame, Stack, first_place, parse_dump
+from raymon.monitor.native import NATIVE_SECONDS, RESUMED, dump_name
+from raymon.monitor.private_files import private_folder, read_file
+from raymon.monitor.standstill import file_name
+
+_MOST_BYTES: Final = 64_000
+_MOST_DUMP_BYTES: Final = 512_000
+State = Literal["python", "native", "none"]
+
+
+@dataclass(frozen=True)
+class ProcessEvidence:
+    """What one process left behind.
+
+    Attributes:
+        pid: Process id on its node.
+        state: `python` while it makes no progress and its Python threads run; `native` while native code holds the
+            GIL, so that nothing else of the process runs; `none` while all is well.
+        where: Innermost frame of the user's own code, as `Env.step → recv (my_env.py:88)`; empty if unknown.
+        silent_since: Wall-clock second since when no monitor of the process makes progress; None while all is well.
+        written: Wall-clock second of the newest evidence.
+        stacks: Stacks of its threads and asyncio tasks that are not idle.
+        waits_for: Workers (or actor ids of other actors) whose results it waits for.
+        failure: The last failed rollout: `at`, `exception`, `message`, `frames`; None if none failed.
+        losses: In a driver, the workers it lost, oldest first: `at`, `worker`, `reason`, `exception`, `message`,
+            `exit_type`, `exit_detail`, `exit_code`, `signal`, `frames`.
+    """
+
+    pid: int
+    state: State
+    where: str
+    silent_since: float | None
+    written: float
+    stacks: tuple[Stack, ...] = ()
+    waits_for: tuple[str, ...] = ()
+    failure: dict[str, Any] | None = None
+    losses: tuple[dict[str, Any], ...] = field(default=())
+
+
+def read(session: Path, pid: int) -> ProcessEvidence | None:
+    """Return what a process of this node left behind; None if nothing, or nothing that can be trusted."""
+    try:
+        with private_folder(session) as folder:
+            own = _own(folder, pid)
+            native = _native(folder, pid)
+    except OSError:
+        return None
+    if native is not None and (own is None or native.written >= own.written):
+        failure, losses = (own.failure, own.losses) if own else (None, ())
+        return ProcessEvidence(
+            pid, "native", native.where, native.silent_since, native.written, native.stacks, (), failure, losses
+        )
+    return own
+
+
+def _own(folder: int, pid: int) -> ProcessEvidence | None:
+    try:
+        content = json.loads(read_file(folder, file_name(pid), _MOST_BYTES))
+        monitors = [dict(entry) for entry in content["monitors"]]
+        since = [float(entry["silent_since"]) for entry in monitors if entry["silent_since"] is not None]
+        stacks = tuple(_stack(value) for value in content["stacks"])
+        waits_for = tuple(str(each["worker"] or each["actor"]) for each in content["waits_for"])
+        failures = [dict(entry["failure"]) for entry in monitors if entry.get("failure")]
+        losses = tuple(dict(loss) for entry in monitors for loss in entry.get("losses", ()))
+        written = float(content["written"])
+        if not all(map(math.isfinite, (written, *since))):
+            return None
+        return ProcessEvidence(
+            pid,
+            "python" if since else "none",
+            str(content["where"]),
+            min(since, default=None),
+            written,
+            stacks,
+            waits_for,
+            failures[-1] if failures else None,
+            losses,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _native(folder: int, pid: int) -> ProcessEvidence | None:
+    """Return the dump of a process whose native code holds the GIL still; None if it runs again or always did."""
+    try:
+        text = read_file(folder, dump_name(pid), _MOST_DUMP_BYTES).decode(errors="replace")
+        written = os.stat(dump_name(pid), dir_fd=folder, follow_symlinks=False).st_mtime
+        header, _, dumps = text.partition("\n")
+        main = str(json.loads(header)["main"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    last = dumps.rpartition("Timeout (")[2]
+    if not last or RESUMED in last:
+        return None
+    dumped = parse_dump(last)
+    stacks = [stack._replace(name="MainThread") for stack in dumped if int(stack.name, 16) == int(main, 16)]
+    stacks += [stack for stack in dumped if int(stack.name, 16) != int(main, 16)]
+    return ProcessEvidence(pid, "native", first_place(stacks), written - NATIVE_SECONDS, written, tuple(stacks))
+
+
+def _stack(value: Any) -> Stack:  # noqa: ANN401  # any JSON; what is none raises
+    name, frames = value
+    return Stack(str(name), tuple(Frame(str(f), str(file), int(line), str(calls)) for f, file, line, calls in frames))

@@ -1,0 +1,153 @@
+"""What a process leaves behind while it makes no progress: stacks, whom it waits for, errors, in one small file.
+
+The flush thread compares each monitor's progress once a second, which costs a comparison while all is well. After
+`SILENT_SECONDS` without progress a thread of its own takes the stacks (reading source lines from a disk that hangs must
+not stop the heartbeat) and replaces `<session>/raymon/process-<pid>.json`; `raymon.monitor.stacks` reads it.
+"""
+
+import contextlib
+import json
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+from raymon import ray_internals
+from raymon.monitor import identity
+from raymon.monitor.frames import current_stacks, first_place, where
+from raymon.monitor.native import NativeWatch
+from raymon.monitor.private_files import private_folder, write_file
+
+SILENT_SECONDS: Final = 3.0
+_RETAKE_SECONDS: Final = 5.0
+_LATER_RETAKE_SECONDS: Final = 30.0
+_MOST_BYTES: Final = 12_000
+_MOST_AWAITED: Final = 16
+
+
+class Observable(Protocol):
+    """What is needed of a monitor."""
+
+    @property
+    def run(self) -> str | None:
+        """The run's name."""
+
+    @property
+    def worker(self) -> str | None:
+        """The label `worker`."""
+
+    def progress_mark(self) -> object:
+        """Return what changes with every progress; None where no progress is to be expected."""
+
+    def troubles(self) -> dict[str, Any]:
+        """Return what went wrong so far, ready for JSON: the last failed rollout, lost workers."""
+
+
+class _Silence(NamedTuple):
+    mark: object
+    since: float
+    since_time: float
+
+
+def file_name(pid: int) -> str:
+    """Return the name of a process's file."""
+    return f"process-{pid}.json"
+
+
+class Standstills:
+    """The standstills of this process's monitors."""
+
+    def __init__(self) -> None:
+        self._silences: weakref.WeakKeyDictionary[Observable, _Silence] = weakref.WeakKeyDictionary()
+        self._native = NativeWatch()
+        self._taking: threading.Thread | None = None
+        self._due = 0.0
+        self._troubles: list[dict[str, Any]] = []
+        self._folder: Path | None = None
+        self._stuck = False
+
+    def look(self, monitors: Iterable[Observable], session: Path | None) -> None:
+        """Take and write down what is due; never raise, never block."""
+        if session is None:
+            self._native.disarm()
+            return
+        with contextlib.suppress(Exception):  # evidence that cannot be written must not end the flush thread
+            self._native.rearm(session)
+        with contextlib.suppress(Exception):
+            self._look(list(monitors), session)
+
+    def stop(self) -> None:
+        """Remove the files: the process is about to end in order."""
+        with contextlib.suppress(Exception):
+            self._native.stop()
+        if self._folder is not None:
+            with contextlib.suppress(OSError), private_folder(self._folder) as folder:
+                os.unlink(file_name(os.getpid()), dir_fd=folder)
+
+    def _look(self, monitors: list[Observable], session: Path) -> None:
+        now = time.monotonic()
+        silent: dict[int, _Silence] = {}
+        for number, monitor in enumerate(monitors):
+            mark = monitor.progress_mark()
+            silence = self._silences.get(monitor)
+            if silence is None or silence.mark != mark:
+                self._silences[monitor] = _Silence(mark, now, time.time())
+            elif mark is not None and now - silence.since >= SILENT_SECONDS:
+                silent[number] = silence
+        troubles = [monitor.troubles() for monitor in monitors]
+        if not silent:
+            self._due = 0.0
+        news = troubles != self._troubles and any(troubles)
+        over = self._stuck and not silent
+        busy = self._taking is not None and self._taking.is_alive()
+        if busy or not (news or over or (silent and now >= self._due)):
+            return
+        self._troubles = troubles
+        longest = max((now - silence.since for silence in silent.values()), default=0.0)
+        self._due = now + (_RETAKE_SECONDS if longest < 60 else _LATER_RETAKE_SECONDS)
+        self._stuck = bool(silent)
+        entries = [
+            {
+                "run": monitor.run,
+                "worker": monitor.worker,
+                "silent_since": silent[number].since_time if number in silent else None,
+                **troubles[number],
+            }
+            for number, monitor in enumerate(monitors)
+        ]
+        self._taking = threading.Thread(
+            target=self._take, args=(session, entries, bool(silent)), name="raymon-stacks", daemon=True
+        )
+        self._taking.start()
+
+    def _take(self, session: Path, entries: list[dict[str, Any]], silent: bool) -> None:
+        with contextlib.suppress(Exception):  # see `look`
+            stacks = [stack for stack in current_stacks() if where(stack.frames)] if silent else []
+            if self._folder is None and not stacks and not any(len(entry) > 3 for entry in entries):
+                return  # an idle process: its next call will come
+            content: dict[str, Any] = {
+                "pid": os.getpid(),
+                "written": time.time(),
+                "monitors": entries,
+                "where": first_place(stacks),
+                "waits_for": _awaited() if stacks else [],
+                "stacks": [],
+            }
+            room = _MOST_BYTES - len(json.dumps(content))
+            for stack in stacks:
+                room -= len(json.dumps(stack))
+                if room < 0:
+                    break
+                content["stacks"].append(stack)
+            with private_folder(session, create=True) as folder:
+                write_file(folder, file_name(os.getpid()), json.dumps(content).encode())
+            self._folder = session
+
+
+def _awaited() -> list[dict[str, str | None]]:
+    """Return the actors whose results this process waits for, with their numbers as workers where they have one."""
+    actors = ray_internals.awaited_actors()[:_MOST_AWAITED]
+    return [{"actor": actor, "worker": identity.worker_of(actor)} for actor in actors]
