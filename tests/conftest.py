@@ -29,15 +29,19 @@ collect_ignore = [] if has_grafana else ["stack/test_push.py"]
 
 # The longest files, longest first: started last, one of them would run alone at the end while other cores idle.
 LONGEST = (
-    "stack/test_alerts_provoked.py",
-    "stack/test_real_run.py",
-    "ray/test_train.py",
     "ray/test_rllib.py",
-    "stack/test_train.py",
-    "stack/test_up.py",
-    "stack/test_doctor.py",
+    "stack/test_alerts_provoked.py",
+    "browser/test_first_minute.py",
+    "ray/test_train_command.py",
     "ray/test_examples.py",
+    "stack/test_train.py",
+    "ray/test_train.py",
     "browser/test_page_command.py",
+    "browser/test_page_states.py",
+    "stack/test_doctor.py",
+    "stack/test_real_run.py",
+    "stack/test_up.py",
+    "browser/test_page_use.py",
 )
 FOLDERS = ("stack", "browser", "ray", "unit")
 """Folders by the time that a test of theirs takes."""

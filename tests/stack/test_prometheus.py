@@ -1,4 +1,4 @@
-"""The scrape configurations, one for each way people run Ray: accepted by promtool and at work in a Prometheus."""
+"""The scrape configurations, one per way to run Ray: accepted by promtool, and used by a real Prometheus."""
 
 import json
 import subprocess
@@ -27,12 +27,12 @@ def test_promtool_accepts_the_configuration(name):
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_every_file_of_the_folder_is_checked_somewhere():
+def test_every_configuration_is_checked():
     assert {path.name for path in FOLDER.glob("*.yml")} == {*CONFIGS, "rules.yml"}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_nothing_of_prometheus_3_only_is_used(name):
+def test_configurations_load_in_prometheus_2_too(name):
     text = (FOLDER / name).read_text()
     assert not [
         key for key in ("fallback_scrape_protocol", "validation_scheme", "scrape_protocols", "otlp") if key in text
@@ -57,7 +57,7 @@ def cluster():
         yield targets
 
 
-def test_a_new_session_is_followed_by_itself(cluster, tmp_path):
+def test_prometheus_follows_a_new_ray_session(cluster, tmp_path):
     """Ray replaces the discovery file when it starts again; the old targets must go, the new ones come."""
     discovery = tmp_path / "prom_metrics_service_discovery.json"
     write_discovery(discovery, cluster[:1])

@@ -1,4 +1,4 @@
-"""One real training run, a killed worker in it, scraped by a real Prometheus: names, ledger, panels, restarts."""
+"""A real training run with a killed worker, scraped by a real Prometheus: names, ledger, panels, restarts."""
 
 import json
 import time
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(600)
 RUN = "real"
 STEP_RUN = "real-step"
 RATE_INTERVAL = "8s"
-UNDER_WAY = 4 * 32 * 64
+IN_FLIGHT = 4 * 32 * 64
 """Steps in the fragments that were being sampled at the crash and at the end."""
 PANELS = [
     pytest.param(board, panel, query, id=f"{board.uid}: {panel.title or query.title}: {query.title}")
@@ -39,12 +39,12 @@ ABSENT = ("with the learner on CUDA", "after a rollout failed")
 
 
 class RealRun:
-    """What the fixture leaves behind: two runs that ended, and everything that was stored of them.
+    """Two runs that have ended, and everything that Prometheus stored about them.
 
     Attributes:
-        prometheus: Still running, still scraping; so does Ray.
-        summaries: Run to what it wrote into `summary.json`.
-        walls: Run to its training time at its last update, in seconds.
+        prometheus: Still running and scraping; Ray is still running too.
+        summaries: The `summary.json` of each run.
+        walls: Training time in seconds of each run at its last update.
         span: From before the first run to after the last.
     """
 
@@ -138,7 +138,7 @@ def test_the_labels_are_those_of_the_catalogue(real):
                 assert set(found) - rays == set(metric.all_labels) | ({"worker"} & set(found)), name
 
 
-def test_the_driver_s_counters_equal_its_ledger(real):
+def test_counters_of_the_driver_equal_its_ledger(real):
     books = real.summaries[RUN]["ledger"]
     expected = {
         catalog.FRAGMENTS: {
@@ -160,17 +160,17 @@ def test_the_driver_s_counters_equal_its_ledger(real):
     assert books["received"] == books["trained"] + sum(books["dropped"].values()) + books["waiting"]
 
 
-def test_what_the_workers_sampled_is_what_was_received_and_what_was_under_way(real):
+def test_steps_sampled_equal_steps_received_or_in_flight(real):
     books = real.summaries[STEP_RUN]["ledger"]
     sampled = total(real, catalog.ENV_STEPS, name=STEP_RUN)
     assert books["received_steps"] <= sampled <= books["calls"]
     # Of the crashed worker, what it counted since its last flush and Ray's last export is missing: about two seconds.
     books, seconds = real.summaries[RUN]["ledger"], real.summaries[RUN]["time_seconds"]
     lost = 4 * books["received_steps"] / seconds
-    assert books["received_steps"] - lost <= total(real, catalog.ENV_STEPS) <= books["received_steps"] + UNDER_WAY
+    assert books["received_steps"] - lost <= total(real, catalog.ENV_STEPS) <= books["received_steps"] + IN_FLIGHT
 
 
-def test_the_killed_worker_was_counted_with_its_reason_and_replaced(real):
+def test_a_killed_worker_is_counted_by_reason_and_replaced(real):
     books = real.summaries[RUN]["ledger"]
     reasons = total(real, catalog.WORKER_LOSSES, by="reason")
     assert {reason: number for reason, number in reasons.items() if number} == books["losses"]
@@ -219,7 +219,7 @@ def at_most_ten(found):
     assert max(by_moment.values()) <= 10
 
 
-def test_both_runs_stand_side_by_side(real):
+def test_both_runs_appear_separately(real):
     shown = {found["metric"]["run"] for found in real.span.series(run.RUN_INFO.fill())}
     assert shown == {RUN, STEP_RUN}
     window = f"{real.span.seconds:.0f}s"

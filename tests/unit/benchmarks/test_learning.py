@@ -1,4 +1,4 @@
-"""The benchmark of learning: its commands are ones the trainer takes, its page is the one it writes."""
+"""The benchmark of learning: the trainer accepts its commands, and it writes its page."""
 
 import pytest
 from support import ROOT
@@ -9,7 +9,7 @@ from raymon.train import command
 
 
 @pytest.mark.parametrize("env", TASKS)
-def test_every_command_is_one_the_trainer_takes(env):
+def test_the_trainer_accepts_every_command(env):
     arguments = train_command(env, 7, 1234)
     assert arguments[0] == "train"
     config = command.parse(arguments[1:])
@@ -18,7 +18,7 @@ def test_every_command_is_one_the_trainer_takes(env):
     make_vector(env, 1, seed=1, worker=0).close()
 
 
-def test_the_table_shows_every_run_beside_what_is_published(tmp_path):
+def test_the_table_shows_every_run_and_published_result(tmp_path):
     runs = [Outcome(1, 1000, 10.0, 1.0, 271.34, 22.0), Outcome(2, 1100, 12.0, None, -3.0, 1.5)]
     text = table({"LunarLander-v3": runs})
     row = next(line for line in text.splitlines() if line.startswith("| LunarLander-v3"))

@@ -115,7 +115,7 @@ def test_the_rules_are_those_of_the_file():
     assert rule["spec"] == yaml.safe_load((ROOT / "prometheus" / "rules.yml").read_text())
 
 
-def test_the_ray_pods_are_chosen_by_the_labels_and_ports_of_kuberay():
+def test_ray_pods_are_selected_by_kuberays_labels_and_ports():
     monitor = yaml.safe_load((FOLDER / "podmonitor.yaml").read_text())["spec"]
     (chosen,) = monitor["selector"]["matchExpressions"]
     assert (chosen["key"], set(chosen["values"])) == ("ray.io/node-type", {"head", "worker"})
