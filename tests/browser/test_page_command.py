@@ -15,12 +15,15 @@ from pathlib import Path
 
 import pytest
 import websockets
+from metrics_pages import NOW, FakeCluster, FakeDriver, FakeWorker
 from stage import Stage, looking_at, processes, show
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.testing.v1 import AppTest
 from support import ROOT, Command, alive, chromium_page, free_port, get, poll
 
 from raymon import catalog
+from raymon.incident.writer import Recorder
+from raymon.live.collector import Collector
 
 PAGE = ROOT / "raymon" / "page" / "app.py"
 
@@ -283,6 +286,20 @@ def drawn(monkeypatch, arguments=(), **parameters):
     element = next(one for one in test.main.children.values() if "Block" in type(one).__name__)
     (component,) = [one for one in element.children.values() if type(one).__name__ == "UnknownElement"]
     return json.loads(component.proto.json)
+
+
+def test_page_draws_the_chosen_moment_of_a_recording(monkeypatch, tmp_path):
+    cluster, recorder = FakeCluster(FakeDriver(), FakeWorker()), Recorder(tmp_path)
+    cluster.collector = Collector(["a:1"], clock=lambda: cluster.now, on_round=recorder.add)
+    cluster.run(40)
+    recorder.close()
+    arguments = ("--recording", str(tmp_path))
+    ends = drawn(monkeypatch, arguments)["html"]
+    assert f'value="{NOW + 40:.0f}" data-bind="at"' in ends
+    assert "running for 2 min 20 s" in ends
+    earlier = drawn(monkeypatch, arguments, at=f"{NOW + 20:.0f}")["html"]
+    assert f'value="{NOW + 20:.0f}" data-bind="at"' in earlier
+    assert "running for 2 min<" in earlier
 
 
 def test_page_draws_the_run_that_the_query_or_the_option_names(monkeypatch):
