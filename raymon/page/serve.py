@@ -7,6 +7,7 @@ no configuration file and no new default of Streamlit changes it.
 """
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -105,6 +106,7 @@ def main(parent: int, host: str, port: int, arguments: tuple[str, ...]) -> None:
     net_util.get_external_ip = no_address
     net_util.get_internal_ip = no_address
     sys.argv = [__file__, *arguments]  # what the page reads
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again at its end; exit handlers must run
     page = st.App(Path(__file__).with_name("app.py"), middleware=[Middleware(SecurityHeaders)])
     page.run(config=settings(host, port))
 

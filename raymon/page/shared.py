@@ -4,6 +4,7 @@ The server starts the collector before the first viewer comes: a viewer who open
 before it.
 """
 
+import atexit
 import logging
 import threading
 import time
@@ -97,7 +98,16 @@ def _collector(arguments: tuple[str, ...]) -> Collector:
         on_round=recorder.add if recorder else None,
     )
     running.start()
+    if recorder is not None:
+        atexit.register(_end_recording, running, recorder)
     return running
+
+
+def _end_recording(running: Collector, recorder: Recorder) -> None:
+    """Record the last numbers, which say how a run ended."""
+    running.stop()
+    running.collect()
+    recorder.close()
 
 
 def _recorder(directory: str) -> Recorder | None:
