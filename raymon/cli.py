@@ -32,6 +32,7 @@ VERBS: Final = (
     Verb("profile", "raymon.profile.command", "Profile a live run: flame graphs, timeline, stragglers."),
     Verb("watch", "raymon.incident.watch", "Watch a run without a screen: incidents, messages, a recording."),
     Verb("incidents", "raymon.incident.incidents", "List the collected incidents, or print one."),
+    Verb("postmortem", "raymon.incident.postmortem", "Name the first cause of a run's end from its recording."),
     Verb("export", "raymon.export.command", "Serve the verdicts as metrics, for Prometheus and Alertmanager.", "stack"),
     Verb("doctor", "raymon.stack.doctor", "Check for common problems and print how to fix them."),
     Verb("up", "raymon.stack.up", "Start the installed Prometheus and Grafana, configured for raymon.", "stack"),

@@ -68,10 +68,14 @@ def ask(address: str, timeout_seconds: float = _ASK_SECONDS) -> ClusterState:
 
 @dataclass(slots=True)
 class StateFollower:
-    """Keep the newest state of a cluster, asked for every `period_seconds` by one child process."""
+    """Keep the newest state of a cluster, asked for every `period_seconds` by one child process.
+
+    `on_state` is called with every answer, from the reading thread.
+    """
 
     address: str
-    period_seconds: float = 1.0
+    period_seconds: float = 0.5
+    on_state: Callable[[ClusterState], None] | None = None
     _state: ClusterState = field(default_factory=lambda: ClusterState(error="no answer yet"))
     _child: "subprocess.Popen[str] | None" = None
 
@@ -101,6 +105,8 @@ class StateFollower:
             state = _parsed(line)
             if not state.error:
                 self._state = state
+                if self.on_state is not None:
+                    self.on_state(state)
 
 
 def _parsed(line: str) -> ClusterState:

@@ -63,7 +63,8 @@ def local_session(snapshot: Snapshot) -> LocalSession | None:
 class Evidence:
     """Collects evidence, and follows the cluster's control store so that the causes of deaths are known at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_state: Callable[[ClusterState], None] | None = None) -> None:
+        self._on_state = on_state
         self._session: LocalSession | None = None
         self._follower: StateFollower | None = None
         self._looked_at = float("-inf")
@@ -75,7 +76,7 @@ class Evidence:
         self._looked_at = time.monotonic()
         self._session = local_session(snapshot)
         if self._session is not None and self._session.gcs_address:
-            self._follower = StateFollower(self._session.gcs_address)
+            self._follower = StateFollower(self._session.gcs_address, on_state=self._on_state)
             self._follower.start()
 
     def collect(self, snapshot: Snapshot, run: RunView, finding: Finding) -> dict[str, Any]:

@@ -121,3 +121,12 @@ def _time_of_day(text: str, first: float) -> float:
     if moment < begin.replace(microsecond=0):
         moment += timedelta(days=1)
     return moment.timestamp()
+
+
+def snapshots(recording: Recording, since: float) -> Iterator[Snapshot]:
+    """Yield the snapshot of every round from the moment `since` on; rounds before it only warm up the rates."""
+    collector = _collector()
+    for taken in recording.rounds(since - WARM_UP_SECONDS):
+        collector.take(taken)
+        if taken.taken_at >= since:
+            yield replace(collector.snapshot(), taken_monotonic=None)

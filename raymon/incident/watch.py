@@ -22,12 +22,11 @@ from raymon.cluster.auth import use_token_file
 from raymon.errors import printable
 from raymon.html.words import headline
 from raymon.incident import FOLDER
-from raymon.incident.encoding import RecordingError
 from raymon.incident.evidence import Evidence
+from raymon.incident.journal import Journal
 from raymon.incident.notify import Notifier, command, receiver
 from raymon.incident.store import IncidentStore
 from raymon.incident.watcher import Event, Watcher
-from raymon.incident.writer import Recorder
 from raymon.live import targets
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
@@ -49,12 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--root", type=Path, default=Path("runs"), help="directory of the runs; incidents go to ROOT/RUN/incidents"
     )
-    parser.add_argument(
-        "--record",
-        default="",
-        metavar="DIR",
-        help=f"where the recording is kept; ROOT/RUN/{FOLDER}, or ROOT/{FOLDER} without --run, by default",
-    )
+    parser.add_argument("--record", type=Path, metavar="DIR", help=f"record here; by default in ROOT/RUN/{FOLDER}")
+    parser.add_argument("--no-record", action="store_true", help="write no recording")
     parser.add_argument("--until-end", action="store_true", help="exit when the run has ended")
     parser.add_argument(
         "--webhook",
@@ -90,32 +85,28 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     notifier = Notifier(receivers)
-    recorder = _recorder(Path(args.record) if args.record else args.root / args.run / FOLDER)
-    collector = Collector(chosen, on_round=None if recorder is None else recorder.add)
-    evidence = Evidence()
+    journal = None if args.no_record else Journal(args.record, args.root, args.run)
+    collector = Collector(chosen, on_round=None if journal is None else journal.add)
+    evidence = Evidence(None if journal is None else journal.deaths)
     watcher = Watcher(IncidentStore(args.root), evidence.collect, functools.partial(_tell, notifier))
     print("watching; press Ctrl-C to stop", flush=True)
     try:
-        return _follow(collector, evidence, watcher, args.run, args.until_end, stop)
+        return _follow(collector, evidence, journal, watcher, args, stop)
     finally:
         watcher.wait()
         notifier.close()
         evidence.close()
-        if recorder is not None:
-            recorder.close()
-
-
-def _recorder(directory: Path) -> Recorder | None:
-    """Return a recorder into a directory; None, with a note, if it cannot be recorded into."""
-    try:
-        return Recorder(directory)
-    except RecordingError as error:
-        print(f"not recording: {error}", flush=True)
-        return None
+        if journal is not None:
+            journal.close()
 
 
 def _follow(
-    collector: Collector, evidence: Evidence, watcher: Watcher, run: str, until_end: bool, stop: threading.Event
+    collector: Collector,
+    evidence: Evidence,
+    journal: Journal | None,
+    watcher: Watcher,
+    args: argparse.Namespace,
+    stop: threading.Event,
 ) -> int:
     """Collect once a second until the watch is stopped or the run has ended; return the exit code."""
     seen = False
@@ -123,11 +114,13 @@ def _follow(
         began = time.monotonic()
         snapshot = collector.collect()
         evidence.follow(snapshot)
-        if run:
-            snapshot = only(snapshot, run)
+        if args.run:
+            snapshot = only(snapshot, args.run)
+        if journal is not None:
+            journal.seen(snapshot)
         watcher.look(snapshot)
         seen = seen or bool(snapshot.runs)
-        if until_end and seen and (code := ended(snapshot)) is not None:
+        if args.until_end and seen and (code := ended(snapshot)) is not None:
             return code
         stop.wait(max(0.05, 1.0 - (time.monotonic() - began)))
     return 0

@@ -119,3 +119,15 @@ def test_watch_ends_with_1_when_the_driver_is_killed(hung):
     assert watch.wait(120) == 1, watch.text()
     assert "hook" not in watch.text()
     assert any("[incident]" in line for line in watch.text().splitlines()), watch.text()
+
+
+def test_postmortem_names_the_hang_from_the_recording_alone(hung):
+    folder, *_ = hung
+    with Command("postmortem", str(folder / "runs/hung"), "--json", cwd=folder) as command:
+        assert command.wait(120) == 1, command.text()
+        result = json.loads(command.text())
+    assert (result["first"]["code"], result["first"]["worker"]) == ("worker_stalled", "1")
+    assert any(link["worker"] == "driver" for link in result["chain"]), result["chain"]
+    with Command("postmortem", str(folder), cwd=folder) as wrong:
+        assert wrong.wait(60) == 2
+        assert "found no recording" in wrong.text()

@@ -32,6 +32,7 @@ VERBS = [
     "profile",
     "watch",
     "incidents",
+    "postmortem",
     "export",
     "doctor",
     "up",

@@ -1,0 +1,219 @@
+"""From what was recorded before a run ended to the first cause of its end: pure functions over moments and deaths."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from raymon.format import duration, share, size
+from raymon.health import RunVerdict
+from raymon.incident.deaths import Death
+from raymon.views import RunView, WorkerView
+
+LOOK_BACK_SECONDS: Final = 900.0
+GAP_SECONDS: Final = 15.0
+"""A finding that was away for longer has ended; when it comes back it has begun again."""
+SAME_MOMENT_SECONDS: Final = 5.0
+"""Deaths this close together have one cause: the first one, the driver before its workers."""
+GROWTH_SECONDS: Final = 360.0
+FULL_MEMORY_RATIO: Final = 0.9
+ENDED: Final = ("finished", "stopped")
+CAUSES: Final = (
+    "memory_growth",
+    "references_kept",
+    "object_store",
+    "loss_not_finite",
+    "diverging",
+    "rollouts_failing",
+    "worker_stalled",
+    "node_silent",
+    "node_overloaded",
+    "node_out_of_memory",
+    "node_out_of_disk",
+    "no_progress",
+)
+"""Findings that can end a run, or explain why it ended."""
+_CONSEQUENCES: Final = ("owner", "intended", "by an user request", "driver exit", "job finishes", "job has finished")
+"""Words in Ray's explanation of an end that follows from another one."""
+_MEMORY: Final = ("running low on memory", "memory monitor", "oom killed", "out of memory (oom)")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What was known of the run at one moment, in wall-clock seconds."""
+
+    at: float
+    view: RunView
+    verdict: RunVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link of the chain of causes: a finding or a death."""
+
+    at: float
+    code: str
+    sentence: str
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PostMortem:
+    """Why a run ended.
+
+    Attributes:
+        outcome: `finished`, `stopped`, `failed` or `unknown`.
+        first: The first cause; None if the run ended normally or nothing was wrong.
+        chain: Everything that followed, in order, the first cause included.
+        evidence: Further facts, each a sentence.
+    """
+
+    run: str
+    outcome: str
+    ended_at: float
+    first: Link | None = None
+    chain: tuple[Link, ...] = ()
+    evidence: tuple[str, ...] = field(default=())
+
+
+def analyse(moments: Sequence[Moment], deaths: Sequence[Death]) -> PostMortem:
+    """Return the post-mortem of a run.
+
+    Args:
+        moments: What was known of the run, in order; at least one.
+        deaths: Ends of processes and nodes of its cluster, in order.
+    """
+    last = moments[-1]
+    run, state = last.view.run, last.view.state
+    if state in ENDED:
+        return PostMortem(run, state or "", last.at, evidence=_facts(last))
+    links = sorted([*_findings(moments), *_deaths(moments, deaths)], key=lambda link: link.at)
+    first = _first(links)
+    chain = tuple(link for link in links if first is not None and link.at >= first.at)
+    outcome = "failed" if state == "failed" or first is not None else "unknown"
+    return PostMortem(run, outcome, last.at, first, chain, _facts(last))
+
+
+def clock(at: float) -> str:
+    """Return the local time of day of a moment: 14:02:11."""
+    return time.strftime("%H:%M:%S", time.localtime(at)) if math.isfinite(at) and abs(at) < 1e11 else "an unknown time"
+
+
+def _first(links: Sequence[Link]) -> Link | None:
+    """Return the link that explains the others: a death, or the finding that led to the first death."""
+    dead = [link for link in links if link.code in ("died", "memory", "node_lost")]
+    if not dead:
+        return links[0] if links else None
+    driver = [link for link in dead if link.worker == "driver" and link.at - dead[0].at <= SAME_MOMENT_SECONDS]
+    death = next((link for link in dead if link.code == "node_lost" and link.at - dead[0].at <= GAP_SECONDS), None)
+    death = death or (driver[0] if driver and dead[0].code != "memory" else dead[0])
+    if death.code == "memory":
+        return death
+    before = [link for link in links if link.code in CAUSES and link.at < death.at - SAME_MOMENT_SECONDS]
+    relevant = [link for link in before if not link.worker or link.worker == death.worker or death.worker == "driver"]
+    return relevant[0] if relevant else death
+
+
+def _findings(moments: Sequence[Moment]) -> list[Link]:
+    """Return each finding that lasted until the end, at the moment it began."""
+    begun: dict[tuple[str, str], Link] = {}
+    seen: dict[tuple[str, str], float] = {}
+    for moment in moments:
+        for finding in moment.verdict.findings:
+            if finding.code not in CAUSES and finding.severity != "critical":
+                continue
+            key = (finding.code, finding.worker)
+            if moment.at - seen.get(key, float("-inf")) > GAP_SECONDS:
+                begun[key] = Link(moment.at, finding.code, finding.sentence, finding.worker)
+            else:  # the latest sentence has the final numbers
+                begun[key] = Link(begun[key].at, finding.code, finding.sentence, finding.worker)
+            seen[key] = moment.at
+    end = moments[-1].at
+    return [link for key, link in begun.items() if end - seen[key] <= GAP_SECONDS and link.code not in ENDED]
+
+
+def _deaths(moments: Sequence[Moment], deaths: Sequence[Death]) -> list[Link]:
+    names = _names(moments)
+    links = []
+    for death in deaths:
+        if death.kind == "node":
+            workers = sorted(name for name, (node, _) in names.items() if node == death.node)
+            lost = f" with {', '.join(workers)}" if workers else ""
+            sentence = f"Node {death.node} was lost at {clock(death.at)}{lost}{_says(death)}"
+            links.append(Link(death.at, "node_lost", sentence))
+            continue
+        name = next((name for name, place in names.items() if place == (death.node, death.pid)), None)
+        if name is None or any(word in death.detail.lower() for word in _CONSEQUENCES):
+            continue
+        links.append(_death(name, death, moments))
+    return links
+
+
+def _death(name: str, death: Death, moments: Sequence[Moment]) -> Link:
+    subject = name.capitalize() if name != "driver" else "The driver"
+    worker = name.removeprefix("worker ")
+    ratio = _memory_ratio(moments, death)
+    if any(word in death.detail.lower() for word in _MEMORY) or (ratio is not None and ratio >= 0.97):
+        node = f"; the node was at {share(ratio)}" if ratio is not None else ""
+        grown = _growth(name, death, moments)
+        return Link(death.at, "memory", f"{subject} was killed for memory at {clock(death.at)}{grown}{node}.", worker)
+    return Link(death.at, "died", f"{subject} died at {clock(death.at)}{_says(death)}", worker)
+
+
+def _says(death: Death) -> str:
+    """Return Ray's explanation up to its first sentence."""
+    text = death.detail.split(" Some common causes")[0].strip().rstrip(".")
+    return f": {text[:300]}." if text else "."
+
+
+def _names(moments: Sequence[Moment]) -> Mapping[str, tuple[str, int]]:
+    """Return name -> (node, pid) of every process that the run ever had, the latest of each name."""
+    names: dict[str, tuple[str, int]] = {}
+    for moment in moments:
+        for worker in moment.view.workers:
+            if worker.pid is not None:
+                names[f"worker {worker.worker}"] = (worker.node or "", worker.pid)
+        if moment.view.driver_pid is not None:
+            names["driver"] = (moment.view.driver_node or "", moment.view.driver_pid)
+    return names
+
+
+def _memory_ratio(moments: Sequence[Moment], death: Death) -> float | None:
+    """Return the largest share of the node's memory in use within the last seconds before the death."""
+    ratios = [
+        node.memory_used_bytes / node.memory_total_bytes
+        for moment in moments
+        if 0 <= death.at - moment.at <= GAP_SECONDS
+        for node in moment.view.nodes
+        if node.address == death.node and node.memory_used_bytes and node.memory_total_bytes
+    ]
+    return max(ratios, default=None)
+
+
+def _growth(name: str, death: Death, moments: Sequence[Moment]) -> str:
+    """Return how the memory of a process grew before its death, empty if it did not."""
+    before = [moment for moment in moments if 0 <= death.at - moment.at <= GROWTH_SECONDS]
+    samples = [(moment.at, rss) for moment in before if (rss := _rss(name, moment.view))]
+    if len(samples) < 3:
+        return ""
+    (begin, low), (end, high) = samples[0], samples[-1]
+    if end - begin < 5 or high < 1.2 * low:
+        return ""
+    speed = size((high - low) / (end - begin))
+    return f": its memory had grown by {speed}/s for {duration(end - begin)}, to {size(high)}"
+
+
+def _rss(name: str, view: RunView) -> float | None:
+    if name == "driver":
+        return view.driver_rss_bytes
+    workers: Sequence[WorkerView] = view.workers
+    return next((worker.rss_bytes for worker in workers if f"worker {worker.worker}" == name), None)
+
+
+def _facts(last: Moment) -> tuple[str, ...]:
+    view = last.view
+    facts = [f"The last record is of {clock(last.at)}; the run was in state {view.state or 'unknown'}."]
+    if view.trained_steps is not None:
+        facts.append(f"It had trained on {view.trained_steps:,.0f} environment steps.")
+    return tuple(facts)

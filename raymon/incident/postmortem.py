@@ -1,0 +1,104 @@
+"""`raymon postmortem DIR`: name the first cause of a run's end from its recording, or from its directory alone.
+
+Exit codes: 0 the run ended normally, 1 a cause was found, 2 nothing can be said.
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from raymon.errors import UserError, printable
+from raymon.html.words import headline
+from raymon.incident.causes import LOOK_BACK_SECONDS, Moment, PostMortem, analyse, clock
+from raymon.incident.deaths import read_deaths
+from raymon.incident.encoding import RecordingError
+from raymon.incident.reader import Recording
+from raymon.incident.replay import snapshots
+from raymon.incident.store import IncidentStore
+
+
+class PostMortemError(UserError):
+    """A directory from which nothing can be said."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the options of `raymon postmortem`."""
+    parser = argparse.ArgumentParser(
+        prog="raymon postmortem",
+        description="Name the first cause of a run's end, what followed, and the evidence. Needs no cluster.",
+        epilog="Exit codes: 0 the run ended normally, 1 a cause was found, 2 nothing can be said.",
+    )
+    parser.add_argument("directory", type=Path, help="a run's directory or a recording")
+    parser.add_argument("--run", default="", help="the run, if the recording holds several; by default the newest")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Run `raymon postmortem`; the module lists the exit codes."""
+    args = build_parser().parse_args(arguments)
+    result = postmortem(args.directory, args.run)
+    if args.json:
+        print(json.dumps(asdict(result), indent=1))
+    else:
+        print(text(result, args.directory))
+    if result.first is not None:
+        return 1
+    return 2 if result.outcome == "unknown" else 0
+
+
+def postmortem(directory: Path, run: str = "") -> PostMortem:
+    """Return the post-mortem of the run in a directory.
+
+    Raises:
+        PostMortemError: If the directory holds neither a recording nor the summary of a run.
+    """
+    try:
+        recording = Recording(directory)
+    except RecordingError as error:
+        return _from_summary(directory, error)
+    moments: list[Moment] = []
+    for snapshot in snapshots(recording, recording.last() - LOOK_BACK_SECONDS):
+        view = snapshot.run(run or None)
+        if view is not None and view.run in snapshot.verdicts:
+            moments.append(Moment(snapshot.taken_at, view, snapshot.verdicts[view.run]))
+    if not moments:
+        names = f" named {run!r}" if run else ""
+        raise PostMortemError(
+            f"the recording in {directory} shows no run{names}; see `raymon top --recording {directory}`"
+        )
+    name = moments[-1].view.run
+    own = [moment for moment in moments if moment.view.run == name]
+    return analyse(own, read_deaths(recording.directory))
+
+
+def _from_summary(directory: Path, reason: RecordingError) -> PostMortem:
+    """Say what a run's directory without a recording tells."""
+    try:
+        summary: Any = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+        state, at = str(summary["state"]), (directory / "summary.json").stat().st_mtime
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise PostMortemError(f"{reason}; there is no summary.json of a run either") from None
+    facts = tuple(f"{key}: {value}" for key, value in summary.items() if isinstance(value, (str, int, float)))
+    return PostMortem(directory.name, state, at, evidence=facts[:30])
+
+
+def text(result: PostMortem, directory: Path) -> str:
+    """Return the post-mortem for the terminal."""
+    if result.first is not None:
+        opening = result.first.sentence
+        if result.first.code not in ("died", "memory", "node_lost"):
+            opening = f"{headline(result.first.code)} since {clock(result.first.at)}: {opening}"
+    elif result.outcome == "unknown":
+        opening = f"No cause is known: the recording ends at {clock(result.ended_at)}, and nothing was wrong by then."
+    else:
+        ended = "was stopped by its user" if result.outcome == "stopped" else result.outcome
+        opening = f"The run {ended} at {clock(result.ended_at)}."
+    lines = [f"{result.run}: {opening}"]
+    if len(result.chain) > 1:
+        lines += ["", "What followed:", *(f"  {clock(link.at)}  {link.sentence}" for link in result.chain[1:20])]
+    lines += ["", "Evidence:", *(f"  {fact}" for fact in result.evidence)]
+    lines += [f"  {incident.folder}" for incident in IncidentStore(directory.parent).list(directory.name)[:10]]
+    return "\n".join(printable(line) if not line.startswith("  ") else "  " + printable(line) for line in lines)

@@ -1,0 +1,83 @@
+"""The first cause of a run's end: from what was known before, and from the deaths that Ray reported."""
+
+from dataclasses import replace
+
+import pytest
+from health_views import run, worker
+
+from raymon.health import Finding, RunVerdict
+from raymon.incident.causes import Moment, analyse
+from raymon.incident.deaths import Death
+from raymon.views import NodeView
+
+NOW = 1_800_000_000.0
+FINE = Finding("healthy", "ok", "Nothing is wrong.")
+NODE = "10.0.0.3"
+UNKNOWN_EXIT = (
+    "Worker unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the "
+    "process was killed by the OOM killer due to high memory usage"
+)
+OUT_OF_MEMORY = "Task was killed due to the node running low on memory."
+
+
+def moments(seconds, *, rss=lambda _: 1e9, used=lambda _: 50e9, finding=lambda _: FINE, state="training"):
+    found = []
+    for second in range(seconds):
+        workers = [worker(str(n), pid=100 + n, node=NODE, rss_bytes=rss(second) if n == 3 else 1e9) for n in range(5)]
+        node = NodeView("http://n/metrics", NODE, 0.0, memory_used_bytes=used(second), memory_total_bytes=100e9)
+        view = replace(run(*workers, state=state, driver_pid=99, driver_node=NODE), nodes=(node,))
+        found.append(Moment(NOW + second, view, RunVerdict((finding(second),))))
+    return found
+
+
+def death(second, pid, detail=UNKNOWN_EXIT, kind="worker"):
+    return Death(kind, NOW + second, pid, NODE, detail)
+
+
+def test_out_of_memory_names_the_worker_its_growth_and_the_node():
+    seen = moments(400, rss=lambda s: 1e9 + 38e6 * s, used=lambda s: 60e9 + 0.09e9 * s)
+    result = analyse(seen, [death(399, 103, OUT_OF_MEMORY)])
+    assert result.first.sentence.startswith("Worker 3 was killed for memory at ")
+    assert "grown by 38 MB/s for 6 min" in result.first.sentence
+    assert "the node was at 96 %" in result.first.sentence
+
+
+def test_rays_guess_about_memory_is_not_taken_for_the_cause():
+    result = analyse(moments(30), [death(29, 102)])
+    assert result.first.code == "died"
+    assert result.first.sentence.startswith("Worker 2 died at ")
+    assert "OOM" not in result.first.sentence
+
+
+def test_the_driver_comes_before_its_workers():
+    deaths = [death(28, 100, "The owner died"), death(28.2, 101), death(28.4, 99, kind="driver")]
+    result = analyse(moments(30), deaths)
+    assert result.first.worker == "driver"
+
+
+def test_a_node_explains_the_deaths_of_its_workers():
+    deaths = [death(20, 101), death(22, 0, "missed too many heartbeats", kind="node")]
+    result = analyse(moments(30), deaths)
+    assert result.first.code == "node_lost"
+    assert "with driver, worker 0" in result.first.sentence
+    assert [link.code for link in result.chain] == ["node_lost"]
+
+
+def test_a_finding_that_led_to_the_death_is_the_first_cause():
+    stalled = Finding("worker_stalled", "critical", "Worker 3 is stalled.", "", "3")
+    result = analyse(moments(60, finding=lambda s: stalled if s > 20 else FINE), [death(59, 103)])
+    assert (result.first.code, result.first.at) == ("worker_stalled", NOW + 21)
+    assert [link.code for link in result.chain] == ["worker_stalled", "died"]
+
+
+def test_a_finding_that_was_over_is_no_cause():
+    failing = Finding("rollouts_failing", "critical", "Every rollout fails.")
+    result = analyse(moments(60, finding=lambda s: failing if s < 20 else FINE), [])
+    assert result.first is None
+    assert result.outcome == "unknown"
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped"])
+def test_a_normal_end_has_no_cause(state):
+    result = analyse(moments(10, state=state), [death(9, 101)])
+    assert (result.outcome, result.first) == (state, None)
