@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from raymon.stack.running import Stack
 
 USUAL_PAGE_PORT: Final = 8501
-PAGE_PARENT: Final = "RAYMON_PAGE_PARENT"
-"""Tells `raymon status` the process it must not outlive."""
 _PAGE_END_SECONDS: Final = 5.0
 _DISK_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
@@ -292,6 +290,8 @@ def recorder(place: Cluster, recording: Path) -> contextlib.AbstractContextManag
 @contextlib.contextmanager
 def _child(command: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a child process in its own group, so that Ctrl-C reaches it through us."""
+    from raymon.page.command import PAGE_PARENT
+
     environment = {**os.environ, PAGE_PARENT: str(os.getpid())}
     child = subprocess.Popen(
         command,

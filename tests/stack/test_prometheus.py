@@ -13,6 +13,8 @@ from synthetic import fleet, serve, write_discovery
 
 from raymon import catalog
 from raymon.queries import run
+from raymon.stack import prometheus_server
+from raymon.stack.sources import Sources
 
 FOLDER = ROOT / "prometheus"
 CONFIGS = ("prometheus.yml", "http-discovery.yml", "several-clusters.yml", "static-hosts.yml")
@@ -87,8 +89,8 @@ def test_http_discovery_sends_the_token(cluster, tmp_path):
     """`http-discovery.yml` against a server that behaves as the Ray Dashboard does: no token, no targets."""
     config = yaml.safe_load((FOLDER / "http-discovery.yml").read_text())
     (discovered,) = config["scrape_configs"][0]["http_sd_configs"]
-    with Dashboard(cluster) as port:
-        discovered["url"] = discovered["url"].replace("127.0.0.1:8265", f"127.0.0.1:{port}")
+    with Dashboard(cluster) as dashboard:
+        discovered["url"] = discovered["url"].replace("127.0.0.1:8265", f"127.0.0.1:{dashboard.port}")
         discovered["refresh_interval"] = "1s"
         discovered["authorization"]["credentials_file"] = str(tmp_path / "token")
         config["rule_files"] = []
@@ -103,6 +105,24 @@ def test_http_discovery_sends_the_token(cluster, tmp_path):
             poll(lambda: up(prometheus) == set(cluster), 20, "the right token brings the targets")
 
 
+def test_a_redirect_of_the_dashboard_gets_no_token(cluster, tmp_path):
+    """A dashboard that redirects to another host: Prometheus asks nothing there, neither as `raymon up` nor as ours."""
+    (tmp_path / "token").write_text(TOKEN)
+    with Dashboard(cluster) as thief, Redirecting(f"http://localhost:{thief.port}/api/prometheus/sd") as dashboard:
+        sources = Sources(dashboard_urls=(f"http://127.0.0.1:{dashboard.port}",), token_file=tmp_path / "token")
+        config = yaml.safe_load(prometheus_server.config(sources, tmp_path))
+        packaged = yaml.safe_load((FOLDER / "http-discovery.yml").read_text())["scrape_configs"][0]
+        (discovered,) = packaged["http_sd_configs"]
+        discovered["url"] = discovered["url"].replace("127.0.0.1:8265", f"127.0.0.1:{dashboard.port}")
+        discovered["authorization"]["credentials_file"] = str(tmp_path / "token")
+        config["scrape_configs"].append({**packaged, "job_name": "packaged"})
+        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+        with running_prometheus(tmp_path / "prometheus.yml", tmp_path / "data") as prometheus:
+            failures = "prometheus_sd_http_failures_total"
+            poll(lambda: own_metric(prometheus, failures) >= 2, 20, "both were answered with a redirect")
+            assert thief.requests == []
+
+
 def own_metric(prometheus, name):
     lines = [line for line in get(f"{prometheus.url}/metrics").splitlines() if line.startswith(f"{name} ")]
     return float(lines[0].split()[1]) if lines else 0.0
@@ -112,8 +132,11 @@ class Dashboard:
     """The route of the Ray Dashboard that tells Prometheus the targets, with the token asked for."""
 
     def __init__(self, targets):
+        requests = self.requests = []
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
+                requests.append(self.path)
                 known = self.path == "/api/prometheus/sd" and self.headers["Authorization"] == f"Bearer {TOKEN}"
                 body = json.dumps([{"labels": {"job": "ray"}, "targets": targets}]).encode() if known else b"{}"
                 self.send_response(200 if known else 401)
@@ -125,11 +148,29 @@ class Dashboard:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_port
 
     def __enter__(self):
         Thread(target=self._server.serve_forever, daemon=True).start()
-        return self._server.server_address[1]
+        return self
 
     def __exit__(self, *_):
         self._server.shutdown()
         self._server.server_close()
+
+
+class Redirecting(Dashboard):
+    """A dashboard that redirects every request."""
+
+    def __init__(self, location):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(302)
+                self.send_header("Location", location)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_port
