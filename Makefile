@@ -3,13 +3,14 @@
 # make test-fast  run the unit tests: no Ray, no browser, no Prometheus
 # make check      run the linter, the formatter's check and the type checker
 # make generate   write the generated files: dashboards, rules, metric reference
+# make lock       write the hashes of constraints.txt to requirements.txt and requirements-dev.txt
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export STREAMLIT_BROWSER_GATHER_USAGE_STATS := false
 
-.PHONY: train test test-fast check generate clean
+.PHONY: train test test-fast check generate lock clean
 
 train: $(VENV)/.installed
 	@$(BIN)/raymon train $(ARGS)
@@ -29,16 +30,22 @@ check: $(VENV)/.installed-dev
 generate: $(VENV)/.installed-dev
 	$(BIN)/python -m generate
 
+lock: $(VENV)/.installed-dev
+	$(BIN)/python scripts/lock
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) -e '.[all]'
+# Torch comes without a hash: each of its builds, with and without CUDA, has its own. See scripts/lock.
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt requirements.txt
+	$(PIP) --no-deps --require-hashes -r requirements.txt
+	$(PIP) -c constraints.txt torch
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) -e '.[dev]'
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(PIP) --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
 clean:

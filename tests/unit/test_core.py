@@ -56,3 +56,18 @@ def test_importing_raymon_takes_60_milliseconds():
     }
     # a module of the standard library measures how slow this machine is at the moment; it takes 20 ms on an idle one
     assert best["raymon"] < 0.060 or best["raymon"] < 3 * best["http.server"]
+
+
+def pins(name):
+    lines = [line.split()[0] for line in (ROOT / name).read_text().splitlines() if re.match(r"[\w.-]+==", line)]
+    return {re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower(): line.partition("==")[2] for line in lines}
+
+
+def test_every_pin_but_torch_has_a_hash():
+    locked = {**pins("requirements.txt"), **pins("requirements-dev.txt")}
+    pinned = pins("constraints.txt")
+    del pinned["torch"]
+    assert pinned == locked, "run make lock"
+    text = (ROOT / "requirements.txt").read_text() + (ROOT / "requirements-dev.txt").read_text()
+    assert text.count("==") == len(locked)
+    assert all("--hash=sha256:" in block for block in re.split(r"\n(?=\w)", text) if "==" in block)
