@@ -13,7 +13,7 @@ import streamlit as st
 from raymon.page import choice as choices
 from raymon.page import component, layout, login_form
 from raymon.page.command import PAGE_TOKEN, options
-from raymon.page.shared import drawings, services, snapshot_for
+from raymon.page.shared import drawings, incidents, services, snapshot_for
 
 
 def admitted() -> bool:
@@ -40,7 +40,8 @@ def draw(arguments: tuple[str, ...]) -> None:
         return
     choice = choices.from_query({"run": options(arguments).run, **st.query_params.to_dict()})
     snapshot = snapshot_for(arguments, choice)
-    html = drawings.page(snapshot, choice, services(arguments).latest())
+    beside = services(arguments).latest(), incidents(arguments).latest()
+    html = drawings.page(snapshot, choice, *beside)
     component.show(html, layout.title(snapshot, choice), choose)
 
 

@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--run", default="", help="the run shown first")
     parser.add_argument("--record", default="", metavar="DIR", help="record what is seen, to be shown again later")
     parser.add_argument("--recording", default="", metavar="DIR", help="show a recording, or that of a run's directory")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="directory of the runs, for their incidents")
     return parser
 
 

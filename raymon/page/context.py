@@ -3,8 +3,8 @@
 A view holds ages as of the collection; `Context.age` returns them as of now. Sections draw no age without it.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from raymon.health import Finding, RunVerdict, WorkerVerdict
 from raymon.live.snapshot import Floats, RunHistory, Snapshot, WorkerHistory
 from raymon.page.choice import Choice
 from raymon.views import RunView, WorkerView
+
+if TYPE_CHECKING:
+    from raymon.page.incidents import Summary
 
 UNJUDGED: Final = RunVerdict((Finding("unknown", "unknown", "No verdict yet."),))
 ENDED: Final = ("finished", "stopped", "failed")
@@ -27,6 +30,7 @@ class Context:
     Attributes:
         elapsed: Seconds since the snapshot was taken.
         other: The run laid over the curves, or None.
+        incidents: Those of all runs, newest first.
     """
 
     snapshot: Snapshot
@@ -36,6 +40,7 @@ class Context:
     history: RunHistory
     elapsed: float = 0.0
     other: "Context | None" = None
+    incidents: "tuple[Summary, ...]" = ()
 
     @property
     def now(self) -> float:
@@ -98,14 +103,16 @@ class Context:
         return history, {name: row for row, name in enumerate(history.workers)}
 
 
-def context_of(snapshot: Snapshot, choice: Choice, elapsed: float = 0.0) -> Context | None:
+def context_of(
+    snapshot: Snapshot, choice: Choice, elapsed: float = 0.0, incidents: "tuple[Summary, ...]" = ()
+) -> Context | None:
     """Return the context of the chosen run, `elapsed` seconds after the snapshot; None when there is no run at all."""
     run = snapshot.run(choice.run or None) or snapshot.run()
     if run is None:
         return None
     compared = snapshot.run(choice.against) if choice.against and choice.against != run.run else None
     other = None if compared is None else _context(snapshot, choice, compared, elapsed, None)
-    return _context(snapshot, choice, run, elapsed, other)
+    return replace(_context(snapshot, choice, run, elapsed, other), incidents=incidents)
 
 
 def _context(snapshot: Snapshot, choice: Choice, run: RunView, elapsed: float, other: Context | None) -> Context:

@@ -11,8 +11,10 @@ from raymon.html.age import age_ago
 from raymon.html.chart import Format, Line, chart, shares, timeline
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.words import failing, shape, state_badge, word
+from raymon.incident.report import moment
 from raymon.live.snapshot import STRIP, Floats
 from raymon.page.context import Context
+from raymon.page.incidents import causes_of_death, last_stack
 from raymon.views import WorkerView
 
 NOTED_GROWTH_BYTES_PER_SECOND = 1e5
@@ -38,7 +40,8 @@ def detail(context: Context, dashboard_url: str = "") -> Html | None:
         _charts(context, worker),
         _phases(worker, verdict.state),
         _failures(worker),
-        _restarts(worker),
+        _restarts(context, worker),
+        _stack(context, worker),
         _where_to_look(context.run.run, worker, dashboard_url),
         class_="panel detail",
         data_section="detail",
@@ -144,14 +147,39 @@ def _failures(worker: WorkerView) -> Html | None:
     return join(heading, tag("ul", *items, total, class_="plain"))
 
 
-def _restarts(worker: WorkerView) -> Html | None:
+def _stack(context: Context, worker: WorkerView) -> Html | None:
+    """Return where the worker stood in the newest incident, with its frames to fold out."""
+    known = last_stack(context, f"worker {worker.worker}")
+    if known is None:
+        return None
+    incident, frames = known
+    state = "open" if incident.closed_at is None else "over"
+    return join(
+        tag(
+            "h3",
+            "Where it stood",
+            tag("small", f" incident of {moment(incident.opened_at)}, {state}"),
+        ),
+        tag(
+            "details",
+            tag("summary", tag("code", frames[0])),
+            tag("ol", *[tag("li", tag("code", frame)) for frame in frames]),
+            class_="stack",
+            data_key="stack",
+        ),
+    )
+
+
+def _restarts(context: Context, worker: WorkerView) -> Html | None:
     reasons = {reason: number for reason, number in worker.restarts.items() if number}
-    if not reasons:
+    causes = causes_of_death(context, worker.pid)
+    if not reasons and not causes:
         return None
     items = [
         tag("li", shape("restarting"), f"{reason}: replaced {number} time{'s' if number != 1 else ''}")
         for reason, number in reasons.items()
     ]
+    items += [tag("li", shape("dead"), f"Ray: {cause}") for cause in causes]
     return join(tag("h3", "Restarts"), tag("ul", *items, class_="plain"))
 
 

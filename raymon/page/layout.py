@@ -15,6 +15,7 @@ from raymon.page.curves import learning, store
 from raymon.page.detail import detail
 from raymon.page.footer import Service, footer
 from raymon.page.header import header
+from raymon.page.incidents import Summary, incidents
 from raymon.page.moment import moment
 from raymon.page.nodes import nodes
 from raymon.page.tiles import tiles
@@ -25,17 +26,24 @@ FIRST_ROUNDS: Final = 3
 _log = logging.getLogger(__name__)
 
 
-def page(snapshot: Snapshot, choice: Choice, services: Sequence[Service] = (), now: float | None = None) -> Html:
+def page(
+    snapshot: Snapshot,
+    choice: Choice,
+    services: Sequence[Service] = (),
+    incident_list: tuple[Summary, ...] = (),
+    now: float | None = None,
+) -> Html:
     """Return the page for one viewer.
 
     Args:
         snapshot: What was collected last.
         choice: What the viewer chose.
         services: The programs next to raymon.
+        incident_list: The incidents of all runs, newest first.
         now: `time.monotonic()` of the drawing; tests set it.
     """
     elapsed = snapshot.age_seconds(now)
-    context = context_of(snapshot, choice, elapsed)
+    context = context_of(snapshot, choice, elapsed, incident_list)
     top = [header(context), moment(snapshot), *banners(snapshot, context, elapsed)]
     if context is None:
         body = join(*top, _empty(snapshot), footer(snapshot, None, services, elapsed))
@@ -60,6 +68,7 @@ def _sections(context: Context, services: Sequence[Service]) -> list[Html]:
         _section("Main numbers", lambda: tiles(context)),
         alert_panel if firing else join(),
         _section("Nodes", lambda: nodes(context)),
+        _section("Incidents", lambda: incidents(context)),
         _section(f"Worker {context.choice.worker}", lambda: detail(context, dashboard)),
         tag(
             "div",

@@ -23,6 +23,7 @@ from raymon.page import layout
 from raymon.page.choice import Choice
 from raymon.page.command import options, targets_of
 from raymon.page.footer import Service
+from raymon.page.incidents import Incidents, Summary
 from raymon.page.services import PROMETHEUS, Services, probes
 
 REUSE_SECONDS: Final = 0.5
@@ -45,16 +46,22 @@ class Drawings:
         self._most = most
         self._draw = draw
         self._lock = threading.Lock()
-        self._latest: dict[tuple[Choice, tuple[Service, ...]], tuple[Snapshot, float, Html]] = {}
+        self._latest: dict[tuple[Choice, tuple[Service, ...], tuple[Summary, ...]], tuple[Snapshot, float, Html]] = {}
 
-    def page(self, snapshot: Snapshot, choice: Choice, services: tuple[Service, ...]) -> Html:
+    def page(
+        self,
+        snapshot: Snapshot,
+        choice: Choice,
+        services: tuple[Service, ...] = (),
+        incidents: tuple[Summary, ...] = (),
+    ) -> Html:
         """Return the page as of now, at most half a second old."""
-        key = (choice, services)
+        key = (choice, services, incidents)
         with self._lock:
             drawn = self._latest.get(key)
             if drawn is not None and drawn[0] is snapshot and time.monotonic() - drawn[1] < REUSE_SECONDS:
                 return drawn[2]
-            html = self._draw(snapshot, choice, services)
+            html = self._draw(snapshot, choice, services, incidents)
             self._latest.pop(key, None)
             self._latest[key] = (snapshot, time.monotonic(), html)
             if len(self._latest) > self._most:
@@ -84,6 +91,19 @@ def services(arguments: tuple[str, ...]) -> Services:
     """Return the server's one list of services, kept current."""
     with _lock:
         return _services(arguments)
+
+
+def incidents(arguments: tuple[str, ...]) -> Incidents:
+    """Return the server's one list of incidents, kept current."""
+    with _lock:
+        return _incidents(arguments)
+
+
+@cache
+def _incidents(arguments: tuple[str, ...]) -> Incidents:
+    running = Incidents(options(arguments).runs)
+    running.start()
+    return running
 
 
 @cache

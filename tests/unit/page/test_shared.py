@@ -12,8 +12,8 @@ from raymon.page.shared import Drawings
 def test_viewers_of_the_same_choice_share_a_drawing():
     calls = []
 
-    def draw(taken, choice, services):
-        calls.append((taken, choice, services))
+    def draw(taken, choice, *beside):
+        calls.append((taken, choice, *beside))
         return join(choice.run)
 
     drawings = Drawings(most=2, draw=draw)

@@ -1,0 +1,48 @@
+"""Incidents on the page, read from files as the watcher writes them."""
+
+import pytest
+from page_views import NOW, run_view, snapshot, worker_view
+
+from raymon.incident.store import IncidentStore
+from raymon.page import layout
+from raymon.page.choice import Choice
+from raymon.page.incidents import Incidents
+
+DATA = {
+    "run": "r",
+    "code": "worker_stalled",
+    "worker": "1",
+    "sentence": "Worker 1 is stalled.",
+    "opened_at": 1e9 - 30.0,
+    "closed_at": None,
+    "stacks": {"groups": [{"processes": ["worker 1"], "frames": ["recv (my_env.py:88)", "step (<my_env>.py:10)"]}]},
+    "cluster": {"actors": [{"class": "W", "pid": 7, "state": "DEAD", "cause": "SIGKILL"}]},
+}
+
+
+@pytest.fixture
+def incidents(tmp_path):
+    store = IncidentStore(tmp_path)
+    store.write(store.create("r", "worker_stalled", "1", 1e9 - 30.0), DATA, "report")
+    store.write(store.create("other", "no_progress", "", 1e9 - 30.0), {**DATA, "run": "other", "stacks": []}, "report")
+    return Incidents(tmp_path).read()
+
+
+def drawn(incidents, **choice):
+    view = run_view(worker_view("1", pid=7))
+    return str(layout.page(snapshot(view), Choice(**choice), incident_list=incidents, now=NOW))
+
+
+def test_only_the_incidents_of_the_run_are_listed(incidents):
+    html = drawn(incidents)
+    section = html.partition('data-section="incidents"')[2].partition("</section>")[0]
+    assert "Worker 1 is stalled." in section
+    assert "open since 30 s" in section
+    assert section.count("report.html") == 1
+
+
+def test_detail_shows_the_stack_and_the_cause_of_death(incidents):
+    html = drawn(incidents, worker="1")
+    assert "<summary><code>recv (my_env.py:88)</code></summary>" in html
+    assert "step (&lt;my_env&gt;.py:10)" in html
+    assert "Ray: SIGKILL" in html
