@@ -20,6 +20,8 @@ from raymon.live.snapshot import Floats
 POINTS: Final = 120
 """Samples of a line: more than a chart has pixels for cost the viewer's network and show nothing."""
 _SPARKLINE_POINTS: Final = 60
+_HEADROOM: Final = 0.1
+"""Room for the label of a limit, so that the line does not cross it, as a share of the range."""
 _LARGEST: Final = 1e300
 _SMALLEST: Final = 1e-300
 
@@ -98,7 +100,10 @@ def value_range(series: Sequence[Floats], from_zero: bool = True) -> tuple[float
             return 0.0, 1.0
         return (low, high) if spread > 1.0 else (low - (abs(low) or 1.0) * 0.5, high + (abs(high) or 1.0) * 0.5)
     step = _round_step(spread / 5)
-    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+    room = _HEADROOM * spread
+    top = high + room if high > 0.0 or not from_zero else high
+    bottom = low - room if low < 0.0 or not from_zero else low
+    return math.floor(bottom / step + 1e-9) * step, math.ceil(top / step - 1e-9) * step
 
 
 def _round_step(rough: float) -> float:

@@ -6,7 +6,7 @@ Colours are in `style.css`, under the class of the same name. No colour stands a
 from collections.abc import Mapping
 from typing import Final
 
-from raymon.format import count, duration, listing, share
+from raymon.format import ago, count, duration, listing, share
 from raymon.html.markup import Html, tag
 from raymon.views import NodeView, WorkerView
 
@@ -121,9 +121,9 @@ def node_trouble(node: NodeView, elapsed: float) -> str:
         return f"has never answered ({node.error})" if node.error else ""
     silent = node.silent_seconds + elapsed if node.silent_seconds else 0.0
     if silent > SILENT_NODE_SECONDS:
-        state = "does not answer" if node.listed else "has left the cluster"
+        state = f"has not answered for {duration(silent)}" if node.listed else f"left the cluster {ago(silent)}"
         reason = f" ({node.error})" if node.error and node.listed else ""
-        return f"{state} since {duration(silent)}{reason}{workers}"
+        return f"{state}{reason}{workers}"
     problems = [
         f"{share(ratio)} of {name} used" for name, ratio in _usage(node) if ratio is not None and ratio > FULL_RATIO
     ]

@@ -16,6 +16,8 @@ from raymon.page.context import Context
 from raymon.page.worker_table import sorted_workers
 
 SHOWN_WORKERS: Final = 24
+FEW_WORKERS: Final = 6
+"""Up to so many workers have taller timelines."""
 MOMENTS: Final = 120
 LEAST_SAMPLES: Final = 3
 LEAST_RATIO: Final = 0.0005
@@ -159,7 +161,7 @@ def activity(context: Context) -> Html:
         _ends(context, "ends indented"),
         tag("p", text, class_="soft") if many else None,
         _legend(used),
-        class_="panel",
+        class_="panel few" if len(lanes) <= FEW_WORKERS else "panel",
         data_section="activity",
     )
 

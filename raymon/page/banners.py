@@ -15,16 +15,13 @@ def is_old(context: Context) -> bool:
     return not context.ended and (age is None or age > THRESHOLDS.stale_seconds)
 
 
-def banners(snapshot: Snapshot, context: Context | None, elapsed: float) -> list[Html]:
-    """Return every banner that is due, `elapsed` seconds after the snapshot; none while all is well."""
+def banner(snapshot: Snapshot, context: Context | None, elapsed: float) -> Html | None:
+    """Return the banner, `elapsed` seconds after the snapshot; None while all is well."""
     if context is None:  # the page without a run says the problem itself
-        return []
-    texts = [*warnings(snapshot, elapsed), _old(context)]
-    return [_banner(text, quiet=context.ended) for text in texts if text]
-
-
-def _banner(text: str, quiet: bool) -> Html:
-    return tag("p", shape("warning"), text, class_="banner quiet" if quiet else "banner", role="alert")
+        return None
+    text = " ".join(sentence for sentence in (*warnings(snapshot, elapsed), _old(context)) if sentence)
+    css = "banner quiet" if context.ended else "banner"
+    return tag("p", shape("warning"), tag("span", text), class_=css, role="alert") if text else None
 
 
 def _old(context: Context) -> str:

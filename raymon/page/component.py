@@ -20,10 +20,11 @@ HOST_STYLE: Final = """<style>
 [data-testid="stHeader"], [data-testid="stToolbar"], [data-testid="stStatusWidget"] {display: none}
 [data-testid="stMainBlockContainer"] {padding: 0; max-width: none}
 [data-testid="stVerticalBlock"] {gap: 0}
+[role="dialog"], [data-testid="stDialog"], [data-baseweb="modal"] {display: none !important}
 [data-stale="true"] {opacity: 1 !important; transition: none !important}
 .stApp {background: light-dark(#f5f4f0, #0f1215)}
 </style>"""
-"""Hides Streamlit's own header and margins."""
+"""Hides Streamlit's own header, margins and its dialog about a lost connection, for which the page has a banner."""
 ICON: Final = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><rect width="24" height="24" rx="5" fill="#15191e"/>'
     '<rect x="4" y="5" width="11" height="3.4" rx="1" fill="#fff"/><rect x="8" y="10.3" width="12" height="3.4" rx="1" '

@@ -8,7 +8,7 @@ from raymon.html.markup import Html, join, tag
 from raymon.html.words import headline, shape
 from raymon.live.snapshot import Snapshot
 from raymon.page.activity import activity, phases
-from raymon.page.banners import banners, is_old
+from raymon.page.banners import banner, is_old
 from raymon.page.choice import Choice
 from raymon.page.context import Context, context_of
 from raymon.page.curves import learning, store
@@ -44,7 +44,7 @@ def page(
     """
     elapsed = snapshot.age_seconds(now)
     context = context_of(snapshot, choice, elapsed, incident_list)
-    top = [header(context), moment(snapshot), *banners(snapshot, context, elapsed)]
+    top = [header(context), moment(snapshot), banner(snapshot, context, elapsed)]
     if context is None:
         body = join(*top, _empty(snapshot), footer(snapshot, None, services, elapsed))
         return tag("div", body, class_="page empty", data_view="empty")

@@ -115,6 +115,8 @@ def _workers(context: Context) -> Html:
         up = sum(1 for worker in run.workers if worker.present)
     short = up is not None and expected is not None and up < expected and not context.ended
     parts = [f"{states[state]} {word(state)}" for state in ("restarting", "given_up") if states.get(state)]
+    verdicts = [verdict.state for verdict in context.verdict.workers]
+    parts += [f"{verdicts.count(state)} {word(state)}" for state in ("stalled", "failing") if state in verdicts]
     restarts = sum(sum(worker.restarts.values()) for worker in run.workers)
     if restarts:
         parts.append(f"{restarts} restart{'s' if restarts != 1 else ''}")

@@ -218,3 +218,6 @@ def test_no_run_then_one_then_its_exporter_gone_then_the_page_itself(page):
         status.interrupt()
         assert status.wait(15) == 0
         poll(lambda: page.locator(".page.frozen .banner.silent").count(), 20, "the page says that it is frozen")
+        age = page.locator(".pulse time")
+        poll(lambda: int(age.inner_text().split()[0]) >= 8, 20, "the age grows without the server")
+        assert not page.locator('[role="dialog"]:visible').count()

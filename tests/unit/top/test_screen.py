@@ -56,7 +56,7 @@ def test_silent_node_is_named_with_its_workers():
     )
     fine = NodeView("http://10.0.0.4:1/metrics", "10.0.0.4", silent_seconds=0.0)
     text = drawn(snapshot(run_view(nodes=(silent, fine))), elapsed=2.0)
-    assert "node 10.0.0.3: does not answer since 22 s (timed out); workers 2 and 5 run on it" in text
+    assert "node 10.0.0.3: has not answered for 22 s (timed out); workers 2 and 5 run on it" in text
     assert "10.0.0.4" not in text
 
 
