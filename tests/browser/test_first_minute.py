@@ -45,7 +45,7 @@ def training(tmp_path_factory):
             "--worker-timeout",
             "600",
             "--inject",
-            "hang worker=2 after=100s",
+            "hang worker=2 after=60s",
         )
         with Command("train", *options, cwd=folder, RAYMON_TEST_FOLDER=str(temp)) as command:
             url = f"http://127.0.0.1:{port}"
@@ -79,7 +79,7 @@ def healthy(page, worker):
     return (state in ("running", "waiting") and pid) or None
 
 
-def test_the_terminal_says_what_is_where(training, page):
+def test_terminal_prints_the_addresses_and_progress(training, page):
     text = training.text()
     assert training.url in text
     assert re.search(r"Ray Dashboard\s+http://127\.0\.0\.1:\d+", text)
@@ -92,7 +92,7 @@ def test_every_worker_is_shown_alive(page):
         poll(lambda worker=worker: healthy(page, worker), 40, f"worker {worker} running or waiting")
 
 
-def test_a_stopped_process_is_shown_as_stalled_and_recovers(page):
+def test_stopped_process_is_stalled_and_recovers(page):
     pid = poll(lambda: healthy(page, 1), 40, "worker 1 is well")
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -104,7 +104,7 @@ def test_a_stopped_process_is_shown_as_stalled_and_recovers(page):
     assert poll(lambda: healthy(page, 1), 40, "worker 1 well again") == pid
 
 
-def test_a_killed_worker_is_shown_as_restarted_with_its_reason(training, page):
+def test_killed_worker_is_replaced_with_its_reason(training, page):
     pid = poll(lambda: healthy(page, 0), 40, "worker 0 is well")
     os.kill(pid, signal.SIGKILL)
     new = poll(lambda: (now := healthy(page, 0)) and now != pid and now, 40, "worker 0 is replaced")
@@ -113,13 +113,13 @@ def test_a_killed_worker_is_shown_as_restarted_with_its_reason(training, page):
     assert training.process.poll() is None
 
 
-def test_a_hanging_environment_is_shown_as_stalled_with_heartbeat(page):
+def test_hanging_environment_is_stalled_with_a_heartbeat(page):
     poll(lambda: row(page, 2)[0] == "stalled", 130, "worker 2 stalled")
     assert "no heartbeat" not in row(page, 2)[1]
     assert "alive" in row(page, 2)[1]
 
 
-def test_nothing_was_fetched_from_elsewhere(training, page):
+def test_page_sends_requests_to_its_own_server_only(training, page):
     asked = page.evaluate("performance.getEntriesByType('resource').map(e => e.name)")
     assert asked
     assert all(name.startswith((training.url, "data:", "blob:")) for name in asked), asked

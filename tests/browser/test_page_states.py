@@ -82,7 +82,7 @@ def test_healthy(page, status):
     poll(lambda: page.title().endswith("good · raymon"), 10)
 
 
-def test_every_number_tells_how_it_is_computed(page, status):
+def test_every_number_explains_how_it_is_computed(page, status):
     show(page, status.url, "?run=good&worker=1")
     for place in (".tile .name", ".facts dt", ".chart .name", "th button"):
         told = page.eval_on_selector_all(place, "all => all.map(one => one.dataset.help || '')")
@@ -92,14 +92,14 @@ def test_every_number_tells_how_it_is_computed(page, status):
     poll(lambda: "step counters" in page.locator(".tip").inner_text(), 5, "the help is shown")
 
 
-def test_slow_worker_comes_first_and_is_named(page, status):
+def test_slow_worker_is_first_and_named(page, status):
     show(page, status.url, "?run=lame")
     poll(lambda: next(iter(states(page).items())) == ("2", "slow"), 40, "worker 2 slow, on top")
     poll(lambda: verdict(page)[0] == "straggler_bound", 20)
     assert "orker 2" in verdict(page)[1]
 
 
-def test_stalled_workers_each_with_its_reason(page, status):
+def test_stalled_workers_have_their_own_reasons(page, status):
     show(page, status.url, "?run=stuck")
     poll(lambda: [states(page)[worker] for worker in "13"] == ["stalled", "stalled"], 40)
     assert verdict(page)[0] == "worker_stalled"
@@ -119,14 +119,14 @@ def test_lost_workers(page, status):
     assert "killed" in page.locator('[data-section="detail"]').inner_text()
 
 
-def test_finished_keeps_the_last_state(page, status):
+def test_finished_run_keeps_its_last_numbers(page, status):
     show(page, status.url, "?run=done")
     poll(lambda: verdict(page)[0] == "finished", 20)
     assert page.locator('[data-pulse="ended"]').inner_text() == "finished"
     assert "steps" in page.locator('[data-tile="progress"]').inner_text()
 
 
-def test_failed_says_so_and_what_to_do_and_keeps_the_last_numbers(page, status):
+def test_failed_run_keeps_its_last_numbers_and_gives_advice(page, status):
     show(page, status.url, "?run=fell")
     poll(lambda: verdict(page)[0] == "failed", 20)
     assert page.locator(".verdict.severity-critical").count() == 1
@@ -145,7 +145,7 @@ def test_labels_with_html_are_text(page, status):
     assert page.dialogs == []
 
 
-def test_two_runs_are_laid_over_each_other(page, status):
+def test_two_runs_share_the_curves(page, status):
     show(page, status.url, "?run=good")
     page.select_option('select[data-bind="against"]', label="against lame")
     learning = page.locator('[data-section="learning"]')
@@ -166,13 +166,13 @@ def test_several_viewers_cost_one_collection(page, status, stage):
         assert stage.asked - before < 12
 
 
-def test_the_page_asks_nobody_but_its_own_server(page, status):
+def test_page_sends_requests_to_its_own_server_only(page, status):
     assert len(page.requested) > 10
     strange = [url for url in page.requested if not url.startswith((status.url, "data:", "blob:"))]
     assert strange == []
 
 
-def test_prometheus_fires_then_it_is_gone_and_the_page_judges_by_itself(page, tmp_path):
+def test_alerts_come_from_prometheus_and_from_the_page_when_it_is_gone(page, tmp_path):
     discovery = tmp_path / "prom_metrics_service_discovery.json"
     with contextlib.ExitStack() as stack, Stage(*processes("stuck", {1: "stalled"})) as stage:
         discovery.write_text(json.dumps([{"labels": {"job": "ray"}, "targets": [urlsplit(stage.url).netloc]}]))
@@ -190,7 +190,7 @@ def test_prometheus_fires_then_it_is_gone_and_the_page_judges_by_itself(page, tm
             assert page.locator('[data-pulse="live"]').count() == 1
 
 
-def test_nobody_listens_there(page):
+def test_page_without_an_endpoint_names_the_commands(page):
     with looking_at(f"http://127.0.0.1:{free_port()}/metrics") as status:
         show(page, status.url, view="empty")
         poll(lambda: verdict(page)[0] == "empty", 20)
@@ -199,7 +199,7 @@ def test_nobody_listens_there(page):
         assert "raymon doctor" in text
 
 
-def test_no_run_then_one_then_its_exporter_gone_then_the_page_itself(page):
+def test_page_follows_run_exporter_and_server_coming_and_going(page):
     with Stage() as stage, looking_at(stage.url) as status:
         show(page, status.url, view="empty")
         poll(lambda: verdict(page)[0] == "empty", 20)

@@ -27,7 +27,7 @@ def workers(page):
     return set(states(page))
 
 
-def test_search_filter_order_and_their_address(page, status):
+def test_search_filter_and_order_are_kept_in_the_address(page, status):
     show(page, status.url, "?run=use")
     poll(lambda: len(workers(page)) == 6, 20)
     poll(lambda: states(page)["2"] == "slow", 40)
@@ -49,7 +49,7 @@ def test_search_filter_order_and_their_address(page, status):
     poll(lambda: list(states(page)) == ["0", "1", "2", "3", "4", "5"], 10)
 
 
-def test_a_redraw_between_typing_and_a_click_loses_neither(page, status):
+def test_redraw_between_typing_and_a_click_loses_neither(page, status):
     slow = page.context.new_page()
     # The page waits a moment for the next letter; here so long that a redraw comes in between for certain.
     slow.add_init_script("const soon = setTimeout; setTimeout = (f, ms) => soon(f, ms > 50 && ms < 500 ? 2500 : ms)")
@@ -62,7 +62,7 @@ def test_a_redraw_between_typing_and_a_click_loses_neither(page, status):
     slow.close()
 
 
-def test_a_choice_made_while_the_server_is_away_counts_once_it_is_back(page, tmp_path):
+def test_choice_made_while_the_server_is_down_applies_when_it_is_back(page, tmp_path):
     with Stage(*processes("away", workers=5)) as stage:
         command = ("status", "--port", str(free_port()), "--metrics-url", stage.url)
         with Command(*command, cwd=tmp_path) as status:
@@ -76,7 +76,7 @@ def test_a_choice_made_while_the_server_is_away_counts_once_it_is_back(page, tmp
             poll(lambda: "q=pid+1004" in page.url, 20, "the address")
 
 
-def test_the_choice_of_the_run_shows_the_run_that_is_shown(page):
+def test_run_selector_shows_the_run_that_is_drawn(page):
     with Stage(*processes("beta"), *processes("gamma")) as stage, looking_at(stage.url) as status:
         show(page, status.url)
         chosen = page.locator("select[data-bind=run]")
@@ -89,7 +89,7 @@ def test_the_choice_of_the_run_shows_the_run_that_is_shown(page):
         assert chosen.input_value() == "beta"
 
 
-def test_typing_and_focus_survive_the_redraw_each_second(page, status):
+def test_typing_and_focus_survive_redraws(page, status):
     show(page, status.url, "?run=use")
     search = page.locator("input[data-bind=q]")
     search.click()
@@ -101,7 +101,7 @@ def test_typing_and_focus_survive_the_redraw_each_second(page, status):
     poll(lambda: workers(page) == {"3"}, 10)
 
 
-def test_detail_by_keyboard(page, status):
+def test_detail_opens_and_closes_by_keyboard(page, status):
     show(page, status.url, "?run=use")
     page.locator('tr[data-worker="4"] button').focus()
     page.keyboard.press("Enter")
@@ -124,7 +124,7 @@ def test_detail_by_keyboard(page, status):
     poll(lambda: "worker=1" in page.url, 10)
 
 
-def test_a_chart_can_be_read_with_the_pointer(page, status):
+def test_pointer_reads_a_chart(page, status):
     show(page, status.url, "?run=use")
     plot = page.locator('[data-section="learning"] .plot').first
     plot.scroll_into_view_if_needed()
@@ -157,7 +157,7 @@ def luminance(page, selector, part):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_can_be_read_in_light_and_dark(page, status, scheme):
+def test_text_has_contrast_in_light_and_dark(page, status, scheme):
     page.emulate_media(color_scheme=scheme)
     show(page, status.url, "?run=use")
     page.wait_for_selector("tr[data-worker]")
@@ -170,7 +170,7 @@ def test_words_can_be_read_in_light_and_dark(page, status, scheme):
     page.emulate_media(color_scheme="light")
 
 
-def test_a_screen_reader_finds_its_way(page, status):
+def test_every_control_and_drawing_has_a_label(page, status):
     show(page, status.url, "?run=use")
     page.wait_for_selector("tr[data-worker]")
     names = page.eval_on_selector_all(
@@ -184,7 +184,7 @@ def test_a_screen_reader_finds_its_way(page, status):
     assert min(tall) >= 24
 
 
-def test_a_thousand_workers(page):
+def test_thousand_workers(page):
     faults = {501: "stopped", 733: "slow"}
     with serve(fleet(workers=1000, nodes=16, runs=1, faults=faults)) as targets, looking_at(*targets) as status:
         show(page, status.url)
