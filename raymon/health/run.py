@@ -8,6 +8,7 @@ from raymon.format import count, duration, listing, share
 from raymon.health.advice import in_terms_of
 from raymon.health.bottleneck import bottlenecks
 from raymon.health.learning import learning
+from raymon.health.nodes import node_problems, silent_nodes
 from raymon.health.problems import problems
 from raymon.health.shares import cpu_full
 from raymon.health.thresholds import THRESHOLDS, Thresholds
@@ -32,16 +33,21 @@ def judge(
 
 def _findings(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
     """Yield everything found, the most important first; at least one."""
-    if ended := _ended(run) or _silent(run, limits):
+    on_silent_node = any(node.driver for node in silent_nodes(run, limits))
+    if ended := _ended(run) or (None if on_silent_node else _silent(run, limits)):
         yield ended
         return
-    bad = list(problems(run, workers, limits))
+    nodes = list(node_problems(run, limits))
+    bad = [finding for finding in nodes if finding.severity == "critical"]
+    bad += problems(run, workers, limits)
+    bad += [finding for finding in nodes if finding.severity == "warning"]
     bound = list(bottlenecks(run, limits))
     yield from bad
     yield from bound
     if not bad and not bound:
         yield _healthy(run)
     yield from _remarks(run, workers, limits)
+    yield from (finding for finding in nodes if finding.severity == "info")
 
 
 def _ended(run: RunView) -> Finding | None:

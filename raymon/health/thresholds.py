@@ -73,6 +73,15 @@ class Thresholds:
         "A process that used half a core or more while its heartbeat stood still was computing in native code that "
         "holds the GIL; one that was stopped, swapping or starved used far less.",
     )
+    node_silent_seconds: float = _threshold(
+        5.0,
+        "A scrape a second, each with its own deadline: five seconds without an answer, while other nodes answer, are "
+        "no lost packet, and leave time to name the node before its workers are taken for stopped.",
+    )
+    node_disk_ratio: float = _threshold(0.95, "Ray refuses to spill and to start workers when a disk is 95 % full.")
+    node_clock_seconds: float = _threshold(
+        5.0, "Ages are corrected for a clock that is off; five seconds also mislead logs and other tools."
+    )
     node_memory_ratio: float = _threshold(
         0.95, "Above 95 % of a node's memory the kernel reclaims and swaps, and Ray kills workers."
     )

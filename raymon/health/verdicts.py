@@ -53,6 +53,8 @@ RUN_STATES: Final = (
     "failed",
     "driver_gone",
     "stale",
+    "node_silent",
+    "node_lost",
     "rollouts_failing",
     "no_progress",
     "workers_lost",
@@ -64,6 +66,8 @@ RUN_STATES: Final = (
     "references_kept",
     "memory_growth",
     "samples_dropped",
+    "node_memory",
+    "node_disk",
     "learner_bound",
     "sampling_bound",
     "environment_bound",
@@ -76,7 +80,15 @@ RUN_STATES: Final = (
 )
 """The states of a run: the code of its first finding. First what ends it, then what harms it, then what limits it."""
 
-REMARKS: Final = ("throughput_collapsed", "cpu_full", "learning", "restarts", "workers_starting", "suspect")
+REMARKS: Final = (
+    "throughput_collapsed",
+    "cpu_full",
+    "learning",
+    "restarts",
+    "workers_starting",
+    "suspect",
+    "node_clock",
+)
 """Codes of findings that accompany a verdict and are never its state."""
 
 

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from raymon.format import duration
 from raymon.health.failures import failing_reason, has_succeeded, only_fails
+from raymon.health.nodes import node_of
 from raymon.health.stragglers import Straggler, stragglers
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import WorkerVerdict
@@ -63,6 +64,9 @@ def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> State | 
         if worker.lifecycle == "up":
             return State("stalled", "no heartbeat since this view was opened, although the driver counts on it")
         return State("unknown", "only its counters are left, no heartbeat")
+    node = node_of(worker, run)
+    if node is not None and node.error and (node.silent_seconds or 0.0) > limits.node_silent_seconds / 2.0:
+        return State("unknown", f"out of sight: its node has not answered for {duration(node.silent_seconds)}")
     newest = run.data_age_seconds or 0.0
     if newest > heartbeat_limit(run, limits):
         return State("unknown", f"no process of this run has reported for {duration(newest)}")
@@ -101,7 +105,7 @@ def _silence_cause(worker: WorkerView, run: RunView, limits: Thresholds) -> str:
     if is_native(worker, limits):
         longest = duration(worker.survived_silence_seconds)
         return f"busy in native code, or stopped; its longest silence so far was {longest}"
-    node = next((node for node in run.nodes if worker.worker in node.workers), None)
+    node = node_of(worker, run)
     if (
         node
         and node.memory_total_bytes

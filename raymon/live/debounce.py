@@ -20,6 +20,8 @@ _AT_ONCE: Final = (
     "worker_stalled",
     "unknown",
     "no_progress",
+    "node_silent",
+    "node_lost",
     "loss_not_finite",
 )
 RUN_HOLD_SECONDS: Final[Mapping[str, float]] = {

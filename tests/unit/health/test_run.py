@@ -9,7 +9,7 @@ from health_views import fleet, run, worker
 from raymon import health
 from raymon.health import RUN_STATES, SEVERITIES, judge
 from raymon.train.config import Config
-from raymon.views import RunView, StoreView
+from raymon.views import NodeView, RunView, StoreView
 
 MARK = re.compile(r" \(((?:[^\s()]|\([^()]*\))+)\)")
 
@@ -25,6 +25,11 @@ def sampling(shares, **more):
 def healthy(**more):
     told = {"phase_ratio": {"sample": 0.45, "learn": 0.45, "other": 0.1}, **more}
     return dataclasses.replace(fleet(0.1, 0.1, 0.1), **told)
+
+
+def nodes(**more):
+    odd = NodeView("b", "10.0.0.3", **{"silent_seconds": 0.0, "workers": ("1", "2"), **more})
+    return healthy(nodes=(NodeView("a", "10.0.0.1", silent_seconds=0.0, workers=("0",), driver=True), odd))
 
 
 def failing(name, **more):
@@ -74,6 +79,11 @@ CASES = {
     "weights": (healthy(phase_ratio={"weights": 0.5}), "weights_bound", "info"),
     "other": (healthy(phase_ratio={"other": 0.7, "learn": 0.3}), "overhead_bound", "info"),
     "no phases": (healthy(phase_ratio={"other": 1.0}), "no_phases", "info"),
+    "node silent": (nodes(silent_seconds=9.0, error="timed out"), "node_silent", "critical"),
+    "node drained": (nodes(silent_seconds=9.0, listed=False), "node_lost", "critical"),
+    "node out of memory": (nodes(memory_used_bytes=99e9, memory_total_bytes=100e9), "node_memory", "warning"),
+    "node's disk full": (nodes(disk_used_bytes=99e9, disk_free_bytes=1e9), "node_disk", "warning"),
+    "node's clock off": (nodes(clock_offset_seconds=40.0), "healthy", "ok"),
     "healthy": (healthy(), "healthy", "ok"),
     "all rollouts fail": (run(failing("0"), failing("1")), "rollouts_failing", "critical"),
     "one worker fails": (run(worker(), failing("1"), worker("2")), "rollouts_failing", "warning"),
@@ -182,6 +192,12 @@ def test_loop_without_phases_is_told_so_and_the_workers_figures_are_used():
     assert [finding.code for finding in verdict.findings] == ["environment_bound", "no_phases"]
     assert verdict.sentence.startswith("Workers are busy 91 % of the time; 88 % of the workers' busy time")
     assert verdict.evidence[0] == "Your loop names no phases; 100 % of an iteration is unaccounted for."
+
+
+def test_silent_node_is_named_with_its_workers_which_are_not_stalled():
+    verdict = judge(CASES["node silent"][0])
+    assert verdict.sentence == "Node 10.0.0.3 does not answer for 9.0 s: workers 1 and 2 are out of sight."
+    assert [item.state for item in verdict.workers] == ["running", "unknown", "unknown"]
 
 
 def test_advice_names_only_options_that_exist():

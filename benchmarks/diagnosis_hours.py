@@ -1,0 +1,168 @@
+"""Simulated hours: the verdicts, and the rules of others, on pages that a model of a cluster writes.
+
+python -m benchmarks.diagnosis_hours                              # every scenario, 5 seeds, 10 healthy hours
+python -m benchmarks.diagnosis_hours --only hang --report 10
+python -m benchmarks.diagnosis_hours --write docs/diagnosis.md
+"""
+
+import argparse
+import math
+import os
+import shlex
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from benchmarks.diagnosis_rules import NAMES
+from benchmarks.diagnosis_score import Outcome, most_false, percentile, play, wilson
+from benchmarks.diagnosis_simulated import Simulated, healthy, scenarios
+
+BEGIN: Final = "<!-- simulated: begin -->"
+END: Final = "<!-- simulated: end -->"
+NOTHING: Final = "\N{EN DASH}"
+
+
+class Job(NamedTuple):
+    """One run: scenarios hold functions, so a process looks its scenario up by name."""
+
+    name: str
+    seed: int
+    report_seconds: float
+    hours: float
+
+
+def known(report_seconds: float, hours: float) -> dict[str, Simulated]:
+    """Return every scenario by name."""
+    return {one.name: one for one in (*scenarios(report_seconds), *healthy(report_seconds, hours))}
+
+
+def run(job: Job) -> Outcome:
+    """Play one run."""
+    return play(known(job.report_seconds, job.hours)[job.name], job.seed, job.report_seconds)
+
+
+def summary(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the tables and sentences for the docs."""
+    lines: list[str] = []
+    for report in sorted({one.report_seconds for one in outcomes}):
+        of = [one for one in outcomes if one.report_seconds == report]
+        lines += ["", f"### Exports every {report:g} s", "", *_faults(of), *_healthy(of), "", *_rules(of)]
+    return lines
+
+
+def _faults(outcomes: Sequence[Outcome]) -> list[str]:
+    faults = [one for one in outcomes if one.expected]
+    lines = [
+        "| Scenario | Expected | Right first | Median | Slowest |",
+        "|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(one.scenario for one in faults):
+        runs = [one for one in faults if one.scenario == name]
+        right = [one for one in runs if one.right]
+        times = [one.after for one in right]
+        middle = f"{statistics.median(times):.0f} s" if times else NOTHING
+        slowest = f"{max(times):.0f} s" if times else NOTHING
+        weak = " (weak)" if runs[0].weak else ""
+        wanted = ", ".join(sorted(runs[0].expected))
+        lines.append(f"| {name}{weak} | {wanted} | {len(right)} of {len(runs)} | {middle} | {slowest} |")
+    for title, weak in (("Faults worth acting on", False), ("Weak faults", True)):
+        runs = [one for one in faults if one.weak == weak]
+        if runs:
+            right = [one for one in runs if one.right]
+            low, high = wilson(len(right), len(runs))
+            times = [one.after for one in right]
+            late = sum(not one.in_time for one in right)
+            lines += [
+                "",
+                f"{title}: {len(right)} of {len(runs)} right first ({len(right) / len(runs):.1%}; Wilson 95 %: {low:.1%} to "
+                f"{high:.1%}); median {percentile(times, 0.5):.0f} s, 95th percentile {percentile(times, 0.95):.0f} s, "
+                f"slowest {percentile(times, 1.0):.0f} s; {late} later than the bar.",
+            ]
+    return lines
+
+
+def _healthy(outcomes: Iterable[Outcome]) -> list[str]:
+    runs = list(outcomes)
+    hours = sum(one.healthy_seconds for one in runs) / 3600.0
+    false = [(one.scenario, code) for one in runs for _, code, _ in one.false]
+    named = "".join(f" {code} in *{name}*;" for name, code in dict.fromkeys(false))
+    bound = most_false(hours, len(false))
+    return [
+        "",
+        f"{len(false)} false alarms in {hours:.1f} simulated healthy hours (95 %: below {bound:.2f} an hour).{named}",
+    ]
+
+
+def _rules(outcomes: Sequence[Outcome]) -> list[str]:
+    faults = [one for one in outcomes if one.expected and not one.weak]
+    hours = sum(one.healthy_seconds for one in outcomes) / 3600.0
+    lines = [
+        "| Rule, over the same runs | Alarm after the fault | Median | False alarms an hour |",
+        "|---|---|---|---|",
+    ]
+    times = [one.after for one in faults if one.right]
+    false = sum(len(one.false) for one in outcomes)
+    lines.append(_rule("raymon (and names the cause)", times, len(faults), false / max(hours, 1e-9)))
+    for name in NAMES:
+        times = [one.rules[name] for one in faults if one.rules.get(name, -1.0) >= 0.0]
+        false = sum(one.rule_alarms.get(name, 0) for one in outcomes)
+        lines.append(_rule(name, times, len(faults), false / max(hours, 1e-9)))
+    return lines
+
+
+def _rule(name: str, times: Sequence[float], total: int, false: float) -> str:
+    middle = f"{statistics.median(times):.0f} s" if times else NOTHING
+    return f"| {name} | {len(times)} of {total} | {middle} | {false:.2f} |"
+
+
+def write(path: Path, lines: Sequence[str], command: str) -> None:
+    """Put the summary between its marks in a page of the docs, with the command that made it."""
+    head, _, rest = path.read_text().partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    path.write_text("\n".join([f"{head}{BEGIN}", "", f"Made by `{command}`.", *lines, "", f"{END}{tail}"]))
+
+
+def passed(outcomes: Sequence[Outcome]) -> bool:
+    """Return whether the bar is met: 98 % right, in time, and one false alarm in ten healthy hours at most."""
+    faults = [one for one in outcomes if one.expected and not one.weak]
+    right = sum(one.in_time for one in faults)
+    hours = sum(one.healthy_seconds for one in outcomes) / 3600.0
+    return right >= 0.98 * len(faults) and sum(len(one.false) for one in outcomes) <= max(1, math.floor(hours / 10.0))
+
+
+def main() -> int:
+    """Play the chosen scenarios; exit code 0 when the bar is met."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", default=[], help="scenarios with this in their name; repeatable")
+    parser.add_argument("--skip", action="append", default=[], help="scenarios with this in their name are left out")
+    parser.add_argument("--report", action="append", type=float, default=[], help="seconds between exports; repeatable")
+    parser.add_argument("--seeds", type=int, default=5, help="repeats of every fault")
+    parser.add_argument("--hours", type=float, default=10.0, help="healthy hours in all")
+    parser.add_argument("--write", type=Path, help="page of the docs to put the result into")
+    args = parser.parse_args()
+    jobs = []
+    for report in args.report or [1.0, 10.0]:
+        for one in known(report, args.hours).values():
+            wanted = not args.only or any(word in one.name for word in args.only)
+            if wanted and not any(word in one.name for word in args.skip):
+                jobs += [Job(one.name, seed, report, args.hours) for seed in range(args.seeds if one.expected else 1)]
+    outcomes: list[Outcome] = []
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for outcome in pool.map(run, jobs):
+            outcomes.append(outcome)
+            good = outcome.in_time if outcome.expected else not outcome.false
+            if not good:
+                said = outcome.false[:2] or f"{outcome.first or 'nothing'} after {outcome.after:.0f} s"
+                print(f"{outcome.scenario}, seed {outcome.seed}, {outcome.report_seconds:g} s: {said}", flush=True)
+    lines = summary(outcomes)
+    print("\n".join(lines))
+    if args.write:
+        write(args.write, lines, shlex.join(["python", "-m", "benchmarks.diagnosis_hours", *sys.argv[1:]]))
+    return 0 if passed(outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Nodes in trouble: silent, drained, out of memory or disk, with a clock that is off."""
+
+from collections.abc import Iterator
+
+from raymon.format import duration, listing, share
+from raymon.health.thresholds import Thresholds
+from raymon.health.verdicts import Finding
+from raymon.views import NodeView, RunView, WorkerView
+
+
+def is_silent(node: NodeView, limits: Thresholds) -> bool:
+    """Return whether the endpoint of a node that answered before does not answer any more."""
+    return (node.silent_seconds or 0.0) > limits.node_silent_seconds and bool(node.error or not node.listed)
+
+
+def silent_nodes(run: RunView, limits: Thresholds) -> tuple[NodeView, ...]:
+    """Return the silent nodes that the run uses; none when no node answers, since then nothing here is live."""
+    silent = tuple(node for node in run.nodes if is_silent(node, limits) and (node.workers or node.driver))
+    answering = any(node.silent_seconds is not None and not is_silent(node, limits) for node in run.nodes)
+    return silent if answering else ()
+
+
+def node_of(worker: WorkerView, run: RunView) -> NodeView | None:
+    """Return the node that a worker was last seen on; None while not known."""
+    return next((node for node in run.nodes if worker.worker in node.workers), None)
+
+
+def node_problems(run: RunView, limits: Thresholds) -> Iterator[Finding]:
+    """Yield what is wrong with the nodes of the run, silent ones first."""
+    for node in silent_nodes(run, limits):
+        yield _silent(node)
+    for node in run.nodes:
+        if (node.workers or node.driver) and not is_silent(node, limits):
+            yield from _full(node, limits)
+
+
+def _name(node: NodeView) -> str:
+    return f"Node {node.address or node.url}"
+
+
+def _silent(node: NodeView) -> Finding:
+    names = listing(node.workers)
+    hidden = [f"worker{'s' if len(node.workers) > 1 else ''} {names}"] if node.workers else []
+    hidden += ["the driver"] if node.driver else []
+    verb = "are" if len(node.workers) + node.driver > 1 else "is"
+    age = duration(node.silent_seconds)
+    subject = " and ".join(hidden)
+    if not node.listed:
+        sentence = f"{_name(node)} has left the cluster and has been silent for {age}: {subject} {verb} out of sight."
+        return Finding(
+            "node_lost", "critical", sentence, "It was drained or has died: ray status, and its raylet's log."
+        )
+    sentence = f"{_name(node)} does not answer for {age}: {subject} {verb} out of sight."
+    return Finding("node_silent", "critical", sentence, "Check its network and whether the node lives: raymon doctor.")
+
+
+def _full(node: NodeView, limits: Thresholds) -> Iterator[Finding]:
+    used, total = node.memory_used_bytes, node.memory_total_bytes
+    if used and total and used > limits.node_memory_ratio * total:
+        sentence = f"{_name(node)} uses {share(used / total)} of its memory: Ray kills workers there next."
+        yield Finding("node_memory", "warning", sentence, "Move workers{workers} away from it, or give it more memory.")
+    disk = (node.disk_used_bytes or 0.0) + (node.disk_free_bytes or 0.0)
+    if disk and node.disk_used_bytes and node.disk_used_bytes > limits.node_disk_ratio * disk:
+        sentence = f"The disk of {_name(node).lower()} is {share(node.disk_used_bytes / disk)} full."
+        yield Finding("node_disk", "warning", sentence, "Remove old sessions and checkpoints; Ray spills to this disk.")
+    if abs(node.clock_offset_seconds) > limits.node_clock_seconds:
+        offset = duration(abs(node.clock_offset_seconds))
+        way = "behind" if node.clock_offset_seconds > 0.0 else "ahead of"
+        sentence = f"The clock of {_name(node).lower()} is {offset} {way} this machine's; ages are corrected for it."
+        yield Finding("node_clock", "info", sentence, "Synchronise its clock (chrony, systemd-timesyncd).")
