@@ -162,6 +162,7 @@ class Worker(Process):
         self.rss_bytes += self.growth_bytes * seconds
         self.add(catalog.WORKER_PHASE, 0.0 if busy else seconds, "waiting")
         if busy:
+            self.add(catalog.ROLLOUT_SECONDS, seconds)
             for phase, share in _SHARES.items():
                 self.add(catalog.WORKER_PHASE, share * seconds, phase)
         if not busy or now < self.frozen_until:
@@ -189,7 +190,6 @@ class Worker(Process):
         if not self.work.counts_steps:
             self.add(catalog.ENV_STEPS, float(len(self.ends) * self.work.environments))
         self.add(catalog.ROLLOUTS, 1.0)
-        self.add(catalog.ROLLOUT_SECONDS, took)
         self.latencies.append((self.ends[-1], took))
         self.began = None
 

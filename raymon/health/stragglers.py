@@ -143,6 +143,8 @@ def _noise(windows: Floats, limits: Thresholds) -> Floats:
 
 def _is_above(windows: Floats, column: int, excess: float, least: float, noise: float, limits: Thresholds) -> bool:
     """Return whether the excess of a worker, over one or several windows, is above the limit and the noise."""
+    if len(windows) == 1:
+        return excess > least + math.log(limits.slow_unwatched_factor)
     if excess < limits.slow_release_ratio * least:
         return False
     own = windows[:, column]
@@ -150,10 +152,21 @@ def _is_above(windows: Floats, column: int, excess: float, least: float, noise: 
         recent = own[:count]
         if count > len(own) or not np.isfinite(recent).all():
             break
-        mean = float(recent.mean()) + excess - float(own[0])
-        if mean > least and mean > limits.noise_deviations * noise / math.sqrt(count):
+        mean, deviation = float(recent.mean()) + excess - float(own[0]), noise / math.sqrt(count)
+        likely = mean > least + limits.noise_margin * deviation and mean > limits.noise_deviations * deviation
+        if likely and mean > _others_most(windows, column, count):
             return True
     return False
+
+
+def _others_most(windows: Floats, column: int, count: int) -> float:
+    """Return the largest excess that any other worker showed over so many successive earlier windows."""
+    others = np.delete(windows[1:], column, axis=1)
+    if len(others) < count:
+        return 0.0
+    means = [others[first : first + count].mean(axis=0) for first in range(len(others) - count + 1)]
+    largest = np.nanmax(np.array(means)) if np.isfinite(means).any() else 0.0
+    return float(largest)
 
 
 def _centre(costs: Sequence[float]) -> tuple[float, float]:

@@ -112,11 +112,20 @@ class Thresholds:
         "A thousand workers are compared every second: five standard deviations of the noise between windows keep "
         "chance below one alarm in a day.",
     )
+    noise_margin: float = _threshold(
+        1.5, "A worker whose true ratio is at the limit must not be called slow by chance: so many deviations above."
+    )
+    slow_unwatched_factor: float = _threshold(
+        1.25, "With no earlier window to show the noise, a worker must be a quarter beyond the limit."
+    )
+    longest_tail_factor: float = _threshold(
+        10.0, "Rollouts whose 99th percentile is so many times their median may well take as many times longer again."
+    )
     noise_prior_ratio: float = _threshold(
-        0.16, "Before the noise of a run is known, windows of eight seconds are taken to vary by a sixth."
+        0.25, "Before the noise of a run is known, windows of eight seconds are taken to vary by a quarter."
     )
     noise_prior_windows: float = _threshold(
-        4.0, "The prior counts for four windows: half a minute of two workers outweighs it."
+        2.0, "The prior counts for two windows: half a minute of two workers outweighs it."
     )
     slow_deviations: float = _threshold(
         3.0,

@@ -208,4 +208,12 @@ def progress_limit(worker: WorkerView, run: RunView, limits: Thresholds = THRESH
     if (run.watched_seconds or 0.0) > limits.learned_seconds:
         soonest = limits.progress_least_seconds + 2.0 * max(0.0, _report_seconds(run) - 1.0)
         least = min(least, max(soonest, 2.0 * limits.progress_latency_factor * usual))
-    return max(least, limits.progress_latency_factor * usual)
+    return max(least, _tail_factor(worker, limits) * usual)
+
+
+def _tail_factor(worker: WorkerView, limits: Thresholds) -> float:
+    """Return how many times its longest pause a worker may pause: more where its rollouts differ widely in length."""
+    p50, p99 = worker.latency_seconds.get("p50"), worker.latency_seconds.get("p99")
+    if not p50 or not p99 or (worker.longest_pause_seconds or p99) < p99:
+        return limits.progress_latency_factor
+    return max(limits.progress_latency_factor, min(limits.longest_tail_factor, p99 / p50))

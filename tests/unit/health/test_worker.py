@@ -93,7 +93,7 @@ def test_durations_of_steps_are_read_in_microseconds():
 
 
 def test_a_straggler_of_two_and_none_when_alone():
-    assert states(fleet(0.1, 0.25)) == ["running", "slow"]
+    assert states(fleet(0.1, 0.26)) == ["running", "slow"]
     assert states(fleet(0.5)) == ["running"]
 
 
@@ -141,7 +141,7 @@ def test_every_threshold_has_a_reason_and_acts():
         assert health.reason_of(field.name).endswith(".")
         assert getattr(THRESHOLDS, field.name) > 0
     strict = dataclasses.replace(
-        THRESHOLDS, slow_factor=1.1, slow_weak_factor=1.1, slow_deviations=1.0, noise_deviations=0.5
+        THRESHOLDS, slow_factor=1.1, slow_weak_factor=1.05, slow_deviations=1.0, slow_unwatched_factor=1.05
     )
     assert judge_workers(fleet(0.1, 0.12, 0.1), strict)[1].state == "slow"
     with pytest.raises(KeyError):
