@@ -148,18 +148,16 @@ def _failures(worker: WorkerView) -> Html | None:
 
 
 def _stack(context: Context, worker: WorkerView) -> Html | None:
-    """Return where the worker stood in the newest incident, with its frames to fold out."""
+    """Return where the worker is while it makes no progress; its frames, to fold out, are of the newest incident."""
     known = last_stack(context, f"worker {worker.worker}")
+    place = join(tag("h3", "Where it is"), tag("p", tag("code", worker.where))) if worker.where else None
     if known is None:
-        return None
+        return place
     incident, frames = known
     state = "open" if incident.closed_at is None else "over"
     return join(
-        tag(
-            "h3",
-            "Where it stood",
-            tag("small", f" incident of {moment(incident.opened_at)}, {state}"),
-        ),
+        place,
+        tag("h3", "Its stack", tag("small", f" incident of {moment(incident.opened_at)}, {state}")),
         tag(
             "details",
             tag("summary", tag("code", frames[0])),

@@ -69,6 +69,7 @@ def _worker(view: WorkerView, verdict: WorkerVerdict, elapsed: float) -> dict[st
         "worker": view.worker,
         "state": verdict.state,
         "reason": verdict.reason,
+        "where": view.where or None,
         "pid": view.pid,
         "node": view.node,
         "steps_per_second": _rounded(view.steps_per_second),

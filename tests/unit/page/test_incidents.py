@@ -29,7 +29,7 @@ def incidents(tmp_path):
 
 
 def drawn(incidents, **choice):
-    view = run_view(worker_view("1", pid=7))
+    view = run_view(worker_view("1", pid=7, where="Env.step → recv (my_env.py:88)"))
     return str(layout.page(snapshot(view), Choice(**choice), incident_list=incidents, now=NOW))
 
 
@@ -46,3 +46,4 @@ def test_detail_shows_the_stack_and_the_cause_of_death(incidents):
     assert "<summary><code>recv (my_env.py:88)</code></summary>" in html
     assert "step (&lt;my_env&gt;.py:10)" in html
     assert "Ray: SIGKILL" in html
+    assert "<code>Env.step → recv (my_env.py:88)</code>" in html

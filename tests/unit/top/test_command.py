@@ -15,6 +15,7 @@ WORKER_KEYS = {
     "worker",
     "state",
     "reason",
+    "where",
     "pid",
     "node",
     "steps_per_second",
