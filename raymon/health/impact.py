@@ -6,12 +6,14 @@ rate, as long as the learner keeps up.
 
 from collections.abc import Collection, Mapping, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from raymon.format import share, whole
 from raymon.health.shares import worker_phases
 from raymon.health.stragglers import Straggler
 from raymon.views import RunView, WorkerView
+
+MOST_LIMIT_RATIO: Final = 0.8
 
 
 class Cost(NamedTuple):
@@ -76,9 +78,12 @@ def absence_cost(run: RunView, absent: Collection[str]) -> Cost | None:
 
 
 def limit_cost(run: RunView, ratio: float) -> Cost | None:
-    """Return what a phase costs at most that takes a share of every iteration."""
+    """Return what a phase costs at most that takes a share of every iteration.
+
+    None above `MOST_LIMIT_RATIO`: without a phase that is nearly everything, something unknown would be the limit.
+    """
     now = run.steps_per_second
-    return Cost(now, now / max(0.01, 1.0 - ratio)) if now else None
+    return Cost(now, now / (1.0 - ratio)) if now and ratio <= MOST_LIMIT_RATIO else None
 
 
 def _taken_up(run: RunView) -> float:

@@ -8,6 +8,7 @@ fails or takes too long leaves a note instead.
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import stat
 import time
@@ -24,6 +25,7 @@ import raymon
 from raymon.catalog import DRIVER
 from raymon.cluster import discovery
 from raymon.cluster.cluster_state import ClusterState, StateFollower
+from raymon.format import size
 from raymon.health import Finding
 from raymon.incident import groups
 from raymon.live.snapshot import Snapshot
@@ -38,6 +40,11 @@ MOST_PROCESSES: Final = 64
 MOST_FRAMES: Final = 40
 LOG_BYTES: Final = 8_192
 MOST_LOGS: Final = 8
+_MEMORY: Final = {"MemTotal": "memory", "MemAvailable": "memory available", "SwapFree": "swap free"}
+_NOISE: Final = re.compile(
+    r"\[state-dump\]|Event stats|Global stats|Queueing time|Execution time|event_loop_lag_probe|^\s*ing time:"
+)
+"""Lines with which Ray fills its logs every minute."""
 _VERSIONS: Final = ("ray", "torch", "numpy", "gymnasium", "prometheus-client", "streamlit", "verl")
 
 
@@ -225,7 +232,7 @@ def _logs(run: RunView, finding: Finding, session: LocalSession | None) -> dict[
     return tails
 
 
-def tail(path: Path, size: int = LOG_BYTES) -> str:
+def tail(path: Path, length: int = LOG_BYTES) -> str:
     """Return the end of a regular file, empty if it is none; does not follow a link and never blocks."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -235,21 +242,26 @@ def tail(path: Path, size: int = LOG_BYTES) -> str:
         status = os.fstat(log.fileno())
         if not stat.S_ISREG(status.st_mode):
             return ""
-        log.seek(max(0, status.st_size - size))
-        return log.read(size).decode(errors="replace")
+        log.seek(max(0, status.st_size - 8 * length))
+        lines = log.read(8 * length).decode(errors="replace").splitlines(keepends=True)
+    kept = [line for line in lines if line.strip() and not _NOISE.search(line)]
+    return "".join(kept)[-length:]
 
 
 def _machine(session: LocalSession | None) -> dict[str, Any]:
     """Return load, memory and disk of this machine."""
-    machine: dict[str, Any] = {"host": platform.node(), "load": os.getloadavg(), "cpus": os.cpu_count()}
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    machine: dict[str, Any] = {"host": platform.node(), "cpus": os.cpu_count(), "load in 1, 5, 15 minutes": load}
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         rows = (line.split() for line in meminfo.read_text().splitlines())
-        machine["memory_kilobytes"] = {
-            row[0].rstrip(":"): int(row[1]) for row in rows if row[0] in ("MemTotal:", "MemAvailable:", "SwapFree:")
-        }
-    places: Mapping[str, Path] = {"session": session.folder if session else Path("/tmp"), "runs": Path.cwd()}  # noqa: S108
-    machine["disk_free_bytes"] = {name: shutil.disk_usage(path).free for name, path in places.items() if path.exists()}
+        kilobytes = {row[0].rstrip(":"): int(row[1]) for row in rows if len(row) > 1 and row[1].isdecimal()}
+        for name, label in _MEMORY.items():
+            machine[label] = size(kilobytes.get(name, 0) * 1024)
+    places: Mapping[str, Path] = {"Ray's session": session.folder if session else Path("/tmp"), "the runs": Path.cwd()}  # noqa: S108
+    for name, path in places.items():
+        if path.exists():
+            machine[f"free disk of {name}"] = size(shutil.disk_usage(path).free)
     return machine
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from raymon import html
-from raymon.format import UNKNOWN, count, duration, size
+from raymon.format import UNKNOWN, count, duration, share, size
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.words import headline, verdict_shape
 
@@ -166,18 +166,32 @@ def _series(series: Data) -> Html | None:
     rows = []
     for name in sorted(values):
         known = [value for value in values[name] if isinstance(value, (int, float))]
-        if known:
+        if any(known):
             rows.append(
                 tag(
-                    "tr", tag("td", name.replace("_", " ")), tag("td", spark(values[name])), tag("td", count(known[-1]))
+                    "tr",
+                    tag("td", name.replace("_", " ")),
+                    tag("td", spark(values[name])),
+                    tag("td", _figure(name, known[-1])),
                 )
             )
     if not rows:
         return None
     head = tag("tr", *[tag("th", title) for title in ("Figure", "Last minute", "Last value")])
     return _panel(
-        "The last minute", "", tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll")
+        "The last minute",
+        "figures that are not 0",
+        tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll"),
     )
+
+
+def _figure(name: str, value: float) -> str:
+    """Return a value in the unit that its name ends in."""
+    if "bytes" in name:
+        return size(value) + ("/s" if name.endswith("per_second") else "")
+    if name.startswith("phase_"):
+        return share(value)
+    return duration(value) if name.endswith("seconds") else count(value)
 
 
 def spark(values: Sequence[float | None]) -> Html:
