@@ -105,7 +105,7 @@ def view(collector, worker):
     return next(found for found in collector.snapshot().run(RUN).workers if found.worker == str(worker))
 
 
-def test_stopped_hanging_and_idle_workers_are_told_apart_and_recover(fleet):
+def test_stopped_hanging_and_idle_workers_are_distinguished(fleet):
     _, samplers, _, collector = fleet
     poll(expect(collector, w0="running", w1="running", w2="running", w3="running"), 60, "four running workers")
     poll(lambda: (view(collector, 0).steps_per_second or 0) > 50, 30, "steps per second")
@@ -136,7 +136,7 @@ def test_stopped_hanging_and_idle_workers_are_told_apart_and_recover(fleet):
     poll(expect(collector, w0="running", w1="running", w2="running", w3="running"), 30, "all running again")
 
 
-def test_a_killed_worker_is_restarting_then_back_and_counts_never_fall(fleet):
+def test_a_killed_worker_restarts_and_counts_never_fall(fleet):
     driver, samplers, start, collector = fleet
     poll(lambda: state(collector, 0) == "running", 60, "a running worker")
     rates = []

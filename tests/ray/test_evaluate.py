@@ -57,7 +57,7 @@ def test_statistics_are_those_of_the_episodes(run, capsys):
     assert found["trained_env_steps"] >= 150_000
 
 
-def test_the_same_seed_gives_the_same_episodes_and_another_other_ones(run, capsys):
+def test_the_same_seed_gives_the_same_episodes(run, capsys):
     outputs = [
         evaluate(capsys, run / "checkpoint.npz", "--episodes", 5, "--seed", seed, "--sample", "--as-json")[1]
         for seed in (1, 1, 2)

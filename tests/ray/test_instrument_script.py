@@ -92,7 +92,7 @@ class Trial:
         ray.kill(self.worker, no_restart=False)
 
 
-def test_runs_of_one_job_in_placement_groups_of_their_own_do_not_mix():
+def test_runs_in_separate_placement_groups_do_not_mix():
     before = raymon.DriverMonitor("outside")
     groups = [placement_group([{"CPU": 0.1}]) for _ in range(2)]
     placed = [PlacementGroupSchedulingStrategy(each, placement_group_capture_child_tasks=True) for each in groups]
@@ -107,7 +107,7 @@ def test_runs_of_one_job_in_placement_groups_of_their_own_do_not_mix():
     before.close()
 
 
-def test_a_restarted_actor_keeps_its_run_and_a_second_run_of_a_job_is_said(caplog):
+def test_a_restarted_actor_keeps_its_run(caplog):
     first = raymon.DriverMonitor("first")
     worker = Worker.options(max_restarts=1, max_task_retries=1).remote()
     poll(lambda: ray.get(worker.who.remote()) == ("first", "0"), 30, "the first run's worker")

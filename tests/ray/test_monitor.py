@@ -63,7 +63,7 @@ class Worker:
         ray.actor.exit_actor()
 
 
-def test_what_was_counted_before_ray_was_up_is_handed_over_once_it_is():
+def test_counts_from_before_ray_are_handed_over():
     def arrived():
         assert series(catalog.ACTOR_CALLS, run=RUN) == [11.0]
         assert series(catalog.RUN_INFO, run=RUN, environment="none", engine="custom") == [1.0]
@@ -71,7 +71,7 @@ def test_what_was_counted_before_ray_was_up_is_handed_over_once_it_is():
     settle(arrived)
 
 
-def test_counts_of_many_threads_arrive_exactly_and_the_run_s_name_is_given_once():
+def test_counts_of_many_threads_arrive_exactly():
     worker = Worker.remote(0)
     ray.get([worker.sample.remote(7), worker.sample.remote(0)])
     ray.get(worker.hammer.remote(8, 2000))
@@ -105,7 +105,7 @@ def test_the_driver_s_ledger_arrives_exactly(early):
     settle(arrived)
 
 
-def test_a_worker_that_hangs_beats_but_makes_no_progress_and_shows_its_phase():
+def test_a_hanging_worker_beats_and_shows_its_phase():
     worker = Worker.remote(5)
     hanging = worker.sample.remote(1, 8.0)
     poll(lambda: series(catalog.ACTIVITY, worker=5, activity="environment") == [1.0], 30, "the activity")

@@ -206,7 +206,7 @@ def test_a_generator_that_is_left_in_a_phase_does_no_harm():
     assert taken(monitor, catalog.ROLLOUTS) >= 1
 
 
-def test_a_driver_that_is_there_before_ray_names_the_run_of_the_first_worker_and_after_another_init():
+def test_a_driver_created_before_ray_names_the_run():
     done = run_script("""
         import tempfile, ray, raymon
 

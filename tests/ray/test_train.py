@@ -176,7 +176,7 @@ def test_a_killed_worker_is_replaced_while_the_others_go_on(run):
     one.finish()
 
 
-def test_a_worker_that_fails_again_and_again_is_given_up_and_the_run_goes_on(run):
+def test_a_worker_that_keeps_failing_is_given_up(run):
     one = run(total_env_steps=100_000_000, max_restarts=1, inject=("env-error worker=1 times=9",))
     one.start()
     poll(lambda: one.trainer.ledger.given_up == [1], 60, "given up")
@@ -217,7 +217,7 @@ def test_a_stopped_worker_recovers_and_is_not_replaced(run):
     one.finish()
 
 
-def test_a_loss_that_is_not_a_number_is_counted_and_training_goes_on(run):
+def test_a_nan_loss_is_counted_and_training_continues(run):
     summary = run(total_env_steps=20_000, inject=("nan-loss times=2",))()
     assert summary["nonfinite_updates"] == 2
     assert summary["updates"] > 10

@@ -87,7 +87,7 @@ def test_history_from_before_the_viewer_was_opened_is_put_in_front():
     assert asked.extended("another", mine) is mine
 
 
-def test_the_collector_says_where_alerts_come_from_and_goes_on_without():
+def test_the_collector_names_the_source_of_alerts():
     made = FakeCluster(FakeDriver(), FakeWorker("0"), FakeWorker("1"))
     with prometheus({"rules": rules(ALERT), "values": ["r"], "query_range": series(0, 0)}) as url:
         made.collector = Collector(["a:1"], clock=lambda: made.now, prometheus_url=url)

@@ -158,7 +158,7 @@ def test_grafana_is_closed_unless_asked_and_its_paths_agree(service):
 
 
 @pytest.mark.parametrize("service", [name for name in SERVICES if name.startswith("prometheus")])
-def test_prometheus_finds_its_configuration_and_the_datasource_finds_prometheus(service):
+def test_configuration_and_datasource_are_found(service):
     flags = dict(flag.split("=", 1) for flag in SERVICES[service]["command"])
     targets = {target: source for source, target, _ in sources(service)}
     config = flags["--config.file"]
@@ -172,7 +172,7 @@ def test_prometheus_finds_its_configuration_and_the_datasource_finds_prometheus(
     assert files.datasource()["url"] == "http://127.0.0.1:9090", "both profiles share Prometheus's network"
 
 
-def test_the_discovery_file_is_mounted_with_its_folder_at_its_own_path():
+def test_the_discovery_folder_is_mounted_at_its_own_path():
     for service in ("prometheus-local", "grafana-local"):
         assert ("/tmp/ray", "/tmp/ray", True) in sources(service)
 

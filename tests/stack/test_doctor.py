@@ -173,7 +173,7 @@ def test_names_of_the_loopback_are_one_place(elsewhere, tmp_path):
         assert elsewhere.ask(prometheus_url=other.url)["scraping"].state == "ok"
 
 
-def test_a_host_is_found_by_its_name_and_by_each_address_of_its_own():
+def test_a_host_is_found_by_name_and_by_every_address():
     assert found_among("10.1.2.3:8080", ["node:8080", "10.1.2.3:8080"], here=True) == "10.1.2.3:8080"
     own = socket.gethostbyname(socket.gethostname())
     assert found_among(f"{own}:8080", [f"{socket.gethostname()}:8080"], here=False) == f"{socket.gethostname()}:8080"
@@ -220,7 +220,7 @@ def test_wrong_use(capsys, option):
     assert option.partition("=")[2] in capsys.readouterr().err
 
 
-def test_a_variable_that_holds_no_address_is_told_by_the_check_it_belongs_to(elsewhere, monkeypatch):
+def test_a_variable_without_an_address_is_reported(elsewhere, monkeypatch):
     monkeypatch.setenv("RAY_PROMETHEUS_HOST", "http://[::1")
     monkeypatch.setenv("RAY_GRAFANA_HOST", "http://h:notaport")
     results = elsewhere.ask()

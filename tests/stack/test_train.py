@@ -87,7 +87,7 @@ def ask_dashboard(url):
         return json.loads(reply.read())
 
 
-def test_the_box_of_the_ray_dashboard_is_gone_and_everything_ends_with_the_run(tmp_path, path):
+def test_the_ray_dashboard_finds_the_stack_of_a_run(tmp_path, path):
     with short_folder() as ray_dir:
         flags = [
             "train",

@@ -167,7 +167,7 @@ def test_other_sources_are_taken_over_without_a_restart(directory, tmp_path, onl
     poll(lambda: Prometheus(stack.prometheus_url).query("up{job='ray'} == 1"), 30, "the new target is scraped")
 
 
-def test_a_refused_port_leaves_no_sources_that_are_never_taken_over(directory, tmp_path, only_these):
+def test_a_refused_port_leaves_no_stale_sources(directory, tmp_path, only_these):
     stack = start_stack(options(directory, tmp_path, with_grafana=False))
     own = Sources(targets=(stack.prometheus_url.removeprefix("http://"),))
     refused = start_stack(Options(directory, own, prometheus_port=free_port(), with_grafana=False))
@@ -176,7 +176,7 @@ def test_a_refused_port_leaves_no_sources_that_are_never_taken_over(directory, t
     poll(lambda: Prometheus(stack.prometheus_url).query("up{job='ray'} == 1"), 30, "the new target is scraped")
 
 
-def test_sources_written_by_a_start_that_was_killed_are_taken_over_by_the_next(directory, tmp_path, only_these):
+def test_sources_of_a_killed_start_are_taken_over(directory, tmp_path, only_these):
     stack = start_stack(options(directory, tmp_path, with_grafana=False))
     own = Sources(targets=(stack.prometheus_url.removeprefix("http://"),))
     state.write_file(directory / "prometheus.yml", config(own, directory))
@@ -239,7 +239,7 @@ def put_docker(folder, *, compose):
 
 
 @pytest.mark.parametrize("gone", ["prometheus", "grafana-server"])
-def test_the_containers_that_are_offered_find_the_password_they_need(directory, tmp_path, only_these, gone):
+def test_offered_containers_find_their_password(directory, tmp_path, only_these, gone):
     (only_these / gone).unlink()
     put_docker(only_these, compose=True)
     (problem,) = start_stack(options(directory, tmp_path)).problems
@@ -260,7 +260,7 @@ def test_docker_without_compose_offers_no_containers(directory, tmp_path, only_t
     assert "docker" not in problem
 
 
-def test_a_password_that_grafana_does_not_know_is_told_with_what_gives_it_to_grafana(directory, tmp_path, only_these):
+def test_a_wrong_grafana_password_comes_with_the_fix(directory, tmp_path, only_these):
     asked = options(directory, tmp_path)
     first = start_stack(asked)
     (directory / "grafana/data/grafana.db").touch()
@@ -424,7 +424,7 @@ def test_a_prometheus_that_is_named_and_not_there_is_told(directory, only_these,
     assert "running already" not in told.out
 
 
-def test_a_configuration_that_prometheus_refuses_is_told_and_not_kept(directory, tmp_path, only_these):
+def test_a_refused_prometheus_configuration_is_reported_not_kept(directory, tmp_path, only_these):
     asked = options(directory, tmp_path, with_grafana=False, stays=True)
     stack = start_stack(asked)
     refused = start_stack(Options(directory, Sources(dashboard_urls=("head:8265",)), with_grafana=False, stays=True))
@@ -483,7 +483,7 @@ def test_an_installed_wheel_finds_its_files(tmp_path):
     assert done.stdout.splitlines() == [str(tmp_path / "raymon/__init__.py"), str(tmp_path / "raymon/share/dashboards")]
 
 
-def test_a_grafana_unpacked_from_its_archive_is_found_with_its_home(tmp_path, monkeypatch):
+def test_an_unpacked_grafana_is_found_with_its_home(tmp_path, monkeypatch):
     home = tmp_path / "grafana-11.6.0"
     (home / "bin").mkdir(parents=True)
     (home / "conf").mkdir()

@@ -129,7 +129,7 @@ def test_lock_step_in_threads_equals_stepping_in_turn():
     assert not any(thread.is_alive() for thread in threaded._threads)
 
 
-def test_an_environment_stays_in_its_thread_also_when_there_are_fewer_threads():
+def test_an_environment_stays_in_its_thread():
     envs = [Counting(number, 4) for number in range(5)]
     vector = ThreadedVector(envs, seed=1, worker=0, threads=2)
     Collector(vector, 6).collect(zeros)
@@ -214,7 +214,7 @@ def test_sending_twice_and_receiving_nothing_are_refused():
     vector.close()
 
 
-def test_many_slow_environments_come_close_to_the_sum_of_their_rates():
+def test_slow_environments_add_up_their_rates():
     kwargs = {"low_seconds": 0.010, "high_seconds": 0.050}
     vector = make_vector("raymon/Simulated-v0", 8, seed=1, worker=0, env_kwargs=kwargs)
     collector = Collector(vector, 16)
@@ -265,7 +265,7 @@ def test_simulated_refuses_parameters_that_make_no_sense(kwargs):
         make_vector("raymon/Simulated-v0", 1, seed=1, worker=0, env_kwargs=kwargs)
 
 
-def test_simulated_rewards_the_right_action_only_and_ends_episodes_as_often_as_told():
+def test_the_simulation_rewards_only_the_right_action():
     env = gymnasium.make("raymon/Simulated-v0", low_seconds=0.0, high_seconds=0.0, end_probability=0.2)
     observation, _ = env.reset(seed=3)
     ends = 0

@@ -85,7 +85,7 @@ def test_native_form_truncates_and_resets_as_gymnasium_says():
     vector.close()
 
 
-def test_seeds_differ_between_workers_and_environments_and_repeat_with_the_seed():
+def test_seeds_differ_between_environments_and_repeat():
     everything = [seed for worker in range(8) for seed in seeds_for(1, worker, 64)]
     assert len(set(everything)) == len(everything)
     assert seeds_for(1, 3, 64)[:8] == seeds_for(1, 3, 8)

@@ -277,7 +277,7 @@ def test_whether_it_learns_is_told_beside_the_verdict(returns, sentence):
     assert sentence in verdict.evidence
 
 
-def test_two_returns_are_not_compared_and_neither_are_those_of_a_few_seconds():
+def test_returns_of_a_few_seconds_are_not_compared():
     for history in (((0.0, 1.0), (90.0, 2.0)), ((0.0, 1.0), (5.0, 2.0), (9.0, 3.0))):
         assert not judge(healthy(return_history=history)).evidence
 
@@ -287,13 +287,13 @@ def test_several_stalled_workers_are_counted():
     assert "0, 1, 2, 3, 4 and 4 more" in judge(view).sentence
 
 
-def test_a_driver_in_one_long_update_is_not_gone_and_workers_still_starting_are_no_fault():
+def test_long_updates_and_starting_workers_are_no_fault():
     assert judge(healthy(driver_heartbeat_age_seconds=4.0)).severity == "ok"
     young = run(worker(activity="starting", progress_age_seconds=None), started_seconds_ago=3.0, updates=0.0)
     assert judge(young).state == "starting"
 
 
-def test_each_alert_is_raised_by_its_symptom_and_the_healthy_run_raises_none():
+def test_each_alert_is_raised_by_its_symptom_only():
     assert list(health.alarms(healthy(), judge(healthy()))) == []
     again = dataclasses.replace(worker("1"), restarts={"died": 3}, recent_restarts=1)
     failing = {"failures": {"TypeError": 5.0}, "failures_total": 50.0, "rollouts_per_second": 5.0}

@@ -170,7 +170,7 @@ def _read_all(directory):
         pass
 
 
-def test_a_full_disk_ends_a_segment_at_its_last_whole_line_and_is_retried(tmp_path, monkeypatch):
+def test_a_full_disk_ends_a_segment_at_a_whole_line(tmp_path, monkeypatch):
     cluster, recorder = recorded(tmp_path, FakeDriver(), FakeWorker())
     cluster.run(10)
     write = os.write

@@ -58,7 +58,7 @@ def long_rollouts(counts):
     return FakeCluster(FakeDriver(phase="sample", share=0.9), *(LongRollouts(str(n), counts) for n in range(3)))
 
 
-def test_a_hang_in_a_long_rollout_is_told_from_its_steps_where_they_are_counted_as_they_are_taken():
+def test_counted_steps_reveal_a_hang_in_a_long_rollout():
     made = long_rollouts(counts=True)
     assert set(states(made.run(50)).values()) == {"running"}
     made.processes[2].works = False
@@ -70,7 +70,7 @@ def test_a_hang_in_a_long_rollout_is_told_from_its_steps_where_they_are_counted_
     assert set(said[5:]) == {"stalled"}, "also when its last step is long ago"
 
 
-def test_where_steps_are_counted_at_the_end_of_long_rollouts_their_length_is_the_measure():
+def test_long_rollouts_without_step_counts_set_the_limit():
     made = long_rollouts(counts=False)
     assert set(states(made.run(70)).values()) == {"running"}
     made.processes[2].works = False
@@ -109,7 +109,7 @@ def test_a_counter_that_begins_anew_does_not_go_backwards():
     assert max(rates) == pytest.approx(1000, rel=0.2)
 
 
-def test_a_stopped_process_is_stalled_within_15_s_and_stays_so_when_its_gauges_are_gone():
+def test_a_stopped_process_is_stalled_within_15_s_and_stays_so():
     made = cluster()
     made.run(20)
     stopped = made.processes[2]
@@ -126,7 +126,7 @@ def test_a_stopped_process_is_stalled_within_15_s_and_stays_so_when_its_gauges_a
     assert seconds_until(made, lambda s: states(s)["1"] == "running") <= 3
 
 
-def test_an_environment_that_hangs_is_stalled_within_15_s_an_idle_worker_never():
+def test_a_hanging_environment_is_stalled_within_15_s():
     made = cluster()
     made.run(20)
     made.processes[2].works = False
@@ -137,7 +137,7 @@ def test_an_environment_that_hangs_is_stalled_within_15_s_an_idle_worker_never()
     assert "in phase environment" in snapshot.verdicts["r"].workers[1].reason
 
 
-def test_a_worker_that_waited_long_is_not_stalled_when_it_starts_a_long_rollout():
+def test_a_long_rollout_after_a_long_wait_is_not_stalled():
     made = cluster()
     made.processes[2].activity = "waiting"
     made.run(60)
@@ -155,7 +155,7 @@ def test_opened_late_a_stopped_worker_is_still_named(gone):
     assert states(made.run(5))["1"] == "stalled"
 
 
-def test_opened_late_labels_of_an_earlier_run_of_the_same_name_are_not_workers():
+def test_labels_of_an_earlier_run_are_not_workers():
     made = cluster()
     earlier = FakeWorker("7")
     earlier.second(NOW)
@@ -366,7 +366,7 @@ def test_memory_that_jumps_once_is_no_leak_memory_that_climbs_is():
     assert slopes["jump"] < 1e5
 
 
-def test_a_driver_whose_memory_climbs_is_seen_and_one_that_took_a_buffer_is_not():
+def test_memory_growth_of_the_driver_is_told_from_one_buffer():
     climbs, jumps = Ring(), Ring()
     for second in range(30):
         climbs.add(float(second), {"driver_rss_bytes": 300e6 + 5e6 * second}, {})
@@ -394,7 +394,7 @@ def test_no_view_holds_a_number_that_is_not_finite():
     assert all(math.isfinite(value) for value in numbers)
 
 
-def test_a_frozen_node_among_live_ones_does_not_make_its_workers_stalled():
+def test_workers_of_a_frozen_node_are_not_stalled():
     near, far = cluster(2), FakeCluster(FakeWorker("2", node="10.0.0.2"))
     far_url, snapshot = "http://10.0.0.2:8080/metrics", None
     seen = set()
@@ -412,7 +412,7 @@ def test_a_frozen_node_among_live_ones_does_not_make_its_workers_stalled():
     assert "stalled" not in seen
 
 
-def test_the_lag_of_a_worker_leaves_out_the_updates_made_between_two_reports():
+def test_policy_lag_excludes_updates_between_two_reports():
     driver = Driver(version=1000.0, beat_age=0.2, rates=Rates({key_of(catalog.UPDATES): 20.0}))
     assert driver.policy_lag(985.0, 0.9) == 1.0
     assert driver.policy_lag(1010.0, 0.1) == 0.0
@@ -433,7 +433,7 @@ def test_a_session_that_has_ended_is_not_added_to_the_next():
     assert "object_store" not in {finding.code for finding in snapshot.verdicts["next"].findings}
 
 
-def test_a_cluster_that_has_ended_keeps_the_last_state_of_its_nodes():
+def test_an_ended_cluster_keeps_its_nodes_last_state():
     made = cluster()
     before = made.run(20).run()
     made.answers = False
@@ -443,7 +443,7 @@ def test_a_cluster_that_has_ended_keeps_the_last_state_of_its_nodes():
     assert made.look().targets[0].answered_seconds_ago == pytest.approx(660)
 
 
-def test_a_node_that_went_is_forgotten_unless_it_is_asked_or_a_worker_was_last_there():
+def test_a_node_without_targets_or_workers_is_forgotten():
     near, far = cluster(2), FakeCluster(FakeWorker("2", node="10.0.0.2"))
     far_url, asked, *gone = (f"http://10.0.0.{number}:8080/metrics" for number in range(2, 9))
     for second in range(700):
@@ -460,7 +460,7 @@ def test_a_node_that_went_is_forgotten_unless_it_is_asked_or_a_worker_was_last_t
     assert snapshot.targets[1].answered_seconds_ago == pytest.approx(699)
 
 
-def test_while_nobody_looks_it_collects_less_often_and_at_once_when_somebody_does(monkeypatch):
+def test_collection_slows_down_without_viewers(monkeypatch):
     monkeypatch.setattr("raymon.live.collector.LEFT_SECONDS", 0.5)
     monkeypatch.setattr("raymon.live.collector.UNWATCHED_SECONDS", 30.0)
     with Stage(*processes("unwatched")) as stage:

@@ -26,7 +26,7 @@ def addresses():
         yield made
 
 
-def test_a_round_over_a_thousand_workers_takes_less_than_two_seconds_and_names_the_faulty(addresses):
+def test_a_thousand_workers_take_less_than_two_seconds(addresses):
     collector = Collector(addresses)
     spent = []
     for _ in range(4):
@@ -161,7 +161,7 @@ def test_short_runs_one_after_the_other_leave_little_behind(hurried, sessions):
     assert len(snapshot.histories["run59"].times) > 0
 
 
-def test_a_run_that_is_over_goes_on_where_it_was_when_it_beats_again(hurried):
+def test_a_run_resumes_its_history_when_it_beats_again(hurried):
     made = FakeCluster(*processes_of("quiet", 1), *processes_of("live", 1))
     made.run(20)
     for process in made.processes[:2]:

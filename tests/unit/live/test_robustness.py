@@ -166,7 +166,7 @@ def test_a_run_under_a_fallback_name_gives_way_to_its_own_name():
     assert snapshot.run().workers_up == 2
 
 
-def test_a_finished_run_keeps_its_name_although_its_workers_serve_another():
+def test_a_finished_run_keeps_its_name_when_workers_move_on():
     cluster = healthy()
     cluster.run(12)
     first = list(cluster.processes)

@@ -196,7 +196,7 @@ def test_any_samples_of_any_family_leave_a_snapshot_that_can_be_shown(rounds, da
         (sending(b""), "does not speak HTTP"),
     ],
 )
-def test_a_server_that_misbehaves_costs_a_sentence_and_a_bounded_time(answer, told):
+def test_a_misbehaving_server_costs_bounded_time(answer, told):
     scraper = Scraper(timeout_seconds=1.0, most_bytes=2_000_000)
     with server(answer) as bad, server(sending(OK, SAMPLE)) as good:
         begun = time.perf_counter()
@@ -288,7 +288,7 @@ def test_a_dashboard_is_asked_with_rays_token(tmp_path, monkeypatch):
     assert "GET /api/prometheus/sd " in seen[0]
 
 
-def test_the_newest_local_session_is_found_with_and_without_a_discovery_file(tmp_path):
+def test_the_newest_local_session_is_found(tmp_path):
     processes, temp = tmp_path / "proc", tmp_path / "ray"
 
     def node(pid, name, node_id, port):

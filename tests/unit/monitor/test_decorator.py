@@ -97,7 +97,7 @@ def test_instances_keep_their_state_and_pickle_as_before():
     assert total(sampler, catalog.ENV_STEPS) == 0
 
 
-def test_rollouts_and_steps_are_recorded_under_the_constructor_s_number():
+def test_recording_uses_the_constructors_number():
     sampler = Sampler(4)
     assert sampler.sample(5) == [0] * 5
     sampler.sample(n=2)
@@ -177,7 +177,7 @@ def test_an_overridden_method_that_calls_the_instrumented_one_is_one_rollout():
     assert total(longer, catalog.ENV_STEPS) == 4
 
 
-def test_steps_and_episodes_are_counted_once_where_a_method_calls_another():
+def test_nested_methods_count_steps_and_episodes_once():
     ended = {"steps": len, "episodes": lambda result: [(1.0, len(result))]}
 
     @raymon.instrument(rollout=("one", "many", "down"), **ended)
@@ -219,7 +219,7 @@ def test_what_an_outer_call_does_not_count_the_inner_ones_do():
     assert total(both.another, catalog.ROLLOUTS) == 1
 
 
-def test_a_derived_class_leaves_the_number_to_the_constructor_that_knows_it():
+def test_a_subclass_constructor_provides_the_worker_number():
     @raymon.instrument(rollout="sample", steps=len)
     class Configured(Sampler):
         def __init__(self, config):

@@ -153,7 +153,7 @@ def test_two_threads_in_phases_share_the_wall_time():
 
 
 @given(st.lists(st.tuples(st.sampled_from(PHASES), st.integers(0, 100)), max_size=20), st.integers(0, 5_000))
-def test_time_measured_elsewhere_is_taken_from_the_span_it_was_spent_in(parts, wall):
+def test_time_measured_elsewhere_is_subtracted_from_its_span(parts, wall):
     clock, cells = Clock(), {phase: Cell() for phase in (*PHASES, "other")}
     timeline = Timeline(cells, threading.RLock(), clock)
     span = timeline.enter("other")
@@ -206,7 +206,7 @@ def test_the_yardsticks_of_silence_do_not_grow_while_something_hangs():
             assert values(driver, catalog.ITERATION_SECONDS) == {(): pytest.approx(1.0)}
 
 
-def test_driver_phases_and_other_sum_to_the_wall_while_an_iteration_lasts():
+def test_driver_phases_sum_to_wall_during_an_iteration():
     driver = raymon.DriverMonitor("sum", workers=1)
     clock = Clock()
     driver._timeline._clock = clock
@@ -284,7 +284,7 @@ def test_the_time_between_rollouts_is_waiting_and_in_no_rollout():
     assert total(monitor, catalog.WORKER_PHASE, "waiting") == pytest.approx(8)
 
 
-def test_a_rollout_that_raises_is_not_counted_and_one_inside_another_is_part_of_it():
+def test_failed_and_nested_rollouts_are_not_counted():
     monitor = raymon.Monitor(worker=0, run="raise")
     with pytest.raises(ZeroDivisionError), monitor.rollout(), monitor.phase("environment"):
         1 / 0  # noqa: B018
@@ -354,7 +354,7 @@ def test_wrong_use_never_raises_and_every_drop_is_counted():
     assert total(monitor, own, "hard") == 3
 
 
-def test_a_label_without_enumerated_values_cannot_grow_without_bound():
+def test_labels_without_enumerated_values_are_bounded():
     own = raymon.Metric("test_visits_total", "counter", "Visits.", labels=("room",))
     ledger = Ledger()
     for room in range(MOST_LABEL_SETS):
@@ -428,7 +428,7 @@ def test_the_fleet_as_the_driver_sees_it():
     assert ("1", "restarting") in trouble
 
 
-def test_an_update_that_diverged_is_counted_once_and_keeps_the_gauges_finite():
+def test_a_diverged_update_keeps_the_gauges_finite():
     driver = raymon.DriverMonitor("diverged")
     driver.update(loss=0.5, kl=0.01, learning_rate=None)
     driver.update(loss=float("nan"), gradient_norm=float("inf"), kl=float("nan"))

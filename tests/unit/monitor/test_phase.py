@@ -27,7 +27,7 @@ class Clock:
         return self.now
 
 
-def test_a_phase_that_is_kept_may_be_entered_inside_itself_and_again():
+def test_a_kept_phase_can_be_entered_again_and_nested():
     driver = raymon.DriverMonitor("kept")
     clock, learn = Clock(driver), driver.phase("learn")
     for _ in range(2):
@@ -61,7 +61,7 @@ def test_a_phase_shared_by_threads_leaves_no_time_running():
     assert not phase._stays
 
 
-def test_a_rollout_that_is_kept_counts_each_time_but_not_inside_itself():
+def test_a_kept_rollout_counts_each_time_but_not_nested():
     monitor = raymon.Monitor(0, "kept")
     rollout = monitor.rollout()
     for _ in range(2):
@@ -71,7 +71,7 @@ def test_a_rollout_that_is_kept_counts_each_time_but_not_inside_itself():
     assert not monitor._open
 
 
-def test_a_rollout_that_is_one_phase_is_noted_as_both_and_inner_phases_are_taken_out():
+def test_a_rollout_that_is_a_phase_excludes_inner_phases():
     monitor = raymon.Monitor(0, "one phase")
     clock = Clock(monitor)
     monitor.start_notes()
@@ -144,7 +144,7 @@ def test_an_iteration_inside_another_is_part_of_it():
     assert values(driver, catalog.ITERATION_SECONDS) == {(): pytest.approx(4.0)}
 
 
-def test_a_driver_that_samples_itself_has_phases_that_sum_to_the_wall():
+def test_phases_of_a_sampling_driver_sum_to_wall_time():
     driver, worker = raymon.DriverMonitor("alone"), raymon.Monitor(0, "alone")
     clock = Clock(driver, worker)
     with driver.iteration():

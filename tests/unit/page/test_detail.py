@@ -28,13 +28,13 @@ def drawn(**worker):
     return str(detail(context_of(snapshot_of([view]), Choice(worker="0"))))
 
 
-def test_the_time_of_a_stalled_worker_passes_in_the_phase_it_hangs_in():
+def test_a_stalled_worker_spends_time_in_its_hanging_phase():
     stalled = drawn(stuck_seconds=60.0, progress_age_seconds=60.0)
     assert "environment<b>100 %</b>" in stalled
     assert "other" not in stalled.partition("Its time by phase")[2]
 
 
-def test_the_time_of_a_running_worker_that_nothing_tells_of_is_other():
+def test_unnamed_time_of_a_running_worker_is_other():
     running = drawn(stuck_seconds=0.5, progress_age_seconds=0.5)
     assert "environment<b>25 %</b>" in running
     assert "other<b>75 %</b>" in running

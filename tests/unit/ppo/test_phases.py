@@ -12,7 +12,7 @@ def seconds(driver, phase):
     return driver.ledger._cells[catalog.PHASE_SECONDS.name, (phase,)].total * 1e-9
 
 
-def test_brief_phases_reach_the_monitor_with_the_lap_and_are_taken_from_the_rest():
+def test_brief_phases_are_handed_over_with_the_lap():
     driver = DriverMonitor("brief")
     phases = Phases(driver)
     began = time.perf_counter()

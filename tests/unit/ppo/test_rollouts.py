@@ -68,7 +68,7 @@ def sampled(env, threads, **more):
 
 
 @pytest.mark.parametrize("threads", [0, 1], ids=["lock-step", "own pace"])
-def test_an_observation_that_is_infinite_never_reaches_the_totals_by_which_all_are_normalised(threads):
+def test_infinite_observations_do_not_reach_the_normalizer(threads):
     fragments = sampled("test/InfSeen-v0", threads, normalize_observations=True)
     assert [fragment.finite() for fragment in fragments] == [False, True, True, True, True]
     assert np.isfinite(fragments[0].observations).all(), "cut at 10: its moments alone tell"

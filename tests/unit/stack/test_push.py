@@ -102,7 +102,7 @@ def test_a_dry_run_tells_new_dashboards_in_a_line_each(grafana, push):
     assert len(told.splitlines()) < 20
 
 
-def test_another_teams_dashboard_of_the_same_uid_is_left_alone_without_force(grafana, push):
+def test_another_teams_dashboard_is_kept_without_force(grafana, push):
     theirs = {"uid": overview()["uid"], "title": "Sales", "tags": ["sales"], "panels": []}
     grafana.put_dashboard(theirs, "", "", by="bob")
     code, told = push()
@@ -157,7 +157,7 @@ def test_versions_of_older_servers_are_understood(grafana, push):
     assert "alice edited it" in push()[1]
 
 
-def test_a_datasource_is_updated_and_keeps_the_administrators_options(grafana, push):
+def test_an_updated_datasource_keeps_administrators_options(grafana, push):
     uid = files.datasource()["uid"]
     ours = {**files.datasource(), "url": "http://old:9090"}
     ours["jsonData"] = {**ours["jsonData"], "manageAlerts": False}
@@ -167,7 +167,7 @@ def test_a_datasource_is_updated_and_keeps_the_administrators_options(grafana, p
     assert grafana.datasources[uid]["jsonData"]["manageAlerts"] is False
 
 
-def test_a_datasource_that_an_administrator_made_the_default_stays_it(grafana, push):
+def test_a_default_datasource_stays_the_default(grafana, push):
     push("--prometheus-url", "http://old:9090")
     source = grafana.datasources[files.datasource()["uid"]]
     source |= {"isDefault": True, "basicAuth": True, "basicAuthUser": "ops"}
@@ -260,7 +260,7 @@ def test_a_dashboard_without_its_model_is_told(grafana, push, body):
     assert f"gave no model for the dashboard {overview()['uid']}" in one_sentence(told)
 
 
-def test_a_dashboard_with_an_empty_model_and_versions_of_another_shape_is_not_ours(grafana, push):
+def test_an_unusual_dashboard_reply_does_not_count_as_ours(grafana, push):
     body = b'{"dashboard": {"panels": null, "tags": ["raymon"]}, "versions": [null]}'
     grafana.misbehave = only("/dashboards/uid/", fake_grafana.plain(200, body))
     code, told = push("--dry-run")
@@ -292,7 +292,7 @@ def test_a_conflict_of_names_is_told(grafana, push):
     assert not grafana.dashboards, "nothing is put where nobody asked for it"
 
 
-def test_a_dashboard_changed_between_looking_and_saving_is_not_overwritten(grafana, push):
+def test_a_dashboard_changed_meanwhile_is_not_overwritten(grafana, push):
     push()
     for uid, kept in grafana.dashboards.items():
         old = {**kept["model"], "title": f"old {uid}"}

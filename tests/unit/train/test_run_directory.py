@@ -55,7 +55,7 @@ def test_a_start_that_failed_leaves_the_name_free(config):
     RunDirectory(config).close()
 
 
-def test_resuming_cuts_rows_after_the_checkpoint_and_takes_the_old_summary_away(config, tmp_path):
+def test_resuming_removes_rows_after_the_checkpoint(config, tmp_path):
     directory = RunDirectory(config)
     for update in range(1, 6):
         directory.append(row(update))
