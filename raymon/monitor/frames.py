@@ -25,7 +25,7 @@ _LIBRARY: Final = re.compile(
 )
 """Files that are not the user's: the standard library, installed packages, generated code, raymon's recording."""
 _MACHINERY: Final = re.compile(
-    r"^<|/ray/(?!rllib/)|/lib(?:64)?/python\d[^/]*/(?!(?:site|dist)-packages/)|/raymon/monitor/"
+    r"^<|/(?:site|dist)-packages/ray/(?!rllib/)|/ray/_private/|/lib(?:64)?/python\d[^/]*/(?!(?:site|dist)-packages/)|/raymon/monitor/"
 )
 """Files of Python, Ray and raymon's recording: where a thread is idle if it has no other frame."""
 _CALL: Final = re.compile(r"([A-Za-z_]\w*)\s*\((?:[^()]|\([^()]*\))*\)?\s*$")

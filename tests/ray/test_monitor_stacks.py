@@ -29,12 +29,12 @@ def cluster():
 class Env:
     def step(self, how):
         if how == "socket":
-            with socket.socketpair()[0] as silent:
-                silent.settimeout(9)
-                with contextlib.suppress(TimeoutError):
-                    silent.recv(1)
+            silent, other = socket.socketpair()
+            silent.settimeout(12)
+            with silent, other, contextlib.suppress(TimeoutError):
+                silent.recv(1)
         if how == "native":
-            ctypes.PyDLL(None).sleep(9)  # a call through PyDLL keeps the GIL
+            ctypes.PyDLL(None).sleep(12)  # a call through PyDLL keeps the GIL
         if how == "raise":
             raise ConnectionResetError("the simulator hung up")
 
@@ -85,7 +85,7 @@ def test_hanging_socket_is_named_and_whom_the_driver_waits_for(session, driver, 
     pid = ray.get(worker.pid.remote())
     hanging = worker.sample.remote("socket")
     with driver.iteration(), driver.phase("sample"):
-        ray.wait([hanging], timeout=7)
+        ray.wait([hanging], timeout=9)
         there, own = evidence(session, pid, "python"), evidence(session, os.getpid(), "python")
     assert there
     assert own
@@ -101,8 +101,8 @@ def test_hanging_socket_is_named_and_whom_the_driver_waits_for(session, driver, 
 def test_native_code_that_holds_the_gil_is_named(session, worker):
     pid = ray.get(worker.pid.remote())
     hanging = worker.sample.remote("native")
-    found = poll(lambda: evidence(session, pid, "native"), 8, "stacks by faulthandler")
-    assert found.where == f"step (test_monitor_stacks.py:{line_of('PyDLL(None).sleep(9)')})"
+    found = poll(lambda: evidence(session, pid, "native"), 11, "stacks by faulthandler")
+    assert found.where == f"step (test_monitor_stacks.py:{line_of('PyDLL(None).sleep(12)')})"
     ray.get(hanging)
     poll(lambda: stacks.read(session, pid).state != "native", 10, "the process runs again")
 
