@@ -35,13 +35,19 @@ COLOURS: Final[Mapping[str, str]] = {
     "checkpoint": "#56B4E9",
     "log": "#E69F00",
     "other": "#777777",
+    "generate": "#009E73",
+    "reward": "#E69F00",
+    "reference": "#56B4E9",
+    "advantage": "#777777",
+    "train": "#D55E00",
+    "weight_sync": "#C9A800",
     "received": "#0072B2",
     "trained": "#009E73",
     "dropped": "#D55E00",
 }
 BY_LEGEND: Final[Mapping[str, tuple[str, ...]]] = {
     "{{activity}}": catalog.ACTIVITIES,
-    "{{phase}}": tuple(dict.fromkeys((*catalog.DRIVER_PHASES, *catalog.WORKER_PHASES))),
+    "{{phase}}": tuple(dict.fromkeys((*catalog.DRIVER_PHASES, *catalog.WORKER_PHASES, *catalog.LANGUAGE_PHASES))),
     "{{outcome}}": catalog.FRAGMENTS.values["outcome"],
 }
 """The series names that have a colour of their own, by the legend that makes them."""

@@ -11,6 +11,7 @@ _HEADINGS: dict[Source, str] = {
     "process": "Every process that records",
     "worker": "A worker: a process that samples",
     "driver": "The driver: the process that trains",
+    "flow": "What flows while a language model is trained",
     "export": "Verdicts: what `raymon export` serves",
 }
 
@@ -30,6 +31,7 @@ SERIES: Final = f"""\
 A worker adds at most {catalog.series_of("worker")} series, a driver at most {catalog.series_of("driver")}; the
 budgets are {catalog.SERIES_BUDGET["worker"]} and {catalog.SERIES_BUDGET["driver"]}, and the catalogue refuses to exceed
 them. A worker whose rollouts fail adds one series per exception class, at most {catalog.MOST_FAILURE_CLASSES + 1}.
+A process that trains a language model adds at most {catalog.LANGUAGE_SERIES}.
 """
 
 

@@ -14,14 +14,18 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 Kind = Literal["counter", "gauge", "histogram"]
-Source = Literal["worker", "driver", "process", "export", "user"]
+Source = Literal["worker", "driver", "process", "flow", "export", "user"]
 
 PREFIX: Final = "ray_raymon_"
 DRIVER: Final = "driver"
 """The value of the label `worker` on what the driving process records about itself."""
 
 # Enumerated label values: a value outside these is refused, so that no label can grow without bound.
-ACTIVITIES: Final = ("starting", "environment", "inference", "sending", "waiting")
+ROLES: Final = ("env", "rollout", "trainer", "reward", "reference", "critic", "buffer")
+"""Roles of a process: `env` samples environments, the others work on language models."""
+LANGUAGE_PHASES: Final = ("generate", "reward", "reference", "advantage", "train", "weight_sync")
+"""Phases of training language models, of workers and drivers; one is exported from its first use on."""
+ACTIVITIES: Final = ("starting", "environment", "inference", "sending", "waiting", *LANGUAGE_PHASES)
 WORK_PHASES: Final = ("environment", "inference", "sending")
 """What a worker is busy with; the rest of its time it waits."""
 WORKER_PHASES: Final = (*WORK_PHASES, "waiting")
@@ -44,6 +48,7 @@ _LABEL_VALUES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "kind": ("rollouts", "weights", "other"),
         "statistic": ("mean", "min", "max"),
         "term": LOSS_TERMS,
+        "role": ROLES,
     }
 )
 _UNBOUNDED: Final = frozenset({"step", "episode", "seed", "actor", "actor_id", "pid", "update", "timestamp"})
@@ -256,7 +261,7 @@ WORKER_PHASE = _declare(
     "Wall time of the worker by phase; what is missing to the wall is overhead of Ray and Python.",
     "seconds",
     labels=("phase",),
-    values={"phase": WORKER_PHASES},
+    values={"phase": (*WORKER_PHASES, *LANGUAGE_PHASES)},
 )
 EPISODES = _declare("episodes_total", "counter", "worker", "Episodes finished.")
 EPISODE_RETURN = _declare(
@@ -339,7 +344,7 @@ PHASE_SECONDS = _declare(
     "Wall time of the driver's iterations by phase; the phases sum to the wall time.",
     "seconds",
     labels=("phase",),
-    values={"phase": DRIVER_PHASES},
+    values={"phase": (*DRIVER_PHASES, *LANGUAGE_PHASES)},
 )
 FRAGMENTS = _declare(
     "fragments_total",
@@ -491,8 +496,80 @@ WORKER_STATE = _declare(
     labels=("worker", "state", "severity"),
 )
 
+# --- what flows while a language model is trained: recorded by whichever process knows it ----------------------------
+_LANGUAGE: Final = "while a language model is trained"
+ROLE = _declare(
+    "role",
+    "gauge",
+    "flow",
+    "1 for the role of this process; a process without it samples environments or drives.",
+    labels=("role",),
+    present="for roles other than env",
+)
+TOKENS = _declare(
+    "tokens_total",
+    "counter",
+    "flow",
+    "Tokens of prompts (in) and responses (out).",
+    labels=("direction",),
+    values={"direction": ("in", "out")},
+    present=_LANGUAGE,
+)
+RESPONSES = _declare(
+    "responses_total",
+    "counter",
+    "flow",
+    "Responses generated: complete, truncated at the length limit, or aborted.",
+    labels=("end",),
+    values={"end": ("complete", "truncated", "aborted")},
+    present=_LANGUAGE,
+)
+RESPONSE_LENGTH = _declare(
+    "response_length",
+    "gauge",
+    "flow",
+    "Quantiles of the length in tokens of the responses of the last minute.",
+    labels=("quantile",),
+    present=_LANGUAGE,
+)
+GROUPS = _declare(
+    "groups_total",
+    "counter",
+    "flow",
+    "Groups of responses to one prompt: with a learning signal, or without (all rewards equal).",
+    labels=("signal",),
+    values={"signal": ("yes", "no")},
+    present=_LANGUAGE,
+)
+BUFFER_DEPTH = _declare(
+    "buffer_depth", "gauge", "flow", "Samples that wait in the buffer to be trained on.", present=_LANGUAGE
+)
+BUFFER_CAPACITY = _declare(
+    "buffer_capacity", "gauge", "flow", "Samples that the buffer can hold; 0 without a limit.", present=_LANGUAGE
+)
+BUFFER_OLDEST = _declare(
+    "buffer_oldest_timestamp_seconds",
+    "gauge",
+    "flow",
+    "When the oldest sample in the buffer was generated; 0 when the buffer is empty.",
+    "timestamp",
+    present=_LANGUAGE,
+)
+WEIGHT_SYNCS = _declare(
+    "weight_syncs_total", "counter", "flow", "Synchronizations of weights to rollout workers.", present=_LANGUAGE
+)
+WEIGHT_SYNC_SECONDS = _declare(
+    "weight_sync_seconds_total", "counter", "flow", "Wall time of synchronizing weights.", "seconds", present=_LANGUAGE
+)
+WEIGHT_SYNC_BYTES = _declare(
+    "weight_sync_bytes_total", "counter", "flow", "Bytes of weights synchronized.", "bytes", present=_LANGUAGE
+)
+
 SERIES_BUDGET: Final[Mapping[str, int]] = MappingProxyType({"worker": 25, "driver": 150})
-"""Series of one process. A worker whose rollouts fail exceeds its budget by `MOST_FAILURE_CLASSES + 1` at most."""
+"""Series of one process that trains with environments; training a language model adds `LANGUAGE_SERIES` at most.
+
+A worker whose rollouts fail exceeds its budget by `MOST_FAILURE_CLASSES + 1` at most.
+"""
 
 
 def series_of(role: Literal["worker", "driver"]) -> int:
@@ -501,7 +578,12 @@ def series_of(role: Literal["worker", "driver"]) -> int:
     A worker's families that have a condition (`present`) are not counted: a healthy worker does not export them.
     """
     own = [metric for metric in of(role) if role == "driver" or not metric.present]
-    return sum(metric.series for metric in (*of("process"), *own))
+    phased = [metric for metric in own if metric in (ACTIVITY, WORKER_PHASE, PHASE_SECONDS)]
+    return sum(metric.series for metric in (*of("process"), *own)) - len(phased) * len(LANGUAGE_PHASES)
+
+
+LANGUAGE_SERIES: Final = sum(metric.series for metric in of("flow")) - len(ROLES) + 1 + 2 * len(LANGUAGE_PHASES)
+"""Families of flow, one role, and the additional phases as time and as activity."""
 
 
 for _role, _budget in SERIES_BUDGET.items():

@@ -11,6 +11,7 @@ from typing import Any, SupportsIndex, TypeVar, overload
 
 from raymon import catalog, ray_internals
 from raymon.monitor import identity
+from raymon.monitor.worker import Monitor
 from raymon.monitor.wrappers import Episodes, Plan, Steps, wrap_constructor, wrap_method
 
 C = TypeVar("C")
@@ -28,6 +29,7 @@ def instrument(
     worker: str | None = None,
     run: str | None = None,
     enabled: bool = True,
+    role: str = "env",
 ) -> C: ...
 @overload
 def instrument(
@@ -39,6 +41,7 @@ def instrument(
     worker: str | None = None,
     run: str | None = None,
     enabled: bool = True,
+    role: str = "env",
 ) -> Callable[[C], C]: ...
 def instrument(
     cls: Any = None,
@@ -51,6 +54,7 @@ def instrument(
     worker: str | None = None,
     run: str | None = None,
     enabled: bool = True,
+    role: str = "env",
 ) -> Any:
     """Record the rollouts of an actor class: sync, async or threaded, over or under `@ray.remote`.
 
@@ -78,13 +82,14 @@ def instrument(
             the actors' processes start, which is not the order in which they were created, and kept over restarts.
         run: The run's name; by default `RAYMON_RUN`, else what the driver's monitor is called, else the Ray job.
         enabled: False returns the class as it is.
+        role: The role of these actors, one of `catalog.ROLES`; workers are compared with those of their role.
 
     Raises:
         TypeError: When it is not applied to a class.
         ValueError: When a method, a parameter or a phase does not exist, or another argument cannot be meant.
     """
     plan = Plan(
-        (rollout,) if isinstance(rollout, str) else tuple(rollout), steps, episodes, phase, worker, run, enabled
+        (rollout,) if isinstance(rollout, str) else tuple(rollout), steps, episodes, phase, worker, run, enabled, role
     )
     _check(plan)
     if cls is None:
@@ -93,8 +98,10 @@ def instrument(
 
 
 def _check(plan: Plan) -> None:
-    if plan.phase not in catalog.WORKER_PHASES:
-        raise ValueError(f"instrument: found phase {plan.phase!r}, expected one of {', '.join(catalog.WORKER_PHASES)}")
+    if plan.phase not in Monitor.PHASES:
+        raise ValueError(f"instrument: found phase {plan.phase!r}, expected one of {', '.join(Monitor.PHASES)}")
+    if plan.role not in catalog.ROLES:
+        raise ValueError(f"instrument: found role {plan.role!r}, expected one of {', '.join(catalog.ROLES)}")
     if not plan.methods:
         raise ValueError("instrument: found no method in rollout, expected the name of one that samples, or several")
     is_number = isinstance(plan.steps, int) and not isinstance(plan.steps, bool) and plan.steps >= 0

@@ -88,7 +88,7 @@ class DriverMonitor(TimedRecorder):
         ValueError: For a run that cannot be a label or a number of workers below 0.
     """
 
-    PHASES = catalog.DRIVER_PHASES
+    PHASES = (*catalog.DRIVER_PHASES, *catalog.LANGUAGE_PHASES)
     PHASE_METRIC = catalog.PHASE_SECONDS
 
     def __init__(
@@ -380,6 +380,7 @@ class DriverMonitor(TimedRecorder):
             self.ledger.set(catalog.LAST_UPDATE, {}, time.time())
 
     def _collect(self) -> None:
+        super()._collect()
         seconds = self._iterations.mean(self._timeline.settle() * NANOSECOND)
         if seconds:
             self.ledger.set(catalog.ITERATION_SECONDS, {}, seconds)

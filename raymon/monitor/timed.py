@@ -1,13 +1,19 @@
 """What both monitors share beyond recording: the phases their time goes into, being pickled, being forgotten."""
 
-from typing import ClassVar
+import time
+from collections.abc import Iterable
+from typing import ClassVar, Final
 
+from raymon import catalog
 from raymon.catalog import Metric
 from raymon.monitor.capture import PhaseNotes
+from raymon.monitor.latency import SlidingQuantiles
 from raymon.monitor.ledger import RefusedError, amount
 from raymon.monitor.phase import Phase
 from raymon.monitor.recorder import NANOSECOND, Recorder, recording
 from raymon.monitor.timeline import Span, Timeline
+
+_WINDOW_SECONDS: Final = 60.0
 
 
 class TimedRecorder(Recorder):
@@ -16,11 +22,23 @@ class TimedRecorder(Recorder):
     PHASES: ClassVar[tuple[str, ...]]
     PHASE_METRIC: ClassVar[Metric]
 
-    def __init__(self, run: str | None, worker: str | None, enabled: bool, made_with: tuple[object, ...]) -> None:
+    def __init__(
+        self, run: str | None, worker: str | None, enabled: bool, made_with: tuple[object, ...], role: str = "env"
+    ) -> None:
+        if role not in catalog.ROLES:
+            raise ValueError(f"role: found {role!r}, expected one of {', '.join(catalog.ROLES)}")
         super().__init__(run, worker, enabled)
         self._made_with = made_with
-        cells = {phase: self._cell(self.PHASE_METRIC, NANOSECOND, phase=phase) for phase in self.PHASES}
-        self._timeline = Timeline(cells, self.ledger.lock)
+        self._phase_cells = {
+            phase: self._cell(self.PHASE_METRIC, NANOSECOND, phase=phase)
+            for phase in self.PHASES
+            if phase not in catalog.LANGUAGE_PHASES
+        }
+        self._timeline = Timeline(self._phase_cells, self.ledger.lock)
+        self._response_lengths = SlidingQuantiles(_WINDOW_SECONDS)
+        self.role = role
+        if role != "env":
+            self.set(catalog.ROLE, 1.0, role=role)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), self._made_with)
@@ -38,6 +56,7 @@ class TimedRecorder(Recorder):
         """Count time of a phase that was measured elsewhere; inside an open phase it is taken from that one."""
         if phase not in self.PHASES:
             raise RefusedError(f"found phase {phase!r}, expected one of {self.PHASES}")
+        self._export_phase(phase)
         self._timeline.add(phase, round(amount(seconds) / NANOSECOND))
 
     def start_notes(self) -> None:
@@ -53,7 +72,62 @@ class TimedRecorder(Recorder):
         super().renew_after_fork()
         self._timeline.renew_after_fork(self.ledger.lock)
 
+    @recording
+    def responses(self, lengths: Iterable[int], prompt_tokens: int = 0, truncated: int = 0, aborted: int = 0) -> None:
+        """Count the responses of one batch of generation.
+
+        Args:
+            lengths: Tokens of each response, truncated and aborted ones included.
+            prompt_tokens: Tokens of all their prompts.
+            truncated: How many of them ended at the length limit.
+            aborted: How many of them were given up.
+        """
+        tokens = [amount(length) for length in lengths]
+        if truncated + aborted > len(tokens):
+            raise RefusedError(f"found {truncated} truncated and {aborted} aborted of {len(tokens)} responses")
+        self.count(catalog.TOKENS, amount(prompt_tokens), direction="in")
+        self.count(catalog.TOKENS, sum(tokens), direction="out")
+        ends = {"complete": len(tokens) - truncated - aborted, "truncated": truncated, "aborted": aborted}
+        for end, number in ends.items():
+            self.count(catalog.RESPONSES, number, end=end)
+        now = time.perf_counter()
+        with self.ledger.lock:
+            for length in tokens:
+                self._response_lengths.add(length, now)
+
+    @recording
+    def groups(self, number: int, without_signal: int = 0) -> None:
+        """Count groups of responses to one prompt, and those of them whose rewards are all equal."""
+        self.count(catalog.GROUPS, number - without_signal, signal="yes")
+        self.count(catalog.GROUPS, without_signal, signal="no")
+
+    @recording
+    def buffer(self, depth: int, capacity: int = 0, oldest_seconds: float | None = None) -> None:
+        """Set how many samples wait in the buffer, how many it can hold (0: no limit), and the age of the oldest."""
+        self.ledger.set(catalog.BUFFER_DEPTH, {}, depth)
+        self.ledger.set(catalog.BUFFER_CAPACITY, {}, capacity)
+        if oldest_seconds is not None or not depth:
+            self.ledger.set(catalog.BUFFER_OLDEST, {}, time.time() - (oldest_seconds or 0.0) if depth else 0.0)
+
+    @recording
+    def weights_synced(self, seconds: float, nbytes: float = 0) -> None:
+        """Count one synchronization of weights, with its duration and size; its phase is `weight_sync`."""
+        self.count(catalog.WEIGHT_SYNCS)
+        self.count(catalog.WEIGHT_SYNC_SECONDS, amount(seconds))
+        self.count(catalog.WEIGHT_SYNC_BYTES, amount(nbytes))
+
+    def _collect(self) -> None:
+        lengths = self._response_lengths.quantiles(catalog.QUANTILES, time.perf_counter())
+        for quantile, length in zip(catalog.QUANTILES, lengths, strict=False):
+            self.ledger.set(catalog.RESPONSE_LENGTH, {"quantile": quantile}, length)
+
+    def _export_phase(self, phase: str) -> None:
+        """Export a phase of language models from its first use on: a run without them has no series of them."""
+        if phase not in self._phase_cells:
+            self._phase_cells[phase] = self._cell(self.PHASE_METRIC, NANOSECOND, phase=phase)
+
     def _enter_phase(self, phase: str) -> Span:
+        self._export_phase(phase)
         return self._timeline.enter(phase)
 
     def _leave_phase(self, span: Span) -> None:

@@ -49,17 +49,20 @@ class Monitor(TimedRecorder):
         run: The run's name; by default `RAYMON_RUN`, else what the driver's monitor is called, which is waited for for
             2 s without blocking, else the Ray job.
         enabled: False makes every method a no-op.
+        role: The process's role, one of `catalog.ROLES`; workers are compared with those of their role.
 
     Raises:
-        ValueError: For a worker or run that cannot be a label.
+        ValueError: For a worker or run that cannot be a label, or an unknown role.
     """
 
-    PHASES = catalog.WORKER_PHASES
+    PHASES = (*catalog.WORKER_PHASES, *catalog.LANGUAGE_PHASES)
     PHASE_METRIC = catalog.WORKER_PHASE
 
-    def __init__(self, worker: int | None = None, run: str | None = None, enabled: bool = True) -> None:
-        made_with = (worker, run, enabled)
-        super().__init__(self._named(run), identity.checked_worker(worker), enabled, made_with)
+    def __init__(
+        self, worker: int | None = None, run: str | None = None, enabled: bool = True, role: str = "env"
+    ) -> None:
+        made_with = (worker, run, enabled, role)
+        super().__init__(self._named(run), identity.checked_worker(worker), enabled, made_with, role)
         self._steps = self._cell(catalog.ENV_STEPS)
         self._rollouts = self._cell(catalog.ROLLOUTS)
         self._rollout_time = self._cell(catalog.ROLLOUT_SECONDS, NANOSECOND)
@@ -70,6 +73,7 @@ class Monitor(TimedRecorder):
         self._latency = SlidingQuantiles(WINDOW_SECONDS)
         self._returns: deque[float] = deque(maxlen=LAST_EPISODES)
         self._activity: str | None = "starting"
+        self._activities = dict.fromkeys(each for each in catalog.ACTIVITIES if each not in catalog.LANGUAGE_PHASES)
         self._done = (0.0, 0.0, 0.0)
         self._progress = time.time()
         self.introduce()
@@ -174,7 +178,7 @@ class Monitor(TimedRecorder):
 
     def _enter_phase(self, phase: str) -> Span:
         self._activity = None
-        return self._timeline.enter(phase)
+        return super()._enter_phase(phase)
 
     def _leave_phase(self, span: Span) -> None:
         self._activity = None
@@ -191,6 +195,8 @@ class Monitor(TimedRecorder):
             around = around.parent
         if not flusher.running:
             flusher.ensure_running()
+        if phase is not None:
+            self._export_phase(phase)
         with self.ledger.lock:
             span = self._timeline.enter(_ROLLOUT) if phase is None else self._timeline.enter(phase, _ROLLOUT)
             self._open[span] = (span.began, span.began)
@@ -219,6 +225,7 @@ class Monitor(TimedRecorder):
             self._failure = describe_failure(error)
 
     def _collect(self) -> None:
+        super()._collect()
         now = self._timeline.settle()
         for span, (began, credited) in self._open.items():
             self._rollout_time.total += now - credited
@@ -240,7 +247,8 @@ class Monitor(TimedRecorder):
     def _collect_activity(self) -> None:
         passing = self._activity or self._timeline.passing() or "waiting"
         doing = "environment" if passing == _ROLLOUT else passing
-        for activity in catalog.ACTIVITIES:
+        self._activities[doing] = None
+        for activity in self._activities:
             self.ledger.set(catalog.ACTIVITY, {"activity": activity}, float(activity == doing))
 
 

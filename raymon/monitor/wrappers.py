@@ -42,6 +42,7 @@ class Plan:
     worker: str | None
     run: str | None
     enabled: bool
+    role: str = "env"
 
 
 @functools.cache
@@ -58,7 +59,7 @@ def start(instance: object, plan: Plan, worker: int | None = None) -> Monitor:
     """Return the monitor of an instance, made when it has none yet."""
     monitor = _monitors.get(id(instance))
     if monitor is None:
-        monitor = _monitors[id(instance)] = _made(worker, plan.run)
+        monitor = _monitors[id(instance)] = _made(worker, plan)
         try:
             weakref.finalize(instance, _monitors.pop, id(instance), None).atexit = False
         except TypeError:  # of a class with slots the monitor stays until another instance has the id
@@ -177,11 +178,11 @@ def wrap_method(method: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
     return _plain(method, plan)
 
 
-def _made(worker: int | None, run: str | None) -> Monitor:
+def _made(worker: int | None, plan: Plan) -> Monitor:
     try:
-        return Monitor(worker, run)
+        return Monitor(worker, plan.run, role=plan.role)
     except ValueError as error:  # the number came from the user's constructor: have one assigned instead
-        monitor = Monitor(None, run)
+        monitor = Monitor(None, plan.run, role=plan.role)
         monitor.drop("instrument", error)
         return monitor
 

@@ -12,10 +12,22 @@ from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 from typing import Final
 
-from raymon.queries import cluster, flow, learner, ray_families, run, verdicts, workers
+from raymon.queries import cluster, flow, language, learner, ray_families, run, verdicts, workers
 from raymon.queries.query import Query, substitute
 
-__all__ = ["BOOK", "Query", "cluster", "flow", "learner", "ray_families", "run", "substitute", "verdicts", "workers"]
+__all__ = [
+    "BOOK",
+    "Query",
+    "cluster",
+    "flow",
+    "language",
+    "learner",
+    "ray_families",
+    "run",
+    "substitute",
+    "verdicts",
+    "workers",
+]
 
 
 def _of_module(module: ModuleType) -> dict[str, Query]:
@@ -23,7 +35,7 @@ def _of_module(module: ModuleType) -> dict[str, Query]:
     return {f"{prefix}.{name}": value for name, value in vars(module).items() if isinstance(value, Query)}
 
 
-_MODULES: Final = (run, flow, workers, learner, cluster, verdicts)
+_MODULES: Final = (run, flow, workers, learner, language, cluster, verdicts)
 BOOK: Final[Mapping[str, Query]] = MappingProxyType(
     {name: query for module in _MODULES for name, query in _of_module(module).items()}
 )

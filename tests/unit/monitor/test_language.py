@@ -1,0 +1,58 @@
+"""Roles, phases and flows of training language models, and that a run without them exports none of them."""
+
+import pytest
+
+import raymon
+from raymon import catalog
+
+
+def exported(monitor):
+    """Return family and labels -> value of what the next flush hands over."""
+    monitor._collect()
+    taken = monitor.ledger.take()
+    return {key: more for key, _, more in taken.increases} | dict(taken.values)
+
+
+def test_flows_are_counted_by_a_rollout_worker():
+    monitor = raymon.Monitor(worker=0, run="language", role="rollout")
+    with monitor.rollout("generate"):
+        monitor.responses([10, 20, 30, 40], prompt_tokens=8, truncated=1, aborted=1)
+    monitor.groups(4, without_signal=1)
+    monitor.weights_synced(0.5, 1000)
+    found = exported(monitor)
+    assert found[catalog.TOKENS.name, ("in",)] == 8
+    assert found[catalog.TOKENS.name, ("out",)] == 100
+    assert [found[catalog.RESPONSES.name, (end,)] for end in ("complete", "truncated", "aborted")] == [2, 1, 1]
+    assert found[catalog.RESPONSE_LENGTH.name, ("0.99",)] == pytest.approx(40, rel=0.02)
+    assert (found[catalog.GROUPS.name, ("yes",)], found[catalog.GROUPS.name, ("no",)]) == (3, 1)
+    assert found[catalog.WEIGHT_SYNC_BYTES.name, ()] == 1000
+    assert found[catalog.ROLE.name, ("rollout",)] == 1.0
+    assert found[catalog.WORKER_PHASE.name, ("generate",)] > 0
+    assert (catalog.WORKER_PHASE.name, ("train",)) not in found
+    assert monitor._dropped.total == 0
+
+
+def test_an_environment_worker_exports_nothing_of_language_models():
+    found = exported(raymon.Monitor(worker=0, run="language"))
+    assert len(found) <= catalog.SERIES_BUDGET["worker"]
+    names = {metric.name for metric in catalog.of("flow")}
+    assert not {name for name, _ in found} & names
+    assert not {value for _, values in found for value in values} & set(catalog.LANGUAGE_PHASES)
+
+
+def test_a_driver_records_the_phases_and_the_buffer():
+    driver = raymon.DriverMonitor("language", algorithm="GRPO")
+    with driver.iteration(), driver.phase("advantage"):
+        driver.buffer(5, capacity=8, oldest_seconds=2.0)
+    found = exported(driver)
+    assert (found[catalog.BUFFER_DEPTH.name, ()], found[catalog.BUFFER_CAPACITY.name, ()]) == (5, 8)
+    assert found[catalog.PHASE_SECONDS.name, ("advantage",)] > 0
+    driver.buffer(0)
+    assert exported(driver)[catalog.BUFFER_OLDEST.name, ()] == 0.0
+
+
+def test_an_unknown_role_is_refused():
+    with pytest.raises(ValueError, match="expected one of env, rollout"):
+        raymon.Monitor(role="actor")
+    with pytest.raises(ValueError, match="found role 'actor'"):
+        raymon.instrument(rollout="sample", role="actor")
