@@ -38,11 +38,13 @@ _LOSSES: Final = {
     "policy_loss": "policy_loss",
     "mean_pi_loss": "policy_loss",
     "vf_loss": "value_loss",
+    "qf_loss": "value_loss",
     "mean_vf_loss": "value_loss",
     "entropy": "entropy",
     "mean_kl_loss": "kl",
     "vf_explained_var": "explained_variance",
     "default_optimizer_learning_rate": "learning_rate",
+    "policy_learning_rate": "learning_rate",
     "gradients_default_optimizer_global_norm": "gradient_norm",
 }
 # Ray 2.40 says `worker` for `env_runner` and `update_from_episodes` for `update`.
