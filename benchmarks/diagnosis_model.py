@@ -160,11 +160,13 @@ class Worker(Process):
         """Work for a slice of time that ends at `now`; return whether a rollout ended in it."""
         busy = self.began is not None
         self.rss_bytes += self.growth_bytes * seconds
-        self.add(catalog.WORKER_PHASE, 0.0 if busy else seconds, "waiting")
+        until = min(now, self.ends[-1]) if busy and self.ends and now >= self.frozen_until else now
+        worked = max(0.0, until - max(now - seconds, self.began or 0.0)) if busy else 0.0
+        self.add(catalog.WORKER_PHASE, seconds - worked, "waiting")
         if busy:
-            self.add(catalog.ROLLOUT_SECONDS, seconds)
+            self.add(catalog.ROLLOUT_SECONDS, worked)
             for phase, share in _SHARES.items():
-                self.add(catalog.WORKER_PHASE, share * seconds, phase)
+                self.add(catalog.WORKER_PHASE, share * worked, phase)
         if not busy or now < self.frozen_until:
             return False
         if self.fails:

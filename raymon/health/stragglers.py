@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 _FEW: Final = 16
 """Up to this many workers, each is compared with exactly the others; with more, leaving one out changes no median."""
 
+_FEWEST_CENTRED: Final = 3
+
 _SHOWN_RATIO: Final = 0.6
 """Durations of rollouts are shown as evidence when their ratio is at least this share of the ratio of the steps."""
 
@@ -111,7 +113,10 @@ def _factor(peers: int, full: bool, limits: Thresholds) -> float:
 
 
 def _windows(run: RunView, costs: Mapping[str, float]) -> Floats:
-    """Return the logarithm of each worker's time per step beside the fleet's median, newest window first; `[K, W]`."""
+    """Return the logarithm of each worker's time per step beside the fleet's median, newest window first; `[K, W]`.
+
+    Of two workers each would pull the median to itself, so theirs is not subtracted.
+    """
     table = np.array(
         [
             [math.log(cost) if (cost := window.get(name)) else math.nan for name in costs]
@@ -120,7 +125,8 @@ def _windows(run: RunView, costs: Mapping[str, float]) -> Floats:
     )
     known = np.isfinite(table).sum(axis=1) >= 2
     table = table[: int(np.argmin(known)) if not known.all() else len(table)]
-    centred: Floats = table - np.nanmedian(table, axis=1, keepdims=True)
+    few = len(costs) < _FEWEST_CENTRED
+    centred: Floats = table - (table[0].mean() if few else np.nanmedian(table, axis=1, keepdims=True))
     return centred
 
 
@@ -154,7 +160,7 @@ def _is_above(windows: Floats, column: int, excess: float, least: float, noise: 
             break
         mean, deviation = float(recent.mean()) + excess - float(own[0]), noise / math.sqrt(count)
         likely = mean > least + limits.noise_margin * deviation and mean > limits.noise_deviations * deviation
-        if likely and mean > _others_most(windows, column, count):
+        if likely and (windows.shape[1] < _FEWEST_CENTRED or mean > _others_most(windows, column, count)):
             return True
     return False
 

@@ -125,7 +125,7 @@ class Thresholds:
         0.25, "Before the noise of a run is known, windows of eight seconds are taken to vary by a quarter."
     )
     noise_prior_windows: float = _threshold(
-        2.0, "The prior counts for two windows: half a minute of two workers outweighs it."
+        1.0, "The prior counts for one window: half a minute of two workers outweighs it."
     )
     slow_deviations: float = _threshold(
         3.0,
