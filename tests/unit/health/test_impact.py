@@ -1,0 +1,34 @@
+"""What faults cost, against numbers worked out by hand."""
+
+import pytest
+from health_views import run, worker
+
+from raymon.health import judge
+
+
+def slow_fleet(**more):
+    speeds = (900.0, 900.0, 300.0)
+    workers = [
+        worker(str(number), 0.1 * 900.0 / speed, steps_per_second=speed, phase_ratio={"environment": 1.0})
+        for number, speed in enumerate(speeds)
+    ]
+    return judge(run(*workers, steps_per_second=2100.0, **more))
+
+
+def test_asynchronous_straggler_costs_its_own_missing_steps():
+    finding = slow_fleet(sampler="async").findings[0]
+    assert (finding.code, finding.worker) == ("straggler_bound", "2")
+    assert finding.cost_ratio == pytest.approx(600.0 / 2700.0)
+    assert finding.sentence.endswith("this costs 22 % of the throughput (600 of 2,700 steps/s).")
+
+
+def test_synchronous_straggler_costs_what_the_others_wait_for_it():
+    finding = slow_fleet(sampler="sync", phase_ratio={"sample": 0.9, "learn": 0.1}).findings[0]
+    assert finding.cost_ratio == pytest.approx(0.9 * (1.0 - 1.0 / 3.0))
+
+
+def test_lost_worker_costs_what_the_others_make():
+    workers = [worker(str(number), steps_per_second=1000.0) for number in range(3)]
+    lost = worker("3", lifecycle="given_up", steps_per_second=0.0)
+    finding = judge(run(*workers, lost, steps_per_second=3000.0, sampler="async")).findings[0]
+    assert (finding.code, finding.cost_ratio) == ("workers_lost", pytest.approx(0.25))
