@@ -34,6 +34,8 @@ _REFUSALS: Final = {
     403: "its token is not accepted",
     404: "there is nothing under this path",
 }
+_HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "raymon"}
+"""Sent with every request; the dashboards of Ray before 2.52 answer HTTP 500 to one without `User-Agent`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +101,14 @@ class Request:
 
     Args:
         url: What to ask for.
-        headers: Sent in addition to `Accept` and `Accept-Encoding: identity`.
+        headers: Sent in addition to `_HEADERS`.
         deadline: Moment of `time.perf_counter` until which the reply has to be complete.
         most_bytes: A longer reply is refused.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str] | None, deadline: float, most_bytes: int) -> None:
         self.url = url
-        self._headers = {"Accept": "*/*", "Accept-Encoding": "identity", **(headers or {})}
+        self._headers = {**_HEADERS, **(headers or {})}
         self._began = time.perf_counter()
         self._deadline = deadline
         self._most_bytes = most_bytes
