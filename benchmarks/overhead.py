@@ -24,15 +24,17 @@ from rich.console import Console
 
 import raymon
 from raymon.monitor.wrappers import monitor_of
-from raymon.ppo.fleet import Fleet
+from raymon.ppo.pool import WorkerPool
 from raymon.ppo.stepping import StepWorker
 from raymon.ppo.worker import Worker
-from raymon.train.config import Config
 from raymon.train.console import Screen
-from raymon.train.host import model_for, start_ray
-from raymon.train.ppo_engine import Parts, Trainer
+from raymon.train.host import ray_session
+from raymon.train.options import Config
+from raymon.train.ppo_engine import model_for
+from raymon.train.records import RunDirectory
 from raymon.train.rllib_engine import algorithm_config
-from raymon.train.run_directory import RunDirectory
+from raymon.train.stop import Stop
+from raymon.train.trainer import Setup, Trainer
 
 ROLLOUT_SECONDS: Final = 0.005
 _MEDIAN_ERROR: Final = 0.93
@@ -175,24 +177,24 @@ class SwitchedTrainer(Trainer):
             self.end()
         return self._slices.ratios()
 
-    def _ended(self) -> bool:
+    def _reached(self) -> bool:
         return self._slices.over(self.progress.env_steps)
 
     def _record(self, recording: bool) -> None:
         self.monitor.enabled = recording
-        for slot in self._fleet.slots if self._fleet else ():
+        for slot in self._pool.slots if self._pool else ():
             slot.actor.record.remote(recording)
 
-    def _make_fleet(self, kind: type) -> Fleet:
-        return super()._make_fleet(SwitchedStepWorker if kind is StepWorker else SwitchedWorker)
+    def _start_pool(self, kind: type) -> WorkerPool:
+        return super()._start_pool(SwitchedStepWorker if kind is StepWorker else SwitchedWorker)
 
 
 def own_trainer(config: Config, seconds: float, pairs: int) -> list[float]:
     """Return the ratios of raymon's own trainer."""
-    parts = Parts(
+    setup = Setup(
         config, model_for(config), RunDirectory(config), Screen("overhead", Console(file=io.StringIO())), lambda: False
     )
-    return SwitchedTrainer(parts).measure(seconds, pairs)
+    return SwitchedTrainer(setup).measure(seconds, pairs)
 
 
 def rllib_trainer(config: Config, seconds: float, pairs: int) -> list[float]:
@@ -227,15 +229,12 @@ def measure(case: str, seconds: float, pairs: int, folder: Path) -> dict[str, An
         ray_temp_dir=folder / "ray",
         **TRAINERS.get(case, {}),
     )
-    start_ray(config)
-    try:
+    with ray_session(config, Stop()):
         if case == "decorator":
             added = added_bytes()
             ratios = ray.get(Both.remote().ratios.remote(seconds, pairs))
             return {"ratios": ratios, "added_megabytes_per_worker": round(added / 1e6, 2)}
         return {"ratios": (rllib_trainer if case == "rllib" else own_trainer)(config, seconds, pairs)}
-    finally:
-        ray.shutdown()
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ VERBS: Final = (
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "page": ("streamlit",),
     "stack": ("grafana_api", "requests", "yaml", "prometheus_client"),
-    "train": ("torch", "gymnasium", "tyro", "yaml", "zmq", "msgpack"),
+    "train": ("torch", "gymnasium", "tyro", "yaml", "zmq", "msgpack", "tomli"),
     "rllib": ("tree", "lz4", "ormsgpack", "scipy", "tensorboardX", "pandas", "pyarrow", "fsspec"),
 }
 """Import names of the packages that each extra installs."""

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from raymon.ppo.actions import Floats
 from raymon.ppo.gae import advantages
 from raymon.ppo.normalize import CLIP, Moments, Scaling, moments_of
 from raymon.ppo.policy import Policy
-from raymon.ppo.spaces import Floats
 
 
 class Fragment(NamedTuple):

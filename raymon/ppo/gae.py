@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from raymon.ppo.spaces import Floats
+from raymon.ppo.actions import Floats
 
 
 def advantages(

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from raymon.errors import UserError
 from raymon.ppo import losses
+from raymon.ppo.actions import Floats
 from raymon.ppo.fragments import Fragment
 from raymon.ppo.hyperparameters import Hyperparameters
 from raymon.ppo.network import Mlp
 from raymon.ppo.policy import LOG_STD_RANGE, ModelSpec
-from raymon.ppo.spaces import Floats
 
 
 class DeviceError(UserError):

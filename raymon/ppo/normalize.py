@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from raymon.ppo.spaces import Floats
+from raymon.ppo.actions import Floats
 
 Doubles = NDArray[np.float64]
 CLIP = 10.0

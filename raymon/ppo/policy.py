@@ -6,6 +6,7 @@ components, M any number of rows.
 """
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
@@ -13,7 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from raymon.ppo.spaces import ActionSpec, Floats, action_spec_from
+from raymon.ppo.actions import ActionSpec, Floats, action_spec_from
 
 Activation = Literal["tanh", "relu"]
 LOG_STD_RANGE: Final = (-10.0, 2.0)
@@ -69,7 +70,7 @@ class ModelSpec:
 
     def size(self) -> int:
         """Return the length of the flat array."""
-        return max(offset + int(np.prod(shape)) for offset, shape in self.layout().values())
+        return max(offset + math.prod(shape) for offset, shape in self.layout().values())
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data that `model_spec_from` reads back."""
@@ -77,9 +78,14 @@ class ModelSpec:
 
 
 def model_spec_from(stored: Mapping[str, Any]) -> ModelSpec:
-    """Build the spec that `ModelSpec.as_json` and JSON took apart."""
+    """Build the spec from what `ModelSpec.as_json` returned; raises `ValueError`, `KeyError` or `TypeError`."""
     fields = {**stored, "actions": action_spec_from(stored["actions"]), "hidden": tuple(stored["hidden"])}
-    return ModelSpec(**fields)
+    spec = ModelSpec(**fields)
+    sizes = (spec.observation_size, *spec.hidden)
+    kinds = spec.activation in ("tanh", "relu") and spec.deviation in ("free", "state")
+    if not kinds or not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"found the model {str(spec)[:200]}, expected sizes above 0 and known kinds")
+    return spec
 
 
 def initial_weights(spec: ModelSpec, rng: np.random.Generator) -> Floats:
@@ -116,7 +122,7 @@ class Policy:
         self.spec = spec
         self._flat = np.zeros(spec.size(), dtype=np.float32)
         views = {
-            name: self._flat[offset : offset + int(np.prod(shape))].reshape(shape)
+            name: self._flat[offset : offset + math.prod(shape)].reshape(shape)
             for name, (offset, shape) in spec.layout().items()
         }
         layers = range(len(spec.hidden) + 1)

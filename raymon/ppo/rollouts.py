@@ -6,10 +6,10 @@ Letters: T steps, N environments, D observation.
 import numpy as np
 from numpy.typing import NDArray
 
+from raymon.ppo.actions import Floats
 from raymon.ppo.fragments import Steps
 from raymon.ppo.normalize import Scaling
 from raymon.ppo.policy import ModelSpec
-from raymon.ppo.spaces import Floats
 
 
 def action_array(model: ModelSpec, shape: tuple[int, ...]) -> NDArray[np.generic]:

@@ -10,12 +10,12 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import ray
 
-from raymon.ppo.fleet import Fleet, Slot
+from raymon.ppo.actions import Floats
+from raymon.ppo.fragment_ledger import FragmentLedger
 from raymon.ppo.fragments import Fragment
-from raymon.ppo.ledger import Ledger
 from raymon.ppo.normalize import Scaling
 from raymon.ppo.phases import Phases
-from raymon.ppo.spaces import Floats
+from raymon.ppo.pool import Slot, WorkerPool
 from raymon.ppo.worker import Worker
 
 POLL_SECONDS: Final = 0.2
@@ -48,8 +48,9 @@ class Sampler(Protocol):
 class LocalSampler:
     """One worker in this process, without Ray: the same steps as `sync` with one worker."""
 
-    def __init__(self, worker: Worker, ledger: Ledger, phases: Phases) -> None:
+    def __init__(self, worker: Worker, ledger: FragmentLedger, phases: Phases) -> None:
         self._worker, self._ledger, self._phases = worker, ledger, phases
+        worker.start()
 
     def collect(self, policy: Snapshot) -> list[Fragment]:
         """Sample one fragment."""
@@ -66,17 +67,17 @@ class LocalSampler:
         self._worker.close()
 
 
-class FleetSampler:
+class PoolSampler:
     """What the samplers over actors share: giving out work and taking in fragments."""
 
-    def __init__(self, fleet: Fleet, ledger: Ledger, phases: Phases, stopping: Callable[[], bool]) -> None:
-        self.fleet, self._ledger, self._phases, self._stopping = fleet, ledger, phases, stopping
+    def __init__(self, pool: WorkerPool, ledger: FragmentLedger, phases: Phases, stopping: Callable[[], bool]) -> None:
+        self._pool, self._ledger, self._phases, self._stopping = pool, ledger, phases, stopping
         self._sent: tuple[int, Any] = (-1, None)
 
     def _give_work(self, slots: list[Slot], policy: Snapshot) -> None:
         with self._phases("weights"):
             for slot in slots:
-                self.fleet.call(slot, "sample", self._argument(policy), policy.version, policy.scaling)
+                self._pool.call(slot, "sample", self._argument(policy), policy.version, policy.scaling)
                 self._ledger.monitor.put_bytes("weights", policy.weights.nbytes)
 
     def _argument(self, policy: Snapshot) -> Any:  # noqa: ANN401  # an array or a reference to it
@@ -96,34 +97,34 @@ class FleetSampler:
 
     def _take_in(self, seconds: float) -> None:
         with self._phases("sample"):
-            answered = self.fleet.wait(seconds)
+            answered = self._pool.wait(seconds)
         with self._phases("transfer"):
             for slot in sorted(answered, key=lambda slot: slot.worker):
-                if (fragment := self.fleet.fetch(slot)) is not None:
+                if (fragment := self._pool.fetch(slot)) is not None:
                     self._ledger.receive(fragment)
 
     def drain(self, seconds: float) -> None:
         """Take in fragments that are nearly done, so that the books close."""
         deadline = time.perf_counter() + seconds
-        while self.fleet.busy() and time.perf_counter() < deadline:
+        while self._pool.busy() and time.perf_counter() < deadline:
             self._take_in(POLL_SECONDS)
         self._release()
 
     def end(self, seconds: float) -> None:
         """Let the workers flush and end."""
-        self.fleet.end(seconds)
+        self._pool.end(seconds)
 
 
-class SyncSampler(FleetSampler):
+class SyncSampler(PoolSampler):
     """Strictly on-policy: every worker samples with the same policy, and all are waited for."""
 
     def collect(self, policy: Snapshot) -> list[Fragment]:
         """Return one fragment of every worker that is up, in the order of the workers."""
-        while self.fleet.starting(first=True) and not self._stopping():
+        while self._pool.first_starts() and not self._stopping():
             self._take_in(POLL_SECONDS)
         while not self._ledger.waiting and not self._stopping():
-            self._give_work(self.fleet.idle(), policy)
-            while self.fleet.busy() and not self._stopping():
+            self._give_work(self._pool.idle(), policy)
+            while self._pool.busy() and not self._stopping():
                 self._take_in(POLL_SECONDS)
             if not self._ledger.waiting:
                 self._take_in(POLL_SECONDS)
@@ -133,13 +134,19 @@ class SyncSampler(FleetSampler):
         return self._ledger.take(len(self._ledger.waiting))
 
 
-class AsyncSampler(FleetSampler):
+class AsyncSampler(PoolSampler):
     """Overlapped: fragments are used as they come, and workers sample on while the learner learns."""
 
     def __init__(
-        self, fleet: Fleet, ledger: Ledger, phases: Phases, stopping: Callable[[], bool], batch: int, max_lag: int
+        self,
+        pool: WorkerPool,
+        ledger: FragmentLedger,
+        phases: Phases,
+        stopping: Callable[[], bool],
+        batch: int,
+        max_lag: int,
     ) -> None:
-        super().__init__(fleet, ledger, phases, stopping)
+        super().__init__(pool, ledger, phases, stopping)
         self._batch, self._max_lag = batch, max_lag
 
     def collect(self, policy: Snapshot) -> list[Fragment]:
@@ -154,8 +161,8 @@ class AsyncSampler(FleetSampler):
 
     def _wanted(self) -> list[Slot]:
         """Return the workers to give work; with no lag allowed, no more than this update still needs."""
-        idle = self.fleet.idle()
+        idle = self._pool.idle()
         if self._max_lag:
             return idle
-        missing = self._batch - len(self._ledger.waiting) - self.fleet.busy()
+        missing = self._batch - len(self._ledger.waiting) - self._pool.busy()
         return idle[: max(0, missing)]

@@ -4,7 +4,6 @@ The pattern most people write first. It is here, correct and measured, so that i
 batch sizes and time waiting are among the metrics. Letters: T steps of a fragment, D observation, K action components.
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import raymon
-from raymon.ppo.fleet import Fleet, Slot
+from raymon.ppo.actions import Floats
+from raymon.ppo.fragment_ledger import FragmentLedger
 from raymon.ppo.fragments import Discounts, Fragment, finish, unfinished
 from raymon.ppo.hyperparameters import Hyperparameters
-from raymon.ppo.ledger import Ledger
 from raymon.ppo.normalize import Scaling
 from raymon.ppo.phases import Phases
 from raymon.ppo.policy import ModelSpec, Policy
+from raymon.ppo.pool import Slot, WorkerPool
 from raymon.ppo.rollouts import Rollouts
-from raymon.ppo.samplers import POLL_SECONDS, FleetSampler, Snapshot
-from raymon.ppo.spaces import Floats
-from raymon.ppo.worker import WorkerSpec
+from raymon.ppo.samplers import POLL_SECONDS, PoolSampler, Snapshot
+from raymon.ppo.worker import WorkerSpec, placement
 
 
 class Transition(NamedTuple):
@@ -40,6 +39,15 @@ class StepWorker:
     """One environment in an actor."""
 
     def __init__(self, spec: WorkerSpec) -> None:
+        self._spec = spec
+
+    def placed(self) -> tuple[str, int]:
+        """Return node and process id of the actor, before anything that may take long."""
+        return placement()
+
+    def start(self) -> None:
+        """Make the environment; nothing else may be called before."""
+        spec = self._spec
         self._monitor = raymon.Monitor(worker=spec.worker, run=spec.run, enabled=spec.recording)
         self._environments = spec.make_environments()
         self._to_environment = spec.model.actions.to_environment
@@ -48,12 +56,6 @@ class StepWorker:
         self._rollout: Any = None
         self._return, self._length, self._was_done = 0.0, 0, False
         self._left = time.perf_counter()
-
-    def ready(self) -> tuple[str, int]:
-        """Return node and process id of the actor; answers once the environment is made."""
-        import ray
-
-        return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def reset(self) -> Transition:
         """Begin an episode."""
@@ -120,20 +122,20 @@ class _Column:
     asked: bool = False
 
 
-class StepSampler(FleetSampler):
+class StepSampler(PoolSampler):
     """Steps every environment through its actor and answers as soon as `wait_for` of them are ready."""
 
     def __init__(
         self,
-        fleet: Fleet,
-        ledger: Ledger,
+        pool: WorkerPool,
+        ledger: FragmentLedger,
         phases: Phases,
         stopping: Callable[[], bool],
         config: Hyperparameters,
         model: ModelSpec,
         rollouts_of: Callable[[int, Floats], Rollouts],
     ) -> None:
-        super().__init__(fleet, ledger, phases, stopping)
+        super().__init__(pool, ledger, phases, stopping)
         self._config, self._model, self._rollouts_of = config, model, rollouts_of
         self._discounts = Discounts(config.discount, config.gae_lambda)
         self._policy = Policy(model)
@@ -153,13 +155,13 @@ class StepSampler(FleetSampler):
 
     def _answer(self, policy: Snapshot) -> None:
         """Let the policy choose for every worker that awaits an action, in one batch, and send the actions."""
-        idle = self.fleet.idle()
+        idle = self._pool.idle()
         for slot in idle:
             column = self._columns[slot.worker]
             if column.actor is not slot.actor:
                 self._give_up(slot.worker, "lost")
                 column.actor, column.asked = slot.actor, False
-                self.fleet.call(slot, "reset")
+                self._pool.call(slot, "reset")
         asking = [slot for slot in idle if self._columns[slot.worker].asked]
         if not asking:
             return
@@ -174,7 +176,7 @@ class StepSampler(FleetSampler):
                 rollouts.heads[column.t, 0], rollouts.actions[column.t, 0] = heads[row], actions[row]
                 column.log_probabilities[column.t, 0] = log_probabilities[row]
                 column.asked = False
-                self.fleet.call(slot, "step", actions[row : row + 1], policy.version)
+                self._pool.call(slot, "step", actions[row : row + 1], policy.version)
 
     def _choose(self, columns: list[_Column]) -> tuple[Floats, NDArray[Any], Floats]:
         observations = np.concatenate([_rollouts(column).observations[column.t] for column in columns])
@@ -186,10 +188,10 @@ class StepSampler(FleetSampler):
 
     def _step(self, policy: Snapshot) -> None:
         with self._phases("sample"):
-            answered = self.fleet.wait(POLL_SECONDS, least=self._config.wait_for)
+            answered = self._pool.wait(POLL_SECONDS, least=self._config.wait_for)
         for slot in answered:
             with self._phases.brief("transfer"):
-                transition = self.fleet.fetch(slot)
+                transition = self._pool.fetch(slot)
             if transition is not None:
                 self._enter(slot, transition, policy.scaling)
 
@@ -227,9 +229,9 @@ class StepSampler(FleetSampler):
     def drain(self, seconds: float) -> None:
         """Take in the steps under way and book what is in unfinished fragments."""
         deadline = time.perf_counter() + seconds
-        while self.fleet.busy() and time.perf_counter() < deadline:
-            for slot in self.fleet.wait(POLL_SECONDS):
-                if (transition := self.fleet.fetch(slot)) is not None:
+        while self._pool.busy() and time.perf_counter() < deadline:
+            for slot in self._pool.wait(POLL_SECONDS):
+                if (transition := self._pool.fetch(slot)) is not None:
                     self._enter(slot, transition, None)
         for worker in range(len(self._columns)):
             self._give_up(worker, "shutdown")

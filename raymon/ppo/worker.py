@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 import raymon
 from raymon.envs import Collector, Sampled, ThreadedVector, Vector, make_vector
+from raymon.ppo.actions import Floats
 from raymon.ppo.faults import Fault, of_worker, with_faults
 from raymon.ppo.fragments import Discounts, Fragment, Steps, finish
 from raymon.ppo.normalize import Scaling
 from raymon.ppo.policy import ModelSpec, Policy
 from raymon.ppo.rollouts import Rollouts, discounted_returns
-from raymon.ppo.spaces import Floats
 
 _STEPS_SECONDS: Final = 0.05
 """How often steps are counted within a rollout: far more often than they are exported, far less often than taken."""
@@ -78,11 +78,26 @@ class WorkerSpec:
         return Rollouts(self.model, self.fragment_steps, raw, self.normalize_observations, discount)
 
 
+def placement() -> tuple[str, int]:
+    """Return node and process id of this actor."""
+    import ray  # not needed without Ray
+
+    return ray.get_runtime_context().get_node_id(), os.getpid()
+
+
 class Worker:
     """Environments, policy and monitor of one worker. `sample` is all that is called while training."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
+
+    def placed(self) -> tuple[str, int]:
+        """Return node and process id of the actor, before anything that may take long."""
+        return placement()
+
+    def start(self) -> None:
+        """Make the environments; nothing else may be called before."""
+        spec = self._spec
         self._monitor = raymon.Monitor(worker=spec.worker, run=spec.run, enabled=spec.recording)
         self._environments = spec.make_environments()
         self._policy = Policy(spec.model)
@@ -91,12 +106,6 @@ class Worker:
             self._way: _LockStep | _OwnPace = _OwnPace(spec, self._environments, self._policy, self._monitor, rng)
         else:
             self._way = _LockStep(spec, self._environments, self._policy, self._monitor, rng)
-
-    def ready(self) -> tuple[str, int]:
-        """Return node and process id of the actor; answers once the environments are made."""
-        import ray  # not needed without Ray
-
-        return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def sample(self, weights: Floats, version: int, scaling: Scaling | None) -> Fragment:
         """Take T steps in each environment with a policy and return the fragment."""

@@ -1,7 +1,7 @@
-"""`raymon train`: options to a run and its surroundings, everything started being ended again.
+"""`raymon train`: parse the options, then hand them to an engine.
 
-Nothing heavy is imported before the options are known to be good. Exit codes: 0 trained, 1 the run failed, 2 wrong use
-or surroundings that cannot work, 128 + signal when stopped early.
+Nothing heavy is imported before the options are known to be valid. Exit codes: 0 trained, 1 the run failed, 2 wrong use
+or an environment, cluster or port that cannot be used, 128 + signal if stopped early.
 """
 
 import argparse
@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from raymon.train.config import Config
+    from raymon.train.options import Config
 
 
 def main(arguments: list[str]) -> int:
     """Run `raymon train`."""
-    # Before numpy and torch are loaded: the matrices are small, one thread is fastest and leaves cores to the workers.
+    # Set before numpy and torch are loaded: the matrices are small, and one thread leaves cores to the workers.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    # Lost workers are reported in a sentence of our own; Ray's paragraph would bury it.
+    # Lost workers are reported in one sentence; Ray's paragraph would bury it.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
-
     config = parse(arguments)
     if config is None:
         return 0
@@ -29,44 +28,66 @@ def main(arguments: list[str]) -> int:
     if config.engine == "rllib":
         from raymon.train import rllib_engine
 
-        return int(rllib_engine.run(config))
+        return rllib_engine.run(config)
     if importlib.util.find_spec("torch") is None:  # it is imported only while Ray starts
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
-    from raymon.train import host
+    from raymon.train import ppo_engine
 
-    return host.run(config)
+    return ppo_engine.run(config)
 
 
 def parse(arguments: list[str]) -> "Config | None":
-    """Return the configuration from the command line, over that of `--config` or of the run to resume.
+    """Return the options of the command line, over those of `--config` and of the run to resume.
 
-    None when `--save-config` was all that was asked for. Raises `ConfigError`, `CheckpointError` or `SystemExit`.
+    None after `--save-config`, which only writes a file.
+
+    Raises:
+        ConfigError: A file holds unknown or wrong options, or cannot be written.
+        CheckpointError: The run to resume has no usable checkpoint.
+        SystemExit: An option is unknown or wrong, or `--help` was asked for.
     """
     import tyro
 
-    from raymon.train import checkpoint
-    from raymon.train import config as configuration
+    from raymon.train import options
 
-    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    files.add_argument("--config", type=Path)
-    files.add_argument("--save-config", type=Path)
-    files.add_argument("--resume", type=Path)
-    given, rest = files.parse_known_args(arguments)
-    default = configuration.Config() if given.config is None else configuration.load(given.config)
-    if given.resume is not None:
-        stored = checkpoint.load(given.resume)
-        default = configuration.from_plain({**stored.config, "resume": str(given.resume)}, str(given.resume))
-    config: configuration.Config = tyro.cli(
-        configuration.Config,
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--config", "--save-config", "--resume"):
+        parser.add_argument(option, type=Path)
+    files, rest = parser.parse_known_args(arguments)
+    default = options.Config() if files.config is None else options.load(files.config)
+    if files.resume is not None:
+        default = _resumed(default, files.resume, rest)
+    config: options.Config = tyro.cli(
+        options.Config,
         args=rest,
         default=default,
         prog="raymon train",
-        description="Train with PPO and parallel sampling, everything visible. --config FILE reads the options below "
-        "from YAML or TOML, --save-config FILE writes them and ends.",
+        description="Train with PPO and parallel sampling by Ray actors, and show everything. --config FILE reads the "
+        "options below from YAML or TOML, --save-config FILE writes them and exits.",
     )
-    if given.save_config is not None:
-        config.check()
-        configuration.save(config, given.save_config)
-        print(f"options written to {given.save_config}; raymon train --config {given.save_config} uses them")
-        return None
+    if files.save_config is None:
+        return config
+    config.check()
+    try:
+        options.save(config, files.save_config)
+    except OSError as error:
+        raise options.ConfigError(f"{files.save_config} cannot be written: {error.strerror}") from error
+    print(f"options written to {files.save_config}; `raymon train --config {files.save_config}` uses them")
+    return None
+
+
+def _resumed(default: "Config", path: Path, rest: list[str]) -> "Config":
+    """Return `default` with the hyperparameters and the environment of a checkpoint.
+
+    A checkpoint may come from a stranger: it neither decides where the run happens nor names code to import or a server
+    to connect to.
+    """
+    from raymon.train import checkpoint, options
+
+    stored = checkpoint.load(path).config
+    kept = {name: value for name, value in stored.items() if name not in options.HOST_OPTIONS}
+    hosting = {name: value for name, value in options.as_plain(default).items() if name not in kept}
+    config = options.from_plain({**kept, **hosting, "resume": str(path)}, str(path))
+    if not any(argument == "--env" or argument.startswith("--env=") for argument in rest):
+        checkpoint.check_env(path, config.env)
     return config

@@ -1,4 +1,4 @@
-"""What the terminal shows while a run trains: a live picture on a terminal, a line now and then in a log."""
+"""The terminal during training: a live display on a terminal, a line every few seconds in a log."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raymon.ppo.ledger import Ledger
+from raymon.ppo.fragment_ledger import FragmentLedger
 from raymon.train.progress import Progress
 
 _DRAW_SECONDS: Final = 0.25
@@ -30,37 +30,37 @@ _PHASE_COLOURS: Final = {
 
 
 class Terminal:
-    """Standard output for a run that outlives it: closed by the reader or gone with its window, it takes what comes."""
+    """A standard output that survives a closed pipe or terminal: what cannot be written is dropped."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
         """Write as the stream does."""
-        with self._bearing():
+        with self._surviving():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush as the stream does."""
-        with self._bearing():
+        with self._surviving():
             self._stream.flush()
 
     @contextlib.contextmanager
-    def _bearing(self) -> Iterator[None]:
+    def _surviving(self) -> Iterator[None]:
         try:
             yield
-        except OSError:  # what it still holds goes nowhere too, now and when the process ends
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+        except OSError:  # so that buffered text is dropped too, now and at exit
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever a stream has
         return getattr(self._stream, name)
 
 
 class Screen:
-    """Draws progress at most a few times a second; notices are printed above."""
+    """Shows progress at most a few times a second; notices are printed above it."""
 
     def __init__(self, title: str, console: Console) -> None:
         self._title, self._console = title, console
@@ -81,8 +81,10 @@ class Screen:
         """Print a notice."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def update(self, progress: Progress, phases: dict[str, float], up: int, workers: int, ledger: Ledger) -> None:
-        """Take one update's phase seconds in, and draw when it is time."""
+    def update(
+        self, progress: Progress, phases: dict[str, float], up: int, workers: int, ledger: FragmentLedger
+    ) -> None:
+        """Add one update's phase seconds; draw if the last drawing is old enough."""
         for name, seconds in phases.items():
             self._phases[name] = self._phases.get(name, 0.0) + seconds
         now = time.perf_counter()
@@ -92,37 +94,35 @@ class Screen:
         self.draw(progress, up, workers, ledger)
         self._phases = {name: seconds / 2 for name, seconds in self._phases.items()}
 
-    def draw(self, progress: Progress, up: int, workers: int, ledger: Ledger) -> None:
+    def draw(self, progress: Progress, up: int, workers: int, ledger: FragmentLedger) -> None:
         """Draw now."""
         if self._live is not None:
-            self._live.update(self._picture(progress, up, workers, ledger), refresh=True)
+            self._live.update(self._display(progress, up, workers, ledger), refresh=True)
         else:
             self.say(self._line(progress, up, workers, ledger))
 
-    def _line(self, progress: Progress, up: int, workers: int, ledger: Ledger) -> str:
+    def _line(self, progress: Progress, up: int, workers: int, ledger: FragmentLedger) -> str:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in self._shares() if share >= 0.005)
         return (
-            f"{progress.env_steps:,} of {progress.target:,} steps · {progress.steps_per_second():,.0f} steps/s · "
+            f"{_steps(progress)} steps · {progress.steps_per_second():,.0f} steps/s · "
             f"ETA {_duration(progress.eta_seconds())} · return {_number(progress.return_mean())} · "
-            f"workers {up}/{workers}{_trouble(ledger)} · {shares}"
+            f"workers {up}/{workers}{_problems(ledger)} · {shares}"
         )
 
-    def _picture(self, progress: Progress, up: int, workers: int, ledger: Ledger) -> Group:
+    def _display(self, progress: Progress, up: int, workers: int, ledger: FragmentLedger) -> Group:
         table = Table.grid(padding=(0, 2))
         for _ in range(2):
             table.add_column(style="bright_black")
             table.add_column()
         mean = progress.return_mean()
-        table.add_row(
-            "steps", f"{progress.env_steps:,} of {progress.target:,}", "steps/s", f"{progress.steps_per_second():,.0f}"
-        )
+        table.add_row("steps", _steps(progress), "steps/s", f"{progress.steps_per_second():,.0f}")
         table.add_row("elapsed", _duration(progress.seconds()), "ETA", _duration(progress.eta_seconds()))
         table.add_row(
             "return", f"{_number(mean)} (last {len(progress.returns)} episodes)", "updates", f"{progress.update:,}"
         )
-        table.add_row("workers", f"{up} of {workers} up", "fragments", f"{ledger.trained:,} used{_trouble(ledger)}")
-        bar = ProgressBar(total=progress.target, completed=min(progress.env_steps, progress.target), width=60)
-        line = Table.grid()  # a bar alone would not end its line
+        table.add_row("workers", f"{up} of {workers} up", "fragments", f"{ledger.trained:,} used{_problems(ledger)}")
+        bar = ProgressBar(total=1.0, completed=1.0 - progress.remaining(), width=60)
+        line = Table.grid()  # a bar alone does not end its line
         line.add_row(bar)
         return Group(Text(self._title, style="bold"), line, table, self._phase_text())
 
@@ -138,7 +138,12 @@ class Screen:
         return [(name, self._phases.get(name, 0.0) / total) for name in _PHASE_COLOURS] if total > 0 else []
 
 
-def _trouble(ledger: Ledger) -> str:
+def _steps(progress: Progress) -> str:
+    target = progress.target()
+    return f"{progress.env_steps:,} of {target:,}" if target else f"{progress.env_steps:,}"
+
+
+def _problems(ledger: FragmentLedger) -> str:
     parts = []
     if dropped := sum(ledger.dropped.values()):
         parts.append(f"{dropped} dropped")

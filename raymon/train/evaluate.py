@@ -19,8 +19,8 @@ from raymon.envs.make import make_single, split_arguments
 from raymon.envs.remote import SCHEME
 from raymon.envs.spaces import action_form, observation_form
 from raymon.envs.vector import Vector
+from raymon.ppo.actions import Floats, action_spec
 from raymon.ppo.policy import Policy
-from raymon.ppo.spaces import Floats, action_spec
 from raymon.train import checkpoint, video
 from raymon.train.checkpoint import Checkpoint
 from raymon.train.video import FilmError
@@ -135,7 +135,9 @@ def evaluate(options: Options) -> Result:
     if options.render is not None:
         video.check(options.render)
     saved = checkpoint.load(options.path)
-    env = options.env or str(saved.config["env"])
+    env = options.env or saved.config["env"]
+    if not options.env:
+        checkpoint.check_env(options.path, env)
     camera = with_pictures(env) if options.render is not None else None
     player = Player(saved, options.sample, options.seed)
     at_once = 1 if env.startswith(SCHEME) else min(_AT_ONCE, options.episodes)

@@ -1,7 +1,7 @@
-"""`raymon train --engine rllib`: RLlib's PPO with raymon's callbacks, on the same environments and options.
+"""`raymon train --engine rllib`: RLlib's PPO with raymon's callbacks, with the same environments and options.
 
-Both engines then stand side by side on one dashboard, told apart by the labels `run` and `engine`. What is raymon's
-own, its samplers, faults on purpose and resuming, is refused or has no effect here. Checkpoints are RLlib's own, for
+A dashboard shows runs of both engines, distinguished by the labels `run` and `engine`. Samplers, injected faults and
+resuming are raymon's own: they are refused or have no effect here. Checkpoints are RLlib's, for
 `Algorithm.from_checkpoint`. Runs in the driver.
 """
 
@@ -9,20 +9,13 @@ import contextlib
 import dataclasses
 import math
 import shutil
-import sys
-import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, TextIO, cast
+from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
-
-from raymon.cluster.ports import pick_port
 from raymon.cluster.start import Cluster
 from raymon.train import host
-from raymon.train.config import Config, ConfigError
-from raymon.train.console import Terminal
+from raymon.train.options import Config, ConfigError
 from raymon.train.progress import Progress
-from raymon.train.run_directory import RunDirectory, new_name
+from raymon.train.records import RunDirectory, new_name
 from raymon.train.stop import Stop
 
 if TYPE_CHECKING:
@@ -33,10 +26,10 @@ _TERMS: Final = {"policy": "policy_loss", "value": "vf_loss", "total": "total_lo
 
 
 def run(config: Config) -> int:
-    """Train as configured; return the exit code.
+    """Train and return the exit code.
 
     Raises:
-        ConfigError: For what RLlib cannot do, before anything runs.
+        UserError: RLlib cannot do what the options ask for, or Ray does not start.
     """
     _check(config)
     if not config.name:
@@ -44,15 +37,15 @@ def run(config: Config) -> int:
     stop = Stop()
     stop.install()
     try:
-        page = pick_port(config.page_port, host.USUAL_PAGE_PORT, "the status page", "--page-port")
-        with _ray(config, stop) as place, contextlib.closing(RunDirectory(config)) as directory:
-            return _train(config, place, directory, stop, page if config.page else 0)
+        page = host.page_port(config)
+        with host.ray_session(config, stop) as cluster, contextlib.closing(RunDirectory(config)) as directory:
+            return _train(config, cluster, directory, stop, page)
     except KeyboardInterrupt:
         return stop.exit_code()
 
 
 def algorithm_config(config: Config) -> "PPOConfig":
-    """Return RLlib's configuration with the same meaning; its rollout is our fragment, its batch one of each worker."""
+    """Return RLlib's configuration with the same meaning; a rollout is a fragment, a batch one of each worker."""
     from ray.rllib.algorithms.ppo import PPOConfig
     from ray.tune.registry import register_env
 
@@ -113,35 +106,21 @@ def _make(env_id: str, index: int) -> Any:  # noqa: ANN401  # gymnasium is not a
     return make_single(name, arguments)
 
 
-@contextlib.contextmanager
-def _ray(config: Config, stop: Stop) -> Iterator[Cluster]:
-    import ray
-
-    try:
-        place = host.start_ray(config)
-        stop.install()  # Ray has put handlers of its own there
-        yield place
-    finally:
-        ray.shutdown()
-
-
-def _train(config: Config, place: Cluster, directory: RunDirectory, stop: Stop, page: int) -> int:
-    console = Console(file=cast(TextIO, Terminal(sys.stdout)), highlight=False)
-    console.print(f"run            {config.name}", f"({directory.path})")
-    console.print(f"metrics        {'  '.join(place.metrics_urls)}", soft_wrap=True)
-    progress = Progress(config.total_env_steps)
-    with contextlib.ExitStack() as stack:
-        recording = host.recording_of(config, directory)
-        if page:
-            console.print(f"status page    http://127.0.0.1:{page}")
-            stack.enter_context(host.status_page(page, place, recording))
-        elif recording is not None:
-            stack.enter_context(host.recorder(place, recording))
+def _train(config: Config, cluster: Cluster, directory: RunDirectory, stop: Stop, page_port: int) -> int:
+    console = host.open_console()
+    host.announce(console, config, directory.path, cluster, page_port)
+    with contextlib.ExitStack() as exits:
+        recording = host.recording_of(config, directory.path)
+        page = exits.enter_context(host.status_page(page_port, cluster, recording)) if page_port else None
+        if page is None and recording is not None:
+            exits.enter_context(host.recorder(cluster, recording))
         algorithm = algorithm_config(config).build_algo()
-        stack.callback(algorithm.stop)
+        exits.callback(algorithm.stop)
+        progress = Progress(config.max_env_steps, config.max_seconds)
         stop.patient = True
         mean: float | None = None
-        while progress.env_steps < progress.target and not stop.requested():
+        solved = False
+        while progress.remaining() > 0 and not solved and not stop.requested():
             row = _iterate(algorithm, progress)
             mean = row["return_mean"]
             directory.append(row)
@@ -152,23 +131,20 @@ def _train(config: Config, place: Cluster, directory: RunDirectory, stop: Stop, 
                 f"update {progress.update}  {progress.env_steps:,} steps  {progress.steps_per_second():,.0f} steps/s  "
                 f"return {'unknown' if mean is None else f'{mean:.1f}'}"
             )
-            if config.stop_at_return is not None and mean is not None and mean >= config.stop_at_return:
-                break
+            solved = config.stop_at_return is not None and mean is not None and mean >= config.stop_at_return
         _save(algorithm, directory)
-        directory.summarize({**_summary(config, progress, stop), "return_mean": mean})
+        state = "finished" if solved or progress.remaining() <= 0 else "stopped"
+        directory.summarize({**_summary(config, progress, state), "return_mean": mean})
         stop.patient = False
         if stop.requested():
             return stop.exit_code()
-        if page and not config.exit_when_done:
-            console.print("done; the status page stays up until Ctrl-C")
-            with contextlib.suppress(KeyboardInterrupt):
-                while not stop.requested():
-                    time.sleep(0.5)
+        if page is not None and not config.exit_when_done:
+            host.keep_page_up(page, stop, console)
     return 0
 
 
 def _save(algorithm: Any, directory: RunDirectory) -> None:  # noqa: ANN401  # RLlib is not annotated
-    """Write RLlib's checkpoint beside the last one and then take its place: what has the name is always whole."""
+    """Replace RLlib's checkpoint only once the new one is complete."""
     kept = directory.path / "rllib-checkpoint"
     new, old = kept.with_name(".rllib-checkpoint"), kept.with_name(".rllib-checkpoint-before")
     for folder in (new, old):
@@ -184,27 +160,26 @@ def _iterate(algorithm: Any, progress: Progress) -> dict[str, Any]:  # noqa: ANN
     result = algorithm.train()
     sampled = result.get("env_runners", {})
     progress.trained(int(result.get("num_env_steps_sampled_lifetime", 0)) - progress.env_steps)
-    found = float(sampled.get("episode_return_mean", math.nan))  # of its last 100 episodes; NaN before the first
-    mean = found if math.isfinite(found) else None
+    mean = float(sampled.get("episode_return_mean", math.nan))  # of the last 100 episodes; NaN before the first
     stats = result.get("learners", {}).get("default_policy", {})
     return {
         "update": progress.update,
         "env_steps": progress.env_steps,
         "time_seconds": progress.seconds(),
         "steps_per_second": progress.steps_per_second(),
-        "return_mean": mean,
+        "return_mean": mean if math.isfinite(mean) else None,
         "loss": {term: float(stats[name]) for term, name in _TERMS.items() if name in stats},
         "entropy": float(stats["entropy"]) if "entropy" in stats else None,
     }
 
 
-def _summary(config: Config, progress: Progress, stop: Stop) -> dict[str, Any]:
+def _summary(config: Config, progress: Progress, state: str) -> dict[str, Any]:
     return {
         "run": config.name,
         "environment": config.env,
         "engine": "rllib",
         "seed": config.seed,
-        "state": "stopped" if stop.requested() else "finished",
+        "state": state,
         "updates": progress.update,
         "env_steps": progress.env_steps,
         "time_seconds": progress.seconds(),

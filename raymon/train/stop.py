@@ -1,14 +1,14 @@
-"""Ctrl-C, SIGTERM and the end of the terminal: a request to stop while training, an interruption before and after."""
+"""Ctrl-C, SIGTERM and a closed terminal: a request to stop during training, an interruption before and after."""
 
 import signal
 from types import FrameType
 
 
 class Stop:
-    """Remembers that somebody asked to stop.
+    """A user's request to stop.
 
-    While `patient` is set the request is only noted, for the loop to end in order; a second one, or any while it is not
-    set, raises `KeyboardInterrupt`.
+    While `patient` is set, the first request is only recorded, so that the loop can end in order; a second one, or any
+    while it is not set, raises `KeyboardInterrupt`.
     """
 
     def __init__(self) -> None:
@@ -23,12 +23,18 @@ class Stop:
             signal.signal(signal.SIGHUP, self._handle)
 
     def requested(self) -> bool:
-        """Tell whether a signal has come."""
+        """Return whether a signal has arrived."""
         return self.signal is not None
 
     def exit_code(self) -> int:
-        """Return what a shell expects of a process that a signal ended."""
+        """Return the exit code that a shell expects of a process ended by a signal."""
         return 128 + (self.signal or signal.SIGINT)
+
+    def cause(self) -> str:
+        """Return what asked to stop, for a sentence."""
+        names = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "the end of the terminal"}
+        number = signal.Signals(self.signal or signal.SIGINT)
+        return names.get(number, number.name)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # what signal hands over
         first = self.signal is None

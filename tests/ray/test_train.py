@@ -13,15 +13,15 @@ from rich.console import Console
 from support import poll, ray_session
 
 from raymon import DriverMonitor
-from raymon.ppo.fleet import FleetError
+from raymon.ppo.fragment_ledger import FragmentLedger
 from raymon.ppo.fragments import Fragment
-from raymon.ppo.ledger import Ledger
+from raymon.ppo.pool import PoolError
 from raymon.train import checkpoint
-from raymon.train.config import Config
 from raymon.train.console import Screen
-from raymon.train.host import model_for
-from raymon.train.ppo_engine import Parts, Trainer
-from raymon.train.run_directory import RunDirectory
+from raymon.train.options import Config
+from raymon.train.ppo_engine import model_for
+from raymon.train.records import RunDirectory
+from raymon.train.trainer import Setup, Trainer
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,14 +40,14 @@ class Run:
         self.stop = threading.Event()
         directory = RunDirectory(self.config)
         screen = Screen("test", Console(file=io.StringIO()))
-        self.trainer = Trainer(Parts(self.config, model_for(self.config), directory, screen, self.stop.is_set))
+        self.trainer = Trainer(Setup(self.config, model_for(self.config), directory, screen, self.stop.is_set))
         self.error = None
         self.summary = {}
 
     def __call__(self):
         try:
             self.summary = self.trainer.run()
-        except FleetError as error:
+        except PoolError as error:
             self.error = error
             self.summary = self.trainer.summary("failed")
         finally:
@@ -149,7 +149,7 @@ def test_stale_fragments_are_dropped_and_counted(run):
 
 
 def test_the_bound_on_the_lag_is_exact():
-    ledger = Ledger(DriverMonitor(enabled=False))
+    ledger = FragmentLedger(DriverMonitor(enabled=False))
     nothing = np.zeros(0, np.float32)
     for version in range(5):
         rows = [np.zeros((3, 1), np.float32) for _ in range(5)]
@@ -231,7 +231,7 @@ def test_resuming_continues_count_and_curve(run, tmp_path):
     config = dataclasses.replace(first.config, total_env_steps=8000, resume=tmp_path / "run")
     directory = RunDirectory(config, saved.counters)
     screen = Screen("test", Console(file=io.StringIO()))
-    trainer = Trainer(Parts(config, model_for(config), directory, screen, lambda: False, saved))
+    trainer = Trainer(Setup(config, model_for(config), directory, screen, lambda: False, saved))
     np.testing.assert_array_equal(trainer.learner.weights(), weights_of(first.config))
     summary = trainer.run()
     trainer.end()

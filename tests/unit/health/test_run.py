@@ -8,7 +8,7 @@ from health_views import fleet, run, worker
 
 from raymon import health
 from raymon.health import RUN_STATES, SEVERITIES, judge
-from raymon.train.config import Config
+from raymon.train.options import Config
 from raymon.views import NodeView, RunView, StoreView
 
 MARK = re.compile(r" \(((?:[^\s()]|\([^()]*\))+)\)")

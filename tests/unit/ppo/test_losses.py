@@ -7,6 +7,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raymon.ppo.actions import ActionSpec, SpaceError, action_spec
 from raymon.ppo.fragments import Fragment
 from raymon.ppo.gae import advantages
 from raymon.ppo.learner import Learner
@@ -14,8 +15,7 @@ from raymon.ppo.losses import clipped_surrogate, evaluate, gaussian, value_loss
 from raymon.ppo.normalize import Normalizer, Scaling, merge, moments_of
 from raymon.ppo.policy import LOG_STD_RANGE, ModelSpec, Policy, initial_weights
 from raymon.ppo.rollouts import Rollouts
-from raymon.ppo.spaces import ActionSpec, SpaceError, action_spec
-from raymon.train.config import Config
+from raymon.train.options import Config
 
 DISCRETE = ActionSpec("discrete", (3,), single=True)
 MULTI = ActionSpec("discrete", (2, 4, 3))

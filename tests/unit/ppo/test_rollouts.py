@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from raymon.ppo.actions import action_spec
 from raymon.ppo.fragments import Discounts
 from raymon.ppo.normalize import Normalizer
 from raymon.ppo.policy import ModelSpec, initial_weights
-from raymon.ppo.spaces import action_spec
 from raymon.ppo.worker import Worker, WorkerSpec
 
 BAD_STEP = 13
@@ -60,6 +60,7 @@ def sampled(env, threads, **more):
             **more,
         )
     )
+    worker.start()
     weights = initial_weights(model, np.random.default_rng(0))
     scaling = Normalizer.fresh(2, observations=True, rewards=False).scaling()
     fragments = [worker.sample(weights, version, scaling) for version in range(5)]

@@ -14,9 +14,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from raymon.train import checkpoint
-from raymon.train import config as configuration
-from raymon.train.config import Config, ConfigError
+from raymon.train import checkpoint, options
+from raymon.train.options import Config, ConfigError
 
 PROGRESS: Final = "progress.jsonl"
 TABLE: Final = "progress.csv"
@@ -74,7 +73,7 @@ class RunDirectory:
         if resumed is None and (self._progress.tell() or (self.path / checkpoint.FILE_NAME).exists()):
             raise ConfigError(f"{self.path} holds a run already; take another --name, or --resume {self.path}")
         # Whoever takes this file for another run wants its settings, not this run's past.
-        configuration.save(dataclasses.replace(config, resume=None), self.path / "config.yaml")
+        options.save(dataclasses.replace(config, resume=None), self.path / "config.yaml")
         if resumed is not None:
             (self.path / SUMMARY).unlink(missing_ok=True)
             _cut_after(self._progress, self.path / TABLE, resumed["update"])
@@ -120,9 +119,10 @@ class RunDirectory:
         os.fsync(self._progress.fileno())
 
     def summarize(self, summary: Mapping[str, Any]) -> None:
-        """Write the summary."""
+        """Write the summary atomically; a full disk leaves no empty one."""
         clean = {key: _finite(value) for key, value in summary.items()}
-        (self.path / SUMMARY).write_text(json.dumps(clean, indent=2) + "\n")
+        with checkpoint.replacing(self.path / SUMMARY) as file:
+            file.write(f"{json.dumps(clean, indent=2)}\n".encode())
 
     def close(self) -> None:
         """Close every file."""

@@ -9,7 +9,7 @@ from raymon.ppo.fragments import Fragment
 
 
 @dataclass
-class Ledger:
+class FragmentLedger:
     """Counts of fragments and environment steps, mirrored to the metrics.
 
     Attributes:

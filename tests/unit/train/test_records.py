@@ -10,9 +10,9 @@ import pytest
 from support import Command, poll
 
 from raymon.train import checkpoint
-from raymon.train import config as configuration
-from raymon.train.config import Config, ConfigError
-from raymon.train.run_directory import RunDirectory, new_name
+from raymon.train import options as configuration
+from raymon.train.options import Config, ConfigError
+from raymon.train.records import RunDirectory, new_name
 
 IN_PROCESS = ("--workers", "0", "--sampler", "sync", "--name", "x")
 ENDLESS = (*IN_PROCESS, "--total-env-steps", "1000000000")

@@ -83,6 +83,11 @@ def action_spec(space: spaces.Space[Any], bounds: Bounds = "clip") -> ActionSpec
 
 
 def action_spec_from(stored: Mapping[str, Any]) -> ActionSpec:
-    """Build the spec that `dataclasses.asdict` and JSON took apart."""
-    lists = {key: tuple(stored[key]) for key in ("sizes", "low", "high")}
-    return ActionSpec(kind=stored["kind"], single=stored["single"], bounds=stored["bounds"], **lists)
+    """Build the spec from what `dataclasses.asdict` returned; raises `ValueError`, `KeyError` or `TypeError`."""
+    sizes, low, high = (tuple(stored[key]) for key in ("sizes", "low", "high"))
+    kinds = stored["kind"] in ("discrete", "box") and stored["bounds"] in ("clip", "squash")
+    positive = all(type(size) is int and size > 0 for size in sizes)
+    ends = {len(low), len(high)} in ({0}, {len(sizes)}) and all(type(end) in (int, float) for end in (*low, *high))
+    if not (kinds and sizes and positive and ends):
+        raise ValueError(f"found the actions {str(dict(stored))[:200]}, expected sizes above 0 and known kinds")
+    return ActionSpec(stored["kind"], sizes, bool(stored["single"]), low, high, stored["bounds"])
