@@ -54,6 +54,8 @@ def _ended(run: RunView) -> Finding | None:
     if run.state == "finished":
         steps = f" after {count(run.trained_steps)} environment steps" if run.trained_steps else ""
         return Finding("finished", "ok", f"Training finished{steps}; these are its last numbers.")
+    if run.state == "stopped":
+        return Finding("stopped", "ok", "The user stopped the run; these are its last numbers.")
     if run.state == "failed":
         advice = "Read the end of the run's log; resume from its last checkpoint{resume}."
         return Finding("failed", "critical", "Training failed; these are its last numbers.", advice)

@@ -50,6 +50,7 @@ RUN_STATES: Final = (
     "healthy",
     "starting",
     "finished",
+    "stopped",
     "failed",
     "driver_gone",
     "stale",

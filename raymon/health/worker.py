@@ -55,7 +55,7 @@ def _lifecycle(worker: WorkerView) -> State | None:
 
 
 def _ended(run: RunView) -> State | None:
-    return State("unknown", "the run has ended") if run.state in ("finished", "failed") else None
+    return State("unknown", "the run has ended") if run.state in ("finished", "stopped", "failed") else None
 
 
 def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> State | None:

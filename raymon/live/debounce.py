@@ -14,6 +14,7 @@ _AT_ONCE: Final = (
     "references_kept",
     "straggler_bound",
     "finished",
+    "stopped",
     "failed",
     "driver_gone",
     "workers_lost",

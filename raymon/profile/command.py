@@ -116,7 +116,12 @@ def _live_run(collector: Collector, name: str) -> RunView:
         snapshot = collector.snapshot()
         run = snapshot.run(name or None)
         spent = time.monotonic() - begun
-        if run is not None and run.state not in ("finished", "failed") and _processes(run) and spent >= WARM_UP_SECONDS:
+        if (
+            run is not None
+            and run.state not in ("finished", "stopped", "failed")
+            and _processes(run)
+            and spent >= WARM_UP_SECONDS
+        ):
             return run
         if spent >= FIND_SECONDS or (spent >= WARM_UP_SECONDS and snapshot.problem):
             if run is not None:

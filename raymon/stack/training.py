@@ -59,7 +59,7 @@ def await_last_word(stack: Stack, run: str, seconds: float = LAST_WORD_SECONDS) 
     if not stack.prometheus_url or "prometheus" in stack.started:
         return True
     name = run.replace("\\", "\\\\").replace('"', '\\"')
-    asked = urlencode({"query": f'{catalog.RUN_STATE.name}{{run="{name}",state=~"finished|failed"}} == 1'})
+    asked = urlencode({"query": f'{catalog.RUN_STATE.name}{{run="{name}",state=~"finished|stopped|failed"}} == 1'})
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         reply = get(f"{stack.prometheus_url}/api/v1/query?{asked}", timeout=2.0)

@@ -31,6 +31,8 @@ from raymon.train.records import RunDirectory
 
 _FLUSH_SECONDS = 1.0
 _DRAIN_SECONDS = 3.0
+_EXPORTED_SECONDS = 15.0
+"""After this long Ray has exported what was recorded, whatever its report interval."""
 
 
 @dataclass
@@ -85,6 +87,7 @@ class Trainer:
         self._flushed = 0.0
         self._sampler: Sampler | None = None
         self._lap: dict[str, float] = {}
+        self._ended_at = 0.0
         self.first_update_seconds: float | None = None
 
     def _restore(self, saved: Checkpoint) -> None:
@@ -227,6 +230,7 @@ class Trainer:
         self.ledger.close()
         self.monitor.progress(self.progress.env_steps, self.progress.target())
         self.monitor.state(state)
+        self._ended_at = time.perf_counter()
         with contextlib.ExitStack() as exits:  # from the last to the first, each whether or not the others fail
             exits.callback(self._directory.close)  # so that it can be resumed while the page stays up
             exits.callback(self.monitor.flush)
@@ -240,7 +244,7 @@ class Trainer:
         """End workers and recording, once Ray has exported how the run ended."""
         if self._sampler is not None:
             self._sampler.end(_DRAIN_SECONDS)
-        self.monitor.close()
+        self.monitor.close(wait=time.perf_counter() - self._ended_at < _EXPORTED_SECONDS)
         self._directory.close()
 
     def summary(self, state: str) -> dict[str, Any]:

@@ -141,6 +141,7 @@ CASES = {
     ),
     "stale": (healthy(exporter_age_seconds=30.0, data_age_seconds=30.0), "stale", "unknown"),
     "finished": (healthy(state="finished", data_age_seconds=900.0), "finished", "ok"),
+    "stopped": (healthy(state="stopped", data_age_seconds=900.0), "stopped", "ok"),
     "failed": (healthy(state="failed"), "failed", "critical"),
     "starting": (healthy(state="starting", started_seconds_ago=5.0), "starting", "info"),
     "only counters": (RunView(run="r"), "unknown", "unknown"),
