@@ -57,9 +57,7 @@ class RemoteEnv(gymnasium.Env[Array, Any]):
         if not timeout_seconds > 0:
             raise EnvError(f"found timeout_seconds={timeout_seconds}, expected more than 0")
         self._name, self._timeout = f"{SCHEME}{host}:{port}", timeout_seconds
-        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.REQ)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_FRAME_BYTES)
+        self._socket = wire.open_socket(zmq.Context.instance(), zmq.REQ)
         self._socket.setsockopt(zmq.IPV6, 1)
         try:
             self._socket.connect(f"tcp://{f'[{host}]' if ':' in host else host}:{port}")
@@ -90,12 +88,13 @@ class RemoteEnv(gymnasium.Env[Array, Any]):
             raise EnvError(f"{self._name}: the connection was closed after an error; make the environment anew")
         try:
             self._socket.send_multipart(wire.encode(header, array), flags=zmq.NOBLOCK)
-            if not self._socket.poll(int(self._timeout * 1000)):
+            reply = wire.receive(self._socket, self._timeout)
+            if reply is None:
                 raise EnvError(
                     f"no answer to {header['op']!r} within {self._timeout:g} s, expected {expected!r}; is the server "
                     "running there, and is the time-out (timeout_seconds) longer than its slowest step?"
                 )
-            answer, frames = wire.decode(self._socket.recv_multipart(flags=zmq.NOBLOCK), expected)
+            answer, frames = wire.decode(reply, expected)
         except (EnvError, zmq.ZMQError) as error:
             self._socket.close()
             raise EnvError(f"{self._name}: {error}") from error

@@ -22,7 +22,7 @@ from raymon.envs.make import make_single
 from raymon.envs.spaces import action_form, observation_form
 from raymon.errors import printable
 
-_POLL_MILLISECONDS: Final = 100
+_WAIT_SECONDS: Final = 3600.0
 
 
 class Session:
@@ -72,14 +72,13 @@ class Session:
 
 
 def serve(env: gymnasium.Env[Any, Any], host: str, port: int, stop: threading.Event) -> None:
-    """Answer requests on one port until `stop` is set."""
+    """Answer requests on one port until `stop` is set; raises `EnvError` for one that would exhaust the memory."""
     session = Session(env)
-    with zmq.Context() as context, context.socket(zmq.REP) as socket:
-        socket.setsockopt(zmq.LINGER, 0)
+    with zmq.Context() as context, wire.open_socket(context, zmq.REP) as socket:
         socket.bind(f"tcp://{host}:{port}")
         while not stop.is_set():
-            if socket.poll(_POLL_MILLISECONDS):
-                socket.send_multipart(session.answer(socket.recv_multipart()))
+            if (request := wire.receive(socket, _WAIT_SECONDS, stop.is_set)) is not None:
+                socket.send_multipart(session.answer(request))
     env.close()  # type: ignore[no-untyped-call]  # gymnasium left it bare
 
 

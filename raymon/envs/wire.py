@@ -2,14 +2,18 @@
 
 A message is a list of ZeroMQ frames: first a msgpack map (the header), then at most one array, little-endian and
 contiguous: float32 for observations and box actions, int32 for discrete ones. Used by the client and the Python server.
+The peer may be hostile: what it announces is bounded before it is multiplied or allocated.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgpack
 import numpy as np
+import zmq
 from gymnasium import spaces
 
 from raymon.envs.errors import EnvError
@@ -18,7 +22,12 @@ from raymon.envs.spaces import Array
 VERSION: Final = 1
 MAX_HEADER_BYTES: Final = 1 << 20
 MAX_FRAME_BYTES: Final = 1 << 26
+_MAX_FRAMES: Final = 3
+_MAX_MESSAGE_BYTES: Final = 1 << 29
+"""Memory that may pile up while a message arrives; ZeroMQ bounds frames, but neither their number nor their sum."""
+_SLICE_MILLISECONDS: Final = 50
 _MAX_SIZE: Final = MAX_FRAME_BYTES // 4
+_MAX_DIMENSIONS: Final = 8
 _MAX_CHOICES: Final = 1 << 16
 
 Header = dict[str, Any]
@@ -30,6 +39,47 @@ def encode(header: Mapping[str, Any], array: Array | None = None) -> list[bytes]
     if array is not None:
         frames.append(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
     return frames
+
+
+def open_socket(context: "zmq.Context[zmq.Socket[bytes]]", kind: int) -> "zmq.Socket[bytes]":
+    """Return a socket that neither lingers nor accepts a frame that is too large."""
+    socket = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+    return socket
+
+
+def receive(
+    socket: "zmq.Socket[bytes]", seconds: float, stopping: Callable[[], bool] = lambda: False
+) -> list[bytes] | None:
+    """Wait for a message and return its frames; None if there is none in time, or before `stopping` returns True.
+
+    Raises:
+        EnvError: The message is so large that it would exhaust the memory. The socket must be closed then.
+    """
+    deadline = time.monotonic() + seconds
+    before = 0
+    while not socket.poll(max(0, min(_SLICE_MILLISECONDS, int(1000 * (deadline - time.monotonic()))))):
+        if time.monotonic() >= deadline or stopping():
+            return None
+        before = before or _resident_bytes()
+        if _resident_bytes() - before > _MAX_MESSAGE_BYTES:
+            raise EnvError(f"found a message of more than {_MAX_MESSAGE_BYTES >> 20} MiB that does not end")
+    frames = [socket.recv(zmq.NOBLOCK)]
+    while socket.getsockopt(zmq.RCVMORE):
+        frame = socket.recv(zmq.NOBLOCK)
+        if len(frames) <= _MAX_FRAMES:  # of more, only the first ones are kept: `decode` refuses them
+            frames.append(frame)
+    return frames
+
+
+def _resident_bytes() -> int:
+    """Return the memory of this process; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123  # a kernel file, read while waiting
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def decode(frames: Sequence[bytes], expected: str) -> tuple[Header, Sequence[bytes]]:
@@ -48,6 +98,8 @@ def decode(frames: Sequence[bytes], expected: str) -> tuple[Header, Sequence[byt
 
 def header_from(frames: Sequence[bytes]) -> Header:
     """Return the header of a message; raises `EnvError`."""
+    if len(frames) > _MAX_FRAMES:
+        raise EnvError(f"found a message of more than {_MAX_FRAMES} frames, expected a header and at most one array")
     if len(frames[0]) > MAX_HEADER_BYTES:
         raise EnvError(f"found a header of {len(frames[0])} bytes, expected at most {MAX_HEADER_BYTES}")
     try:
@@ -111,18 +163,25 @@ def describe_action(space: spaces.Space[Any]) -> Header:
 def observation_space(announced: object) -> spaces.Box:
     """Return the space a server announced; raises `EnvError`."""
     shape = announced.get("shape") if isinstance(announced, dict) else None
-    positive = isinstance(shape, list) and shape and all(_whole(length) and length > 0 for length in shape)
-    if not positive or not isinstance(shape, list) or math.prod(shape) > _MAX_SIZE:
-        raise EnvError(f"found observation {announced!r}, expected a map with shape: a list of lengths above 0")
+    if not isinstance(shape, list) or not _fits(shape):
+        raise EnvError(
+            f"found observation {_short(announced)}, expected a map with shape: a list of lengths above 0, "
+            f"of {_MAX_DIMENSIONS} dimensions and {_MAX_SIZE} entries at most"
+        )
     return spaces.Box(-np.inf, np.inf, tuple(shape), np.float32)
+
+
+def _fits(shape: list[Any]) -> bool:
+    known = 0 < len(shape) <= _MAX_DIMENSIONS and all(_whole(length, _MAX_SIZE) for length in shape)
+    return known and math.prod(shape) <= _MAX_SIZE
 
 
 def action_space(announced: object) -> spaces.Space[Any]:
     """Return the space a server announced; raises `EnvError`."""
-    found = announced if isinstance(announced, dict) else {}
-    kind, choices, low, high = (found.get(key) for key in ("kind", "n", "low", "high"))
-    if kind in ("discrete", "multidiscrete") and isinstance(choices, list) and choices:
-        fits = all(_whole(n) and 0 < n <= _MAX_CHOICES for n in choices)
+    plain = announced if isinstance(announced, dict) else {}
+    kind, choices, low, high = (plain.get(key) for key in ("kind", "n", "low", "high"))
+    if kind in ("discrete", "multidiscrete") and isinstance(choices, list) and 0 < len(choices) <= _MAX_CHOICES:
+        fits = all(_whole(n, _MAX_CHOICES) for n in choices) and sum(choices) <= _MAX_CHOICES
         if fits and kind == "multidiscrete":
             return spaces.MultiDiscrete(choices)
         if fits and len(choices) == 1:
@@ -133,16 +192,22 @@ def action_space(announced: object) -> spaces.Space[Any]:
         if bottom.shape == top.shape and bottom.size and (bottom < top).all():
             return spaces.Box(bottom, top, dtype=np.float32)
     raise EnvError(
-        f"found action {announced!r}, expected kind discrete with n: [choices], multidiscrete with n: [choices, ...], "
-        "or box with low and high: lists of numbers, low < high"
+        f"found action {_short(announced)}, expected kind discrete with n: [choices], multidiscrete with "
+        f"n: [choices, ...], together {_MAX_CHOICES} at most, or box with low and high: lists of numbers, low < high"
     )
 
 
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _short(announced: object) -> str:
+    return repr(announced)[:200]
+
+
+def _whole(value: object, most: int) -> bool:
+    return type(value) is int and 0 < value <= most
 
 
 def _numbers(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(x, int | float) and not isinstance(x, bool) and not math.isnan(x) for x in value
+    return (
+        isinstance(value, list)
+        and len(value) <= _MAX_CHOICES
+        and all(type(x) in (int, float) and not math.isnan(x) for x in value)
     )

@@ -6,9 +6,11 @@ import json
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
+import ray
 from rich.console import Console
 from support import poll, ray_session
 
@@ -39,7 +41,8 @@ class Run:
         self.config.check()
         self.stop = threading.Event()
         directory = RunDirectory(self.config)
-        screen = Screen("test", Console(file=io.StringIO()))
+        self.output = io.StringIO()
+        screen = Screen("test", Console(file=self.output))
         self.trainer = Trainer(Setup(self.config, model_for(self.config), directory, screen, self.stop.is_set))
         self.error = None
         self.summary = {}
@@ -66,7 +69,7 @@ class Run:
         assert not self.thread.is_alive()
 
     def slot(self, worker):
-        return self.trainer._fleet.slots[worker]
+        return self.trainer._pool.slots[worker]
 
     def sampling(self, worker):
         """Process id of a worker that is up, once updates are made."""
@@ -114,6 +117,16 @@ def test_sync_with_two_workers_is_on_policy_and_repeatable(run):
         assert summary["ledger"]["trained"] == 2 * summary["updates"]
         found.append(weights_of(one.config))
     np.testing.assert_array_equal(*found)
+
+
+def test_time_ends_a_run_and_anneals_it(run):
+    one = run(total_seconds=3.0)
+    summary = one()
+    assert (summary["state"], summary["time_seconds"] >= 3.0) == ("finished", True)
+    rows = [json.loads(line) for line in (one.config.runs / "run" / "progress.jsonl").read_text().splitlines()]
+    rates = [row["learning_rate"] for row in rows]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.2 * rates[0]
 
 
 def test_async_solves_cartpole(run):
@@ -199,6 +212,23 @@ def test_a_hung_worker_is_replaced_after_the_time_out(run):
     poll(lambda: one.trainer.ledger.losses.get("timeout") == 1, 60, "time-out")
     poll(lambda: one.trainer.ledger.restarts == 1, 60, "replacement")
     one.finish()
+
+
+def test_a_worker_without_a_cpu_is_waited_for_and_is_no_loss(run):
+    occupied = ray.remote(num_cpus=3)(threading.Event).remote()
+    one = run(total_env_steps=100_000_000, start_timeout=11.0)
+    one.start()
+    try:
+        poll(lambda: "waiting for a CPU for worker" in one.output.getvalue(), 15, "the sentence")
+        assert "the Ray cluster has 4, all in use" in one.output.getvalue()
+        time.sleep(4)  # the time to start is over
+        assert one.trainer.ledger.losses == {}
+    finally:
+        ray.kill(occupied)
+    poll(lambda: one.trainer._pool.up() == 2, 60, "both are up")
+    one.finish()
+    assert one.trainer.ledger.losses == {}
+    assert one.summary["state"] == "stopped"
 
 
 def test_a_stopped_worker_recovers_and_is_not_replaced(run):

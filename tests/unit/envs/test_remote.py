@@ -4,6 +4,7 @@ import contextlib
 import sys
 import threading
 import time
+from pathlib import Path
 
 import gymnasium
 import msgpack
@@ -13,7 +14,7 @@ import zmq
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import Command, free_port, poll
+from support import ROOT, Command, free_port, poll
 
 from raymon.envs import Collector, EnvError, ThreadedVector, make_vector, wire
 from raymon.envs.remote import RemoteEnv
@@ -57,8 +58,6 @@ def scripted_server(hello=None, reset=OBSERVATION, step=None, delay=0.0):
 @contextlib.contextmanager
 def python_server(env_id, count, port):
     program = (sys.executable, "-m", "raymon.envs.server")
-    from support import ROOT
-
     with Command(env_id, "--port", str(port), "--count", str(count), cwd=ROOT, program=program) as command:
         poll(lambda: "serving" in command.text(), 60, "the server's first line")
         yield command
@@ -152,6 +151,10 @@ def changed(**entries):
         (changed(action={"kind": "box", "low": [0.0], "high": [1.0, 2.0]}), ["found action"]),
         (changed(action={"kind": "text"}), ["found action {'kind': 'text'}"]),
         ([b"\x80" + bytes(2 << 20)], ["expected at most"]),
+        (changed(observation={"shape": [1 << 13, 1 << 13]}), ["found observation"]),
+        (changed(observation={"shape": [(1 << 64) - 1] * 50_000}), ["found observation", "8 dimensions"]),
+        (changed(action={"kind": "multidiscrete", "n": [60_000, 60_000]}), ["together 65536 at most"]),
+        (wire.encode(SPACES) * 4, ["more than 3 frames"]),
     ],
 )
 def test_a_wrong_greeting_is_an_error_that_says_what_was_found(hello, parts):
@@ -169,7 +172,7 @@ def test_a_wrong_greeting_is_an_error_that_says_what_was_found(hello, parts):
             "found 12 bytes as observation, expected one frame of 8 bytes",
         ),
         (wire.encode(TRANSITION), "found 0 frames as observation"),
-        (wire.encode(TRANSITION, SEEN) * 2, "found 3 frames"),
+        (wire.encode(TRANSITION, SEEN) * 2, "more than 3 frames"),
         (wire.encode(TRANSITION, np.array([np.nan, 0], np.float32)), "expected finite numbers"),
         (wire.encode(TRANSITION, np.array([np.inf, 0], np.float32)), "expected finite numbers"),
         (wire.encode({**TRANSITION, "reward": float("nan")}, SEEN), "found reward nan, expected a finite number"),
@@ -305,3 +308,53 @@ def test_the_servers_seeds_are_the_factorys():
         vector.reset()
         vector.close()
     assert msgpack.unpackb(requests[1][0])["seed"] == seeds_for(9, 0, 1)[0]
+
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@contextlib.contextmanager
+def flooding_server(port):
+    """A server in another process whose reply never ends."""
+    code = (
+        "import zmq; s = zmq.Context().socket(zmq.REP); s.setsockopt(zmq.LINGER, 0); s.setsockopt(zmq.SNDHWM, 0)\n"
+        f"s.bind('tcp://127.0.0.1:{port}'); print('bound', flush=True); s.recv(); frame = bytes(1 << 22)\n"
+        "for _ in range(1000): s.send(frame, zmq.SNDMORE)\n"
+        "s.send(frame); s.recv()"
+    )
+    with Command("-c", code, cwd=ROOT, program=(sys.executable,)) as command:
+        poll(lambda: "bound" in command.text(), 30, "the server")
+        yield
+
+
+def test_an_endless_reply_ends_before_memory_does():
+    port, before = free_port(), resident_bytes()
+    largest, over = [0], threading.Event()
+
+    def watch():
+        while not over.wait(0.02):
+            largest[0] = max(largest[0], resident_bytes() - before)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        with flooding_server(port), pytest.raises(EnvError, match=r"more than \d+ (MiB|frames)"):
+            RemoteEnv("127.0.0.1", port, timeout_seconds=60.0)
+    finally:
+        over.set()
+        watching.join()
+    assert largest[0] < 1.5e9
+
+
+def test_a_request_of_many_frames_does_not_stop_the_server():
+    port = free_port()
+    with python_server("CartPole-v1", 1, port), zmq.Context() as context:
+        with context.socket(zmq.REQ) as hostile:
+            hostile.setsockopt(zmq.LINGER, 0)
+            hostile.connect(f"tcp://127.0.0.1:{port}")
+            hostile.send_multipart([bytes(1000)] * 10)
+            assert b"more than 3 frames" in hostile.recv_multipart()[0]
+        env = RemoteEnv("127.0.0.1", port)
+        assert env.reset(seed=1)[0].shape == (4,)
+        env.close()
