@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The numbers of PPO and of its sampling; `raymon.train.config.Config` adds everything about the run."""
+    """The numbers of PPO and of its sampling; `raymon.train.options.Config` adds everything about the run."""
 
     workers: int = 2
     """Ray actors that sample; 0 samples in this process without Ray (sampler sync only)."""

@@ -1,13 +1,14 @@
 """`raymon train` as users run it: wrong input, Ctrl-C, kill -9 and resuming."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support import Command, alive, poll, short_folder
+from support import Command, alive, get, poll, short_folder
 
 from raymon.train import checkpoint
 from raymon.train import options as configuration
@@ -103,15 +104,21 @@ def test_ctrl_c_ends_everything_and_kill_9_leaves_a_run_that_resumes(tmp_path):
         with Command("train", *local, "--resume", str(tmp_path / "one"), cwd=tmp_path) as run:
             poll(lambda: rows(progress)[-1]["update"] > saved.counters["update"] + 4, 120, f"resumed\n{run.text()}")
             started = children_of(run.process.pid)
+            url = re.search(r"metrics +(http\S+)", run.text())[1]
+            ended = r'ray_raymon_run_state{[^}]*\bstate="stopped"[^}]*} 1'
             run.interrupt()
+            poll(lambda: re.search(ended, get(url, 1.0)), 20, "a scraper sees how it ended", every=0.05)
             assert run.wait(30) == 130, run.text()
             assert "Traceback" not in run.text()
+            assert "stopped by Ctrl-C: " in run.text()
+            assert f"continue with `raymon train --resume {tmp_path / 'one'}`" in run.text()
         poll(lambda: not any(map(alive, started)), 10, "everything it started has ended")
     updates = [row["update"] for row in rows(progress)]
     assert updates == list(range(1, len(updates) + 1))
     assert checkpoint.load(tmp_path / "one").counters["update"] == updates[-1]
     summary = json.loads((tmp_path / "one" / "summary.json").read_text())
     assert summary["ledger"]["balanced"]
+    assert summary["state"] == "stopped"
 
 
 def test_in_one_process_everything_is_recorded_on_disk(tmp_path):
