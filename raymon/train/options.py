@@ -26,7 +26,18 @@ USUAL_ENV_STEPS: Final = 14_000_000
 USUAL_SECONDS: Final = 120.0
 HOST_OPTIONS: Final = frozenset(
     {
-        *("inject", "name", "runs", "resume", "tensorboard", "recording", "record", "address", "ray_temp_dir", "dashboard"),
+        *(
+            "inject",
+            "name",
+            "runs",
+            "resume",
+            "tensorboard",
+            "recording",
+            "record",
+            "address",
+            "ray_temp_dir",
+            "dashboard",
+        ),
         *("dashboard_port", "object_store_mb", "page", "page_port", "stack", "exit_when_done"),
     }
 )
