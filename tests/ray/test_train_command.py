@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support import Command, alive, get, poll, short_folder
 
+from raymon import catalog
 from raymon.train import checkpoint
 from raymon.train import options as configuration
 
@@ -105,7 +106,7 @@ def test_ctrl_c_ends_everything_and_kill_9_leaves_a_run_that_resumes(tmp_path):
             poll(lambda: rows(progress)[-1]["update"] > saved.counters["update"] + 4, 120, f"resumed\n{run.text()}")
             started = children_of(run.process.pid)
             url = re.search(r"metrics +(http\S+)", run.text())[1]
-            ended = r'ray_raymon_run_state{[^}]*\bstate="stopped"[^}]*} 1'
+            ended = catalog.RUN_STATE.name + r'{[^}]*\bstate="stopped"[^}]*} 1'
             run.interrupt()
             poll(lambda: re.search(ended, get(url, 1.0)), 20, "a scraper sees how it ended", every=0.05)
             assert run.wait(30) == 130, run.text()
