@@ -58,6 +58,8 @@ def test_every_section_with_python_is_run_here():
         "Any actor class: one line",
         "Where a worker's time goes",
         "The driver",
+        "Language models",
+        "Where a process stands",
         "RLlib",
         "Figures of your own",
     ]
@@ -110,6 +112,20 @@ def test_the_driver_s_loop():
         assert total(catalog.RECORDING_DROPPED, run="my-run") == 0
 
     settle(recorded)
+
+
+def test_language_models():
+    monitor = run("Language models", raymon=raymon, rank=6, generate=lambda _: [5, 6, 7], prompts=None)["monitor"]
+    monitor.close()
+    settle(lambda: recorded_tokens(18))
+
+
+def recorded_tokens(number):
+    assert total(catalog.TOKENS, worker="6", direction="out") == number
+
+
+def test_where_a_process_stands():
+    assert run("Where a process stands")["found"] is None
 
 
 @pytest.mark.filterwarnings("ignore")
