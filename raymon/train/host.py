@@ -85,7 +85,7 @@ def status_page(
 ) -> contextlib.AbstractContextManager["subprocess.Popen[bytes]"]:
     """Serve the status page from a child process, which also records the run."""
     targets = [part for url in cluster.metrics_urls for part in ("--metrics-url", url)]
-    record = ["--record", str(recording)] if recording is not None else []
+    record = ["--record", str(recording), "--runs", str(recording.parent.parent)] if recording is not None else []
     return _child([sys.executable, "-m", "raymon", "status", "--port", str(port), *targets, *record])
 
 
