@@ -131,7 +131,7 @@ def test_a_prometheus_that_outlives_a_run_has_seen_it_end(directory, tmp_path):
             poll(lambda: prometheus.query(f"{state_of % 'training'} == 1"), 120, "the run is scraped")
             train.interrupt()
             assert train.wait(60) == 130, train.text()
-        assert prometheus.query(f"last_over_time({state_of % 'finished|failed'}[5m]) == 1")
+        assert prometheus.query(f"last_over_time({state_of % 'finished|stopped|failed'}[5m]) == 1")
 
 
 def test_a_stack_that_ran_before_goes_on_and_keeps_its_sources(tmp_path, path, monkeypatch):
