@@ -21,6 +21,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 # Under nohup, every process that the tests start would ignore the signal too.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests with a real Grafana are collected only where there is one, so that no test is reported as skipped.
 has_grafana = os.environ.get("RAYMON_GRAFANA_URL") or shutil.which("grafana-server") or shutil.which("grafana")

@@ -196,12 +196,13 @@ def _pick(numbers: Numbers, metric: Metric, labels: Mapping[str, str]) -> float:
 
 
 def _labels(metric: Metric) -> Iterator[dict[str, str]]:
-    """Yield every combination of the metric's own labels; run_info has one."""
+    """Yield every combination of the metric's own labels, without the phases of language models; run_info has one."""
     if metric is catalog.RUN_INFO:
         yield dict(INFO)
         return
     values = [metric.values.get(label, ("0",)) for label in metric.labels]
-    yield from (dict(zip(metric.labels, chosen, strict=True)) for chosen in itertools.product(*values))
+    own = [[value for value in every if value not in catalog.LANGUAGE_PHASES] for every in values]
+    yield from (dict(zip(metric.labels, chosen, strict=True)) for chosen in itertools.product(*own))
 
 
 RAYLET_GAUGES: Final[dict[str, Value]] = {

@@ -85,7 +85,7 @@ def test_stacks_are_written_and_the_node_is_clean(slow):
     assert re.search(r"^thread \(.*\): MainThread;.* \d+$", (folder / "stacks-driver.txt").read_text(), re.MULTILINE)
     (session,) = (root / "ray").glob("session_2*")
     left = [path.name for path in (session / "raymon").iterdir()]
-    assert not [name for name in left if not re.match(r"(process|native)-\d+\.", name)]  
+    assert not [name for name in left if not re.match(r"(process|native)-\d+\.", name)]
 
 
 def test_report_needs_no_network(slow):

@@ -10,7 +10,8 @@ from support import Command, poll, ray_session
 
 from generate.dashboards import DASHBOARDS
 from raymon import catalog
-from raymon.queries import cluster, flow, learner, run, workers
+from raymon.queries import cluster, flow, language, learner, run, verdicts, workers
+from raymon.queries.query import Query
 
 # The fixture is most of the time; on a loaded machine it takes minutes.
 pytestmark = pytest.mark.timeout(600)
@@ -25,6 +26,12 @@ PANELS = [
     for panel in board.panels()
     for query in panel.queries
 ]
+
+
+def queries_of(module):
+    return [value for value in vars(module).values() if isinstance(value, Query)]
+
+
 EMPTY = {
     id(cluster.OOM_KILLS): "no worker was killed for memory",
     id(cluster.NODE_GPU): "no GPU",
@@ -33,8 +40,15 @@ EMPTY = {
     id(workers.ONE_FAILURES): "no rollout failed",
     id(learner.GPU): "the learner is not on CUDA",
     id(learner.GPU_MEMORY): "the learner is not on CUDA",
+    **{id(query): "raymon export does not run" for query in queries_of(verdicts)},
+    **{id(query): "no language model is trained" for query in queries_of(language)},
 }
-ABSENT = ("with the learner on CUDA", "after a rollout failed")
+ABSENT = (
+    "with the learner on CUDA",
+    "after a rollout failed",
+    catalog.TOKENS.present,
+    catalog.ROLE.present,
+)
 """Conditions of families, as the catalogue words them, that do not hold for these runs."""
 
 

@@ -178,7 +178,7 @@ def test_a_run_uses_the_prometheus_that_up_was_given(directory, tmp_path):
                 assert (stack.prometheus_url, stack.started) == (other.url, ("grafana",))
                 assert f"url: {other.url}\n" in (directory / "grafana/provisioning/datasources/raymon.yml").read_text()
                 assert other.url in follow(stack, ["http://10.0.0.1:8080/metrics"])
-        raymon("up", "--prometheus-port", str(free_port()), "--no-grafana")
+        raymon("up", "--prometheus-port", str(free_port()), "--no-grafana", "--no-export")
         assert set(running(directory)) == {"prometheus"}, "whoever chooses its port wants one of their own"
 
 
@@ -214,7 +214,7 @@ def test_a_run_that_ends_leaves_the_stack_to_the_runs_that_go_on(directory, tmp_
 def test_raymon_up_keeps_what_a_run_started(directory, tmp_path):
     with training(tmp_path) as run:
         before = running(directory)
-        raymon("up", "--ray-temp-dir", str(tmp_path / "ray"))
+        raymon("up", "--no-export", "--ray-temp-dir", str(tmp_path / "ray"))
         end(run)
         assert running(directory) == before
     raymon("down")
