@@ -31,7 +31,9 @@ collect_ignore = [] if has_grafana else ["stack/test_push.py"]
 # The longest files, longest first: started last, one of them would run alone at the end while other cores idle.
 LONGEST = (
     "ray/test_rllib.py",
+    "browser/test_profile.py",
     "stack/test_alerts_provoked.py",
+    "ray/test_compatibility.py",
     "browser/test_first_minute.py",
     "ray/test_train_command.py",
     "ray/test_examples.py",
@@ -49,12 +51,8 @@ FOLDERS = ("stack", "browser", "ray", "unit")
 TESTS = Path(__file__).parent
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Let a costly fixture be made once: keep its tests in one process; start the longest files first."""
-    for item in items:
-        if shares_a_fixture(item) or file_of(item).startswith("unit/"):
-            item.add_marker(pytest.mark.xdist_group(file_of(item)))
+    """Start the longest files first; a file stays in one process, so that a costly fixture is made once."""
     items.sort(key=lambda item: rank(file_of(item)))
 
 
@@ -68,12 +66,6 @@ def rank(file):
         FOLDERS.index(file.split("/")[0]) if file.split("/")[0] in FOLDERS else len(FOLDERS),
         file,
     )
-
-
-def shares_a_fixture(item):
-    """Return whether the test uses a fixture of its file that other tests of the file use too."""
-    fixtures = (found[-1] for found in item._fixtureinfo.name2fixturedefs.values())
-    return any(fixture.scope in ("module", "session") and fixture.baseid.endswith(".py") for fixture in fixtures)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -34,6 +34,7 @@ WORKER_SEVERITIES: Final[Mapping[str, Severity]] = {
     "restarting": "warning",
     "slow": "warning",
     "unknown": "unknown",
+    "suspect": "info",
     "starting": "info",
     "waiting": "ok",
     "running": "ok",

@@ -22,6 +22,8 @@ from raymon.incident.reader import SUFFIX, read_segment, segments
 from raymon.live.round import Round
 
 SEGMENT_SECONDS: Final = 600.0
+LEAST_SEGMENT_BYTES: Final = 64 * 1024
+"""A segment below this is not thinned: a short one consists of its names mostly."""
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
 BYTES_PER_WORKER_HOUR: Final = 1_000_000
 MOST_BYTES: Final = 1_000_000_000
@@ -147,7 +149,7 @@ class _Segment:
     def budget(self) -> float:
         """Return how many bytes the segment may keep."""
         hours = max(self._last - self._began, 1.0) / 3600.0
-        return BYTES_PER_WORKER_HOUR * max(1, len(self._workers)) * hours
+        return max(LEAST_SEGMENT_BYTES, BYTES_PER_WORKER_HOUR * max(1, len(self._workers)) * hours)
 
     def end(self) -> None:
         """Finish the gzip stream and close the file."""

@@ -45,7 +45,7 @@ def test_without_a_token_it_is_told_what_to_do_at_once(head, tmp_path, monkeypat
     (tmp_path / "home").mkdir()
     code, text = train(head, tmp_path, HOME=str(tmp_path / "home"))
     assert code == 2, text
-    assert "asks for a token and there is none here; copy the head's ~/.ray/auth_token" in text
+    assert "wants a token and there is none here; copy the head's ~/.ray/auth_token" in text
     assert len(text.strip().splitlines()) == 1
 
 

@@ -122,5 +122,6 @@ def test_a_policy_learns_to_balance_its_pole(server, tmp_path, capsys):
     ]
     assert cli.main(["train", *options]) == 0
     capsys.readouterr()
-    assert cli.main(["evaluate", str(tmp_path / "pole"), "--episodes", "5", "--as-json"]) == 0
+    evaluation = ["--episodes", "5", "--as-json", "--env", options[1]]
+    assert cli.main(["evaluate", str(tmp_path / "pole"), *evaluation]) == 0
     assert json.loads(capsys.readouterr().out)["return_mean"] > 80  # chance makes about 25
