@@ -34,6 +34,8 @@ CAUSES: Final = (
     "no_progress",
 )
 """Findings that can end a run, or explain why it ended."""
+TERMINAL: Final = ("driver_gone", "stale", "failed")
+"""Findings after which nothing else is known."""
 _CONSEQUENCES: Final = ("owner", "intended", "by an user request", "driver exit", "job finishes", "job has finished")
 """Words in Ray's explanation of an end that follows from another one."""
 _MEMORY: Final = ("running low on memory", "memory monitor", "oom killed", "out of memory (oom)")
@@ -129,8 +131,11 @@ def _findings(moments: Sequence[Moment]) -> list[Link]:
             else:  # the latest sentence has the final numbers
                 begun[key] = Link(begun[key].at, finding.code, finding.sentence, finding.worker)
             seen[key] = moment.at
-    end = moments[-1].at
-    return [link for key, link in begun.items() if end - seen[key] <= GAP_SECONDS and link.code not in ENDED]
+    lasting = {key for key in begun if moments[-1].at - seen[key] <= GAP_SECONDS}
+    # Once the driver is gone, what else was wrong can no longer be seen.
+    end = min((begun[key].at for key in lasting if key[0] in TERMINAL), default=moments[-1].at)
+    before = {key for key in begun if 0 <= end - seen[key] <= 2 * GAP_SECONDS}
+    return [link for key, link in begun.items() if key in lasting | before and link.code not in ENDED]
 
 
 def _deaths(moments: Sequence[Moment], deaths: Sequence[Death]) -> list[Link]:

@@ -109,7 +109,7 @@ def _follow(
     stop: threading.Event,
 ) -> int:
     """Collect once a second until the watch is stopped or the run has ended; return the exit code."""
-    seen = False
+    seen, seen_at = False, time.monotonic()
     while not stop.is_set():
         began = time.monotonic()
         snapshot = collector.collect()
@@ -119,9 +119,13 @@ def _follow(
         if journal is not None:
             journal.seen(snapshot)
         watcher.look(snapshot)
-        seen = seen or bool(snapshot.runs)
-        if args.until_end and seen and (code := ended(snapshot)) is not None:
-            return code
+        if snapshot.runs:
+            seen, seen_at = True, began
+        if args.until_end and seen:
+            if began - seen_at > GONE_SECONDS:
+                return 1
+            if (code := ended(snapshot)) is not None:
+                return code
         stop.wait(max(0.05, 1.0 - (time.monotonic() - began)))
     return 0
 

@@ -70,6 +70,13 @@ def test_a_finding_that_led_to_the_death_is_the_first_cause():
     assert [link.code for link in result.chain] == ["worker_stalled", "died"]
 
 
+def test_a_hang_explains_a_driver_that_is_gone_later():
+    stalled = Finding("worker_stalled", "critical", "Worker 3 is stalled.", "", "3")
+    gone = Finding("driver_gone", "critical", "The driver is gone.")
+    result = analyse(moments(120, finding=lambda s: FINE if s < 20 else stalled if s < 50 else gone), [])
+    assert [link.code for link in result.chain] == ["worker_stalled", "driver_gone"]
+
+
 def test_a_finding_that_was_over_is_no_cause():
     failing = Finding("rollouts_failing", "critical", "Every rollout fails.")
     result = analyse(moments(60, finding=lambda s: failing if s < 20 else FINE), [])
