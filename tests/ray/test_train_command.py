@@ -98,7 +98,7 @@ def test_ctrl_c_ends_everything_and_kill_9_leaves_a_run_that_resumes(tmp_path):
             assert len(started) > 3
             run.process.kill()
             run.process.wait()
-        poll(lambda: not any(map(alive, started)), 30, "Ray ends with its driver")
+        poll(lambda: not any(map(alive, started)), 60, "Ray ends with its driver")
         saved = checkpoint.load(tmp_path / "one")
         assert saved.counters["update"] >= 2
 
