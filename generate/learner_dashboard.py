@@ -5,33 +5,33 @@ from typing import Final
 from generate.colours import GREEN, RED
 from generate.dashboard import Dashboard, Row, of_runs
 from generate.panel import Panel
-from raymon.queries import flow, language, learner, run
+from raymon.queries import flow, language, learning, run
 
 RETURNS: Final = Row(
     "Is it learning?",
     (
         Panel("timeseries", (run.FLEET_RETURN_RANGE,)),
-        Panel("timeseries", (learner.LOSS,)),
-        Panel("timeseries", (learner.EXPLAINED_VARIANCE,)),
+        Panel("timeseries", (learning.LOSS,)),
+        Panel("timeseries", (learning.EXPLAINED_VARIANCE,)),
     ),
 )
 STEPS: Final = Row(
     "Are the updates of the right size?",
     (
-        Panel("timeseries", (learner.KL,), width=6),
-        Panel("timeseries", (learner.ENTROPY,), width=6),
-        Panel("timeseries", (learner.CLIP_RATIO,), width=6),
-        Panel("timeseries", (learner.GRADIENT_NORM,), width=6),
-        Panel("stat", (learner.NONFINITE,), width=4, height=6, steps=((None, GREEN), (0.5, RED)), decimals=0),
-        Panel("timeseries", (learner.LEARNING_RATE,), width=10, height=6, decimals=2),
-        Panel("timeseries", (learner.VERSION,), width=10, height=6),
+        Panel("timeseries", (learning.KL,), width=6),
+        Panel("timeseries", (learning.ENTROPY,), width=6),
+        Panel("timeseries", (learning.CLIP_RATIO,), width=6),
+        Panel("timeseries", (learning.GRADIENT_NORM,), width=6),
+        Panel("stat", (learning.NONFINITE,), width=4, height=6, steps=((None, GREEN), (0.5, RED)), decimals=0),
+        Panel("timeseries", (learning.LEARNING_RATE,), width=10, height=6, decimals=2),
+        Panel("timeseries", (learning.VERSION,), width=10, height=6),
     ),
 )
 SPEED: Final = Row(
     "How fast is it?",
     (
         Panel("timeseries", (run.UPDATES_PER_SECOND,)),
-        Panel("timeseries", (learner.SAMPLES_PER_SECOND,)),
+        Panel("timeseries", (learning.SAMPLES_PER_SECOND,)),
         Panel("timeseries", (run.EPISODES_PER_SECOND,)),
         Panel("timeseries", (run.DRIVER_PHASES,), width=12, stacked=True, maximum=1),
         Panel("timeseries", (run.ITERATION_SECONDS,), width=12),
@@ -63,8 +63,8 @@ LANGUAGE: Final = Row(
 GPU: Final = Row(
     "What does its GPU do?",
     (
-        Panel("timeseries", (learner.GPU,), width=12, maximum=1, empty="the learner is not on CUDA"),
-        Panel("timeseries", (learner.GPU_MEMORY,), width=12, empty="the learner is not on CUDA"),
+        Panel("timeseries", (learning.GPU,), width=12, maximum=1, empty="the learner is not on CUDA"),
+        Panel("timeseries", (learning.GPU_MEMORY,), width=12, empty="the learner is not on CUDA"),
     ),
     collapsed=True,
 )

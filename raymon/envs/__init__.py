@@ -1,7 +1,7 @@
 """Environments: everything between an id on the command line and arrays of float32."""
 
 from raymon.envs.collect import Collector, Sampled
-from raymon.envs.errors import EnvError
+from raymon.envs.env_error import EnvError
 from raymon.envs.make import make_vector
 from raymon.envs.threaded import ThreadedVector
 from raymon.envs.vector import Vector

@@ -17,7 +17,7 @@ from typing import Any, Final
 import gymnasium
 
 from raymon.envs import simulated
-from raymon.envs.errors import EnvError
+from raymon.envs.env_error import EnvError
 from raymon.envs.remote import SCHEME, RemoteEnv, parse_address
 from raymon.envs.threaded import ThreadedVector
 from raymon.envs.vector import NativeVector, SerialVector, Vector

@@ -13,7 +13,7 @@ import zmq
 from gymnasium import spaces
 
 from raymon.envs import wire
-from raymon.envs.errors import EnvError
+from raymon.envs.env_error import EnvError
 from raymon.envs.spaces import Array
 
 SCHEME: Final = "zmq://"

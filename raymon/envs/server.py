@@ -17,7 +17,7 @@ import zmq
 from gymnasium import spaces
 
 from raymon.envs import wire
-from raymon.envs.errors import EnvError
+from raymon.envs.env_error import EnvError
 from raymon.envs.make import make_single
 from raymon.envs.spaces import action_form, observation_form
 from raymon.errors import printable

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from raymon.envs.errors import EnvError
+from raymon.envs.env_error import EnvError
 
 ID: Final = "raymon/Simulated-v0"
 Distribution = Literal["uniform", "constant", "exponential"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from raymon.envs.errors import EnvError
+from raymon.envs.env_error import EnvError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import gymnasium
 import numpy as np
 
-from raymon.envs.errors import EnvError
+from raymon.envs.env_error import EnvError
 from raymon.envs.spaces import Array, action_form, observation_form
 from raymon.envs.vector import Step, broken, seeds_for
 

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from raymon.envs.errors import EnvError
+from raymon.envs.env_error import EnvError
 from raymon.envs.spaces import Array, action_form, observation_form
 
 Step = tuple[Array, Array, Array, Array, dict[str, Any]]

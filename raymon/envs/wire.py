@@ -16,7 +16,7 @@ import numpy as np
 import zmq
 from gymnasium import spaces
 
-from raymon.envs.errors import EnvError
+from raymon.envs.env_error import EnvError
 from raymon.envs.spaces import Array
 
 VERSION: Final = 1

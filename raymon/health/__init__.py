@@ -7,7 +7,7 @@ Example:
 """
 
 from raymon.health.alerts import ALERTS, Alarm, alarms
-from raymon.health.run import judge
+from raymon.health.run_verdict import judge
 from raymon.health.thresholds import THRESHOLDS, Thresholds, reason_of
 from raymon.health.verdicts import (
     REMARKS,
@@ -24,7 +24,7 @@ from raymon.health.verdicts import (
     worker_rank,
     worst_first,
 )
-from raymon.health.worker import judge_workers
+from raymon.health.worker_verdict import judge_workers
 
 __all__ = [
     "ALERTS",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from raymon.format import count, duration, listing, share, size
-from raymon.health.failures import failing_rollouts, has_succeeded, nothing_succeeded
+from raymon.health.failing_rollouts import failing_rollouts, has_succeeded, nothing_succeeded
 from raymon.health.impact import Cost, absence_cost, straggler_cost
 from raymon.health.stragglers import stragglers
 from raymon.health.thresholds import Thresholds

@@ -8,7 +8,7 @@ from typing import Final
 
 from raymon.format import ago, count, duration, listing, share
 from raymon.health import THRESHOLDS
-from raymon.health.nodes import is_silent
+from raymon.health.node_problems import is_silent
 from raymon.html.markup import Html, tag
 from raymon.views import NodeView, WorkerView
 

@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import Final
 
 from raymon.health import Finding, RunVerdict, WorkerVerdict
-from raymon.live.alerts import LocalAlerts
 from raymon.live.debounce import Debounce
 from raymon.live.dither import Dither
-from raymon.live.driver import LIVE_SECONDS
+from raymon.live.driver_view import LIVE_SECONDS
 from raymon.live.history import Ring, WorkerSample
+from raymon.live.local_alerts import LocalAlerts
 from raymon.live.memory import Memory
-from raymon.live.nodes import forget_nodes
+from raymon.live.node_views import forget_nodes
 from raymon.live.normal import Normal
 from raymon.live.parse import Parser
 from raymon.live.prometheus import Prometheus

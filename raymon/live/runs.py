@@ -10,7 +10,7 @@ import numpy as np
 
 from raymon import catalog
 from raymon.catalog import DRIVER
-from raymon.live.driver import (
+from raymon.live.driver_view import (
     LIVE_SECONDS,
     Driver,
     current_phase,
@@ -24,9 +24,9 @@ from raymon.live.driver import (
 )
 from raymon.live.history import Ring, steady_growth
 from raymon.live.memory import Memory
-from raymon.live.nodes import exporter_age, node_cpu, node_views, nodes_of_run, store_view
+from raymon.live.node_views import exporter_age, node_cpu, node_views, nodes_of_run, store_view
 from raymon.live.subject import Subject
-from raymon.live.workers import worker_view
+from raymon.live.worker_view import worker_view
 from raymon.views import NodeView, RunView, WorkerView
 
 MEMORY_WINDOW_SECONDS: Final = 9.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from raymon import catalog
-from raymon.live.driver import LEARNING_TERMS
+from raymon.live.driver_view import LEARNING_TERMS
 from raymon.views import RunView
 
 Read = Callable[[RunView], float | None]
@@ -40,12 +40,12 @@ def _put(kind: str) -> Read:
 
 _LEARNING_QUERIES: Final[Mapping[str, str]] = {
     "return_mean": "run.FLEET_RETURN",
-    "kl": "learner.KL",
-    "policy_entropy": "learner.ENTROPY",
-    "clip_ratio": "learner.CLIP_RATIO",
-    "explained_variance": "learner.EXPLAINED_VARIANCE",
-    "gradient_norm": "learner.GRADIENT_NORM",
-    "learning_rate": "learner.LEARNING_RATE",
+    "kl": "learning.KL",
+    "policy_entropy": "learning.ENTROPY",
+    "clip_ratio": "learning.CLIP_RATIO",
+    "explained_variance": "learning.EXPLAINED_VARIANCE",
+    "gradient_norm": "learning.GRADIENT_NORM",
+    "learning_rate": "learning.LEARNING_RATE",
 }
 
 HISTORY: Final = (

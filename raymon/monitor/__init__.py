@@ -4,8 +4,8 @@ Imports the standard library and the catalogue; Ray only inside functions, once 
 """
 
 from raymon.monitor.decorator import instrument
-from raymon.monitor.driver import DriverMonitor
-from raymon.monitor.worker import Monitor
+from raymon.monitor.driver_monitor import DriverMonitor
+from raymon.monitor.worker_monitor import Monitor
 from raymon.monitor.wrappers import monitor_of
 
 __all__ = ["DriverMonitor", "Monitor", "instrument", "monitor_of"]

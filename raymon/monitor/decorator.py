@@ -11,7 +11,7 @@ from typing import Any, SupportsIndex, TypeVar, overload
 
 from raymon import catalog, ray_internals
 from raymon.monitor import identity
-from raymon.monitor.worker import Monitor
+from raymon.monitor.worker_monitor import Monitor
 from raymon.monitor.wrappers import Episodes, Plan, Steps, wrap_constructor, wrap_method
 
 C = TypeVar("C")

@@ -4,7 +4,7 @@ from collections import deque
 from typing import Final, Protocol
 
 from raymon.monitor.phase import Guarded, Stay, Stayed
-from raymon.monitor.timeline import Span
+from raymon.monitor.wall_time import Span
 
 WINDOW_SECONDS: Final = 10.0
 

@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from raymon.monitor.ledger import RefusedError
-from raymon.monitor.timeline import Span, entered
+from raymon.monitor.wall_time import Span, entered
 
 Stayed = tuple[Span, bool]
 """A span, and whether it was opened by this stay: one inside another of its kind is part of that one."""

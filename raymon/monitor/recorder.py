@@ -9,7 +9,7 @@ from typing import Any, Final, ParamSpec
 
 from raymon import catalog
 from raymon.catalog import Metric
-from raymon.monitor import export, identity, process
+from raymon.monitor import export, identity, resource_usage
 from raymon.monitor.capture import PhaseNotes
 from raymon.monitor.flusher import flusher
 from raymon.monitor.ledger import Cell, Key, Ledger, amount
@@ -253,11 +253,11 @@ class Recorder:
     def _measure_process(self) -> None:
         if not self._describes_run:
             return
-        self._cpu.total = process.cpu_seconds()
+        self._cpu.total = resource_usage.cpu_seconds()
         self._recording.total = flusher.cpu_seconds
         self.ledger.set(catalog.HEARTBEAT, {}, time.time())
-        self.ledger.set(catalog.PROCESS_ID, {}, process.pid())
-        resident = process.resident_bytes()
+        self.ledger.set(catalog.PROCESS_ID, {}, resource_usage.pid())
+        resident = resource_usage.resident_bytes()
         if resident is not None:
             self.ledger.set(catalog.RESIDENT_MEMORY, {}, resident)
 

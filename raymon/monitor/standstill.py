@@ -2,7 +2,7 @@
 
 The flush thread compares each monitor's progress once a second, which costs a comparison while all is well. After
 `SILENT_SECONDS` without progress a thread of its own takes the stacks (reading source lines from a disk that hangs must
-not stop the heartbeat) and replaces `<session>/raymon/process-<pid>.json`; `raymon.monitor.stacks` reads it.
+not stop the heartbeat) and replaces `<session>/raymon/process-<pid>.json`; `raymon.monitor.process_evidence` reads it.
 """
 
 import contextlib

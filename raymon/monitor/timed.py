@@ -11,7 +11,7 @@ from raymon.monitor.latency import SlidingQuantiles
 from raymon.monitor.ledger import RefusedError, amount
 from raymon.monitor.phase import Phase
 from raymon.monitor.recorder import NANOSECOND, Recorder, recording
-from raymon.monitor.timeline import Span, Timeline
+from raymon.monitor.wall_time import Span, Timeline
 
 _WINDOW_SECONDS: Final = 60.0
 

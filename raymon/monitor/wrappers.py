@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
-from raymon.monitor.worker import Monitor
+from raymon.monitor.worker_monitor import Monitor
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -15,7 +15,7 @@ from raymon.page.choice import Choice
 from raymon.views import RunView, WorkerView
 
 if TYPE_CHECKING:
-    from raymon.page.incidents import Summary
+    from raymon.page.incident_list import Summary
 
 UNJUDGED: Final = RunVerdict((Finding("unknown", "unknown", "No verdict yet."),))
 ENDED: Final = ("finished", "stopped", "failed")

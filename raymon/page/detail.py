@@ -14,7 +14,7 @@ from raymon.html.words import failing, shape, state_badge, word
 from raymon.incident.report import moment
 from raymon.live.snapshot import STRIP, Floats
 from raymon.page.context import Context
-from raymon.page.incidents import causes_of_death, last_stack
+from raymon.page.incident_list import causes_of_death, last_stack
 from raymon.views import WorkerView
 
 NOTED_GROWTH_BYTES_PER_SECOND = 1e5

@@ -15,9 +15,9 @@ from raymon.page.curves import learning, store
 from raymon.page.detail import detail
 from raymon.page.footer import Service, footer
 from raymon.page.header import header
-from raymon.page.incidents import Summary, incidents
+from raymon.page.incident_list import Summary, incidents
 from raymon.page.moment import moment
-from raymon.page.nodes import nodes
+from raymon.page.node_table import nodes
 from raymon.page.tiles import tiles
 from raymon.page.verdict import alerts, firing_alerts, verdict
 from raymon.page.worker_table import table

@@ -23,7 +23,7 @@ from raymon.page import layout
 from raymon.page.choice import Choice
 from raymon.page.command import options, targets_of
 from raymon.page.footer import Service
-from raymon.page.incidents import Incidents, Summary
+from raymon.page.incident_list import Incidents, Summary
 from raymon.page.services import PROMETHEUS, Services, probes
 
 REUSE_SECONDS: Final = 0.5

@@ -25,7 +25,7 @@ from raymon.live.snapshot import Snapshot
 from raymon.profile import result as results
 from raymon.profile import stacks, timeline
 from raymon.profile.node import Gathered, gather
-from raymon.profile.remote import NodePlan, RemoteError, gather_on
+from raymon.profile.remote_nodes import NodePlan, RemoteError, gather_on
 from raymon.profile.report import last_sentence, report
 from raymon.profile.result import Process, ProfileResult
 from raymon.views import RunView

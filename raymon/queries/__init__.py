@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 from typing import Final
 
-from raymon.queries import cluster, flow, language, learner, ray_families, run, verdicts, workers
+from raymon.queries import cluster, flow, language, learning, ray_families, run, verdicts, workers
 from raymon.queries.query import Query, substitute
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     "cluster",
     "flow",
     "language",
-    "learner",
+    "learning",
     "ray_families",
     "run",
     "substitute",
@@ -35,7 +35,7 @@ def _of_module(module: ModuleType) -> dict[str, Query]:
     return {f"{prefix}.{name}": value for name, value in vars(module).items() if isinstance(value, Query)}
 
 
-_MODULES: Final = (run, flow, workers, learner, language, cluster, verdicts)
+_MODULES: Final = (run, flow, workers, learning, language, cluster, verdicts)
 BOOK: Final[Mapping[str, Query]] = MappingProxyType(
     {name: query for module in _MODULES for name, query in _of_module(module).items()}
 )

@@ -10,7 +10,7 @@ from typing import Final
 from raymon.format import printable
 from raymon.stack.bounded import bounded
 from raymon.stack.checks import CHECKS, Check, Context, Request, Result
-from raymon.stack.checks.result import Outcome, unknown
+from raymon.stack.checks.outcome import Outcome, unknown
 from raymon.stack.command_line import seconds, url
 from raymon.stack.login import add_login, login_from
 

@@ -19,7 +19,7 @@ from raymon.incident.writer import Recorder
 from raymon.live import targets
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
-from raymon.top.report import no_run, report
+from raymon.top.json_output import no_run, report
 from raymon.top.screen import screen
 
 WATCH_SECONDS: Final = 7.0

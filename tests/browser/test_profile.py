@@ -109,7 +109,7 @@ def test_report_needs_no_network(slow):
 
 def test_node_is_profiled_through_ray(slow):
     from raymon.cluster.discovery import raylets
-    from raymon.profile.remote import NodePlan, RemoteError, gather_on
+    from raymon.profile.remote_nodes import NodePlan, RemoteError, gather_on
 
     root, *_ = slow
     (node,) = [node for node in raylets() if str(node.session_dir).startswith(str(root))]

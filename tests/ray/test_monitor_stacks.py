@@ -14,7 +14,7 @@ from support import poll, ray_session
 
 import raymon
 from raymon import ray_internals
-from raymon.monitor import stacks
+from raymon.monitor import process_evidence
 
 RUN = "stacks"
 
@@ -68,7 +68,7 @@ def worker(driver):
 
 
 def evidence(session, pid, state):
-    found = stacks.read(session, pid)
+    found = process_evidence.read(session, pid)
     return found if found is not None and found.state == state else None
 
 
@@ -104,7 +104,7 @@ def test_native_code_that_holds_the_gil_is_named(session, worker):
     found = poll(lambda: evidence(session, pid, "native"), 11, "stacks by faulthandler")
     assert found.where == f"step (test_monitor_stacks.py:{line_of('PyDLL(None).sleep(12)')})"
     ray.get(hanging)
-    poll(lambda: stacks.read(session, pid).state != "native", 10, "the process runs again")
+    poll(lambda: process_evidence.read(session, pid).state != "native", 10, "the process runs again")
 
 
 def test_failures_and_losses_keep_their_frames_and_causes(session, driver, worker):
@@ -112,7 +112,7 @@ def test_failures_and_losses_keep_their_frames_and_causes(session, driver, worke
     with pytest.raises(ConnectionResetError) as failed:
         ray.get(worker.sample.remote("raise"))
     driver.worker_lost(7, failed.value)
-    failure = poll(lambda: (found := stacks.read(session, pid)) and found.failure, 10)
+    failure = poll(lambda: (found := process_evidence.read(session, pid)) and found.failure, 10)
     assert (failure["exception"], failure["message"]) == ("ConnectionResetError", "the simulator hung up")
     assert failure["frames"][-1][0] == "Env.step"
     victim = Worker.remote(8)
@@ -120,7 +120,7 @@ def test_failures_and_losses_keep_their_frames_and_causes(session, driver, worke
     with pytest.raises(ray.exceptions.RayActorError) as died:
         ray.get(victim.pid.remote())
     driver.worker_lost(8, died.value)
-    losses = poll(lambda: two_losses(stacks.read(session, os.getpid())), 10)
+    losses = poll(lambda: two_losses(process_evidence.read(session, os.getpid())), 10)
     assert [(loss["worker"], loss["reason"]) for loss in losses] == [("7", "error"), ("8", "killed")]
     assert losses[0]["frames"][-1][0] == "step"
     assert losses[1]["exit_type"] == "SYSTEM_ERROR"

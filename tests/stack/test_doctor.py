@@ -17,8 +17,8 @@ from support import free_port, metrics_url, poll, ray_session, running_prometheu
 from raymon import catalog
 from raymon.cluster import http
 from raymon.stack import compare, files
-from raymon.stack.checks import CHECKS, Context, Request, host
-from raymon.stack.checks.places import found_among
+from raymon.stack.checks import CHECKS, Context, Request, machine
+from raymon.stack.checks.endpoints import found_among
 from raymon.stack.doctor import examine, exit_code, main
 from raymon.stack.running import Options, start_stack, stop_stack
 from raymon.stack.sources import Sources
@@ -353,7 +353,7 @@ def elsewhere(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("raymon.stack.prometheus_server.DEFAULT_PORT", free_port())
     monkeypatch.setattr("raymon.stack.grafana_server.DEFAULT_PORT", free_port())
-    monkeypatch.setattr("raymon.stack.checks.context.discovery.raylets", lambda: ())
+    monkeypatch.setattr("raymon.stack.checks.inspection.discovery.raylets", lambda: ())
     server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # the client left a dripping page, as it should
@@ -527,7 +527,7 @@ def test_plain_ray_without_its_metrics(elsewhere, monkeypatch):
 
 
 def test_too_little_shared_memory(elsewhere, monkeypatch):
-    monkeypatch.setattr(host, "LEAST_SHARED_MEMORY", 1 << 60)
+    monkeypatch.setattr(machine, "LEAST_SHARED_MEMORY", 1 << 60)
     result = elsewhere.ask()["shared-memory"]
     assert result.state == "problem"
     assert "--shm-size" in result.mend

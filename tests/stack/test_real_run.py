@@ -10,7 +10,7 @@ from support import Command, poll, ray_session
 
 from generate.dashboards import DASHBOARDS
 from raymon import catalog
-from raymon.queries import cluster, flow, language, learner, run, verdicts, workers
+from raymon.queries import cluster, flow, language, learning, run, verdicts, workers
 from raymon.queries.query import Query
 
 # The fixture is most of the time; on a loaded machine it takes minutes.
@@ -38,8 +38,8 @@ EMPTY = {
     id(cluster.NODE_GPU_MEMORY): "no GPU",
     id(run.ROLLOUT_FAILURES): "no rollout failed",
     id(workers.ONE_FAILURES): "no rollout failed",
-    id(learner.GPU): "the learner is not on CUDA",
-    id(learner.GPU_MEMORY): "the learner is not on CUDA",
+    id(learning.GPU): "the learner is not on CUDA",
+    id(learning.GPU_MEMORY): "the learner is not on CUDA",
     **{id(query): "raymon export does not run" for query in queries_of(verdicts)},
     **{id(query): "no language model is trained" for query in queries_of(language)},
 }

@@ -1,6 +1,7 @@
 """The package listing is the architecture: who may import whom, what importing costs, the public names, the verbs."""
 
 import ast
+import collections
 import graphlib
 import re
 import subprocess
@@ -74,6 +75,12 @@ def test_every_module_has_a_row():
     assert packages - {"__init__", "__main__"} == set(ALLOWED)
 
 
+def test_only_mirrors_share_a_file_name():
+    counts = collections.Counter(path.name for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+    mirrors = re.findall(r"^\| `(\w+\.py)` \|", TABLE, re.MULTILINE)
+    assert sorted(name for name, count in counts.items() if count > 1) == sorted(mirrors)
+
+
 def test_the_import_graph_has_no_cycle():
     graphlib.TopologicalSorter(ALLOWED).prepare()
 
@@ -105,10 +112,12 @@ def test_the_verbs_and_their_help():
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_each_verb_tells_its_options_and_refuses_unknown_ones(verb):
-    told = subprocess.run([sys.executable, "-m", "raymon", verb, "--help"], capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
-    assert "--" in told.stdout
+def test_each_verb_prints_its_options_and_refuses_unknown_ones(verb):
+    shown = subprocess.run(
+        [sys.executable, "-m", "raymon", verb, "--help"], capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "--" in shown.stdout
     refused = subprocess.run(
         [sys.executable, "-m", "raymon", verb, "--no-such-option"], capture_output=True, text=True, check=False
     )

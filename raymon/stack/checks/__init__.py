@@ -1,12 +1,12 @@
 """The checks of `raymon doctor`, in the order in which things usually go wrong."""
 
-from raymon.stack.checks.cluster import CHECKS as CLUSTER
-from raymon.stack.checks.context import Context, Request
-from raymon.stack.checks.dashboards import CHECKS as DASHBOARDS
-from raymon.stack.checks.history import CHECKS as HISTORY
-from raymon.stack.checks.host import CHECKS as HOST
-from raymon.stack.checks.result import Check, Result
+from raymon.stack.checks.grafana import CHECKS as GRAFANA
+from raymon.stack.checks.inspection import Context, Request
+from raymon.stack.checks.machine import CHECKS as MACHINE
+from raymon.stack.checks.outcome import Check, Result
+from raymon.stack.checks.prometheus import CHECKS as PROMETHEUS
+from raymon.stack.checks.ray import CHECKS as RAY
 
-CHECKS: tuple[Check, ...] = (*CLUSTER, *HISTORY, *DASHBOARDS, *HOST)
+CHECKS: tuple[Check, ...] = (*RAY, *PROMETHEUS, *GRAFANA, *MACHINE)
 
 __all__ = ["CHECKS", "Check", "Context", "Request", "Result"]

@@ -109,7 +109,7 @@ def test_token_goes_to_no_address_that_was_only_found(tmp_path, monkeypatch, for
     monkeypatch.setattr(discovery, "cluster_address", lambda _: discovery.Address(address))
     sent = []
     reply = control_store.ControlStoreReply(dashboard_url=f"http://{address}")
-    ask = "raymon.stack.checks.context.ask_control_store"
+    ask = "raymon.stack.checks.inspection.ask_control_store"
     monkeypatch.setattr(ask, lambda *_, send_token, **__: sent.append(send_token) or reply)
     monkeypatch.setattr(Context, "get", lambda _self, _url, headers=None: sent.append(headers))
     context = Context(Request(temp_dir=tmp_path))

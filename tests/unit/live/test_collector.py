@@ -13,7 +13,7 @@ from support import poll
 from raymon import catalog
 from raymon.live.clock import Clock
 from raymon.live.collector import Collector
-from raymon.live.driver import Driver
+from raymon.live.driver_view import Driver
 from raymon.live.history import MOST_SAMPLES, Ring, WorkerSample
 from raymon.live.rates import Rates
 from raymon.live.runs import driver_growth

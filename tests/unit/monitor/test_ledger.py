@@ -15,7 +15,7 @@ import raymon
 from raymon import catalog
 from raymon.monitor.latency import SlidingQuantiles
 from raymon.monitor.ledger import MOST_LABEL_SETS, Cell, Ledger
-from raymon.monitor.timeline import Timeline
+from raymon.monitor.wall_time import Timeline
 
 PHASES = ("a", "b", "c")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from raymon.stack import files, grafana_server, push, state
 from raymon.stack.checks import Context, Request
-from raymon.stack.checks.result import Result
+from raymon.stack.checks.outcome import Result
 from raymon.stack.doctor import lines_of
 from raymon.stack.grafana import Grafana, GrafanaError
 from raymon.stack.process import start_mark

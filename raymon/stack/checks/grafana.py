@@ -3,8 +3,8 @@
 from typing import Final
 
 from raymon.stack import files
-from raymon.stack.checks.context import Context
-from raymon.stack.checks.result import Check, Outcome, absent, ok, problem, unknown
+from raymon.stack.checks.inspection import Context
+from raymon.stack.checks.outcome import Check, Outcome, absent, ok, problem, unknown
 from raymon.stack.compare import is_current
 from raymon.stack.grafana import GrafanaError
 

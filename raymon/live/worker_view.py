@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from raymon import catalog
-from raymon.live.driver import Driver
+from raymon.live.driver_view import Driver
 from raymon.live.memory import Memory
 from raymon.live.rates import WINDOW_SECONDS, Rates, worker_rates
 from raymon.live.subject import Process, Subject

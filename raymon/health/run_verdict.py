@@ -8,12 +8,12 @@ from raymon.format import count, duration, listing, share
 from raymon.health.advice import in_terms_of
 from raymon.health.bottleneck import bottlenecks
 from raymon.health.learning import learning
-from raymon.health.nodes import node_problems, silent_nodes
+from raymon.health.node_problems import node_problems, silent_nodes
 from raymon.health.problems import problems
 from raymon.health.shares import cpu_full
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import Finding, RunVerdict, WorkerVerdict
-from raymon.health.worker import heartbeat_limit, judge_workers
+from raymon.health.worker_verdict import heartbeat_limit, judge_workers
 from raymon.views import RunView
 
 _MOST_SUSPECTS: Final = 3

@@ -8,15 +8,15 @@ from typing import Any, Final
 
 from raymon import catalog
 from raymon.monitor import identity
-from raymon.monitor.failures import FailureClasses, is_failure
+from raymon.monitor.error_details import describe_failure
+from raymon.monitor.failure_classes import FailureClasses, is_failure
 from raymon.monitor.flusher import flusher
 from raymon.monitor.latency import SlidingQuantiles
 from raymon.monitor.ledger import RefusedError, amount, finite
-from raymon.monitor.losses import describe_failure
 from raymon.monitor.phase import Stay, Stayed
 from raymon.monitor.recorder import NANOSECOND, recording
 from raymon.monitor.timed import TimedRecorder
-from raymon.monitor.timeline import Span
+from raymon.monitor.wall_time import Span
 
 WINDOW_SECONDS: Final = 60.0
 LAST_EPISODES: Final = 100

@@ -47,7 +47,7 @@ def gather_on(address: str, nodes: Mapping[str, NodePlan], seconds: float, rate:
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "raymon.profile.remote"],
+            [sys.executable, "-m", "raymon.profile.remote_nodes"],
             input=json.dumps(request),
             capture_output=True,
             text=True,

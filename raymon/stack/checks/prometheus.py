@@ -3,9 +3,9 @@
 from typing import Any, Final
 
 from raymon.stack import files
-from raymon.stack.checks.context import Context, host_and_port
-from raymon.stack.checks.places import found_among
-from raymon.stack.checks.result import Check, Outcome, absent, ok, problem, unknown
+from raymon.stack.checks.endpoints import found_among
+from raymon.stack.checks.inspection import Context, host_and_port
+from raymon.stack.checks.outcome import Check, Outcome, absent, ok, problem, unknown
 
 _NONE: Final = "No Prometheus to ask."
 

@@ -9,8 +9,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from raymon.cluster import ports as cluster_ports
-from raymon.stack.checks.context import Context, Service
-from raymon.stack.checks.result import Check, Outcome, absent, ok, problem, unknown
+from raymon.stack.checks.inspection import Context, Service
+from raymon.stack.checks.outcome import Check, Outcome, absent, ok, problem, unknown
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - looked at, never written
 OLDEST_RAY: Final = (2, 40)

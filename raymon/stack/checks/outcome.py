@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from raymon.stack.checks.context import Context
+    from raymon.stack.checks.inspection import Context
 
 State = Literal["ok", "problem", "unknown", "absent"]
 

@@ -1,8 +1,8 @@
 """Read what a process left behind in the Ray session's folder: where it stands, whom it waits for, what it lost.
 
     >>> from pathlib import Path
-    >>> from raymon.monitor import stacks
-    >>> stacks.read(Path("/tmp/ray/session_latest"), pid=0) is None  # nothing was written by such a process
+    >>> from raymon.monitor import process_evidence
+    >>> process_evidence.read(Path("/tmp/ray/session_latest"), pid=0) is None  # nothing was written by such a process
     True
 
 Runs wherever the folder is at hand: on the same node. The folder is trusted no more than any other input.

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from raymon import catalog
 from raymon.catalog import DRIVER
-from raymon.live.driver import Driver, rates_by
+from raymon.live.driver_view import Driver, rates_by
 from raymon.live.history import Ring, slope
 from raymon.live.memory import Memory, Node
 from raymon.live.subject import Subject

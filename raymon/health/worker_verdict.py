@@ -4,8 +4,8 @@ from collections.abc import Mapping, Set
 from typing import Final, NamedTuple
 
 from raymon.format import duration
-from raymon.health.failures import failing_reason, has_succeeded, only_fails
-from raymon.health.nodes import node_of
+from raymon.health.failing_rollouts import failing_reason, has_succeeded, only_fails
+from raymon.health.node_problems import node_of
 from raymon.health.stragglers import Straggler, stragglers
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import WorkerVerdict

@@ -11,8 +11,8 @@ from raymon import catalog
 from raymon.cluster import discovery
 from raymon.cluster.auth import PLACES, unencrypted
 from raymon.health import THRESHOLDS
-from raymon.stack.checks.context import Context
-from raymon.stack.checks.result import Check, Outcome, absent, ok, problem, unknown
+from raymon.stack.checks.inspection import Context
+from raymon.stack.checks.outcome import Check, Outcome, absent, ok, problem, unknown
 
 # The modules that `ray[default]` adds to `ray` and without which nothing is exported; found by name, never imported.
 _DEFAULT_MODULES: Final = ("aiohttp", "aiohttp_cors", "colorful", "opencensus", "opentelemetry", "prometheus_client")

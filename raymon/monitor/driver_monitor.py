@@ -10,16 +10,16 @@ from typing import Any, Final
 from raymon import catalog, ray_internals
 from raymon.catalog import Metric
 from raymon.monitor import identity
+from raymon.monitor.error_details import MOST_LOSSES, describe_loss
 from raymon.monitor.fleet import Fleet
 from raymon.monitor.iterations import Durations, Iteration
 from raymon.monitor.ledger import LONGEST_LABEL, RefusedError, amount, finite
-from raymon.monitor.losses import MOST_LOSSES, describe_loss
 from raymon.monitor.phase import Stayed
 from raymon.monitor.reasons import loss_reason
 from raymon.monitor.recorder import NANOSECOND, complain, recording
 from raymon.monitor.refs import HeldRefs
 from raymon.monitor.timed import TimedRecorder
-from raymon.monitor.timeline import Span
+from raymon.monitor.wall_time import Span
 
 LAST_EPISODES: Final = 100
 _MOST_LAGS: Final = 10_000

@@ -6,7 +6,7 @@ from page_views import NOW, run_view, snapshot, worker_view
 from raymon.incident.store import IncidentStore
 from raymon.page import layout
 from raymon.page.choice import Choice
-from raymon.page.incidents import Incidents
+from raymon.page.incident_list import Incidents
 
 DATA = {
     "run": "r",
