@@ -65,16 +65,16 @@ class NativeWatch:
         self._off = os.environ.get(NATIVE_VARIABLE) == "0"
         self._folder: Path | None = None
 
-    def rearm(self, session: Path) -> None:
-        """Postpone the dump by `NATIVE_SECONDS`.
+    def rearm(self, parent: Path) -> None:
+        """Postpone the dump by `NATIVE_SECONDS`; it goes into the private folder below `parent`.
 
         Raises:
             OSError: If the file cannot be created.
         """
         if self._off or _users_timer.armed:
             return
-        if self._folder != session:
-            self._open(session)
+        if self._folder != parent:
+            self._open(parent)
         self._end_dump()
         _arm(NATIVE_SECONDS, repeat=False, file=self._file)
 
@@ -94,13 +94,13 @@ class NativeWatch:
                     os.unlink(dump_name(os.getpid()), dir_fd=folder)
         self._off = True
 
-    def _open(self, session: Path) -> None:
+    def _open(self, parent: Path) -> None:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-        with private_folder(session, create=True) as folder:
+        with private_folder(parent, create=True) as folder:
             self._file = create_file(folder, dump_name(os.getpid()))
-        self._folder = session
+        self._folder = parent
         self._start = os.write(self._file, _header())
 
     def _end_dump(self) -> None:

@@ -19,18 +19,18 @@ _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
-def private_folder(session: Path, *names: str, create: bool = False) -> Iterator[int]:
-    """Open `<session>/raymon`, or a folder inside it, and yield its descriptor.
+def private_folder(parent: Path, *names: str, create: bool = False) -> Iterator[int]:
+    """Open `<parent>/raymon`, or a folder inside it, and yield its descriptor.
 
     Args:
-        session: The folder of the Ray session.
+        parent: The folder of the Ray session, or its folder of logs.
         *names: Folders inside, from the outermost.
-        create: Create `<session>/raymon` if it does not exist.
+        create: Create `<parent>/raymon` if it does not exist.
 
     Raises:
         OSError: If one does not exist, or its owner is neither this user nor root, or others may write to it.
     """
-    path = session / FOLDER
+    path = parent / FOLDER
     if create:
         with contextlib.suppress(FileExistsError):
             path.mkdir(0o700)

@@ -5,23 +5,24 @@
     >>> process_evidence.read(Path("/tmp/ray/session_latest"), pid=0) is None  # nothing was written by such a process
     True
 
-Runs wherever the folder is at hand: on the same node. The folder is trusted no more than any other input.
+Runs on the same node; `raymon.live.stacks` reads those of other nodes too. The files are trusted no more than any
+other input.
 """
 
 import json
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from raymon.monitor.frames import Frame, Stack, first_place, parse_dump
 from raymon.monitor.native import NATIVE_SECONDS, RESUMED, dump_name
 from raymon.monitor.private_files import private_folder, read_file
-from raymon.monitor.standstill import file_name
+from raymon.monitor.standstill import LOGS, file_name
 
-_MOST_BYTES: Final = 64_000
-_MOST_DUMP_BYTES: Final = 512_000
+MOST_BYTES: Final = 64_000
+MOST_DUMP_BYTES: Final = 512_000
 State = Literal["python", "native", "none"]
 
 
@@ -57,22 +58,39 @@ class ProcessEvidence:
 def read(session: Path, pid: int) -> ProcessEvidence | None:
     """Return what a process of this node left behind; None if nothing, or nothing that can be trusted."""
     try:
-        with private_folder(session) as folder:
-            own = _own(folder, pid)
-            native = _native(folder, pid)
+        with private_folder(session / LOGS) as folder:
+            own, dump = _content(folder, file_name(pid), MOST_BYTES), _content(folder, dump_name(pid), MOST_DUMP_BYTES)
+            written = os.stat(dump_name(pid), dir_fd=folder, follow_symlinks=False).st_mtime if dump else 0.0
     except OSError:
         return None
-    if native is not None and (own is None or native.written >= own.written):
-        failure, losses = (own.failure, own.losses) if own else (None, ())
-        return ProcessEvidence(
-            pid, "native", native.where, native.silent_since, native.written, native.stacks, (), failure, losses
-        )
-    return own
+    return parse(pid, own, dump, written)
 
 
-def _own(folder: int, pid: int) -> ProcessEvidence | None:
+def parse(pid: int, content: bytes, dump: bytes, dumped_at: float) -> ProcessEvidence | None:
+    """Return the evidence in the two files of a process; None if there is none.
+
+    Args:
+        pid: Process id on its node.
+        content: The file `process-<pid>.json`; empty if it does not exist.
+        dump: The file `native-<pid>.txt`; empty if it does not exist.
+        dumped_at: Wall-clock second at which `dump` was written.
+    """
+    own, native = _own(pid, content), _native(pid, dump, dumped_at)
+    if native is None or (own is not None and own.written > native.written):
+        return own
+    return native if own is None else replace(native, failure=own.failure, losses=own.losses)
+
+
+def _content(folder: int, name: str, most_bytes: int) -> bytes:
     try:
-        content = json.loads(read_file(folder, file_name(pid), _MOST_BYTES))
+        return read_file(folder, name, most_bytes)
+    except OSError:
+        return b""
+
+
+def _own(pid: int, text: bytes) -> ProcessEvidence | None:
+    try:
+        content = json.loads(text)
         monitors = [dict(entry) for entry in content["monitors"]]
         since = [float(entry["silent_since"]) for entry in monitors if entry["silent_since"] is not None]
         stacks = tuple(_stack(value) for value in content["stacks"])
@@ -93,25 +111,23 @@ def _own(folder: int, pid: int) -> ProcessEvidence | None:
             failures[-1] if failures else None,
             losses,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def _native(folder: int, pid: int) -> ProcessEvidence | None:
+def _native(pid: int, content: bytes, written: float) -> ProcessEvidence | None:
     """Return the dump of a process whose native code holds the GIL still; None if it runs again or always did."""
-    try:
-        text = read_file(folder, dump_name(pid), _MOST_DUMP_BYTES).decode(errors="replace")
-        written = os.stat(dump_name(pid), dir_fd=folder, follow_symlinks=False).st_mtime
-        header, _, dumps = text.partition("\n")
-        main = str(json.loads(header)["main"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+    header, _, dumps = content.decode(errors="replace").partition("\n")
     last = dumps.rpartition("Timeout (")[2]
     if not last or RESUMED in last:
         return None
-    dumped = parse_dump(last)
-    stacks = [stack._replace(name="MainThread") for stack in dumped if int(stack.name, 16) == int(main, 16)]
-    stacks += [stack for stack in dumped if int(stack.name, 16) != int(main, 16)]
+    try:
+        main = int(str(json.loads(header)["main"]), 16)
+        dumped = parse_dump(last)
+        stacks = [stack._replace(name="MainThread") for stack in dumped if int(stack.name, 16) == main]
+        stacks += [stack for stack in dumped if int(stack.name, 16) != main]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
     return ProcessEvidence(pid, "native", first_place(stacks), written - NATIVE_SECONDS, written, tuple(stacks))
 
 

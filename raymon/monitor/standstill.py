@@ -2,7 +2,9 @@
 
 The flush thread compares each monitor's progress once a second, which costs a comparison while all is well. After
 `SILENT_SECONDS` without progress a thread of its own takes the stacks (reading source lines from a disk that hangs must
-not stop the heartbeat) and replaces `<session>/raymon/process-<pid>.json`; `raymon.monitor.process_evidence` reads it.
+not stop the heartbeat) and replaces `<session>/logs/raymon/process-<pid>.json`, which
+`raymon.monitor.process_evidence` reads. It is among Ray's logs, so that the Ray Dashboard hands it to readers on other
+machines.
 """
 
 import contextlib
@@ -21,6 +23,8 @@ from raymon.monitor.frames import current_stacks, first_place, where
 from raymon.monitor.native import NativeWatch
 from raymon.monitor.private_files import private_folder, write_file
 
+LOGS: Final = "logs"
+"""Ray's folder of logs in the folder of a session."""
 SILENT_SECONDS: Final = 3.0
 _RETAKE_SECONDS: Final = 5.0
 _LATER_RETAKE_SECONDS: Final = 30.0
@@ -75,9 +79,9 @@ class Standstills:
             self._native.disarm()
             return
         with contextlib.suppress(Exception):  # evidence that cannot be written must not end the flush thread
-            self._native.rearm(session)
+            self._native.rearm(session / LOGS)
         with contextlib.suppress(Exception):
-            self._look(list(monitors), session)
+            self._look(list(monitors), session / LOGS)
 
     def stop(self) -> None:
         """Remove the files: the process is about to end in order."""
@@ -87,7 +91,7 @@ class Standstills:
             with contextlib.suppress(OSError), private_folder(self._folder) as folder:
                 os.unlink(file_name(os.getpid()), dir_fd=folder)
 
-    def _look(self, monitors: list[Observable], session: Path) -> None:
+    def _look(self, monitors: list[Observable], logs: Path) -> None:
         now = time.monotonic()
         silent: dict[int, _Silence] = {}
         for number, monitor in enumerate(monitors):
@@ -119,11 +123,11 @@ class Standstills:
             for number, monitor in enumerate(monitors)
         ]
         self._taking = threading.Thread(
-            target=self._take, args=(session, entries, bool(silent)), name="raymon-stacks", daemon=True
+            target=self._take, args=(logs, entries, bool(silent)), name="raymon-stacks", daemon=True
         )
         self._taking.start()
 
-    def _take(self, session: Path, entries: list[dict[str, Any]], silent: bool) -> None:
+    def _take(self, logs: Path, entries: list[dict[str, Any]], silent: bool) -> None:
         with contextlib.suppress(Exception):  # see `look`
             stacks = [stack for stack in current_stacks() if where(stack.frames)] if silent else []
             if self._folder is None and not stacks and not any(len(entry) > 3 for entry in entries):
@@ -142,9 +146,9 @@ class Standstills:
                 if room < 0:
                     break
                 content["stacks"].append(stack)
-            with private_folder(session, create=True) as folder:
+            with private_folder(logs, create=True) as folder:
                 write_file(folder, file_name(os.getpid()), json.dumps(content).encode())
-            self._folder = session
+            self._folder = logs
 
 
 def _awaited() -> list[dict[str, str | None]]:

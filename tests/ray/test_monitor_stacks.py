@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import ray
-from support import poll, ray_session
+from support import free_port, poll, ray_session
 
 import raymon
 from raymon import ray_internals
+from raymon.cluster import discovery
+from raymon.live.stacks import StackFiles
 from raymon.monitor import process_evidence
 
 RUN = "stacks"
@@ -22,7 +24,7 @@ RUN = "stacks"
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with ray_session(num_cpus=2):
+    with ray_session(num_cpus=2, dashboard=True, dashboard_port=free_port()):
         yield
 
 
@@ -92,10 +94,25 @@ def test_hanging_socket_is_named_and_whom_the_driver_waits_for(session, driver, 
     assert there.where == f"Env.step → recv (test_monitor_stacks.py:{line_of('silent.recv(1)')})"
     assert own.waits_for == ("7",)
     assert own.where.split(" (")[0].endswith("→ wait")
+    process = (ray.nodes()[0]["NodeManagerAddress"], pid)
+    assert StackFiles().read([process])[process] == evidence(session, pid, "python")
+    assert_served_to_other_machines(process, evidence(session, pid, "python"))
     ray.get(hanging)
     poll(lambda: evidence(session, pid, "none"), 10, "the standstill is over")
-    assert (session / "raymon").stat().st_mode & 0o077 == 0
-    assert all(path.stat().st_size < 16_000 for path in (session / "raymon").iterdir())
+    folder = session / "logs" / "raymon"
+    assert folder.stat().st_mode & 0o077 == 0
+    assert all(path.stat().st_size < 16_000 for path in folder.iterdir())
+
+
+def assert_served_to_other_machines(process, expected):
+    dashboard = ray.get_runtime_context().worker.node.address_info["webui_url"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(discovery, "raylets", lambda: ())  # as on a machine without a node of the cluster
+        remote = StackFiles(dashboard).read([process, ("192.0.2.1", 1)])[process]
+        assert (remote.state, remote.where, remote.stacks) == (expected.state, expected.where, expected.stacks)
+        assert StackFiles().read([process]) == {}
+        patch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+        assert StackFiles(dashboard).read([process]) == {}
 
 
 def test_native_code_that_holds_the_gil_is_named(session, worker):
@@ -103,6 +120,7 @@ def test_native_code_that_holds_the_gil_is_named(session, worker):
     hanging = worker.sample.remote("native")
     found = poll(lambda: evidence(session, pid, "native"), 11, "stacks by faulthandler")
     assert found.where == f"step (test_monitor_stacks.py:{line_of('PyDLL(None).sleep(12)')})"
+    assert_served_to_other_machines((ray.nodes()[0]["NodeManagerAddress"], pid), found)
     ray.get(hanging)
     poll(lambda: process_evidence.read(session, pid).state != "native", 10, "the process runs again")
 

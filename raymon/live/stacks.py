@@ -1,0 +1,151 @@
+"""Read what the processes of a run left behind while they made no progress, on this machine and on other nodes.
+
+    >>> StackFiles().read([("192.0.2.1", 4711)])  # no such node here, and no dashboard to ask
+    {}
+
+`raymon.monitor` writes two small files per process into Ray's folder of logs. On this machine they are read from disk;
+those of other nodes come through the Ray Dashboard, which asks the agent of each node. Nothing joins the cluster.
+"""
+
+import threading
+import time
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from raymon.cluster import discovery
+from raymon.cluster.auth import find_token
+from raymon.cluster.control_store import ask_control_store
+from raymon.cluster.http import get
+from raymon.monitor.native import dump_name
+from raymon.monitor.private_files import FOLDER
+from raymon.monitor.process_evidence import MOST_BYTES, MOST_DUMP_BYTES, ProcessEvidence, parse
+from raymon.monitor.process_evidence import read as read_here
+from raymon.monitor.standstill import file_name
+
+MOST_NODES: Final = 32
+"""Nodes asked at one time."""
+MOST_REMOTE: Final = 64
+"""Processes on other nodes that are read at one time."""
+_FIND_SECONDS: Final = 60.0
+_PARALLEL: Final = 8
+
+Process = tuple[str, int]
+"""Address of the node and process id on it."""
+
+
+class StackFiles:
+    """Reads the files; safe to use from several threads.
+
+    Args:
+        dashboard_url: The Ray Dashboard, if the user named one. Otherwise that of a cluster with a node on this machine
+            is found when another node is asked about for the first time, which takes seconds.
+    """
+
+    def __init__(self, dashboard_url: str = "") -> None:
+        base = dashboard_url if "://" in dashboard_url or not dashboard_url else f"http://{dashboard_url}"
+        self._named = base.rstrip("/")
+        self._found: Mapping[str, str] = {}
+        self._found_at = float("-inf")
+        self._lock = threading.Lock()
+
+    def read(self, processes: Iterable[Process], seconds: float = 3.0) -> dict[Process, ProcessEvidence]:
+        """Return what was left behind, by process; processes that left nothing, or nothing readable, are missing.
+
+        Takes at most about `seconds`, longer only while a dashboard has to be found, and never raises. Call it from a
+        thread that may wait, unless every process is on this machine.
+        """
+        deadline = time.monotonic() + seconds
+        raylets = discovery.raylets()
+        here = {raylet.node_address for raylet in raylets}
+        evidence: dict[Process, ProcessEvidence] = {}
+        elsewhere: dict[str, list[int]] = {}
+        for node, pid in processes:
+            if node not in here:
+                elsewhere.setdefault(node, []).append(pid)
+                continue
+            for session in dict.fromkeys(raylet.session_dir for raylet in raylets if raylet.node_address == node):
+                if found := read_here(session, pid):
+                    evidence[node, pid] = found
+                    break
+        if elsewhere:
+            evidence.update(self._read_remote(elsewhere, [raylet.gcs_address for raylet in raylets], deadline))
+        return evidence
+
+    def _read_remote(
+        self, nodes: Mapping[str, Collection[int]], clusters: Iterable[str], deadline: float
+    ) -> dict[Process, ProcessEvidence]:
+        dashboards = self._dashboards(clusters)
+        if not dashboards:
+            return {}
+        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="raymon-stacks") as pool:
+            chosen = list(nodes)[:MOST_NODES]
+            listed = dict(zip(chosen, pool.map(lambda node: _listed(dashboards, node, deadline), chosen), strict=True))
+            wanted = [
+                (url, node, pid, names)
+                for node, (url, names) in listed.items()
+                for pid in nodes[node]
+                if {file_name(pid), dump_name(pid)} & names
+            ][:MOST_REMOTE]
+            texts = pool.map(lambda each: _fetch(each[0], each[1], each[2], each[3], deadline), wanted)
+            found = {(node, pid): text for (_, node, pid, _), text in zip(wanted, texts, strict=True)}
+        now = time.time()  # the age of a dump is not known: it is as old as it has to be at least
+        read = {(node, pid): parse(pid, own, dump, now) for (node, pid), (own, dump) in found.items()}
+        return {process: evidence for process, evidence in read.items() if evidence is not None}
+
+    def _dashboards(self, clusters: Iterable[str]) -> list[str]:
+        """Return the dashboards to ask; those of the clusters of this machine's nodes are looked for once a minute."""
+        if self._named:
+            return [self._named]
+        with self._lock:
+            if time.monotonic() - self._found_at > _FIND_SECONDS:
+                self._found_at = time.monotonic()
+                urls = {address: ask_control_store(address).dashboard_url for address in dict.fromkeys(clusters)}
+                self._found = {address: url for address, url in urls.items() if url}
+            return list(self._found.values())
+
+
+def _listed(dashboards: Iterable[str], node: str, deadline: float) -> tuple[str, frozenset[str]]:
+    """Return the first dashboard that knows a node and the names of the files there."""
+    for url in dashboards:
+        query = {"node_ip": node, "glob": f"{FOLDER}/*", "timeout": _whole_seconds(deadline)}
+        reply = get(f"{url}/api/v0/logs?{urlencode(query)}", _left(deadline), find_token().headers, MOST_DUMP_BYTES)
+        data = reply.json().get("data") if reply.ok else None
+        if isinstance(data, dict):
+            return url, frozenset(_names(data.get("result")))
+    return "", frozenset()
+
+
+def _names(value: Any) -> Iterable[str]:  # noqa: ANN401  # any JSON: Ray sorts the names into lists by kind
+    lists = value.values() if isinstance(value, dict) else [value]
+    for names in lists:
+        for name in names if isinstance(names, list) else ():
+            if isinstance(name, str) and name.startswith(f"{FOLDER}/"):
+                yield name.removeprefix(f"{FOLDER}/")
+
+
+def _fetch(url: str, node: str, pid: int, names: Collection[str], deadline: float) -> tuple[bytes, bytes]:
+    """Return the two files of a process; empty where there is none."""
+
+    def content(name: str, most_bytes: int) -> bytes:
+        if name not in names:
+            return b""
+        query = {
+            "node_ip": node,
+            "filename": f"{FOLDER}/{name}",
+            "lines": -1,
+            "timeout": _whole_seconds(deadline),
+        }
+        reply = get(f"{url}/api/v0/logs/file?{urlencode(query)}", _left(deadline), find_token().headers, most_bytes)
+        return reply.body[reply.body.find(b"{") :] if reply.ok else b""  # older Rays put a mark before the file
+
+    return content(file_name(pid), MOST_BYTES), content(dump_name(pid), MOST_DUMP_BYTES)
+
+
+def _left(deadline: float) -> float:
+    return max(0.1, deadline - time.monotonic())
+
+
+def _whole_seconds(deadline: float) -> int:
+    return max(1, round(_left(deadline)))
