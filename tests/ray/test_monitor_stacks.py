@@ -15,7 +15,7 @@ from support import free_port, poll, ray_session
 import raymon
 from raymon import ray_internals
 from raymon.cluster import discovery
-from raymon.live.stacks import StackFiles
+from raymon.live.stack_files import StackFiles
 from raymon.monitor import process_evidence
 
 RUN = "stacks"
