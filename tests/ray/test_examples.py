@@ -61,7 +61,8 @@ def wait_for_runner(monkeypatch):
 
 
 def test_every_example_is_run_here():
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == set(REDUCED)
+    elsewhere = {"grpo"}
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == set(REDUCED) | elsewhere
 
 
 def test_a_sampler_with_one_call_per_step(run):
