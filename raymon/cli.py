@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from raymon import __version__
-from raymon.errors import UserError, printable
+from raymon.errors import UserError
+from raymon.format import one_line
 
 
 class Verb(NamedTuple):
@@ -85,7 +86,7 @@ def _run(verb: Verb, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except UserError as error:
-        print(f"raymon {verb.name}: {printable(str(error))}", file=sys.stderr)
+        print(f"raymon {verb.name}: {one_line(str(error))}", file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]

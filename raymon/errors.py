@@ -1,4 +1,4 @@
-"""The base of every error that a user can cause and fix, and text that is safe to print."""
+"""The base of every error that a user can cause and fix."""
 
 
 class UserError(Exception):
@@ -11,9 +11,3 @@ class UserError(Exception):
     """
 
     exit_code = 2
-
-
-def printable(text: str) -> str:
-    """Return text as one line in which control characters cannot act on a terminal."""
-    line = " ".join(text.split())
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)

@@ -124,7 +124,12 @@ def change(now: float | None, before: float | None) -> float | None:
 
 
 def printable(text: str, longest: int = LONGEST_LABEL) -> str:
-    """Make text from outside safe to show: replace unprintable characters (terminal escapes, line ends), cut it."""
+    """Return text from outside with unprintable characters (terminal escapes, line ends) escaped, cut to a length."""
     if not text.isprintable():
-        text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+        text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def one_line(text: str, longest: int = 10_000) -> str:
+    """Return a message as one printable line; any white space becomes one space."""
+    return printable(" ".join(text.split()), longest)

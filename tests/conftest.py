@@ -72,6 +72,5 @@ def rank(file):
 def no_monitor_left():
     """Close the monitors that a module leaves open: they would export their rest under the next module's Ray."""
     yield
-    if flushing := sys.modules.get("raymon.monitor.flusher"):
-        for monitor in list(flushing.flusher._monitors):
-            monitor.close()
+    if module := sys.modules.get("raymon.monitor.flusher"):
+        module.flusher.close()

@@ -57,13 +57,13 @@ class Sampled:
     inference_seconds: float = 0.0
 
 
-class Collector:
+class FragmentCollector:
     """Collects fragments `[T, N]` from N concurrently stepping environments.
 
     Example:
         >>> from raymon.envs import make_vector
         >>> vector = make_vector("CartPole-v1", 3, seed=1, worker=0, step_threads=3)
-        >>> collector = Collector(vector, 5)
+        >>> collector = FragmentCollector(vector, 5)
         >>> sampled = collector.collect(lambda seen, step, env: (np.zeros(len(seen), np.int64), {}))
         >>> sampled.observations.shape
         (5, 3, 4)

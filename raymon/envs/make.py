@@ -72,8 +72,8 @@ def make_vector(
         env_kwargs: Keyword arguments of the environment, over those in the name.
 
     Returns:
-        A `ThreadedVector` when the environments step in threads: hand it to `raymon.envs.Collector`, which collects
-        fragments with every environment advancing at its own pace, instead of calling `step`, which waits for all.
+        A `ThreadedVector` if the environments step in threads. Pass it to `raymon.envs.FragmentCollector`, which lets
+        every environment advance at its own pace; its own `step` waits for all.
 
     Raises:
         EnvError: The id is unknown, a package is missing, or the environment cannot be made or used.

@@ -20,7 +20,7 @@ from raymon.envs import wire
 from raymon.envs.env_error import EnvError
 from raymon.envs.make import make_single
 from raymon.envs.spaces import action_form, observation_form
-from raymon.errors import printable
+from raymon.format import one_line
 
 _WAIT_SECONDS: Final = 3600.0
 
@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         envs = [make_single(options.env) for _ in range(options.count)]
     except EnvError as error:
-        print(f"raymon: {printable(str(error))}", file=sys.stderr)
+        print(f"raymon: {one_line(str(error))}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)

@@ -1,6 +1,7 @@
 """Nodes in trouble: silent, drained, out of memory or disk, with a clock that is off."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 
 from raymon.format import duration, listing, share
 from raymon.health.thresholds import Thresholds
@@ -31,7 +32,7 @@ def node_problems(run: RunView, limits: Thresholds) -> Iterator[Finding]:
         yield _silent(node)
     for node in run.nodes:
         if (node.workers or node.driver) and not is_silent(node, limits):
-            yield from _full(node, limits)
+            yield from _shortages(node, limits)
 
 
 def _name(node: NodeView) -> str:
@@ -54,17 +55,32 @@ def _silent(node: NodeView) -> Finding:
     return Finding("node_silent", "critical", sentence, "Check its network and whether the node lives: raymon doctor.")
 
 
-def _full(node: NodeView, limits: Thresholds) -> Iterator[Finding]:
-    used, total = node.memory_used_bytes, node.memory_total_bytes
-    if used and total and used > limits.node_memory_ratio * total:
-        sentence = f"{_name(node)} uses {share(used / total)} of its memory: Ray kills workers there next."
-        yield Finding("node_memory", "warning", sentence, "Move workers{workers} away from it, or give it more memory.")
+def short_of(node: NodeView, limits: Thresholds) -> Mapping[str, float]:
+    """Return what is beyond its limit: the share used of `memory` and `disk`, the seconds that its `clock` is off."""
     disk = (node.disk_used_bytes or 0.0) + (node.disk_free_bytes or 0.0)
-    if disk and node.disk_used_bytes and node.disk_used_bytes > limits.node_disk_ratio * disk:
-        sentence = f"The disk of {_name(node).lower()} is {share(node.disk_used_bytes / disk)} full."
+    shares = {
+        "memory": (node.memory_used_bytes or 0.0) / (node.memory_total_bytes or math.inf),
+        "disk": (node.disk_used_bytes or 0.0) / (disk or math.inf),
+        "clock": abs(node.clock_offset_seconds),
+    }
+    most = {
+        "memory": limits.node_memory_ratio,
+        "disk": limits.node_disk_ratio,
+        "clock": limits.node_clock_seconds,
+    }
+    return {name: value for name, value in shares.items() if value > most[name]}
+
+
+def _shortages(node: NodeView, limits: Thresholds) -> Iterator[Finding]:
+    short = short_of(node, limits)
+    if "memory" in short:
+        sentence = f"{_name(node)} uses {share(short['memory'])} of its memory: Ray kills workers there next."
+        yield Finding("node_memory", "warning", sentence, "Move workers{workers} away from it, or give it more memory.")
+    if "disk" in short:
+        sentence = f"The disk of {_name(node).lower()} is {share(short['disk'])} full."
         yield Finding("node_disk", "warning", sentence, "Remove old sessions and checkpoints; Ray spills to this disk.")
-    if abs(node.clock_offset_seconds) > limits.node_clock_seconds:
-        offset = duration(abs(node.clock_offset_seconds))
+    if "clock" in short:
+        offset = duration(short["clock"])
         way = "behind" if node.clock_offset_seconds > 0.0 else "ahead of"
         sentence = f"The clock of {_name(node).lower()} is {offset} {way} this machine's; ages are corrected for it."
         yield Finding("node_clock", "info", sentence, "Synchronise its clock (chrony, systemd-timesyncd).")

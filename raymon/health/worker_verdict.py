@@ -14,7 +14,7 @@ from raymon.views import RunView, WorkerView
 RAY_DEFAULT_REPORT_SECONDS: Final = 10.0
 
 
-class State(NamedTuple):
+class WorkerState(NamedTuple):
     """A worker's state and the reason."""
 
     state: str
@@ -32,7 +32,7 @@ def judge_workers(
     return tuple(WorkerVerdict(worker.worker, *_judge(worker, run, slow, limits)) for worker in run.workers)
 
 
-def _judge(worker: WorkerView, run: RunView, slow: Mapping[str, Straggler], limits: Thresholds) -> State:
+def _judge(worker: WorkerView, run: RunView, slow: Mapping[str, Straggler], limits: Thresholds) -> WorkerState:
     return (
         _lifecycle(worker)
         or _ended(run)
@@ -44,51 +44,51 @@ def _judge(worker: WorkerView, run: RunView, slow: Mapping[str, Straggler], limi
     )
 
 
-def _lifecycle(worker: WorkerView) -> State | None:
+def _lifecycle(worker: WorkerView) -> WorkerState | None:
     times = sum(worker.restarts.values())
     before = f" (replaced {times} times before)" if times else ""
     if worker.lifecycle == "given_up":
-        return State("given_up", f"the driver gave up replacing it{before}")
+        return WorkerState("given_up", f"the driver gave up replacing it{before}")
     if worker.lifecycle == "restarting":
-        return State("restarting", f"the driver lost it and is starting a replacement{before}")
+        return WorkerState("restarting", f"the driver lost it and is starting a replacement{before}")
     return None
 
 
-def _ended(run: RunView) -> State | None:
-    return State("unknown", "the run has ended") if run.state in ("finished", "stopped", "failed") else None
+def _ended(run: RunView) -> WorkerState | None:
+    return WorkerState("unknown", "the run has ended") if run.state in ("finished", "stopped", "failed") else None
 
 
-def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> State | None:
+def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerState | None:
     beat = worker.heartbeat_age_seconds
     if beat is None:
         if worker.lifecycle == "up":
-            return State("stalled", "no heartbeat since this view was opened, although the driver counts on it")
-        return State("unknown", "only its counters are left, no heartbeat")
+            return WorkerState("stalled", "no heartbeat since this view was opened, although the driver counts on it")
+        return WorkerState("unknown", "only its counters are left, no heartbeat")
     node = node_of(worker, run)
     if node is not None and node.error and (node.silent_seconds or 0.0) > limits.node_silent_seconds / 2.0:
-        return State("unknown", f"out of sight: its node has not answered for {duration(node.silent_seconds)}")
+        return WorkerState("unknown", f"out of sight: its node has not answered for {duration(node.silent_seconds)}")
     newest = run.data_age_seconds or 0.0
     if newest > heartbeat_limit(run, limits):
-        return State("unknown", f"no process of this run has reported for {duration(newest)}")
+        return WorkerState("unknown", f"no process of this run has reported for {duration(newest)}")
     exporter = worker.exporter_age_seconds or 0.0
     if exporter > max(limits.stale_seconds, heartbeat_limit(run, limits)):
-        return State("unknown", f"its node's metrics have not changed for {duration(exporter)}")
+        return WorkerState("unknown", f"its node's metrics have not changed for {duration(exporter)}")
     if exporter > limits.exporter_quiet_seconds + (run.report_seconds or 0.0):
         newest = max(newest, exporter)
     return _silence(worker, run, beat, beat - newest, limits)
 
 
-def _silence(worker: WorkerView, run: RunView, beat: float, silence: float, limits: Thresholds) -> State | None:
+def _silence(worker: WorkerView, run: RunView, beat: float, silence: float, limits: Thresholds) -> WorkerState | None:
     """Judge a worker whose heartbeat stands still although others report: it is stopped, dead, starved or busy."""
     limit, native = silence_limit(worker, run, limits), is_native(worker, limits)
     if silence > limit:
         if worker.lifecycle is None and not worker.present and beat > limits.dead_seconds:
-            return State("dead", f"no heartbeat for {duration(beat)}, and no driver counts on it")
-        return State("stalled", f"no heartbeat for {duration(beat)}: {_silence_cause(worker, run, limits)}")
+            return WorkerState("dead", f"no heartbeat for {duration(beat)}, and no driver counts on it")
+        return WorkerState("stalled", f"no heartbeat for {duration(beat)}: {_silence_cause(worker, run, limits)}")
     if silence > limits.suspect_seconds + _report_seconds(run):
         if native:
-            return State("suspect", f"{_native(worker)} for {duration(beat)}")
-        return State("suspect", f"no heartbeat for {duration(beat)}")
+            return WorkerState("suspect", f"{_native(worker)} for {duration(beat)}")
+        return WorkerState("suspect", f"no heartbeat for {duration(beat)}")
     return None
 
 
@@ -117,48 +117,50 @@ def _silence_cause(worker: WorkerView, run: RunView, limits: Thresholds) -> str:
     return "its process is stopped, or dead and not noticed yet, or native code holds the GIL"
 
 
-def _failing(worker: WorkerView, limits: Thresholds) -> State | None:
-    return State("failing", failing_reason(worker)) if only_fails(worker, limits) else None
+def _failing(worker: WorkerView, limits: Thresholds) -> WorkerState | None:
+    return WorkerState("failing", failing_reason(worker)) if only_fails(worker, limits) else None
 
 
-def _progress(worker: WorkerView, run: RunView, limits: Thresholds) -> State | None:
+def _progress(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerState | None:
     if worker.activity == "waiting":
         return None
     age = worker.progress_age_seconds
     stuck = worker.stuck_seconds
     if worker.activity == "starting" or age is None:
         if stuck is not None and stuck > limits.startup_grace_seconds:
-            return State("stalled", f"alive, but it has not finished a first step for {duration(stuck)}")
-        return State("starting", "it has not finished a first step yet")
+            return WorkerState("stalled", f"alive, but it has not finished a first step for {duration(stuck)}")
+        return WorkerState("starting", "it has not finished a first step yet")
     if stuck is None or worker.failures:  # a rollout that fails is a sign of life, and judged elsewhere
         return None
     still = stuck - (worker.heartbeat_age_seconds or 0.0)  # both as of its last flush: export and scrape cancel out
     if still > progress_limit(worker, run, limits):
         phase = f" in phase {worker.activity}" if worker.activity else ""
         place = f", in `{worker.where}`" if worker.where else ""
-        return State("stalled", f"alive, but stuck{phase}{place}: no step, episode or rollout for {duration(stuck)}")
+        return WorkerState(
+            "stalled", f"alive, but stuck{phase}{place}: no step, episode or rollout for {duration(stuck)}"
+        )
     usual = usual_pause(worker, run)
     if (
         usual is not None
         and still > max(limits.suspect_seconds, limits.suspect_factor * usual) + _report_seconds(run) - 1.0
     ):
-        return State("suspect", f"no step for {duration(stuck)}, its longest pause was {duration(usual)}")
+        return WorkerState("suspect", f"no step for {duration(stuck)}, its longest pause was {duration(usual)}")
     return None
 
 
-def _first_rollout(worker: WorkerView) -> State | None:
+def _first_rollout(worker: WorkerView) -> WorkerState | None:
     """Return that nothing has succeeded yet: such a worker is not running, whatever it does."""
     if worker.rollouts_total == 0.0 and not has_succeeded(worker):
-        return State("starting", "it has not finished a first rollout yet")
+        return WorkerState("starting", "it has not finished a first rollout yet")
     return None
 
 
-def _pace(worker: WorkerView, slow: Mapping[str, Straggler]) -> State:
+def _pace(worker: WorkerView, slow: Mapping[str, Straggler]) -> WorkerState:
     if worker.worker in slow:
-        return State("slow", slow[worker.worker].reason)
+        return WorkerState("slow", slow[worker.worker].reason)
     if worker.activity == "waiting":
-        return State("waiting", "it waits for its next call")
-    return State("running", f"in phase {worker.activity}" if worker.activity else "it reports progress")
+        return WorkerState("waiting", "it waits for its next call")
+    return WorkerState("running", f"in phase {worker.activity}" if worker.activity else "it reports progress")
 
 
 def heartbeat_limit(run: RunView, limits: Thresholds = THRESHOLDS) -> float:

@@ -3,12 +3,12 @@
 Colours are in `style.css`, under the class of the same name. No colour stands alone: a shape and a word go with it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from raymon.format import ago, count, duration, listing, share
 from raymon.health import THRESHOLDS
-from raymon.health.node_problems import is_silent
+from raymon.health.node_problems import is_silent, short_of
 from raymon.html.markup import Html, tag
 from raymon.views import NodeView, WorkerView
 
@@ -131,17 +131,9 @@ def node_trouble(node: NodeView, elapsed: float) -> str:
             return f"left the cluster {ago(silent)}{workers}"
         reason = f" ({node.error})" if node.error else ""
         return f"has not answered for {duration(silent)}{reason}{workers}"
-    problems = list(_shortages(node))
+    direction = "behind" if node.clock_offset_seconds > 0 else "ahead"
+    problems = [
+        f"its clock is {duration(value)} {direction}" if name == "clock" else f"{share(value)} of its {name} is used"
+        for name, value in short_of(node, THRESHOLDS).items()
+    ]
     return f"{', '.join(problems)}{workers}" if problems else ""
-
-
-def _shortages(node: NodeView) -> Iterator[str]:
-    used, total = node.memory_used_bytes, node.memory_total_bytes
-    if used and total and used > THRESHOLDS.node_memory_ratio * total:
-        yield f"{share(used / total)} of its memory is used"
-    disk = (node.disk_used_bytes or 0.0) + (node.disk_free_bytes or 0.0)
-    if disk and node.disk_used_bytes and node.disk_used_bytes > THRESHOLDS.node_disk_ratio * disk:
-        yield f"{share(node.disk_used_bytes / disk)} of its disk is used"
-    if abs(node.clock_offset_seconds) > THRESHOLDS.node_clock_seconds:
-        direction = "behind" if node.clock_offset_seconds > 0 else "ahead"
-        yield f"its clock is {duration(abs(node.clock_offset_seconds))} {direction}"

@@ -16,7 +16,7 @@ from raymon.format import printable
 from raymon.live.parse import LARGEST, SeriesKey, checked_series
 from raymon.live.round import ParsedPage, Round, Sample
 from raymon.live.scrape import MOST_TARGETS
-from raymon.live.targets import Found
+from raymon.live.targets import Endpoints
 
 FORMAT: Final = "raymon-recording"
 VERSION: Final = 1
@@ -59,7 +59,7 @@ class Encoder:
 
     _ids: dict[SeriesKey, int] = field(default_factory=dict)
     _last: dict[str, dict[SeriesKey, float]] = field(default_factory=dict)
-    _found: Found | None = None
+    _found: Endpoints | None = None
 
     def encode(self, taken: Round) -> str:
         """Return the line of a round."""
@@ -111,7 +111,7 @@ class Decoder:
     known: dict[tuple[str, tuple[tuple[str, str], ...]], SeriesKey]
     _series: list[SeriesKey | None] = field(default_factory=list)
     _last: dict[str, dict[SeriesKey, float]] = field(default_factory=dict)
-    _found: Found = field(default_factory=Found)
+    _found: Endpoints = field(default_factory=Endpoints)
 
     def decode(self, line: str) -> Round:
         """Return the round of a line.
@@ -127,7 +127,7 @@ class Decoder:
             raise ValueError("not a round")
         if isinstance(found := record.get("found"), dict):
             urls = tuple(_text(url) for url in _items(found, "urls")[:MOST_TARGETS])
-            self._found = Found(urls, _text(found.get("source")), _text(found.get("problem")))
+            self._found = Endpoints(urls, _text(found.get("source")), _text(found.get("problem")))
         for item in _items(record, "series"):
             self._series.append(self._declared(item))
         if len(self._series) > MOST_SERIES:

@@ -8,8 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from raymon.errors import printable
-from raymon.format import duration
+from raymon.format import duration, one_line
 from raymon.html.words import headline
 from raymon.incident.report import moment
 from raymon.incident.store import DATA, REPORT, Incident, IncidentStore, load
@@ -45,7 +44,7 @@ def main(arguments: list[str]) -> int:
         for incident in incidents:
             lasted = "open" if incident.closed_at is None else duration(incident.closed_at - incident.opened_at)
             about = f"{moment(incident.opened_at)}  {incident.run}  {headline(incident.code)} ({lasted})"
-            print(printable(f"{about}: {incident.sentence}"))
+            print(one_line(f"{about}: {incident.sentence}"))
             print(f"    {incident.folder}")
     return 0 if incidents else 1
 
@@ -77,4 +76,4 @@ def printable_text(incident: Incident) -> str:
         if actor["state"] != "ALIVE":
             lines.append(f"Actor {actor['class']} (pid {actor['pid']}) is {actor['state'].lower()}: {actor['cause']}")
     lines += ["", f"Everything: {incident.folder / DATA}", f"Report:     {incident.folder / REPORT}"]
-    return "\n".join(printable(line) if line else "" for line in lines)
+    return "\n".join(one_line(line) if line else "" for line in lines)

@@ -9,7 +9,7 @@ from raymon.incident import FOLDER
 from raymon.incident.deaths import DeathLog
 from raymon.incident.encoding import RecordingError
 from raymon.incident.store import folder_name
-from raymon.incident.writer import Recorder
+from raymon.incident.writer import RecordingWriter
 from raymon.live.round import Round
 from raymon.live.snapshot import Snapshot
 
@@ -29,7 +29,7 @@ class Journal:
 
     def __init__(self, directory: Path | None, root: Path, run: str = "") -> None:
         self._root = root
-        self._recorder: Recorder | None = None
+        self._recorder: RecordingWriter | None = None
         self._deaths: DeathLog | None = None
         self._lock = threading.Lock()
         if directory is not None or run:
@@ -60,6 +60,6 @@ class Journal:
         with self._lock:
             self._deaths = DeathLog(directory)
         try:
-            self._recorder = Recorder(directory)
+            self._recorder = RecordingWriter(directory)
         except RecordingError as error:
             _log.warning("not recording: %s", error)

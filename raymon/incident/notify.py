@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from raymon.errors import UserError
-from raymon.incident.watcher import Event
+from raymon.incident.watcher import WatchEvent
 
 ATTEMPTS: Final = 3
 PAUSES_SECONDS: Final = (1.0, 5.0)
@@ -28,7 +28,7 @@ MOST_WAITING: Final = 100
 _CHAT_HOSTS: Final = ("hooks.slack.com", "discord.com", "discordapp.com")
 _log = logging.getLogger(__name__)
 
-Send = Callable[[Event], None]
+Send = Callable[[WatchEvent], None]
 
 
 class NotifyError(UserError):
@@ -82,7 +82,7 @@ def receiver(address: str) -> tuple[str, Send]:
     if not target.add(url):
         raise NotifyError(f"--webhook {parts.scheme}://…: expected http(s)://HOST/PATH or a URL that apprise knows")
 
-    def send(event: Event) -> None:
+    def send(event: WatchEvent) -> None:
         if not target.notify(title=title(event), body=body(event)):
             raise OSError("the service did not accept the message")
 
@@ -98,25 +98,25 @@ def command(line: str) -> tuple[str, Send]:
     if not words:
         raise NotifyError("--exec: found an empty command, expected a program and its arguments")
 
-    def send(event: Event) -> None:
+    def send(event: WatchEvent) -> None:
         subprocess.run(words, input=json.dumps(asdict(event)), text=True, timeout=TIMEOUT_SECONDS, check=True)
 
     return Path(words[0]).name, send
 
 
-def title(event: Event) -> str:
+def title(event: WatchEvent) -> str:
     """Return one line about the event."""
     state = "over" if event.kind == "closed" else event.severity
     return f"raymon: {event.run}: {event.code.replace('_', ' ')} ({state})"
 
 
-def body(event: Event) -> str:
+def body(event: WatchEvent) -> str:
     """Return the event in a few sentences."""
     lines = [event.sentence, event.advice, f"Evidence: {event.folder}" if event.folder else ""]
     return "\n".join(line for line in lines if line)
 
 
-def _post(url: str, event: Event) -> None:
+def _post(url: str, event: WatchEvent) -> None:
     data: dict[str, Any] = {**asdict(event), "title": title(event), "text": f"{title(event)}\n{body(event)}"}
     request = urllib.request.Request(url, json.dumps(data).encode(), {"Content-Type": "application/json"})  # noqa: S310  # http or https, see receiver
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):  # noqa: S310  # likewise
@@ -128,12 +128,12 @@ class Notifier:
 
     def __init__(self, receivers: Sequence[tuple[str, Send]], pauses: Sequence[float] = PAUSES_SECONDS) -> None:
         self._receivers, self._pauses = tuple(receivers), tuple(pauses)
-        self._waiting: queue.Queue[Event | None] = queue.Queue(MOST_WAITING)
+        self._waiting: queue.Queue[WatchEvent | None] = queue.Queue(MOST_WAITING)
         self._thread = threading.Thread(target=self._run, name="raymon-notify", daemon=True)
         if self._receivers:
             self._thread.start()
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: WatchEvent) -> None:
         """Queue an event about an incident; verdict changes are not sent. Never blocks."""
         if not self._receivers or event.kind == "verdict":
             return
@@ -153,7 +153,7 @@ class Notifier:
             for name, send in self._receivers:
                 self._send(name, send, event)
 
-    def _send(self, name: str, send: Send, event: Event) -> None:
+    def _send(self, name: str, send: Send, event: WatchEvent) -> None:
         for attempt in range(ATTEMPTS):
             try:
                 send(event)

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from raymon.errors import UserError, printable
+from raymon.errors import UserError
+from raymon.format import one_line
 from raymon.html.words import headline
 from raymon.incident.causes import LOOK_BACK_SECONDS, Moment, PostMortem, analyse, clock
 from raymon.incident.deaths import read_deaths
@@ -101,4 +102,4 @@ def text(result: PostMortem, directory: Path) -> str:
         lines += ["", "What followed:", *(f"  {clock(link.at)}  {link.sentence}" for link in result.chain[1:20])]
     lines += ["", "Evidence:", *(f"  {fact}" for fact in result.evidence)]
     lines += [f"  {incident.folder}" for incident in IncidentStore(directory.parent).list(directory.name)[:10]]
-    return "\n".join(printable(line) if not line.startswith("  ") else "  " + printable(line) for line in lines)
+    return "\n".join(one_line(line) if not line.startswith("  ") else "  " + one_line(line) for line in lines)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from raymon.incident.writer import Recorder
+from raymon.incident.writer import RecordingWriter
 from raymon.live.collector import Collector
 
 PARENT_CHECK_SECONDS: Final = 0.5
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     """Record until the parent ends or a signal arrives."""
     parent = os.getppid()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    recorder = Recorder(Path(arguments[0]))
+    recorder = RecordingWriter(Path(arguments[0]))
     collector = Collector(arguments[1:], on_round=recorder.add)
     collector.start()
     try:

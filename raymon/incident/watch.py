@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Final
 
 from raymon.cluster.auth import use_token_file
-from raymon.errors import printable
+from raymon.format import one_line
 from raymon.html.words import headline
 from raymon.incident import FOLDER
 from raymon.incident.evidence import Evidence
 from raymon.incident.journal import Journal
 from raymon.incident.notify import Notifier, command, receiver
 from raymon.incident.store import IncidentStore
-from raymon.incident.watcher import Event, Watcher
+from raymon.incident.watcher import Watcher, WatchEvent
 from raymon.live import targets
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
@@ -146,12 +146,12 @@ def ended(snapshot: Snapshot) -> int | None:
     return 1 if view.state == "failed" or (silent is not None and silent > GONE_SECONDS) else None
 
 
-def _tell(notifier: Notifier, event: Event) -> None:
+def _tell(notifier: Notifier, event: WatchEvent) -> None:
     """Print one line about the event and queue it for the receivers."""
     when = time.strftime("%H:%M:%S", time.localtime(event.at))
     what = {"opened": "incident", "closed": "over"}.get(event.kind, event.severity)
     line = f"{when} {event.run} [{what}] {headline(event.code)}: {event.sentence}"
     print(
-        printable(line + (f" Evidence: {event.folder}" if event.folder and event.kind == "opened" else "")), flush=True
+        one_line(line + (f" Evidence: {event.folder}" if event.folder and event.kind == "opened" else "")), flush=True
     )
     notifier.tell(event)

@@ -26,7 +26,7 @@ Cause = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class WatchEvent:
     """Something to tell: an incident that opened or closed, or a verdict that changed.
 
     Attributes:
@@ -47,7 +47,7 @@ class Event:
 
 @dataclass(slots=True)
 class _Open:
-    event: Event
+    event: WatchEvent
     last_seen: float
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -61,7 +61,9 @@ class Watcher:
         tell: Called with every event, from the thread that calls `look` or from the collecting thread.
     """
 
-    def __init__(self, store: IncidentStore, collect: Collect, tell: Callable[[Event], None] = lambda _: None) -> None:
+    def __init__(
+        self, store: IncidentStore, collect: Collect, tell: Callable[[WatchEvent], None] = lambda _: None
+    ) -> None:
         self._store, self._collect, self._tell = store, collect, tell
         self._open: dict[Cause, _Open] = {}
         self._verdicts: dict[str, str] = {}
@@ -111,7 +113,7 @@ class Watcher:
                 folder = self._store.create(run.run, finding.code, finding.worker, event.at)
                 if folder is not None:
                     opened.data = {**_header(event), **self._collect(snapshot, run, finding)}
-                    opened.event = event = Event(**{**_fields(event), "folder": str(folder)})
+                    opened.event = event = WatchEvent(**{**_fields(event), "folder": str(folder)})
                     self._store.write(folder, opened.data, report(opened.data))
         except IncidentError as error:
             _log.warning("%s", error)
@@ -124,7 +126,7 @@ class Watcher:
             if now - opened.last_seen < OVER_SECONDS:
                 continue
             del self._open[cause]
-            event = Event(**{**_fields(opened.event), "kind": "closed", "at": now})
+            event = WatchEvent(**{**_fields(opened.event), "kind": "closed", "at": now})
             if opened.data and opened.event.folder:
                 opened.data["closed_at"] = now
                 try:
@@ -134,15 +136,15 @@ class Watcher:
             self._tell(event)
 
 
-def _event(kind: str, run: str, finding: Finding, at: float) -> Event:
-    return Event(kind, run, finding.code, finding.severity, finding.sentence, at, finding.advice, finding.worker)
+def _event(kind: str, run: str, finding: Finding, at: float) -> WatchEvent:
+    return WatchEvent(kind, run, finding.code, finding.severity, finding.sentence, at, finding.advice, finding.worker)
 
 
-def _fields(event: Event) -> Mapping[str, Any]:
+def _fields(event: WatchEvent) -> Mapping[str, Any]:
     return {name: getattr(event, name) for name in event.__slots__}
 
 
-def _header(event: Event) -> dict[str, Any]:
+def _header(event: WatchEvent) -> dict[str, Any]:
     return {
         "format": 1,
         "run": event.run,

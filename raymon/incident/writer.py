@@ -34,11 +34,11 @@ _GZIP: Final = 31  # zlib's window bits for a gzip stream
 _log = logging.getLogger(__name__)
 
 
-class Recorder:
+class RecordingWriter:
     """Write the rounds that a collector takes to a directory.
 
     Example:
-        >>> recorder = Recorder(Path("runs/mine/recording"))  # doctest: +SKIP
+        >>> recorder = RecordingWriter(Path("runs/mine/recording"))  # doctest: +SKIP
         >>> Collector(["10.0.0.5:8080"], on_round=recorder.add).start()  # doctest: +SKIP
 
     Args:

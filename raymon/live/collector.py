@@ -26,8 +26,8 @@ from raymon.live.round import Round, parse_round
 from raymon.live.runs import run_views
 from raymon.live.scrape import Page, Scraper
 from raymon.live.series import history_values
-from raymon.live.snapshot import Alert, RunHistory, Snapshot, TargetState
-from raymon.live.targets import Found, Given, Local, Targets
+from raymon.live.snapshot import FiringAlert, RunHistory, Snapshot, TargetState
+from raymon.live.targets import Endpoints, LocalTargets, NamedTargets, Targets
 from raymon.views import RunView, WorkerView
 
 TARGETS_SECONDS: Final = 5.0
@@ -73,7 +73,7 @@ class Collector:
         watched: bool = False,
     ) -> None:
         if isinstance(targets, Sequence):
-            targets = Given.of(targets) if targets else Local()
+            targets = NamedTargets.of(targets) if targets else LocalTargets()
         self._targets: Targets = targets
         self._period = period_seconds
         self._clock = clock
@@ -90,7 +90,7 @@ class Collector:
         self._phases, self._alarms = Dither(), LocalAlerts()
         self._prometheus = Prometheus(prometheus_url) if prometheus_url else None
         self._prometheus_expected = prometheus_expected
-        self._found, self._found_at = Found(), float("-inf")
+        self._found, self._found_at = Endpoints(), float("-inf")
         now = clock()
         self._snapshot = Snapshot(
             taken_at=now,
@@ -134,10 +134,10 @@ class Collector:
         pages = self._scraper.fetch(found.urls)
         return self.digest(pages, found, begun)
 
-    def digest(self, pages: Sequence[Page], found: Found | None = None, begun: float | None = None) -> Snapshot:
+    def digest(self, pages: Sequence[Page], found: Endpoints | None = None, begun: float | None = None) -> Snapshot:
         """Take in pages and return the snapshot: all of a collection but the network."""
         begun = time.perf_counter() if begun is None else begun
-        found = found or Found(tuple(page.url for page in pages), "given pages")
+        found = found or Endpoints(tuple(page.url for page in pages), "given pages")
         parsed = parse_round(pages, found, round(self._clock(), 3), self._parser)
         if self._on_round is not None:
             self._on_round(parsed)
@@ -201,7 +201,7 @@ class Collector:
     def _watched(self) -> bool:
         return self._always or time.monotonic() - self._looked_at < LEFT_SECONDS
 
-    def _find(self) -> Found:
+    def _find(self) -> Endpoints:
         if time.perf_counter() - self._found_at > TARGETS_SECONDS or not self._found.urls:
             found = self._targets.find()
             if found.urls or not self._found.urls:
@@ -257,13 +257,15 @@ class Collector:
             return frozen
         return {run: self._prometheus.extended(run, history) for run, history in frozen.items()}
 
-    def _alerts(self, views: Sequence[RunView], verdicts: Mapping[str, RunVerdict], now: float) -> tuple[Alert, ...]:
+    def _alerts(
+        self, views: Sequence[RunView], verdicts: Mapping[str, RunVerdict], now: float
+    ) -> tuple[FiringAlert, ...]:
         prometheus = self._prometheus
         if prometheus is not None and prometheus.has_rules() and prometheus.knows(view.run for view in views):
             return prometheus.alerts()
         return self._alarms.firing(views, verdicts, now)
 
-    def _source(self, found: Found, views: Sequence[RunView]) -> str:
+    def _source(self, found: Endpoints, views: Sequence[RunView]) -> str:
         prometheus = self._prometheus
         if prometheus is None or not (prometheus.answers() or self._prometheus_expected):
             return found.source

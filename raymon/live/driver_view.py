@@ -8,7 +8,7 @@ from raymon import catalog
 from raymon.catalog import Metric
 from raymon.live.memory import Memory
 from raymon.live.rates import Rates, driver_rates
-from raymon.live.subject import Process, Span, Subject
+from raymon.live.subject import Interval, Process, Subject
 
 LIVE_SECONDS: Final = 30.0
 RECENT_SECONDS: Final = 30.0
@@ -163,7 +163,7 @@ def current_phase(subject: Subject | None) -> str | None:
     if subject is None or len(subject.points) < 2:
         return None
     (began, before), (ended, after) = subject.points[-2], subject.points[-1]
-    span = Span(ended - began, before, after)
+    span = Interval(ended - began, before, after)
     grown = {phase: subject.grown(span, catalog.PHASE_SECONDS, phase) or 0.0 for phase in catalog.DRIVER_PHASES}
     phase = max(grown, key=grown.__getitem__)
     return phase if grown[phase] > 0.0 else None

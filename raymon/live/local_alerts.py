@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raymon.health import RunVerdict, alarms
-from raymon.live.snapshot import Alert
+from raymon.live.snapshot import FiringAlert
 from raymon.views import RunView
 
 
@@ -14,13 +14,17 @@ class LocalAlerts:
 
     _since: dict[tuple[str, str, str], float] = field(default_factory=dict)
 
-    def firing(self, runs: Sequence[RunView], verdicts: Mapping[str, RunVerdict], now: float) -> tuple[Alert, ...]:
+    def firing(
+        self, runs: Sequence[RunView], verdicts: Mapping[str, RunVerdict], now: float
+    ) -> tuple[FiringAlert, ...]:
         """Return the alerts of the runs at `now`, those of a run before those of its workers."""
-        firing: dict[tuple[str, str, str], Alert] = {}
+        firing: dict[tuple[str, str, str], FiringAlert] = {}
         for run in runs:
             for alarm in alarms(run, verdicts[run.run]) if not run.problem else ():
                 key = (alarm.name, run.run, alarm.worker)
                 age = now - self._since.get(key, now)
-                firing.setdefault(key, Alert(alarm.name, alarm.severity, alarm.summary, run.run, alarm.worker, age))
+                firing.setdefault(
+                    key, FiringAlert(alarm.name, alarm.severity, alarm.summary, run.run, alarm.worker, age)
+                )
         self._since = {key: self._since.get(key, now) for key in firing}
         return tuple(firing.values())

@@ -48,7 +48,7 @@ class _Slot:
 
 
 @dataclass(slots=True)
-class Node:
+class Endpoint:
     """A metrics endpoint and Ray's own numbers on it.
 
     Attributes:
@@ -76,7 +76,7 @@ class Memory:
 
     clock: Clock = field(default_factory=Clock)
     subjects: dict[tuple[str, str], Subject] = field(default_factory=dict)
-    nodes: dict[str, Node] = field(default_factory=dict)
+    nodes: dict[str, Endpoint] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)
     round: int = 0
     _slots: dict[SeriesKey, _Slot | None] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class Memory:
         origin: dict[SeriesKey, tuple[str, bool]] = {}
         merged: dict[SeriesKey, float] = {}
         for url, samples in pages.items():
-            node = self.nodes.setdefault(url, Node())
+            node = self.nodes.setdefault(url, Endpoint())
             source = (url, node.answered_at is None)
             numbers: dict[NodeKey, float] = {}
             for series, value in samples:
@@ -116,7 +116,7 @@ class Memory:
     def asked(self, errors: Mapping[str, str]) -> None:
         """Note which endpoints were listed in this round, and why the scrape of each failed (empty if it worked)."""
         for url, error in errors.items():
-            self.nodes.setdefault(url, Node()).error = error
+            self.nodes.setdefault(url, Endpoint()).error = error
         for url, node in self.nodes.items():
             node.listed = url in errors
 

@@ -9,7 +9,7 @@ from raymon import catalog
 from raymon.catalog import DRIVER
 from raymon.live.driver_view import Driver, rates_by
 from raymon.live.history import Ring, slope
-from raymon.live.memory import Memory, Node
+from raymon.live.memory import Endpoint, Memory
 from raymon.live.subject import Subject
 from raymon.queries.ray_families import (
     NODE_CPU,
@@ -28,7 +28,7 @@ GONE_SECONDS: Final = 30.0
 FORGOTTEN_SECONDS: Final = 600.0
 
 
-def answering(memory: Memory, now: float, within: float = GONE_SECONDS) -> Mapping[str, Node]:
+def answering(memory: Memory, now: float, within: float = GONE_SECONDS) -> Mapping[str, Endpoint]:
     """Return the nodes that answered `within` seconds of the last answer of any; after an end, that is all of them."""
     ages = {
         url: memory.clock.age(node.answered_at, "", now)
@@ -57,7 +57,7 @@ def node_views(memory: Memory, now: float) -> Mapping[str, NodeView]:
     return {url: _node_view(url, node, memory, now) for url, node in memory.nodes.items()}
 
 
-def _node_view(url: str, node: Node, memory: Memory, now: float) -> NodeView:
+def _node_view(url: str, node: Endpoint, memory: Memory, now: float) -> NodeView:
     numbers = {name: value for (name, _), value in node.numbers.items()}
     address = next((ip for (name, ip) in node.numbers if name == NODE_CPU and ip), "") or urlsplit(url).hostname or ""
     silent = None if node.answered_at is None else memory.clock.age(node.answered_at, "", now)

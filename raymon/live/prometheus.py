@@ -22,7 +22,7 @@ from raymon.health import ALERTS
 from raymon.live.parse import number
 from raymon.live.scrape import Scraper
 from raymon.live.series import HISTORY
-from raymon.live.snapshot import Alert, Floats, RunHistory
+from raymon.live.snapshot import FiringAlert, Floats, RunHistory
 from raymon.queries import BOOK
 
 REFRESH_SECONDS: Final = 5.0
@@ -51,7 +51,7 @@ class Prometheus:
         self._stop = threading.Event()
         self._answers = False
         self._answered_at = float("-inf")
-        self._alerts: tuple[Alert, ...] | None = None
+        self._alerts: tuple[FiringAlert, ...] | None = None
         self._runs: frozenset[str] = frozenset()
         self._history: History = {}
         self.error = "it has not been queried yet"
@@ -76,7 +76,7 @@ class Prometheus:
         """Return whether it has lately scraped one of these runs, rather than only those of others."""
         return not self._runs.isdisjoint(runs)
 
-    def alerts(self) -> tuple[Alert, ...]:
+    def alerts(self) -> tuple[FiringAlert, ...]:
         """Return raymon's alerts that fire there; none while it does not answer."""
         return (self._alerts or ()) if self.answers() else ()
 
@@ -160,7 +160,7 @@ class Prometheus:
         return reply.get("data")
 
 
-def _alerts(data: object) -> tuple[Alert, ...] | None:
+def _alerts(data: object) -> tuple[FiringAlert, ...] | None:
     """Return the alerts of raymon's rules that fire; None if none of the rules is loaded."""
     rules = [rule for group in _listed(data, "groups") for rule in _listed(group, "rules")][:10_000]
     ours = [rule for rule in rules if isinstance(rule, dict) and str(rule.get("name", "")) in ALERTS]
@@ -179,14 +179,14 @@ def _is_firing(item: object) -> bool:
     return isinstance(item, dict) and item.get("state") == "firing" and isinstance(item.get("labels"), dict)
 
 
-def _alert(item: Mapping[str, Any]) -> Alert:
+def _alert(item: Mapping[str, Any]) -> FiringAlert:
     labels, notes = item["labels"], item.get("annotations")
     notes = notes if isinstance(notes, dict) else {}
     name, severity, run, worker = (
         printable(str(labels.get(key, ""))) for key in ("alertname", "severity", "run", "worker")
     )
     summary = printable(str(notes.get("description") or notes.get("summary") or name))
-    return Alert(name, severity, summary, run, worker, _age(item.get("activeAt")), "Prometheus")
+    return FiringAlert(name, severity, summary, run, worker, _age(item.get("activeAt")), "Prometheus")
 
 
 def _age(moment: object) -> float:

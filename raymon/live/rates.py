@@ -6,7 +6,7 @@ from typing import Final
 
 from raymon import catalog
 from raymon.catalog import Metric
-from raymon.live.subject import Key, Span, Subject, key_of
+from raymon.live.subject import Interval, Key, Subject, key_of
 
 WINDOW_SECONDS: Final = 8.0
 """Rates are taken over eight seconds: steady enough to read, quick enough to name a fault within fifteen."""
@@ -68,7 +68,7 @@ def worker_rates(subject: Subject, window: float, steady_seconds: float) -> Rate
     return replace(rollouts, per_second=per_second, step_seconds=step_seconds, longest_pause_seconds=pause)
 
 
-def _rollouts(subject: Subject, span: Span) -> Rates:
+def _rollouts(subject: Subject, span: Interval) -> Rates:
     """Return the mean duration of a span's rollouts and the steps in one; neither when none ended."""
     count = subject.grown(span, catalog.ROLLOUTS)
     if not count:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from raymon.live.parse import Parser, SeriesKey
 from raymon.live.scrape import Page
-from raymon.live.targets import Found
+from raymon.live.targets import Endpoints
 
 Sample = tuple[SeriesKey, float]
 
@@ -34,10 +34,10 @@ class Round:
 
     taken_at: float
     pages: tuple[ParsedPage, ...] = ()
-    found: Found = field(default_factory=Found)
+    found: Endpoints = field(default_factory=Endpoints)
 
 
-def parse_round(pages: Iterable[Page], found: Found, now: float, parser: Parser) -> Round:
+def parse_round(pages: Iterable[Page], found: Endpoints, now: float, parser: Parser) -> Round:
     """Parse the pages of one round of scrapes."""
     return Round(now, tuple(_parse(page, parser) for page in pages), found)
 

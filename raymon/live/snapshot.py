@@ -73,7 +73,7 @@ class RunHistory:
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
+class FiringAlert:
     """One alert: as Prometheus fires it, or evaluated here from the same thresholds (`source` "local")."""
 
     name: str
@@ -118,7 +118,7 @@ class Snapshot:
     runs: tuple[RunView, ...] = ()
     verdicts: Mapping[str, RunVerdict] = field(default_factory=dict)
     histories: Mapping[str, RunHistory] = field(default_factory=dict)
-    alerts: tuple[Alert, ...] = ()
+    alerts: tuple[FiringAlert, ...] = ()
     targets: tuple[TargetState, ...] = ()
     source: str = ""
     data_age_seconds: float | None = None
@@ -150,7 +150,7 @@ def snapshot_of(
     taken_at: float | None = None,
     source: str = "synthetic",
     targets: Sequence[TargetState] = (),
-    alerts: Sequence[Alert] = (),
+    alerts: Sequence[FiringAlert] = (),
     problem: str = "",
 ) -> Snapshot:
     """Judge the views and return a snapshot with them, for tests and pictures."""

@@ -27,7 +27,7 @@ def key_of(metric: Metric, *values: str) -> Key:
     return (metric.name, *values)
 
 
-class Span(NamedTuple):
+class Interval(NamedTuple):
     """Two moments of a subject: the seconds between them and the totals at each."""
 
     seconds: float
@@ -142,7 +142,7 @@ class Subject:
             self.resume = None
         return self.resume is None
 
-    def growth(self, window: float) -> Span | None:
+    def growth(self, window: float) -> Interval | None:
         """Return the span of about the last `window` seconds; None before there are two moments."""
         if len(self.points) < 2:
             return None
@@ -153,7 +153,7 @@ class Subject:
                 before = point
                 break
         seconds = last - before[0]
-        return Span(seconds, before[1], totals) if seconds > SHORTEST_SPAN_SECONDS else None
+        return Interval(seconds, before[1], totals) if seconds > SHORTEST_SPAN_SECONDS else None
 
     def longest_pause(self, fewest: int) -> float | None:
         """Return the longest time between two growths of the worker's steps, over the last minute in which they grew.
@@ -174,14 +174,14 @@ class Subject:
             self.pause = max(after - before for before, after in pairwise(grew))
         return self.pause
 
-    def grown(self, span: Span, metric: Metric, *values: str) -> float | None:
+    def grown(self, span: Interval, metric: Metric, *values: str) -> float | None:
         """Return by how much a counter grew over a span; None if the subject has no such counter."""
         at = self.columns.get((metric.name, *values))
         if at is None or at >= len(span.after):
             return None
         return span.after[at] - (span.before[at] if at < len(span.before) else 0.0)
 
-    def growth_per_second(self, span: Span) -> Mapping[Key, float]:
+    def growth_per_second(self, span: Interval) -> Mapping[Key, float]:
         """Return the growth per second of every counter over a span."""
         seconds, before, after = span
         known = len(before)

@@ -22,7 +22,7 @@ _DASHBOARD_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Endpoints:
     """The endpoints to scrape; `source` names in words where they come from, `problem` why there are none."""
 
     urls: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Found:
 class Targets(Protocol):
     """A source of endpoints, asked again and again."""
 
-    def find(self) -> Found:
+    def find(self) -> Endpoints:
         """Return the endpoints as of now; may take a second, never raises."""
         ...
 
@@ -50,44 +50,44 @@ def metrics_url(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class NamedTargets:
     """Endpoints named by the user; a wrong one is a ValueError at once."""
 
     urls: tuple[str, ...]
 
     @classmethod
-    def of(cls, urls: Iterable[str]) -> "Given":
+    def of(cls, urls: Iterable[str]) -> "NamedTargets":
         """Return the targets, each URL completed."""
         return cls(tuple(dict.fromkeys(metrics_url(url) for url in urls)))
 
-    def find(self) -> Found:
+    def find(self) -> Endpoints:
         """Return them."""
-        return Found(self.urls, "given metrics endpoint" + ("s" if len(self.urls) > 1 else ""))
+        return Endpoints(self.urls, "given metrics endpoint" + ("s" if len(self.urls) > 1 else ""))
 
 
 @dataclass(frozen=True, slots=True)
-class DiscoveryFile:
+class DiscoveryFileTargets:
     """The endpoints listed in a file in Prometheus's format for file discovery, as Ray's head node writes it."""
 
     path: Path
 
-    def find(self) -> Found:
+    def find(self) -> Endpoints:
         """Read the file."""
         listed = discovery.read_discovery(self.path, named=True)
         source = printable(f"discovery file {self.path}")
         if listed.error:
-            return Found((), source, printable(f"The {source}: {listed.error}. ", 500) + HINT)
+            return Endpoints((), source, printable(f"The {source}: {listed.error}. ", 500) + HINT)
         urls = endpoints(listed.targets)
-        return Found(urls, source, "" if urls else f"The {source} lists no node. {HINT}")
+        return Endpoints(urls, source, "" if urls else f"The {source} lists no node. {HINT}")
 
 
 @dataclass(frozen=True, slots=True)
-class Dashboard:
+class DashboardTargets:
     """The endpoints that a Ray Dashboard lists; it is sent Ray's token, if there is one."""
 
     address: str
 
-    def find(self) -> Found:
+    def find(self) -> Endpoints:
         """Ask the dashboard."""
         base = (self.address if "://" in self.address else f"http://{self.address}").rstrip("/")
         token = find_token()
@@ -96,12 +96,12 @@ class Dashboard:
         reply = get(f"{base}/api/prometheus/sd", _DASHBOARD_SECONDS, token.headers)
         if reply.error:
             hint = " Put Ray's token into RAY_AUTH_TOKEN or ~/.ray/auth_token." if "token" in reply.error else ""
-            return Found((), source, f"The Ray Dashboard {base} does not list its nodes: {reply.error}.{hint}")
+            return Endpoints((), source, f"The Ray Dashboard {base} does not list its nodes: {reply.error}.{hint}")
         document = reply.document()
         if document is None:
-            return Found((), source, f"What answers at {base} is not a Ray Dashboard.")
+            return Endpoints((), source, f"What answers at {base} is not a Ray DashboardTargets.")
         urls = endpoints(discovery.targets_of(document))
-        return Found(urls, source, "" if urls else f"The Ray Dashboard {base} lists no node.")
+        return Endpoints(urls, source, "" if urls else f"The Ray Dashboard {base} lists no node.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +110,17 @@ class PrometheusTargets:
 
     address: str
 
-    def find(self) -> Found:
+    def find(self) -> Endpoints:
         """Ask Prometheus."""
         base = (self.address if "://" in self.address else f"http://{self.address}").rstrip("/")
         source = f"targets of Prometheus {base}"
         reply = get(f"{base}/api/v1/targets?state=active", _DASHBOARD_SECONDS)
         if reply.error:
-            return Found((), source, f"Prometheus {base} does not list its targets: {reply.error}.")
+            return Endpoints((), source, f"Prometheus {base} does not list its targets: {reply.error}.")
         data = reply.json().get("data")
         active = data.get("activeTargets") if isinstance(data, dict) else None
         urls = endpoints(_scraped_as_ray(active if isinstance(active, list) else []))
-        return Found(urls, source, "" if urls else f"Prometheus {base} scrapes nothing as job `ray`.")
+        return Endpoints(urls, source, "" if urls else f"Prometheus {base} scrapes nothing as job `ray`.")
 
 
 def _scraped_as_ray(active: Iterable[object]) -> Iterator[str]:
@@ -132,26 +132,26 @@ def _scraped_as_ray(active: Iterable[object]) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
+class LocalTargets:
     """The newest Ray session on this machine: by its discovery file, or without one by its nodes' port files."""
 
     processes: Path = Path("/proc")
 
-    def find(self) -> Found:
+    def find(self) -> Endpoints:
         """Look at the raylets that run here, the newest session first."""
         nodes = discovery.raylets(self.processes)
         if not nodes:
-            return Found((), "this machine", f"You run no Ray cluster on this machine. {HINT}")
+            return Endpoints((), "this machine", f"You run no Ray cluster on this machine. {HINT}")
         newest = nodes[0].session_dir
         listed = discovery.read_discovery(newest.parent / discovery.DISCOVERY_FILE)
         with contextlib.suppress(OSError):
             if listed.fresh and (newest.parent / "session_latest").resolve() == newest.resolve():
-                by_file = DiscoveryFile(listed.path).find()
+                by_file = DiscoveryFileTargets(listed.path).find()
                 if by_file.urls:
                     return by_file
         urls = tuple(url for node in nodes if node.session_dir == newest and (url := node.metrics_url()))
         problem = "" if urls else f"The Ray session {newest} has no metrics endpoint yet."
-        return Found(urls, f"Ray session {newest.name} on this machine", problem)
+        return Endpoints(urls, f"Ray session {newest.name} on this machine", problem)
 
 
 def endpoints(targets: Iterable[str]) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ def endpoints(targets: Iterable[str]) -> tuple[str, ...]:
     return tuple(urls)
 
 
-def add_options(parser: argparse.ArgumentParser, dashboard: str = "Ray Dashboard: to find the nodes") -> None:
+def add_options(parser: argparse.ArgumentParser, dashboard: str = "Ray DashboardTargets: to find the nodes") -> None:
     """Add the options that name the source of the metrics; `dashboard` is the help of `--dashboard-url`."""
     parser.add_argument(
         "--metrics-url",
@@ -193,10 +193,10 @@ def choose(
         metrics_url(prometheus)
         return PrometheusTargets(prometheus)
     if metrics_urls:
-        return Given.of(metrics_urls)
+        return NamedTargets.of(metrics_urls)
     if discovery_file:
-        return DiscoveryFile(Path(discovery_file))
+        return DiscoveryFileTargets(Path(discovery_file))
     if dashboard:
         metrics_url(dashboard)
-        return Dashboard(dashboard)
-    return Local()
+        return DashboardTargets(dashboard)
+    return LocalTargets()

@@ -42,7 +42,7 @@ class PhaseNotes(NamedTuple):
 
 
 class Notes:
-    """What a timeline writes down while a capture runs; its owner holds the ledger's lock."""
+    """What a `WallTime` records while a capture runs; its owner holds the accumulator's lock."""
 
     def __init__(self) -> None:
         self.notes = PhaseNotes([], [], 0)

@@ -10,10 +10,10 @@ from typing import Any, Final
 from raymon import catalog, ray_internals
 from raymon.catalog import Metric
 from raymon.monitor import identity
+from raymon.monitor.accumulator import LONGEST_LABEL, RefusedError, amount, finite
 from raymon.monitor.error_details import MOST_LOSSES, describe_loss
 from raymon.monitor.fleet import Fleet
 from raymon.monitor.iterations import Durations, Iteration
-from raymon.monitor.ledger import LONGEST_LABEL, RefusedError, amount, finite
 from raymon.monitor.phase import Stayed
 from raymon.monitor.reasons import loss_reason
 from raymon.monitor.recorder import NANOSECOND, complain, recording
@@ -108,7 +108,7 @@ class DriverMonitor(TimedRecorder):
         for metric in _START_AT_ZERO:
             for label in metric.labels or ("",):
                 for value in metric.values.get(label, ("",)):
-                    self.ledger.cell(metric, {label: value} if label else {})
+                    self.accumulator.cell(metric, {label: value} if label else {})
         self._calls = self._cell(catalog.ACTOR_CALLS)
         self._fleet = Fleet(workers)
         self._refs = HeldRefs()
@@ -155,7 +155,7 @@ class DriverMonitor(TimedRecorder):
             if name not in _UPDATE_GAUGES:
                 self.drop("update", RefusedError(f"found term {name!r}, expected one of {tuple(_UPDATE_GAUGES)}"))
             elif value is not None and math.isfinite(value):
-                self.ledger.set(*_UPDATE_GAUGES[name], value)
+                self.accumulator.set(*_UPDATE_GAUGES[name], value)
             elif value is not None and name in _DIVERGING:
                 diverged = True
         if diverged:
@@ -191,8 +191,8 @@ class DriverMonitor(TimedRecorder):
         self._versions.clear()
         found = [finite(lag) for lag in lags] or [self._version - version for version in versions]
         if found:
-            self.ledger.set(catalog.POLICY_LAG, {"statistic": "mean"}, sum(found) / len(found))
-            self.ledger.set(catalog.POLICY_LAG, {"statistic": "max"}, max(found))
+            self.accumulator.set(catalog.POLICY_LAG, {"statistic": "mean"}, sum(found) / len(found))
+            self.accumulator.set(catalog.POLICY_LAG, {"statistic": "max"}, max(found))
 
     @recording
     def dropped(self, reason: str, fragments: int = 1, env_steps: int = 0) -> None:
@@ -205,31 +205,31 @@ class DriverMonitor(TimedRecorder):
     def episodes(self, returns: Iterable[float], lengths: Iterable[float]) -> None:
         """Add episodes of any worker to the fleet's last 100."""
         found = [finite(value) for value in returns], [finite(value) for value in lengths]
-        with self.ledger.lock:
+        with self.accumulator.lock:
             self._returns.extend(found[0])
             self._lengths.extend(found[1])
 
     @recording
     def fleet_episodes(self, mean: float, low: float, high: float, length: float) -> None:
         """Set the fleet's mean, lowest and highest return and mean length where only those are known."""
-        with self.ledger.lock:
+        with self.accumulator.lock:
             self._returns.clear()
             self._lengths.clear()
         for statistic, value in (("mean", mean), ("min", low), ("max", high)):
-            self.ledger.set(catalog.FLEET_RETURN, {"statistic": statistic}, value)
-        self.ledger.set(catalog.FLEET_LENGTH, {}, length)
+            self.accumulator.set(catalog.FLEET_RETURN, {"statistic": statistic}, value)
+        self.accumulator.set(catalog.FLEET_LENGTH, {}, length)
 
     @recording
     def progress(self, trained_env_steps: int, target_env_steps: int = 0) -> None:
         """Set how far the run is: steps trained on, resumed ones included, and where it ends (0: nowhere)."""
-        self.ledger.set(catalog.TRAINED_STEPS, {}, trained_env_steps)
-        self.ledger.set(catalog.TARGET_STEPS, {}, target_env_steps)
+        self.accumulator.set(catalog.TRAINED_STEPS, {}, trained_env_steps)
+        self.accumulator.set(catalog.TARGET_STEPS, {}, target_env_steps)
 
     @recording
     def policy_version(self, version: int) -> None:
         """Set the version of the policy in the learner: the updates made to it."""
         self._version = finite(version)
-        self.ledger.set(catalog.LEARNER_VERSION, {}, version)
+        self.accumulator.set(catalog.LEARNER_VERSION, {}, version)
 
     @recording
     def put_bytes(self, kind: str, n: float) -> None:
@@ -240,7 +240,7 @@ class DriverMonitor(TimedRecorder):
     def called(self, n: int = 1) -> None:
         """Count sampling calls made to actors."""
         more = amount(n)
-        with self.ledger.lock:
+        with self.accumulator.lock:
             self._calls.total += more
 
     @recording
@@ -248,15 +248,15 @@ class DriverMonitor(TimedRecorder):
         """Count batches of observations the driver's policy answered."""
         more = amount(batches), amount(observations)
         cells = self._cell(catalog.INFERENCE_BATCHES), self._cell(catalog.INFERENCE_OBSERVATIONS)
-        with self.ledger.lock:
+        with self.accumulator.lock:
             cells[0].total += more[0]
             cells[1].total += more[1]
 
     @recording
     def gpu(self, utilization: float, memory_bytes: float) -> None:
         """Set the learner's GPU: utilisation from 0 to 1 and allocated memory."""
-        self.ledger.set(catalog.GPU_UTILIZATION, {}, utilization)
-        self.ledger.set(catalog.GPU_MEMORY, {}, memory_bytes)
+        self.accumulator.set(catalog.GPU_UTILIZATION, {}, utilization)
+        self.accumulator.set(catalog.GPU_MEMORY, {}, memory_bytes)
 
     @recording
     def hold(self, ref: object, nbytes: float = 0) -> None:
@@ -304,10 +304,10 @@ class DriverMonitor(TimedRecorder):
             raise RefusedError(f"found state {state!r}, expected one of {catalog.RUN_STATES}")
         if state == "training" and not self._began:
             self._began = True
-            self.ledger.set(catalog.RUN_START, {}, time.time())
+            self.accumulator.set(catalog.RUN_START, {}, time.time())
         self._state = state
         for each in catalog.RUN_STATES:
-            self.ledger.set(catalog.RUN_STATE, {"state": each}, float(each == state))
+            self.accumulator.set(catalog.RUN_STATE, {"state": each}, float(each == state))
 
     def close(self, wait: bool = False) -> None:
         """Hand over what was recorded and record no more; the gauges vanish from the exporter within half a minute.
@@ -331,7 +331,7 @@ class DriverMonitor(TimedRecorder):
         """Return what changes with every phase, iteration and fragment; None while the driver records none of them."""
         counted = [self._cell(catalog.UPDATES).total]
         counted += [self._cell(catalog.FRAGMENTS, outcome=outcome).total for outcome in ("received", "trained")]
-        entered = self._timeline.entered_at()
+        entered = self._wall_time.entered_at()
         return None if entered is None and not any(counted) else (entered, *counted)
 
     def troubles(self) -> dict[str, Any]:
@@ -359,48 +359,48 @@ class DriverMonitor(TimedRecorder):
     def _begin_iteration(self) -> Stayed:
         if self._state == "starting":
             self.state("training")
-        around = self._timeline.innermost()
+        around = self._wall_time.innermost()
         while around is not None:
             if around in self._iterating:
                 return around, False
             around = around.parent
-        with self.ledger.lock:
-            span = self._timeline.enter(_OTHER)
+        with self.accumulator.lock:
+            span = self._wall_time.enter(_OTHER)
             self._iterating.add(span)
-            self._iterations.begin(self._timeline.settle() * NANOSECOND)
+            self._iterations.begin(self._wall_time.settle() * NANOSECOND)
         return span, True
 
     def _end_iteration(self, span: Span, finished: bool) -> None:
-        with self.ledger.lock:
-            self._timeline.leave(span)
+        with self.accumulator.lock:
+            self._wall_time.leave(span)
             self._iterating.discard(span)
-            self._iterations.end(self._timeline.settle() * NANOSECOND, finished)
+            self._iterations.end(self._wall_time.settle() * NANOSECOND, finished)
         if finished:
             self.count(catalog.UPDATES)
-            self.ledger.set(catalog.LAST_UPDATE, {}, time.time())
+            self.accumulator.set(catalog.LAST_UPDATE, {}, time.time())
 
     def _collect(self) -> None:
         super()._collect()
-        seconds = self._iterations.mean(self._timeline.settle() * NANOSECOND)
+        seconds = self._iterations.mean(self._wall_time.settle() * NANOSECOND)
         if seconds:
-            self.ledger.set(catalog.ITERATION_SECONDS, {}, seconds)
+            self.accumulator.set(catalog.ITERATION_SECONDS, {}, seconds)
         held = self._refs.now()
-        self.ledger.set(catalog.REFS_HELD, {}, held.number)
-        self.ledger.set(catalog.REFS_HELD_BYTES, {}, held.nbytes)
-        self.ledger.set(catalog.REFS_OLDEST, {}, held.oldest)
+        self.accumulator.set(catalog.REFS_HELD, {}, held.number)
+        self.accumulator.set(catalog.REFS_HELD_BYTES, {}, held.nbytes)
+        self.accumulator.set(catalog.REFS_OLDEST, {}, held.oldest)
         self._collect_episodes()
         self._collect_fleet()
 
     def _collect_fleet(self) -> None:
         for state, number in self._fleet.counts().items():
-            self.ledger.set(catalog.WORKERS, {"state": state}, number)
+            self.accumulator.set(catalog.WORKERS, {"state": state}, number)
         for worker, state, value in self._fleet.trouble():
-            self.ledger.set(catalog.WORKER_TROUBLE, {"worker": worker, "state": state}, value)
+            self.accumulator.set(catalog.WORKER_TROUBLE, {"worker": worker, "state": state}, value)
 
     def _collect_episodes(self) -> None:
         if self._returns:
             ordered = sorted(self._returns)
             for statistic, value in (("mean", sum(ordered) / len(ordered)), ("min", ordered[0]), ("max", ordered[-1])):
-                self.ledger.set(catalog.FLEET_RETURN, {"statistic": statistic}, value)
+                self.accumulator.set(catalog.FLEET_RETURN, {"statistic": statistic}, value)
         if self._lengths:
-            self.ledger.set(catalog.FLEET_LENGTH, {}, sum(self._lengths) / len(self._lengths))
+            self.accumulator.set(catalog.FLEET_LENGTH, {}, sum(self._lengths) / len(self._lengths))

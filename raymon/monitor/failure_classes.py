@@ -3,7 +3,7 @@
 from typing import Final
 
 from raymon import catalog
-from raymon.monitor.ledger import LONGEST_LABEL
+from raymon.monitor.accumulator import LONGEST_LABEL
 
 _NOT_FAILURES: Final = frozenset(
     {

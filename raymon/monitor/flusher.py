@@ -31,6 +31,9 @@ class Flushable(Capturable, Observable, Protocol):
     def introduce(self) -> None:
         """Resolve run and worker, now that Ray is up; never raise."""
 
+    def close(self) -> None:
+        """Flush once more and record nothing from then on."""
+
     def renew_after_fork(self) -> None:
         """Make a monitor that a forked child inherited harmless."""
 
@@ -61,6 +64,16 @@ class Flusher:
         """Serve a monitor no longer."""
         with self._lock:
             self._monitors.discard(monitor)
+
+    def close(self) -> None:
+        """Close every monitor that is still open, each with a last flush."""
+        for monitor in self._served():
+            monitor.close()
+
+    @property
+    def monitors(self) -> int:
+        """How many monitors are open in this process."""
+        return len(self._monitors)
 
     def ensure_running(self) -> None:
         """Start the thread when it does not run, as in a forked child."""

@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from raymon.monitor.ledger import RefusedError
+from raymon.monitor.accumulator import RefusedError
 from raymon.monitor.wall_time import Span, entered
 
 Stayed = tuple[Span, bool]

@@ -10,9 +10,9 @@ from typing import Any, Final, ParamSpec
 from raymon import catalog
 from raymon.catalog import Metric
 from raymon.monitor import export, identity, resource_usage
+from raymon.monitor.accumulator import Accumulator, Cell, Key, amount
 from raymon.monitor.capture import PhaseNotes
 from raymon.monitor.flusher import flusher
-from raymon.monitor.ledger import Cell, Key, Ledger, amount
 
 P = ParamSpec("P")
 NANOSECOND: Final = 1e-9
@@ -50,7 +50,7 @@ def recording(method: Callable[P, None]) -> Callable[P, None]:
 
 
 class Recorder:
-    """A process's identity and ledger, flushed by the process's one thread.
+    """A process's identity and accumulator, flushed by the process's one thread.
 
     Args:
         run: The run's name; None takes `RAYMON_RUN`, else the name of the job's driver monitor, else the Ray job.
@@ -64,7 +64,7 @@ class Recorder:
 
     def __init__(self, run: str | None, worker: str | None, enabled: bool) -> None:
         self.enabled = enabled
-        self.ledger = Ledger()
+        self.accumulator = Accumulator()
         self._run = run
         self._worker = worker
         self._closed = False
@@ -98,19 +98,19 @@ class Recorder:
     @recording
     def count(self, metric: Metric, n: float = 1, **labels: object) -> None:
         """Add to a counter of your own, declared as `raymon.Metric(..., "counter", ...)`."""
-        cell, more = self.ledger.cell(metric, labels), amount(n)
-        with self.ledger.lock:
+        cell, more = self.accumulator.cell(metric, labels), amount(n)
+        with self.accumulator.lock:
             cell.total += more
 
     @recording
     def set(self, metric: Metric, value: float, **labels: object) -> None:
         """Set a gauge of your own; it is exported with this value until it is set again."""
-        self.ledger.set(metric, labels, value)
+        self.accumulator.set(metric, labels, value)
 
     @recording
     def observe(self, metric: Metric, value: float, **labels: object) -> None:
         """Observe a value in a histogram of your own; about once per rollout, not per step."""
-        self.ledger.observe(metric, labels, value)
+        self.accumulator.observe(metric, labels, value)
 
     @recording
     def flush(self) -> None:
@@ -140,7 +140,7 @@ class Recorder:
 
     def drop(self, what: str, error: BaseException) -> None:
         """Count an observation that could not be recorded; log the first of the process."""
-        with self.ledger.lock:
+        with self.accumulator.lock:
             self._dropped.total += 1
         complain(what, error)
 
@@ -162,13 +162,13 @@ class Recorder:
     def renew_after_fork(self) -> None:
         """In a forked child: leave to the parent what the parent counted."""
         self._flushing = threading.RLock()
-        self.ledger.renew_after_fork()
+        self.accumulator.renew_after_fork()
 
     def _cell(self, metric: Metric, scale: float = 1.0, **labels: object) -> Cell:
-        return self.ledger.cell(metric, labels, scale)
+        return self.accumulator.cell(metric, labels, scale)
 
     def _collect(self) -> None:
-        """Bring gauges and running spans up to date; called under the ledger's lock before each hand-over."""
+        """Bring gauges and running spans up to date; called under the accumulator's lock before each hand-over."""
 
     def _connected(self) -> bool:
         return not self._closed and export.ray_is_up() and not flusher.lost_by_fork
@@ -185,13 +185,13 @@ class Recorder:
                     self._look_again()
                 except Exception as error:  # noqa: BLE001  # names can wait for the next look, figures cannot
                     complain("the run's name", error)
-            with self.ledger.lock:
+            with self.accumulator.lock:
                 self._measure_process()
                 try:
                     self._collect()
                 except Exception as error:  # noqa: BLE001  # one family that is refused must not silence the others
                     self.drop("collect", error)
-                taken = self.ledger.take()
+                taken = self.accumulator.take()
             values = taken.values if self._describes_run else []
             self._hand_over_all(taken.increases, values, taken.observations)
 
@@ -230,7 +230,7 @@ class Recorder:
         self._note_worker()
         identity.keep_run(run)
         self._tags.clear()
-        self.ledger.hand_over_again()
+        self.accumulator.hand_over_again()
 
     def _reserve(self, run: str, worker: str) -> None:
         try:
@@ -255,11 +255,11 @@ class Recorder:
             return
         self._cpu.total = resource_usage.cpu_seconds()
         self._recording.total = flusher.cpu_seconds
-        self.ledger.set(catalog.HEARTBEAT, {}, time.time())
-        self.ledger.set(catalog.PROCESS_ID, {}, resource_usage.pid())
+        self.accumulator.set(catalog.HEARTBEAT, {}, time.time())
+        self.accumulator.set(catalog.PROCESS_ID, {}, resource_usage.pid())
         resident = resource_usage.resident_bytes()
         if resident is not None:
-            self.ledger.set(catalog.RESIDENT_MEMORY, {}, resident)
+            self.accumulator.set(catalog.RESIDENT_MEMORY, {}, resident)
 
     def _hand_over_all(
         self,
@@ -269,17 +269,17 @@ class Recorder:
     ) -> None:
         for key, cell, increase in increases:
             if not self._hand_over(key, increase * cell.scale):
-                with self.ledger.lock:
+                with self.accumulator.lock:
                     cell.handed -= increase
         for key, value in values:
             self._hand_over(key, value)
         for key, found in observations:
             lost = sum(not self._hand_over(key, value) for value in found)
-            with self.ledger.lock:
+            with self.accumulator.lock:
                 self._dropped.total += lost
 
     def _hand_over(self, key: Key, value: float) -> bool:
-        metric = self.ledger.metrics[key[0]]
+        metric = self.accumulator.metrics[key[0]]
         try:
             tags = self._tags.get(key)
             if tags is None:

@@ -6,12 +6,12 @@ from typing import ClassVar, Final
 
 from raymon import catalog
 from raymon.catalog import Metric
+from raymon.monitor.accumulator import RefusedError, amount
 from raymon.monitor.capture import PhaseNotes
 from raymon.monitor.latency import SlidingQuantiles
-from raymon.monitor.ledger import RefusedError, amount
 from raymon.monitor.phase import Phase
 from raymon.monitor.recorder import NANOSECOND, Recorder, recording
-from raymon.monitor.wall_time import Span, Timeline
+from raymon.monitor.wall_time import Span, WallTime
 
 _WINDOW_SECONDS: Final = 60.0
 
@@ -34,7 +34,7 @@ class TimedRecorder(Recorder):
             for phase in self.PHASES
             if phase not in catalog.LANGUAGE_PHASES
         }
-        self._timeline = Timeline(self._phase_cells, self.ledger.lock)
+        self._wall_time = WallTime(self._phase_cells, self.accumulator.lock)
         self._response_lengths = SlidingQuantiles(_WINDOW_SECONDS)
         self.role = role
         if role != "env":
@@ -57,20 +57,20 @@ class TimedRecorder(Recorder):
         if phase not in self.PHASES:
             raise RefusedError(f"found phase {phase!r}, expected one of {self.PHASES}")
         self._export_phase(phase)
-        self._timeline.add(phase, round(amount(seconds) / NANOSECOND))
+        self._wall_time.add(phase, round(amount(seconds) / NANOSECOND))
 
     def start_notes(self) -> None:
         """Note each phase from now on: a capture begins."""
-        self._timeline.start_notes()
+        self._wall_time.start_notes()
 
     def end_notes(self) -> PhaseNotes | None:
         """Note no more; return what was noted, None when nothing was asked for."""
-        return self._timeline.end_notes()
+        return self._wall_time.end_notes()
 
     def renew_after_fork(self) -> None:
         """In a forked child: leave to the parent what the parent counted and timed."""
         super().renew_after_fork()
-        self._timeline.renew_after_fork(self.ledger.lock)
+        self._wall_time.renew_after_fork(self.accumulator.lock)
 
     @recording
     def responses(self, lengths: Iterable[int], prompt_tokens: int = 0, truncated: int = 0, aborted: int = 0) -> None:
@@ -91,7 +91,7 @@ class TimedRecorder(Recorder):
         for end, number in ends.items():
             self.count(catalog.RESPONSES, number, end=end)
         now = time.perf_counter()
-        with self.ledger.lock:
+        with self.accumulator.lock:
             for length in tokens:
                 self._response_lengths.add(length, now)
 
@@ -104,10 +104,10 @@ class TimedRecorder(Recorder):
     @recording
     def buffer(self, depth: int, capacity: int = 0, oldest_seconds: float | None = None) -> None:
         """Set how many samples wait in the buffer, how many it can hold (0: no limit), and the age of the oldest."""
-        self.ledger.set(catalog.BUFFER_DEPTH, {}, depth)
-        self.ledger.set(catalog.BUFFER_CAPACITY, {}, capacity)
+        self.accumulator.set(catalog.BUFFER_DEPTH, {}, depth)
+        self.accumulator.set(catalog.BUFFER_CAPACITY, {}, capacity)
         if oldest_seconds is not None or not depth:
-            self.ledger.set(catalog.BUFFER_OLDEST, {}, time.time() - (oldest_seconds or 0.0) if depth else 0.0)
+            self.accumulator.set(catalog.BUFFER_OLDEST, {}, time.time() - (oldest_seconds or 0.0) if depth else 0.0)
 
     @recording
     def weights_synced(self, seconds: float, nbytes: float = 0) -> None:
@@ -119,7 +119,7 @@ class TimedRecorder(Recorder):
     def _collect(self) -> None:
         lengths = self._response_lengths.quantiles(catalog.QUANTILES, time.perf_counter())
         for quantile, length in zip(catalog.QUANTILES, lengths, strict=False):
-            self.ledger.set(catalog.RESPONSE_LENGTH, {"quantile": quantile}, length)
+            self.accumulator.set(catalog.RESPONSE_LENGTH, {"quantile": quantile}, length)
 
     def _export_phase(self, phase: str) -> None:
         """Export a phase of language models from its first use on: a run without them has no series of them."""
@@ -128,7 +128,7 @@ class TimedRecorder(Recorder):
 
     def _enter_phase(self, phase: str) -> Span:
         self._export_phase(phase)
-        return self._timeline.enter(phase)
+        return self._wall_time.enter(phase)
 
     def _leave_phase(self, span: Span) -> None:
-        self._timeline.leave(span)
+        self._wall_time.leave(span)

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 
+from raymon.monitor.accumulator import Cell
 from raymon.monitor.capture import Notes, PhaseNotes
-from raymon.monitor.ledger import Cell
 
 _current: ContextVar["Span | None"] = ContextVar("raymon_span", default=None)
 
@@ -20,16 +20,16 @@ _current: ContextVar["Span | None"] = ContextVar("raymon_span", default=None)
 class Span:
     """One stay in a phase; `inner` counts the open spans directly inside it, `own` its nanoseconds outside those.
 
-    `parent` is the span around it of its own timeline, `outer` that of whatever timeline: a driver may sample itself.
+    `parent` is the span around it of its own wall_time, `outer` that of whatever wall_time: a driver may sample itself.
     `cell` holds the nanoseconds of its phase; None when they are counted nowhere. `whole` names what the span is
     besides, for captures: a rollout that consists of one phase.
     """
 
-    __slots__ = ("began", "cell", "inner", "opened", "outer", "own", "parent", "phase", "timeline", "whole")
+    __slots__ = ("began", "cell", "inner", "opened", "outer", "own", "parent", "phase", "wall_time", "whole")
 
     def __init__(
         self,
-        timeline: "Timeline",
+        wall_time: "WallTime",
         phase: str,
         cell: Cell | None,
         outer: "Span | None",
@@ -37,7 +37,7 @@ class Span:
         began: int,
         whole: str,
     ) -> None:
-        self.timeline = timeline
+        self.wall_time = wall_time
         self.phase = phase
         self.cell = cell
         self.outer = outer
@@ -50,14 +50,14 @@ class Span:
 
 
 def entered() -> Iterator[Span]:
-    """Yield the spans that this thread or task entered, of whatever timeline, the innermost first."""
+    """Yield the spans that this thread or task entered, of any `WallTime`, the innermost first."""
     span = _current.get()
     while span is not None:
         yield span
         span = span.outer
 
 
-class Timeline:
+class WallTime:
     """Credits wall time to the cells of phases, in nanoseconds; a phase without a cell is overhead and counted nowhere.
 
     Args:
@@ -84,7 +84,7 @@ class Timeline:
             while outer is not None and not outer.opened:
                 outer = outer.outer
             parent = outer
-            while parent is not None and not (parent.timeline is self and parent.opened):
+            while parent is not None and not (parent.wall_time is self and parent.opened):
                 parent = parent.outer
             span = Span(self, phase, self._cells.get(phase), outer, parent, self.settle(), whole)
             if parent is not None:
@@ -141,9 +141,9 @@ class Timeline:
         return now
 
     def innermost(self) -> Span | None:
-        """Return the innermost span of this timeline that is open in this thread or task."""
+        """Return the innermost span of this `WallTime` that is open in this thread or task."""
         span = _current.get()
-        while span is not None and not (span.opened and span.timeline is self):
+        while span is not None and not (span.opened and span.wall_time is self):
             span = span.outer
         return span
 

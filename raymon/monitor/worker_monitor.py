@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from raymon import catalog
 from raymon.monitor import identity
+from raymon.monitor.accumulator import RefusedError, amount, finite
 from raymon.monitor.error_details import describe_failure
 from raymon.monitor.failure_classes import FailureClasses, is_failure
 from raymon.monitor.flusher import flusher
 from raymon.monitor.latency import SlidingQuantiles
-from raymon.monitor.ledger import RefusedError, amount, finite
 from raymon.monitor.phase import Stay, Stayed
 from raymon.monitor.recorder import NANOSECOND, recording
 from raymon.monitor.timed import TimedRecorder
@@ -82,7 +82,7 @@ class Monitor(TimedRecorder):
     def steps(self, n: int = 1) -> None:
         """Count environment steps."""
         if n.__class__ is int and n >= 0 and self.enabled:
-            with self.ledger.lock:
+            with self.accumulator.lock:
                 self._steps.total += n
         else:
             self._odd_steps(n)
@@ -90,7 +90,7 @@ class Monitor(TimedRecorder):
     @recording
     def _odd_steps(self, n: float) -> None:
         more = amount(n)
-        with self.ledger.lock:
+        with self.accumulator.lock:
             self._steps.total += more
 
     @recording
@@ -103,7 +103,7 @@ class Monitor(TimedRecorder):
         """
         finite(length)
         value = finite(return_)
-        with self.ledger.lock:
+        with self.accumulator.lock:
             self._episodes.total += 1
             self._returns.append(value)
 
@@ -120,7 +120,7 @@ class Monitor(TimedRecorder):
             for value in found:
                 self.episode(value)
             return
-        with self.ledger.lock:
+        with self.accumulator.lock:
             self._episodes.total += len(values)
             self._returns.extend(values)
 
@@ -151,17 +151,17 @@ class Monitor(TimedRecorder):
     @recording
     def policy_version(self, version: int) -> None:
         """Set the version of the policy that is sampled with: the updates made to it."""
-        self.ledger.set(catalog.POLICY_VERSION, {}, version)
+        self.accumulator.set(catalog.POLICY_VERSION, {}, version)
 
     def elapsed(self) -> float:
         """Return the seconds the running rollout has taken so far; of several the oldest's, 0 without any."""
-        with self.ledger.lock:
+        with self.accumulator.lock:
             began = min((began for began, _ in self._open.values()), default=None)
-            return 0.0 if began is None else (self._timeline.settle() - began) * NANOSECOND
+            return 0.0 if began is None else (self._wall_time.settle() - began) * NANOSECOND
 
     def progress_mark(self) -> object:
         """Return what changes with every step, rollout, episode and phase."""
-        return self._steps.total, self._rollouts.total, self._episodes.total, self._timeline.entered_at()
+        return self._steps.total, self._rollouts.total, self._episodes.total, self._wall_time.entered_at()
 
     def troubles(self) -> dict[str, Any]:
         """Return the last failed rollout, if one failed."""
@@ -182,30 +182,30 @@ class Monitor(TimedRecorder):
 
     def _leave_phase(self, span: Span) -> None:
         self._activity = None
-        self._timeline.leave(span)
+        self._wall_time.leave(span)
 
     def _begin_rollout(self, phase: str | None) -> Stayed:
         if phase is not None and phase not in self.PHASES:
             raise RefusedError(f"found phase {phase!r}, expected one of {self.PHASES}")
         self._activity = None
-        around = self._timeline.innermost() if self._open else None
+        around = self._wall_time.innermost() if self._open else None
         while around is not None:
             if around in self._open:
-                return (around, False) if phase is None else (self._timeline.enter(phase), True)
+                return (around, False) if phase is None else (self._wall_time.enter(phase), True)
             around = around.parent
         if not flusher.running:
             flusher.ensure_running()
         if phase is not None:
             self._export_phase(phase)
-        with self.ledger.lock:
-            span = self._timeline.enter(_ROLLOUT) if phase is None else self._timeline.enter(phase, _ROLLOUT)
+        with self.accumulator.lock:
+            span = self._wall_time.enter(_ROLLOUT) if phase is None else self._wall_time.enter(phase, _ROLLOUT)
             self._open[span] = (span.began, span.began)
         return span, True
 
     def _end_rollout(self, span: Span, error: BaseException | None) -> None:
         self._activity = None
-        with self.ledger.lock:
-            now = self._timeline.leave(span)
+        with self.accumulator.lock:
+            now = self._wall_time.leave(span)
             if span not in self._open:  # a phase of another rollout, or begun before a fork
                 return
             began, credited = self._open.pop(span)
@@ -214,7 +214,7 @@ class Monitor(TimedRecorder):
                 self._rollouts.total += 1
                 self._latency.add((now - began) * NANOSECOND, now * NANOSECOND)
             if not self._open:
-                self._timeline.idle("waiting")
+                self._wall_time.idle("waiting")
         if error is not None and is_failure(type(error)):
             self._count_failure(error)
 
@@ -226,30 +226,30 @@ class Monitor(TimedRecorder):
 
     def _collect(self) -> None:
         super()._collect()
-        now = self._timeline.settle()
+        now = self._wall_time.settle()
         for span, (began, credited) in self._open.items():
             self._rollout_time.total += now - credited
             self._open[span] = (began, now)
         self._collect_progress()
         self._collect_activity()
         if self._returns:
-            self.ledger.set(catalog.EPISODE_RETURN, {}, sum(self._returns) / len(self._returns))
+            self.accumulator.set(catalog.EPISODE_RETURN, {}, sum(self._returns) / len(self._returns))
         found = self._latency.quantiles(catalog.QUANTILES, now * NANOSECOND)
         for quantile, seconds in zip(catalog.QUANTILES, found, strict=False):
-            self.ledger.set(catalog.ROLLOUT_LATENCY, {"quantile": quantile}, seconds)
+            self.accumulator.set(catalog.ROLLOUT_LATENCY, {"quantile": quantile}, seconds)
 
     def _collect_progress(self) -> None:
         done = (self._steps.total, self._rollouts.total, self._episodes.total)
         if done != self._done:
             self._done, self._progress = done, time.time()
-        self.ledger.set(catalog.PROGRESS, {}, self._progress)
+        self.accumulator.set(catalog.PROGRESS, {}, self._progress)
 
     def _collect_activity(self) -> None:
-        passing = self._activity or self._timeline.passing() or "waiting"
+        passing = self._activity or self._wall_time.passing() or "waiting"
         doing = "environment" if passing == _ROLLOUT else passing
         self._activities[doing] = None
         for activity in self._activities:
-            self.ledger.set(catalog.ACTIVITY, {"activity": activity}, float(activity == doing))
+            self.accumulator.set(catalog.ACTIVITY, {"activity": activity}, float(activity == doing))
 
 
 class Rollout(Stay[Monitor]):

@@ -22,7 +22,7 @@ from raymon.cluster import ports
 from raymon.cluster.auth import use_token_file
 from raymon.errors import UserError
 from raymon.incident.reader import Recording
-from raymon.incident.writer import Recorder
+from raymon.incident.writer import RecordingWriter
 from raymon.live import targets
 
 PORT: Final = 8501
@@ -85,7 +85,7 @@ def main(arguments: list[str]) -> int:
     if args.recording:
         Recording(Path(args.recording))
     elif args.record:
-        Recorder(Path(args.record)).close()
+        RecordingWriter(Path(args.record)).close()
     environment = dict(os.environ)
     use_token_file(args.token_file, environment)
     environment.pop(PAGE_TOKEN, None)

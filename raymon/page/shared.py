@@ -16,7 +16,7 @@ from typing import Final
 from raymon.html.markup import Html
 from raymon.incident.encoding import RecordingError
 from raymon.incident.replay import Replay
-from raymon.incident.writer import Recorder
+from raymon.incident.writer import RecordingWriter
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
 from raymon.page import layout
@@ -123,18 +123,18 @@ def _collector(arguments: tuple[str, ...]) -> Collector:
     return running
 
 
-def _end_recording(running: Collector, recorder: Recorder) -> None:
+def _end_recording(running: Collector, recorder: RecordingWriter) -> None:
     """Record the last numbers, which say how a run ended."""
     running.stop()
     running.collect()
     recorder.close()
 
 
-def _recorder(directory: str) -> Recorder | None:
+def _recorder(directory: str) -> RecordingWriter | None:
     if not directory:
         return None
     try:
-        return Recorder(Path(directory))
+        return RecordingWriter(Path(directory))
     except RecordingError as error:  # the command has checked it before; the page is worth more than its recording
         _log.warning("%s", error)
         return None

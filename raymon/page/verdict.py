@@ -4,7 +4,7 @@ from raymon.format import duration
 from raymon.health import TROUBLED_STATES, Finding
 from raymon.html.markup import Html, tag
 from raymon.html.words import headline, shape, state_badge, verdict_shape
-from raymon.live.snapshot import Alert
+from raymon.live.snapshot import FiringAlert
 from raymon.page.context import Context
 from raymon.page.worker_table import sorted_workers
 
@@ -62,7 +62,7 @@ def _troubled_workers(context: Context) -> Html | None:
     return tag("div", *buttons, rest, class_="troubled")
 
 
-def firing_alerts(context: Context) -> list[Alert]:
+def firing_alerts(context: Context) -> list[FiringAlert]:
     """Return the alerts of this run, and those of no run in particular; the critical ones first."""
     alerts = [alert for alert in context.snapshot.alerts if alert.run in ("", context.run.run)]
     return sorted(alerts, key=lambda alert: alert.severity != "critical")
@@ -92,7 +92,7 @@ def alerts(context: Context) -> Html:
     )
 
 
-def _alert(alert: Alert, elapsed: float) -> Html:
+def _alert(alert: FiringAlert, elapsed: float) -> Html:
     severity = alert.severity if alert.severity in ("critical", "warning", "info") else "info"
     worker = f" (worker {alert.worker})" if alert.worker and alert.source != "local" else None
     active = alert.active_seconds + elapsed

@@ -16,11 +16,12 @@ from typing import Any, Final, Literal
 import ray
 from ray import exceptions
 
-from raymon.errors import UserError, printable
+from raymon.errors import UserError
+from raymon.format import one_line
 from raymon.monitor.reasons import loss_reason
 from raymon.ppo.fragment_ledger import FragmentLedger
 
-State = Literal["placing", "starting", "idle", "busy", "pausing", "given_up"]
+SlotState = Literal["placing", "starting", "idle", "busy", "pausing", "given_up"]
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _PLACING_SECONDS: Final = 8.0
@@ -48,7 +49,7 @@ class Slot:
     """
 
     worker: int
-    state: State = "pausing"
+    state: SlotState = "pausing"
     actor: Any = None
     ref: Any = None
     life: int = 0
@@ -167,7 +168,7 @@ class WorkerPool:
         for slot in self.slots:
             self._kill(slot)
 
-    def _enter(self, slot: Slot, state: State) -> None:
+    def _enter(self, slot: Slot, state: SlotState) -> None:
         slot.state, slot.since = state, time.perf_counter()
 
     def _launch(self, slot: Slot) -> None:
@@ -254,7 +255,7 @@ def _first_line(error: Exception) -> str:
     """Return the sentence that says what happened, without Ray's traceback, harmless to a terminal."""
     cause = error.cause if isinstance(error, exceptions.RayTaskError) else None
     if cause is not None:
-        return printable(f"{type(cause).__name__}: {cause}"[:500])
+        return one_line(f"{type(cause).__name__}: {cause}"[:500])
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     marked = [line for line in lines if "Error: " in line]
-    return printable((marked or lines or [type(error).__name__])[-1 if marked else 0][:300])
+    return one_line((marked or lines or [type(error).__name__])[-1 if marked else 0][:300])

@@ -24,7 +24,7 @@ _DIRECT_BYTES: Final = 100_000
 """Ray passes arguments up to this size inside the call; larger ones go into the object store, once, not per call."""
 
 
-class Snapshot(NamedTuple):
+class PolicySnapshot(NamedTuple):
     """A version of the policy, as sent to workers."""
 
     weights: Floats
@@ -35,7 +35,7 @@ class Snapshot(NamedTuple):
 class Sampler(Protocol):
     """What the training loop needs of a sampler."""
 
-    def collect(self, policy: Snapshot) -> list[Fragment]:
+    def collect(self, policy: PolicySnapshot) -> list[Fragment]:
         """Return the fragments of one update."""
 
     def drain(self, seconds: float) -> None:
@@ -52,7 +52,7 @@ class LocalSampler:
         self._worker, self._ledger, self._phases = worker, ledger, phases
         worker.start()
 
-    def collect(self, policy: Snapshot) -> list[Fragment]:
+    def collect(self, policy: PolicySnapshot) -> list[Fragment]:
         """Sample one fragment."""
         with self._phases("sample"):
             self._ledger.receive(self._worker.sample(*policy))
@@ -74,13 +74,13 @@ class PoolSampler:
         self._pool, self._ledger, self._phases, self._stopping = pool, ledger, phases, stopping
         self._sent: tuple[int, Any] = (-1, None)
 
-    def _give_work(self, slots: list[Slot], policy: Snapshot) -> None:
+    def _give_work(self, slots: list[Slot], policy: PolicySnapshot) -> None:
         with self._phases("weights"):
             for slot in slots:
                 self._pool.call(slot, "sample", self._argument(policy), policy.version, policy.scaling)
                 self._ledger.monitor.put_bytes("weights", policy.weights.nbytes)
 
-    def _argument(self, policy: Snapshot) -> Any:  # noqa: ANN401  # an array or a reference to it
+    def _argument(self, policy: PolicySnapshot) -> Any:  # noqa: ANN401  # an array or a reference to it
         if policy.weights.nbytes <= _DIRECT_BYTES:
             return policy.weights
         if self._sent[0] != policy.version:
@@ -118,7 +118,7 @@ class PoolSampler:
 class SyncSampler(PoolSampler):
     """Strictly on-policy: every worker samples with the same policy, and all are waited for."""
 
-    def collect(self, policy: Snapshot) -> list[Fragment]:
+    def collect(self, policy: PolicySnapshot) -> list[Fragment]:
         """Return one fragment of every worker that is up, in the order of the workers."""
         while self._pool.first_starts() and not self._stopping():
             self._take_in(POLL_SECONDS)
@@ -149,7 +149,7 @@ class AsyncSampler(PoolSampler):
         super().__init__(pool, ledger, phases, stopping)
         self._batch, self._max_lag = batch, max_lag
 
-    def collect(self, policy: Snapshot) -> list[Fragment]:
+    def collect(self, policy: PolicySnapshot) -> list[Fragment]:
         """Return the first fragments to come that are fresh enough, the workers being busy again already."""
         while not self._stopping():
             self._ledger.drop_stale(policy.version, self._max_lag)

@@ -22,7 +22,7 @@ from raymon.ppo.phases import Phases
 from raymon.ppo.policy import ModelSpec, Policy
 from raymon.ppo.pool import Slot, WorkerPool
 from raymon.ppo.rollouts import Rollouts
-from raymon.ppo.samplers import POLL_SECONDS, PoolSampler, Snapshot
+from raymon.ppo.samplers import POLL_SECONDS, PolicySnapshot, PoolSampler
 from raymon.ppo.worker import WorkerSpec, placement
 
 
@@ -142,7 +142,7 @@ class StepSampler(PoolSampler):
         self._rng = np.random.default_rng([config.seed, 3])
         self._columns = [_Column(np.zeros((config.fragment_steps, 1), np.float32)) for _ in range(config.workers)]
 
-    def collect(self, policy: Snapshot) -> list[Fragment]:
+    def collect(self, policy: PolicySnapshot) -> list[Fragment]:
         """Step until enough fragments are full."""
         self._policy.load(policy.weights)
         while not self._stopping():
@@ -153,7 +153,7 @@ class StepSampler(PoolSampler):
             self._step(policy)
         return []
 
-    def _answer(self, policy: Snapshot) -> None:
+    def _answer(self, policy: PolicySnapshot) -> None:
         """Let the policy choose for every worker that awaits an action, in one batch, and send the actions."""
         idle = self._pool.idle()
         for slot in idle:
@@ -186,7 +186,7 @@ class StepSampler(PoolSampler):
         actions = self._policy.choose(heads, self._policy.noise(self._rng, (len(columns),)))
         return heads, actions, self._policy.log_probability(heads, actions)
 
-    def _step(self, policy: Snapshot) -> None:
+    def _step(self, policy: PolicySnapshot) -> None:
         with self._phases("sample"):
             answered = self._pool.wait(POLL_SECONDS, least=self._config.wait_for)
         for slot in answered:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import raymon
-from raymon.envs import Collector, Sampled, ThreadedVector, Vector, make_vector
+from raymon.envs import FragmentCollector, Sampled, ThreadedVector, Vector, make_vector
 from raymon.ppo.actions import Floats
 from raymon.ppo.faults import Fault, of_worker, with_faults
 from raymon.ppo.fragments import Discounts, Fragment, Steps, finish
@@ -184,7 +184,7 @@ class _OwnPace:
         rng: np.random.Generator,
     ) -> None:
         self._spec, self._policy, self._monitor, self._rng = spec, policy, monitor, rng
-        self._collector = Collector(vector, spec.fragment_steps, strict=spec.strict)
+        self._collector = FragmentCollector(vector, spec.fragment_steps, strict=spec.strict)
         self._discounted = np.zeros((vector.num_envs, 1))
 
     def take(self, version: int, scaling: Scaling | None) -> tuple[Steps, float, int]:

@@ -27,7 +27,7 @@ from raymon.profile import stacks, timeline
 from raymon.profile.node import Gathered, gather
 from raymon.profile.remote_nodes import NodePlan, RemoteError, gather_on
 from raymon.profile.report import last_sentence, report
-from raymon.profile.result import Process, ProfileResult
+from raymon.profile.result import ProcessProfile, ProfileResult
 from raymon.views import RunView
 
 WARM_UP_SECONDS: Final = 4.0
@@ -257,9 +257,9 @@ def _combine(
     )
 
 
-def _process(part: Gathered, pid: int, name: str) -> Process:
+def _process(part: Gathered, pid: int, name: str) -> ProcessProfile:
     standing = stacks.current_frames(part.dumps.get(pid, ""))
-    return Process(name, pid, stacks.parse(part.stacks.get(pid, "")), standing, part.problems.get(pid, ""))
+    return ProcessProfile(name, pid, stacks.parse(part.stacks.get(pid, "")), standing, part.problems.get(pid, ""))
 
 
 def _write(folder: Path, result: ProfileResult, gathered: Mapping[str, Gathered], run: RunView) -> None:
@@ -297,7 +297,7 @@ def _print_result(result: ProfileResult, folder: Path) -> None:
     print(f"stacks:     {folder}/stacks-*.txt (open them at speedscope.app)")
 
 
-def _print_process(process: Process, stuck: bool) -> None:
+def _print_process(process: ProcessProfile, stuck: bool) -> None:
     if process.problem:
         print(f"{process.name} (pid {process.pid}): {process.problem}")
         return

@@ -5,7 +5,7 @@ from typing import Final
 
 from raymon.format import share
 from raymon.html.markup import Html, tag
-from raymon.profile.stacks import Node
+from raymon.profile.stacks import FlameNode
 
 KEY: Final = tag(
     "ul",
@@ -35,7 +35,7 @@ _KINDS: Final = (
 )
 
 
-def flame(root: Node, subject: str) -> Html:
+def flame(root: FlameNode, subject: str) -> Html:
     """Return the flame graph of a tree of frames; `subject` names the process."""
     frames: list[Html] = []
     deepest = 0
@@ -64,7 +64,7 @@ def flame(root: Node, subject: str) -> Html:
     return tag("div", *frames, class_="flame", role="img", aria_label=f"Flame graph of {subject}", style=height)
 
 
-def _placed(node: Node, start: float) -> list[tuple[Node, float]]:
+def _placed(node: FlameNode, start: float) -> list[tuple[FlameNode, float]]:
     """Return the inner frames of a frame, widest first, each with its first sample."""
     placed, at = [], start
     for child in sorted(node.inner.values(), key=lambda inner: -inner.count):

@@ -12,8 +12,8 @@ from raymon.html.chart import shares
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.words import headline, state_badge, verdict_shape, word
 from raymon.profile import flame, stacks, timeline
-from raymon.profile.result import Comparison, Process, ProfileResult, quantile, step_seconds
-from raymon.profile.timeline import Event, Track
+from raymon.profile.result import Comparison, ProcessProfile, ProfileResult, quantile, step_seconds
+from raymon.profile.timeline import PhaseSpan, Track
 from raymon.views import WorkerView
 
 MOST_LANES: Final = 24
@@ -210,7 +210,7 @@ def _track(track: Track, start: float, width: float) -> Html:
     return tag("div", tag("span", track.name, class_="who"), tag("div", *lanes, class_="lanes"), class_="track")
 
 
-def _event(track: Track, event: Event, start: float, width: float) -> Html:
+def _event(track: Track, event: PhaseSpan, start: float, width: float) -> Html:
     name = track.word(event)
     pieces = [_bar(event.start, event.end, start, width, name, f"{word(name)}: {duration(event.seconds)}", outer=True)]
     at = event.start
@@ -227,7 +227,7 @@ def _bar(begin: float, end: float, start: float, width: float, name: str, text: 
     return tag("i", class_=css, title=text, style=f"left:{left:.3f}%;width:{max(right - left, 0.0):.3f}%")
 
 
-def _process(process: Process) -> Html:
+def _process(process: ProcessProfile) -> Html:
     title = process.name.capitalize()
     if not process.stacks:
         why = tag("p", process.problem or "No sample was taken.", class_="none")

@@ -8,7 +8,7 @@ from typing import Final
 from raymon.catalog import DRIVER
 from raymon.health import RunVerdict, WorkerVerdict, judged_workers
 from raymon.profile import stacks, timeline
-from raymon.profile.stacks import Difference, Place, Stack
+from raymon.profile.stacks import Difference, Place, SampledStack
 from raymon.profile.timeline import LastArrivals, Track
 from raymon.views import RunView, WorkerView
 
@@ -20,12 +20,12 @@ LEAST_RATIO: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Process:
+class ProcessProfile:
     """One sampled process; `standing` lists (thread, frames) at the end of the profile, innermost frame first."""
 
     name: str
     pid: int
-    stacks: Sequence[Stack] = ()
+    stacks: Sequence[SampledStack] = ()
     standing: Sequence[tuple[str, Sequence[str]]] = ()
     problem: str = ""
 
@@ -64,7 +64,7 @@ class ProfileResult:
     verdict: RunVerdict
     seconds: float
     taken_at: float
-    processes: Sequence[Process] = ()
+    processes: Sequence[ProcessProfile] = ()
     tracks: Sequence[Track] = ()
     last: LastArrivals | None = None
     comparison: Comparison | None = None
@@ -98,7 +98,7 @@ def chosen_workers(run: RunView, verdict: RunVerdict) -> list[str]:
     return list(dict.fromkeys([*stalled[:2], *(worker.worker for worker in (*moving[-1:], *middle))]))
 
 
-def compare(run: RunView, processes: Sequence[Process]) -> Comparison | None:
+def compare(run: RunView, processes: Sequence[ProcessProfile]) -> Comparison | None:
     """Compare the slowest sampled worker with the fastest by time per step; None if none is `SLOWER_RATIO` slower."""
     by_name = {process.name: process for process in processes if process.stacks}
     timed = [w for w in run.workers if f"worker {w.worker}" in by_name and step_seconds(w) and w.steps_per_second]

@@ -32,7 +32,7 @@ _OUTER: Final = re.compile(rf"\((?:threading\.py|concurrent/|{ray_internals.OUTE
 """Frames of Ray and Python above the user's code; they are not shown."""
 
 
-class Stack(NamedTuple):
+class SampledStack(NamedTuple):
     """Equal samples: thread, frames from the outermost to the innermost, number of samples.
 
     Threads of one pool (equal names but for a number) are merged into one, with the mean of their samples.
@@ -62,24 +62,24 @@ class Difference:
     baseline: float
 
 
-def parse(collapsed: str) -> list[Stack]:
+def parse(collapsed: str) -> list[SampledStack]:
     """Return the stacks of the threads that matter; skip lines in another format."""
-    threads: dict[str, list[Stack]] = {}
+    threads: dict[str, list[SampledStack]] = {}
     for line in collapsed.splitlines():
         matched = _LINE.fullmatch(line)
         if matched:
             thread, *frames = matched["stack"].split(";")
             named = _THREAD.fullmatch(thread)
             name = (named["name"] if named else "") or "thread"
-            threads.setdefault(thread, []).append(Stack(name, tuple(frames), int(matched["count"])))
-    pools: dict[str, list[list[Stack]]] = {}
+            threads.setdefault(thread, []).append(SampledStack(name, tuple(frames), int(matched["count"])))
+    pools: dict[str, list[list[SampledStack]]] = {}
     for stacks in threads.values():
         if _matters(stacks):
             pools.setdefault(_NUMBER.sub("-*", stacks[0].thread), []).append(stacks)
     return [stack for name, pool in pools.items() for stack in _mean(name, pool)]
 
 
-def _mean(name: str, pool: list[list[Stack]]) -> list[Stack]:
+def _mean(name: str, pool: list[list[SampledStack]]) -> list[SampledStack]:
     """Merge the stacks of a pool of threads into those of one thread."""
     if len(pool) == 1:
         return pool[0]
@@ -87,10 +87,10 @@ def _mean(name: str, pool: list[list[Stack]]) -> list[Stack]:
     for stacks in pool:
         for stack in stacks:
             summed[stack.frames] += int(stack.samples)
-    return [Stack(f"{name} (mean of {len(pool)})", frames, n / len(pool)) for frames, n in summed.items()]
+    return [SampledStack(f"{name} (mean of {len(pool)})", frames, n / len(pool)) for frames, n in summed.items()]
 
 
-def _matters(thread: Sequence[Stack]) -> bool:
+def _matters(thread: Sequence[SampledStack]) -> bool:
     """Return whether a thread matters: the main thread always, an idle thread of Ray, Python or raymon never."""
     name = thread[0].thread
     if name == MAIN:
@@ -106,12 +106,12 @@ def _is_idle(frame: str) -> bool:
     return bool(_IDLE_FRAME.search(frame) or _IDLE_OWN.match(frame))
 
 
-def waits(stack: Stack) -> bool:
+def waits(stack: SampledStack) -> bool:
     """Return whether the process waits for Ray in this stack, for a call or a result."""
     return bool(stack.frames) and bool(_WAITS.match(stack.frames[-1]))
 
 
-def waits_or_idles(stack: Stack) -> bool:
+def waits_or_idles(stack: SampledStack) -> bool:
     """Return whether the process waits for Ray in this stack, or the thread is idle."""
     return waits(stack) or bool(stack.frames and _IDLE_OWN.match(stack.frames[-1]))
 
@@ -122,7 +122,7 @@ def place(frame: str) -> Place:
     return Place(matched["function"], matched["file"]) if matched else Place(frame, "")
 
 
-def samples_of(stacks: Sequence[Stack]) -> float:
+def samples_of(stacks: Sequence[SampledStack]) -> float:
     """Return the number of samples that stands for the whole wall time: that of the thread with most samples."""
     threads: dict[str, float] = {}
     for stack in stacks:
@@ -130,7 +130,7 @@ def samples_of(stacks: Sequence[Stack]) -> float:
     return max(threads.values(), default=0.0)
 
 
-def own(stacks: Sequence[Stack]) -> dict[Place, float]:
+def own(stacks: Sequence[SampledStack]) -> dict[Place, float]:
     """Return function -> share of the wall time spent in the function itself, largest first."""
     whole = samples_of(stacks) or 1.0
     counted: dict[Place, float] = {}
@@ -141,7 +141,7 @@ def own(stacks: Sequence[Stack]) -> dict[Place, float]:
     return {found: counted[found] / whole for found in sorted(counted, key=lambda item: -counted[item])}
 
 
-def working(stacks: Sequence[Stack]) -> dict[Place, float]:
+def working(stacks: Sequence[SampledStack]) -> dict[Place, float]:
     """Return the same as `own` without waiting and idle time; the shares are still of the whole wall time."""
     whole = samples_of(stacks) or 1.0
     busy = [stack for stack in stacks if not waits_or_idles(stack)]
@@ -149,7 +149,7 @@ def working(stacks: Sequence[Stack]) -> dict[Place, float]:
 
 
 def differences(
-    slow: Sequence[Stack], typical: Sequence[Stack], slow_per_second: float, typical_per_second: float
+    slow: Sequence[SampledStack], typical: Sequence[SampledStack], slow_per_second: float, typical_per_second: float
 ) -> list[Difference]:
     """Compare two processes that do the same work at different speed, by time per unit of work.
 
@@ -177,22 +177,22 @@ def differences(
 
 
 @dataclass(slots=True)
-class Node:
+class FlameNode:
     """A frame of a flame graph, its number of samples and the frames it called."""
 
     frame: str
     count: float
-    inner: "dict[str, Node]"
+    inner: "dict[str, FlameNode]"
 
 
-def tree(stacks: Sequence[Stack]) -> Node:
+def tree(stacks: Sequence[SampledStack]) -> FlameNode:
     """Return the stacks as a tree whose first level is the threads, the main thread first."""
-    root = Node("all", 0, {})
+    root = FlameNode("all", 0, {})
     for stack in sorted(stacks, key=lambda s: s.thread != MAIN):
         root.count += stack.samples
         at = root
         for frame in (stack.thread, *(str(place(frame)) for frame in stack.frames)):
-            at = at.inner.setdefault(frame, Node(frame, 0, {}))
+            at = at.inner.setdefault(frame, FlameNode(frame, 0, {}))
             at.count += stack.samples
     return root
 

@@ -18,7 +18,7 @@ LAST_RATIO: Final = 0.6
 MARGIN_RATIO: Final = 0.1
 
 
-class Event(NamedTuple):
+class PhaseSpan(NamedTuple):
     """One span in a phase; `parts` holds seconds by phase that were measured as a sum inside it."""
 
     phase: str
@@ -40,7 +40,7 @@ class Track:
     worker: str
     pid: int
     seconds: float
-    lanes: tuple[tuple[Event, ...], ...] = ()
+    lanes: tuple[tuple[PhaseSpan, ...], ...] = ()
     lost: int = 0
 
     @property
@@ -48,11 +48,11 @@ class Track:
         """`driver`, or `worker 3`."""
         return self.worker if self.worker == DRIVER else f"worker {self.worker}"
 
-    def word(self, event: Event) -> str:
+    def word(self, event: PhaseSpan) -> str:
         """Return the event's name; the driver's outermost span is its iteration."""
         return "iteration" if self.worker == DRIVER and event.phase == ITERATION else event.phase
 
-    def of(self, phase: str) -> list[Event]:
+    def of(self, phase: str) -> list[PhaseSpan]:
         """Return the events of a phase, ordered by their end."""
         return sorted((e for lane in self.lanes for e in lane if e.phase == phase), key=lambda event: event.end)
 
@@ -69,10 +69,10 @@ class LastArrivals:
 
 @dataclass(slots=True)
 class _Lane:
-    events: list[Event] = field(default_factory=list)
+    events: list[PhaseSpan] = field(default_factory=list)
     open: list[float] = field(default_factory=list)
 
-    def takes(self, event: Event) -> bool:
+    def takes(self, event: PhaseSpan) -> bool:
         while self.open and self.open[-1] <= event.start:
             self.open.pop()
         return not self.open or event.end <= self.open[-1]
@@ -89,7 +89,7 @@ def tracks(traces: Sequence[Mapping[str, Any]]) -> list[Track]:
 def _track(trace: Mapping[str, Any], offset: float) -> Track:
     events = sorted(
         (
-            Event(str(phase), max(float(start), 0.0) + offset, float(end) + offset)
+            PhaseSpan(str(phase), max(float(start), 0.0) + offset, float(end) + offset)
             for phase, start, end in trace["spans"]
         ),
         key=lambda event: (event.start, -event.end),
@@ -113,12 +113,12 @@ def _track(trace: Mapping[str, Any], offset: float) -> Track:
     )
 
 
-def _with_parts(lanes: list[list[Event]], parts: Sequence[Any], offset: float) -> tuple[tuple[Event, ...], ...]:
+def _with_parts(lanes: list[list[PhaseSpan]], parts: Sequence[Any], offset: float) -> tuple[tuple[PhaseSpan, ...], ...]:
     """Assign each part to the innermost event that contains its moment."""
     sums_by_event: dict[tuple[int, int], dict[str, float]] = {}
     events = [(event, (row, column)) for row, lane in enumerate(lanes) for column, event in enumerate(lane)]
     events.sort(key=lambda item: item[0].start)
-    enclosing: list[tuple[Event, tuple[int, int]]] = []
+    enclosing: list[tuple[PhaseSpan, tuple[int, int]]] = []
     waiting = iter(events)
     following = next(waiting, None)
     for phase, at, seconds in sorted(parts, key=lambda part: float(part[1])):

@@ -9,7 +9,7 @@ from typing import Final
 
 from raymon.format import printable
 from raymon.stack.bounded import bounded
-from raymon.stack.checks import CHECKS, Check, Context, Request, Result
+from raymon.stack.checks import CHECKS, Check, CheckOptions, CheckResult, Inspection
 from raymon.stack.checks.outcome import Outcome, unknown
 from raymon.stack.command_line import seconds, url
 from raymon.stack.login import add_login, login_from
@@ -51,32 +51,32 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def examine(request: Request, checks: Sequence[Check] = CHECKS) -> list[Result]:
+def examine(options: CheckOptions, checks: Sequence[Check] = CHECKS) -> list[CheckResult]:
     """Run the checks in order, each within its time."""
-    context = Context(request)
+    inspection = Inspection(options)
     results = []
     for check in checks:
-        outcome = _within(check, context, limit=10 * request.timeout)
-        results.append(Result(check.name, check.question, outcome.state, outcome.evidence, outcome.mend))
+        outcome = _within(check, inspection, limit=10 * options.timeout)
+        results.append(CheckResult(check.name, check.question, outcome.state, outcome.evidence, outcome.mend))
     return results
 
 
-def _within(check: Check, context: Context, limit: float) -> Outcome:
+def _within(check: Check, inspection: Inspection, limit: float) -> Outcome:
     try:
-        return bounded(lambda: check.ask(context), limit)
+        return bounded(lambda: check.ask(inspection), limit)
     except TimeoutError:
         return unknown(f"Not answered within {limit:g} s.", "raymon doctor --timeout 10")
     except Exception as error:  # noqa: BLE001 - a check that fails is one line and the others go on
         return unknown(f"The check itself failed: {type(error).__name__}: {error}")
 
 
-def exit_code(results: Sequence[Result]) -> int:
+def exit_code(results: Sequence[CheckResult]) -> int:
     """Return 1 when there is a problem, else 2 when something could not be determined, else 0."""
     states = {result.state for result in results}
     return 1 if "problem" in states else 2 if "unknown" in states else 0
 
 
-def lines_of(results: Sequence[Result]) -> list[str]:
+def lines_of(results: Sequence[CheckResult]) -> list[str]:
     """Return the results as lines for a terminal; text from servers and files may hold escape sequences."""
     width = max(len(result.check) for result in results)
     lines = []
@@ -96,7 +96,7 @@ def lines_of(results: Sequence[Result]) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Run the command."""
     args = build_parser().parse_args(arguments)
-    request = Request(
+    options = CheckOptions(
         args.address,
         tuple(args.metrics_url),
         args.dashboard_url or "",
@@ -107,7 +107,7 @@ def main(arguments: list[str]) -> int:
         args.directory,
         args.timeout,
     )
-    results = examine(request)
+    results = examine(options)
     if args.json:
         print(json.dumps([dataclasses.asdict(result) for result in results], indent=2))
     else:

@@ -31,7 +31,7 @@ _PORT_CONFLICT_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class StackOptions:
     """What to start, and how; what is not given stays as in earlier calls.
 
     Attributes:
@@ -62,7 +62,7 @@ class Options:
 
 
 @dataclass(slots=True)
-class Stack:
+class RunningStack:
     """What runs now.
 
     Attributes:
@@ -106,18 +106,18 @@ class Stack:
             with state.locked(self.directory):
                 _leave(self.directory)
 
-    def __enter__(self) -> "Stack":
+    def __enter__(self) -> "RunningStack":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
 
-def start_stack(options: Options | None = None) -> Stack:
+def start_stack(options: StackOptions | None = None) -> RunningStack:
     """Start what is installed and not running yet; what is missing or fails is a problem in the result, not raised."""
-    options = options or Options()
+    options = options or StackOptions()
     directory = (options.directory or state.default_directory()).resolve()
-    stack = Stack(directory)
+    stack = RunningStack(directory)
     try:
         with state.locked(directory):
             try:
@@ -128,11 +128,11 @@ def start_stack(options: Options | None = None) -> Stack:
                 raise
     except OSError as error:
         problem = f"{directory} cannot be used: {error.strerror or error}; choose another with --directory"
-        return Stack(directory, options.prometheus_url, problems=(*stack.problems, problem))
+        return RunningStack(directory, options.prometheus_url, problems=(*stack.problems, problem))
     return stack
 
 
-def _start_parts(options: Options, directory: Path, stack: Stack) -> None:
+def _start_parts(options: StackOptions, directory: Path, stack: RunningStack) -> None:
     known = state.read(directory)
     options = _with_earlier(options, known)
     known.anonymous, known.prometheus_url = bool(options.anonymous), options.prometheus_url
@@ -174,17 +174,17 @@ def _leave(directory: Path) -> None:
     _stop_parts(directory, known, [part.name for part in mine if not part.used])
 
 
-def _stop_parts(directory: Path, known: state.State, names: list[str]) -> tuple[list[str], list[str]]:
+def _stop_parts(directory: Path, known: state.StackState, names: list[str]) -> tuple[list[str], list[str]]:
     stopped: list[str] = []
     gone: list[str] = []
     for name in reversed(names):
         part = known.parts.pop(name)
         (stopped if process.stop(part.pid, part.mark) else gone).append(name)
-    state.write(directory, known if known.parts or known.stays else state.State())
+    state.write(directory, known if known.parts or known.stays else state.StackState())
     return stopped, gone
 
 
-def _with_earlier(options: Options, known: state.State) -> Options:
+def _with_earlier(options: StackOptions, known: state.StackState) -> StackOptions:
     """Return the options, completed by those of earlier calls."""
     named = options.prometheus_url or ("" if options.prometheus_port is not None else known.prometheus_url)
     return replace(
@@ -195,7 +195,7 @@ def _with_earlier(options: Options, known: state.State) -> Options:
     )
 
 
-def _sources(options: Options, known: state.State) -> Sources:
+def _sources(options: StackOptions, known: state.StackState) -> Sources:
     if not options.add_sources:
         return options.sources.or_else(known.sources)
     used = known.stays or any(known.running(name) for name in known.parts)
@@ -208,14 +208,14 @@ class StackError(UserError):
     exit_code = 1
 
 
-def _attempt(stack: Stack, name: str, start: Callable[[], None]) -> None:
+def _attempt(stack: RunningStack, name: str, start: Callable[[], None]) -> None:
     try:
         start()
     except (UserError, OSError) as error:
         stack.problems += (f"{name}: {error}",)
 
 
-def _use_prometheus(options: Options, known: state.State, stack: Stack) -> None:
+def _use_prometheus(options: StackOptions, known: state.StackState, stack: RunningStack) -> None:
     stack.prometheus_url, stack.named = options.prometheus_url, True
     known.sources = options.sources
     reply = get(f"{options.prometheus_url}/-/ready", timeout=5.0)
@@ -224,7 +224,7 @@ def _use_prometheus(options: Options, known: state.State, stack: Stack) -> None:
         raise StackError(f"{why}; start it, name another with --prometheus-url, or let raymon start one: raymon down")
 
 
-def _start_prometheus(options: Options, directory: Path, known: state.State, stack: Stack) -> None:
+def _start_prometheus(options: StackOptions, directory: Path, known: state.StackState, stack: RunningStack) -> None:
     running = known.running("prometheus")
     if running and options.prometheus_port not in (None, running.port):
         raise StackError(f"it runs on port {running.port} already; `raymon down` first to move it")
@@ -252,7 +252,7 @@ def _start_prometheus(options: Options, directory: Path, known: state.State, sta
     stack.started += ("prometheus",)
 
 
-def _hand_over(sources: Sources, directory: Path, known: state.State, running: state.Part) -> None:
+def _hand_over(sources: Sources, directory: Path, known: state.StackState, running: state.Part) -> None:
     """Give a running Prometheus new sources; if it refuses them it keeps those it has."""
     config = directory / "prometheus.yml"
     earlier, before = known.sources, config.read_text()
@@ -269,7 +269,7 @@ def _hand_over(sources: Sources, directory: Path, known: state.State, running: s
         raise StackError(f"{refusal}; it keeps the configuration it has")
 
 
-def _start_export(directory: Path, known: state.State, stack: Stack) -> None:
+def _start_export(directory: Path, known: state.StackState, stack: RunningStack) -> None:
     """Start `raymon export` on the endpoints that Prometheus scrapes, and have Prometheus scrape it."""
     running = known.running("export")
     if running and stack.prometheus_url in running.command:
@@ -288,7 +288,7 @@ def _start_export(directory: Path, known: state.State, stack: Stack) -> None:
     stack.started += ("export",)
 
 
-def _start_grafana(options: Options, directory: Path, known: state.State, stack: Stack) -> None:
+def _start_grafana(options: StackOptions, directory: Path, known: state.StackState, stack: RunningStack) -> None:
     running = known.running("grafana")
     if running and options.grafana_port not in (None, running.port):
         raise StackError(f"it runs on port {running.port} already; `raymon down` first to move it")
@@ -318,7 +318,7 @@ def _start_grafana(options: Options, directory: Path, known: state.State, stack:
         stack.started += ("grafana",)
 
 
-def _make_password(directory: Path, stack: Stack) -> None:
+def _make_password(directory: Path, stack: RunningStack) -> None:
     password, is_new = grafana_server.admin_password(directory)
     if not is_new:
         return
@@ -342,7 +342,7 @@ def _launch(
     command: list[str],
     directory: Path,
     port: int,
-    known: state.State,
+    known: state.StackState,
     ready: str,
     env: dict[str, str] | None = None,
     before: state.Part | None = None,

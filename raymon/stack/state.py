@@ -84,7 +84,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class State:
+class StackState:
     """What `raymon down`, the next `raymon up` and a run with `--stack` have to know.
 
     Attributes:
@@ -113,13 +113,13 @@ def default_directory() -> Path:
     return (Path(home) if home.startswith("/") else Path.home() / ".local" / "share") / "raymon"
 
 
-def read(directory: Path) -> State:
+def read(directory: Path) -> StackState:
     """Read what was started; a missing or broken file is an empty state."""
     try:
         record = json.loads((directory / "state.json").read_text())
         parts = [Part.from_plain(part) for part in record["parts"].values()]
         url = record.get("prometheus_url", "")
-        return State(
+        return StackState(
             {part.name: part for part in parts},
             Sources.from_plain(record["sources"]),
             record.get("anonymous") is True,
@@ -127,10 +127,10 @@ def read(directory: Path) -> State:
             record.get("stays") is True,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return State()
+        return StackState()
 
 
-def write(directory: Path, state: State) -> None:
+def write(directory: Path, state: StackState) -> None:
     """Write what was started, whole or not at all."""
     record = {**asdict(state), "sources": state.sources.plain()}
     write_file(directory / "state.json", json.dumps(record, indent=2) + "\n")

@@ -10,25 +10,27 @@ from raymon import catalog
 from raymon.cluster import discovery
 from raymon.cluster.http import get
 from raymon.stack import state
-from raymon.stack.running import Options, Stack, start_stack
+from raymon.stack.running import RunningStack, StackOptions, start_stack
 from raymon.stack.sources import Sources
 
 LAST_WORD_SECONDS: Final = 8.0
 """A flush, an export and a scrape take 7 s at most in a cluster that raymon started."""
 
 
-def start_before_ray(temp_dir: Path | None = None) -> Stack:
+def start_before_ray(temp_dir: Path | None = None) -> RunningStack:
     """Start what is installed; put the result's `environment` into `os.environ` before Ray starts.
 
-    A stack that runs already is used; `Stack.stop` leaves running what other runs use or `raymon up` asked for.
+    A stack that runs already is used; `RunningStack.stop` leaves running what other runs use or `raymon up` asked for.
 
     Args:
         temp_dir: Ray's temp dir, None for its default.
     """
-    return start_stack(Options(sources=Sources(temp_dirs=(temp_dir or discovery.ray_temp_dir(),)), add_sources=True))
+    return start_stack(
+        StackOptions(sources=Sources(temp_dirs=(temp_dir or discovery.ray_temp_dir(),)), add_sources=True)
+    )
 
 
-def follow(stack: Stack, metrics_urls: Sequence[str]) -> str:
+def follow(stack: RunningStack, metrics_urls: Sequence[str]) -> str:
     """Have Prometheus scrape these pages where no discovery file on this machine names them.
 
     That is so for a Ray without its dashboard and for a cluster that was joined from elsewhere.
@@ -46,11 +48,11 @@ def follow(stack: Stack, metrics_urls: Sequence[str]) -> str:
     if "prometheus" not in stack.started:
         flags = " ".join(f"--target {target}" for target in targets)
         return f"Prometheus at {stack.prometheus_url} does not scrape this cluster yet: raymon up {flags}"
-    start_stack(Options(stack.directory, Sources(targets=targets), with_grafana=False, add_sources=True))
+    start_stack(StackOptions(stack.directory, Sources(targets=targets), with_grafana=False, add_sources=True))
     return ""
 
 
-def await_last_word(stack: Stack, run: str, seconds: float = LAST_WORD_SECONDS) -> bool:
+def await_last_word(stack: RunningStack, run: str, seconds: float = LAST_WORD_SECONDS) -> bool:
     """Wait until a Prometheus that outlives the run has seen how it ended; tell whether it has.
 
     A local Ray ends with the run, within less than a scrape: to Prometheus the cluster would have vanished in the

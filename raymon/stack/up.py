@@ -9,7 +9,7 @@ from types import FrameType
 
 from raymon.cluster.auth import default_token_file, unencrypted
 from raymon.stack import command_line, grafana_server, state
-from raymon.stack.running import Options, Stack, start_stack
+from raymon.stack.running import RunningStack, StackOptions, start_stack
 from raymon.stack.sources import Sources
 
 
@@ -68,13 +68,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def options_from(args: argparse.Namespace) -> Options:
+def options_from(args: argparse.Namespace) -> StackOptions:
     """Return what the command line asks for."""
     token_file = args.token_file
     if args.dashboard_url and token_file is None and default_token_file().exists():
         token_file = default_token_file()
     sources = Sources(tuple(args.ray_temp_dir), tuple(args.dashboard_url), tuple(args.target), token_file)
-    return Options(
+    return StackOptions(
         args.directory,
         sources,
         args.prometheus_port,
@@ -87,7 +87,7 @@ def options_from(args: argparse.Namespace) -> Options:
     )
 
 
-def addresses(stack: Stack) -> list[str]:
+def addresses(stack: RunningStack) -> list[str]:
     """Return the addresses and how to log in, one line each."""
     lines = []
     services = (("prometheus", stack.prometheus_url), ("grafana", stack.grafana_url), ("export", stack.export_url))
@@ -104,7 +104,7 @@ def addresses(stack: Stack) -> list[str]:
     return lines
 
 
-def describe(stack: Stack) -> list[str]:
+def describe(stack: RunningStack) -> list[str]:
     """Return what to print after the start, one line each."""
     lines = addresses(stack)
     if stack.environment:
@@ -129,7 +129,7 @@ def main(arguments: list[str]) -> int:
     return 1 if stack.problems or died else 0
 
 
-def _stay(stack: Stack) -> list[str]:
+def _stay(stack: RunningStack) -> list[str]:
     """Wait for Ctrl-C and stop what no other process uses; return the parts that ended by themselves before."""
     names = [part.name for part in state.read(stack.directory).parts.values() if part.mine]
     if not names:

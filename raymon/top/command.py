@@ -15,7 +15,7 @@ from typing import Final
 from raymon.cluster.auth import use_token_file
 from raymon.health import RunVerdict
 from raymon.incident.replay import Replay, moment_of
-from raymon.incident.writer import Recorder
+from raymon.incident.writer import RecordingWriter
 from raymon.live import targets
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
         endpoints = targets.choose(args.metrics_url, args.discovery_file, args.dashboard_url)
     except ValueError as error:
         options.error(str(error))
-    recorder = Recorder(Path(args.record)) if args.record else None
+    recorder = RecordingWriter(Path(args.record)) if args.record else None
     collector = Collector(
         endpoints, prometheus_url=args.prometheus_url, on_round=recorder.add if recorder is not None else None
     )

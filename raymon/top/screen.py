@@ -16,7 +16,7 @@ from raymon.health import RunVerdict, WorkerVerdict, judged_workers, worst_first
 from raymon.html.markup import clean
 from raymon.html.warnings import warnings
 from raymon.html.words import failing, headline, node_trouble, word
-from raymon.live.snapshot import Alert, Snapshot
+from raymon.live.snapshot import FiringAlert, Snapshot
 from raymon.views import RunView, WorkerView
 
 STALE_SECONDS: Final = 5.0
@@ -84,7 +84,7 @@ def _text(text: str, style: str = "") -> Text:
     return Text(clean(text), style=style)
 
 
-def _alert(alert: Alert) -> Text:
+def _alert(alert: FiringAlert) -> Text:
     return _text(f"alert {alert.name}: {alert.summary}", "red")
 
 

@@ -30,7 +30,7 @@ _USUAL_RATE: Final = 30.0
 
 
 @dataclass(frozen=True)
-class Options:
+class EvaluateOptions:
     """Play episodes with a trained policy and print the statistics of their returns."""
 
     path: tyro.conf.Positional[Path]
@@ -52,7 +52,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Result:
+class Evaluation:
     """The episodes of one evaluation."""
 
     env: str
@@ -114,7 +114,7 @@ class Player:
 
 def main(arguments: list[str]) -> int:
     """Run `raymon evaluate`."""
-    options = tyro.cli(Options, args=arguments, prog="raymon evaluate")
+    options = tyro.cli(EvaluateOptions, args=arguments, prog="raymon evaluate")
     result = evaluate(options)
     print(json.dumps(result.as_plain()) if options.as_json else result.sentence())
     if options.render is not None and not options.as_json:
@@ -122,7 +122,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def evaluate(options: Options) -> Result:
+def evaluate(options: EvaluateOptions) -> Evaluation:
     """Play as asked.
 
     Raises:
@@ -150,7 +150,7 @@ def evaluate(options: Options) -> Result:
     if options.render is not None and camera is not None:
         frames = watch(player, camera, options.seed, options.max_steps)
         video.write(options.render, frames, float(camera.metadata.get("render_fps", _USUAL_RATE)))
-    return Result(env, int(saved.counters["env_steps"]), options.sample, returns, lengths)
+    return Evaluation(env, int(saved.counters["env_steps"]), options.sample, returns, lengths)
 
 
 def _check_fit(env: str, vector: Vector, saved: Checkpoint) -> None:

@@ -22,7 +22,7 @@ from raymon.train.startup import Stopwatch
 from raymon.train.stop import Stop
 
 if TYPE_CHECKING:
-    from raymon.stack.running import Stack
+    from raymon.stack.running import RunningStack
 
 _DISK_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
@@ -128,19 +128,19 @@ class _Session:
                     f"the run has already trained {done:,.0f} of --{option} {limit:,.0f}; give a larger --{option}"
                 )
 
-    def _start_stack(self, exits: contextlib.ExitStack) -> "Stack":
+    def _start_stack(self, exits: contextlib.ExitStack) -> "RunningStack":
         from raymon.stack.training import start_before_ray
 
         stack = exits.enter_context(start_before_ray(self._config.ray_temp_dir))
         os.environ.update(stack.environment)
         return stack
 
-    def _await_last_scrape(self, stack: "Stack") -> None:
+    def _await_last_scrape(self, stack: "RunningStack") -> None:
         from raymon.stack.training import await_last_word
 
         await_last_word(stack, self._config.name)
 
-    def _announce_stack(self, stack: "Stack", cluster: Cluster) -> None:
+    def _announce_stack(self, stack: "RunningStack", cluster: Cluster) -> None:
         from raymon.stack.training import follow
         from raymon.stack.up import addresses
 

@@ -19,7 +19,7 @@ from raymon.ppo.phases import Phases
 from raymon.ppo.policy import ModelSpec, initial_weights
 from raymon.ppo.pool import WorkerPool
 from raymon.ppo.rollouts import Rollouts
-from raymon.ppo.samplers import POLL_SECONDS, AsyncSampler, LocalSampler, Sampler, Snapshot, SyncSampler
+from raymon.ppo.samplers import POLL_SECONDS, AsyncSampler, LocalSampler, PolicySnapshot, Sampler, SyncSampler
 from raymon.ppo.worker import Worker, WorkerSpec
 from raymon.train import checkpoint, options
 from raymon.train.checkpoint import Checkpoint
@@ -141,9 +141,9 @@ class Trainer:
     def _reached(self) -> bool:
         return self.progress.remaining() <= 0 or self.progress.solved(self._config.stop_at_return)
 
-    def _snapshot(self) -> Snapshot:
+    def _snapshot(self) -> PolicySnapshot:
         with self.phases("weights"):
-            return Snapshot(self.learner.weights(), self.progress.update, self.normalizer.scaling())
+            return PolicySnapshot(self.learner.weights(), self.progress.update, self.normalizer.scaling())
 
     def _learn(self, fragments: list[Fragment]) -> Update:
         with self.phases("learn"):

@@ -22,7 +22,7 @@ from streamlit.testing.v1 import AppTest
 from support import ROOT, Command, alive, chromium_page, free_port, get, poll
 
 from raymon import catalog
-from raymon.incident.writer import Recorder
+from raymon.incident.writer import RecordingWriter
 from raymon.live.collector import Collector
 
 PAGE = ROOT / "raymon" / "page" / "app.py"
@@ -289,7 +289,7 @@ def drawn(monkeypatch, arguments=(), **parameters):
 
 
 def test_page_draws_the_chosen_moment_of_a_recording(monkeypatch, tmp_path):
-    cluster, recorder = FakeCluster(FakeDriver(), FakeWorker()), Recorder(tmp_path)
+    cluster, recorder = FakeCluster(FakeDriver(), FakeWorker()), RecordingWriter(tmp_path)
     cluster.collector = Collector(["a:1"], clock=lambda: cluster.now, on_round=recorder.add)
     cluster.run(40)
     recorder.close()

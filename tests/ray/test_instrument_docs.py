@@ -87,7 +87,7 @@ def test_the_parts_of_a_worker_s_time():
     sampler.policy, sampler.version, sampler.observation, sampler.total, sampler.length = abs, 7, 0, 1.0, 9
     sampler.env = types.SimpleNamespace(step=lambda action: (action, 0.0, True))
     sampler.sample()
-    counted = {name: cell.total for (name, _), cell in sampler.monitor.ledger._cells.items()}
+    counted = {name: cell.total for (name, _), cell in sampler.monitor.accumulator._cells.items()}
     assert counted[catalog.ENV_STEPS.name] == counted[catalog.EPISODES.name] == 128
     assert counted[catalog.ROLLOUTS.name] == 1
     assert counted[catalog.RECORDING_DROPPED.name] == 0

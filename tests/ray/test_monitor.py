@@ -215,7 +215,7 @@ def test_a_flush_of_a_worker_is_cheap(early):
 
 
 def test_more_lost_workers_than_there_is_room_for_silence_nothing_else(early, monkeypatch):
-    monkeypatch.setattr("raymon.monitor.ledger.MOST_WORKER_SETS", 20)
+    monkeypatch.setattr("raymon.monitor.accumulator.MOST_WORKER_SETS", 20)
     driver = raymon.DriverMonitor("crowded", workers=50)
     for worker in range(50):
         driver.worker_lost(worker, "killed")

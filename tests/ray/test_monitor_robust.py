@@ -32,7 +32,7 @@ def fresh_log(caplog):
 
 
 def taken(monitor, metric):
-    return sum(more for (name, _), _, more in monitor.ledger.take().increases if name == metric.name)
+    return sum(more for (name, _), _, more in monitor.accumulator.take().increases if name == metric.name)
 
 
 def test_without_ray_nothing_is_imported_said_or_raised():
@@ -81,7 +81,7 @@ def test_a_forked_child_neither_hangs_nor_counts_twice():
                 with monitor.rollout(), monitor.phase("environment"):
                     monitor.episode(1.0, 1)
                 monitor.flush()
-                more = sum(more for (found, _), _, more in monitor.ledger.take().increases if found == name)
+                more = sum(more for (found, _), _, more in monitor.accumulator.take().increases if found == name)
                 alive = "raymon-flush" in [thread.name for thread in threading.enumerate()]
                 os._exit(0 if more == 5 and alive else 1)
             assert os.waitpid(child, 0)[1] == 0
@@ -111,7 +111,7 @@ def test_used_after_shutdown_and_with_no_agent_to_hear_it():
                 with monitor.rollout():
                     monitor.steps(1)
                 monitor.flush()
-            assert monitor.ledger.take().increases
+            assert monitor.accumulator.take().increases
         assert not heard, heard
     """)
     assert "Traceback" not in done.stderr

@@ -17,10 +17,10 @@ from support import free_port, metrics_url, poll, ray_session, running_prometheu
 from raymon import catalog
 from raymon.cluster import http
 from raymon.stack import compare, files
-from raymon.stack.checks import CHECKS, Context, Request, machine
+from raymon.stack.checks import CHECKS, CheckOptions, Inspection, machine
 from raymon.stack.checks.endpoints import found_among
 from raymon.stack.doctor import examine, exit_code, main
-from raymon.stack.running import Options, start_stack, stop_stack
+from raymon.stack.running import StackOptions, start_stack, stop_stack
 from raymon.stack.sources import Sources
 
 
@@ -40,7 +40,7 @@ class Live:
             "grafana_auth": "secret-admin",
             "timeout": 5.0,
         }
-        return Request(**{**told, **other})
+        return CheckOptions(**{**told, **other})
 
     def examine(self, **other):
         return {result.check: result for result in examine(self.asked(**other))}
@@ -63,7 +63,7 @@ def live(tmp_path_factory):
             patch.undo()
             found = Live(ray.get_runtime_context().gcs_address, temp_dir, directory, grafana)
             monitor = Monitor(worker=0, run="doctor")
-            stack = start_stack(Options(directory, Sources((temp_dir,)), port, with_grafana=False))
+            stack = start_stack(StackOptions(directory, Sources((temp_dir,)), port, with_grafana=False))
             try:
                 assert not stack.problems
                 found.prometheus_url = stack.prometheus_url
@@ -129,7 +129,7 @@ def test_ray_finds_itself(live, monkeypatch):
 
 @pytest.mark.parametrize("token", ["wrong-token", None])
 def test_the_token_is_wrong_or_missing(live, monkeypatch, tmp_path, token):
-    dashboard = Context(live.asked()).dashboard_url
+    dashboard = Inspection(live.asked()).dashboard_url
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
@@ -364,7 +364,7 @@ def elsewhere(monkeypatch, tmp_path):
 
     def ask(**other):
         told = {"metrics_urls": (f"{server.url}/metrics",), "directory": tmp_path, "timeout": 1.0, **other}
-        return {result.check: result for result in examine(Request(**told))}
+        return {result.check: result for result in examine(CheckOptions(**told))}
 
     server.ask = ask
     yield server
@@ -483,7 +483,7 @@ def test_a_check_that_fails_itself_does_not_end_the_others(monkeypatch, elsewher
     from raymon.stack.checks import Check
 
     checks = (Check("bad", "?", fail), *CHECKS[-1:])
-    first, second = examine(Request(metrics_urls=("http://127.0.0.1:1/",)), checks)
+    first, second = examine(CheckOptions(metrics_urls=("http://127.0.0.1:1/",)), checks)
     assert (first.state, second.check) == ("unknown", "ray-version")
     assert "ZeroDivisionError" in first.evidence
 

@@ -6,7 +6,7 @@ import pytest
 
 from raymon.stack import dashboards, files, grafana_server
 from raymon.stack.grafana import Grafana
-from raymon.stack.running import Options, start_stack, stop_stack
+from raymon.stack.running import StackOptions, start_stack, stop_stack
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def server(tmp_path, monkeypatch):
     empty.mkdir()
     provider = grafana_server.provider
     monkeypatch.setattr(grafana_server, "provider", lambda name, folder, uid, _path: provider(name, folder, uid, empty))
-    stack = start_stack(Options(tmp_path / "stack", prometheus_url="http://127.0.0.1:9090"))
+    stack = start_stack(StackOptions(tmp_path / "stack", prometheus_url="http://127.0.0.1:9090"))
     try:
         assert stack.grafana_url, stack.problems
         yield stack.grafana_url, ["--user", "admin", "--password-file", str(stack.directory / "grafana-admin-password")]
@@ -40,7 +40,7 @@ def test_a_push_arrives_and_a_second_one_changes_nothing(server, capsys):
 
 @pytest.mark.skipif(not grafana_server.find(), reason="no grafana-server on PATH")
 def test_up_provisions_dashboards_and_datasource(tmp_path):
-    stack = start_stack(Options(tmp_path, prometheus_url="http://127.0.0.1:9090"))
+    stack = start_stack(StackOptions(tmp_path, prometheus_url="http://127.0.0.1:9090"))
     try:
         grafana = Grafana(stack.grafana_url, ("admin", stack.password))
         assert grafana.datasource(files.datasource()["uid"])["url"] == "http://127.0.0.1:9090"

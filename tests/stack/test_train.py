@@ -17,7 +17,7 @@ from raymon import catalog
 from raymon.cluster import discovery
 from raymon.cluster.auth import find_token
 from raymon.stack import state
-from raymon.stack.running import Options, start_stack, stop_stack
+from raymon.stack.running import StackOptions, start_stack, stop_stack
 from raymon.stack.sources import Sources
 from raymon.stack.training import follow, start_before_ray
 
@@ -53,7 +53,7 @@ def directory(tmp_path, path, monkeypatch):
     folder = tmp_path / "data" / "raymon"
     names = ("prometheus", "grafana")
     ended = {name: state.Part(name, os.getpid(), "an earlier process", free_port(), "", []) for name in names}
-    state.write(folder, state.State(ended))
+    state.write(folder, state.StackState(ended))
     yield folder
     stop_stack(folder)
 
@@ -136,7 +136,9 @@ def test_a_prometheus_that_outlives_a_run_has_seen_it_end(directory, tmp_path):
 
 def test_a_stack_that_ran_before_goes_on_and_keeps_its_sources(tmp_path, path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    before = start_stack(Options(sources=Sources(targets=("127.0.0.1:1",)), prometheus_port=free_port(), stays=True))
+    before = start_stack(
+        StackOptions(sources=Sources(targets=("127.0.0.1:1",)), prometheus_port=free_port(), stays=True)
+    )
     try:
         with start_before_ray(tmp_path / "ray") as stack:
             assert (stack.started, stack.restarted) == ((), ("grafana",)), "only Grafana's provisioning changed"
@@ -166,7 +168,7 @@ def test_a_run_and_a_plain_up_leave_what_up_was_asked_for(directory, tmp_path):
     sources = kept.sources
     assert (sources.targets, sources.dashboard_urls) == (("127.0.0.1:1",), ("http://127.0.0.1:2",))
     raymon("down")
-    assert state.read(directory) == state.State()
+    assert state.read(directory) == state.StackState()
 
 
 def test_a_run_uses_the_prometheus_that_up_was_given(directory, tmp_path):
@@ -185,7 +187,7 @@ def test_a_run_uses_the_prometheus_that_up_was_given(directory, tmp_path):
 def test_what_a_run_asked_for_ends_with_it(directory, tmp_path):
     with start_before_ray(tmp_path / "ray"):
         pass
-    assert state.read(directory) == state.State()
+    assert state.read(directory) == state.StackState()
 
 
 def test_nodes_that_no_discovery_file_names_are_followed(tmp_path, path, monkeypatch):

@@ -18,7 +18,7 @@ from support import ROOT, Command, Prometheus, free_port, get, poll
 from raymon.cluster import ports
 from raymon.stack import files, grafana_server, process, state, up
 from raymon.stack.prometheus_server import config
-from raymon.stack.running import Options, start_stack, stop_stack
+from raymon.stack.running import StackOptions, start_stack, stop_stack
 from raymon.stack.sources import Sources
 
 pytestmark = pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not installed")
@@ -62,7 +62,7 @@ def ray_folder(tmp_path, *targets):
 
 
 def options(directory, tmp_path, **more):
-    return Options(directory, Sources(temp_dirs=(ray_folder(tmp_path),)), free_port(), free_port(), **more)
+    return StackOptions(directory, Sources(temp_dirs=(ray_folder(tmp_path),)), free_port(), free_port(), **more)
 
 
 def test_up_starts_both_provisioned_and_on_the_loopback(directory, tmp_path, only_these):
@@ -106,7 +106,7 @@ def test_grafana_lets_nobody_in_without_a_password_unless_asked(directory, tmp_p
     assert told["ini"]["security"]["allow_embedding"] == "false"
     assert told["ini"]["analytics"]["reporting_enabled"] == "false"
     assert told["overrides"] == [], "a GF_ variable of the user's would override the configuration"
-    again = start_stack(Options(directory, first.sources, anonymous=True))
+    again = start_stack(StackOptions(directory, first.sources, anonymous=True))
     assert again.restarted == ("grafana",), "it has to start again to read its configuration"
     told = json.loads(get(f"{again.grafana_url}/provisioned"))
     assert told["ini"]["auth.anonymous"] == {"enabled": "true", "org_role": "Viewer"}
@@ -162,7 +162,7 @@ def test_other_sources_are_taken_over_without_a_restart(directory, tmp_path, onl
     asked = options(directory, tmp_path, with_grafana=False)
     stack = start_stack(asked)
     own = stack.prometheus_url.removeprefix("http://")
-    again = start_stack(Options(directory, Sources(targets=(own,)), with_grafana=False))
+    again = start_stack(StackOptions(directory, Sources(targets=(own,)), with_grafana=False))
     assert again.started == ()
     poll(lambda: Prometheus(stack.prometheus_url).query("up{job='ray'} == 1"), 30, "the new target is scraped")
 
@@ -170,9 +170,9 @@ def test_other_sources_are_taken_over_without_a_restart(directory, tmp_path, onl
 def test_a_refused_port_leaves_no_stale_sources(directory, tmp_path, only_these):
     stack = start_stack(options(directory, tmp_path, with_grafana=False))
     own = Sources(targets=(stack.prometheus_url.removeprefix("http://"),))
-    refused = start_stack(Options(directory, own, prometheus_port=free_port(), with_grafana=False))
+    refused = start_stack(StackOptions(directory, own, prometheus_port=free_port(), with_grafana=False))
     assert "already; `raymon down` first to move it" in refused.problems[0]
-    assert start_stack(Options(directory, own, with_grafana=False)).problems == ()
+    assert start_stack(StackOptions(directory, own, with_grafana=False)).problems == ()
     poll(lambda: Prometheus(stack.prometheus_url).query("up{job='ray'} == 1"), 30, "the new target is scraped")
 
 
@@ -180,7 +180,7 @@ def test_sources_of_a_killed_start_are_taken_over(directory, tmp_path, only_thes
     stack = start_stack(options(directory, tmp_path, with_grafana=False))
     own = Sources(targets=(stack.prometheus_url.removeprefix("http://"),))
     state.write_file(directory / "prometheus.yml", config(own, directory))
-    start_stack(Options(directory, own, with_grafana=False))
+    start_stack(StackOptions(directory, own, with_grafana=False))
     poll(lambda: Prometheus(stack.prometheus_url).query("up{job='ray'} == 1"), 30, "the new target is scraped")
 
 
@@ -199,7 +199,7 @@ def test_down_never_ends_a_process_that_is_not_the_one_it_started(directory, onl
     with subprocess.Popen(["/bin/sleep", "60"]) as stranger:
         part = state.Part("prometheus", stranger.pid, "ticks 1", 9090, "http://127.0.0.1:9090", ["prometheus"])
         directory.mkdir()
-        state.write(directory, state.State({"prometheus": part}))
+        state.write(directory, state.StackState({"prometheus": part}))
         assert stop_stack(directory) == ([], ["prometheus"])
         assert stranger.poll() is None
         assert process.stop(stranger.pid, process.start_mark(stranger.pid))
@@ -290,10 +290,10 @@ def test_a_taken_port_is_told_and_a_free_one_found(directory, tmp_path, only_the
     port = state.read(directory).parts["prometheus"].port
     other = tmp_path / "other"
     sources = Sources(temp_dirs=(tmp_path,))
-    refused = start_stack(Options(other, sources, prometheus_port=port, with_grafana=False))
+    refused = start_stack(StackOptions(other, sources, prometheus_port=port, with_grafana=False))
     assert f"port {port} is in use" in refused.problems[0]
     monkeypatch.setattr("raymon.stack.prometheus_server.DEFAULT_PORT", port)
-    found = start_stack(Options(other, sources, with_grafana=False))
+    found = start_stack(StackOptions(other, sources, with_grafana=False))
     assert found.problems == ()
     assert found.prometheus_url != taken.prometheus_url
     stop_stack(other)
@@ -427,13 +427,15 @@ def test_a_prometheus_that_is_named_and_not_there_is_told(directory, only_these,
 def test_a_refused_prometheus_configuration_is_reported_not_kept(directory, tmp_path, only_these):
     asked = options(directory, tmp_path, with_grafana=False, stays=True)
     stack = start_stack(asked)
-    refused = start_stack(Options(directory, Sources(dashboard_urls=("head:8265",)), with_grafana=False, stays=True))
+    refused = start_stack(
+        StackOptions(directory, Sources(dashboard_urls=("head:8265",)), with_grafana=False, stays=True)
+    )
     assert "refused its new configuration: couldn't load configuration" in refused.problems[0]
     assert "URL scheme must be 'http' or 'https'" in refused.problems[0]
     assert refused.prometheus_url == stack.prometheus_url
     assert state.read(directory).sources == asked.sources
     poll(lambda: "prometheus_config_last_reload_successful 1" in get(f"{stack.prometheus_url}/metrics"), 10, "mended")
-    assert start_stack(Options(directory, with_grafana=False)).problems == ()
+    assert start_stack(StackOptions(directory, with_grafana=False)).problems == ()
 
 
 def test_the_data_folder_follows_the_xdg_variable(monkeypatch, tmp_path):
@@ -454,7 +456,7 @@ def test_a_folder_that_cannot_be_used_is_told(tmp_path):
 def test_a_broken_state_file_is_an_empty_state(tmp_path):
     for text in ("", "{", "[]", '{"parts": {"prometheus": {}}}'):
         (tmp_path / "state.json").write_text(text)
-        assert state.read(tmp_path) == state.State()
+        assert state.read(tmp_path) == state.StackState()
 
 
 def test_an_installed_wheel_finds_its_files(tmp_path):

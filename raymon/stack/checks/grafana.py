@@ -3,7 +3,7 @@
 from typing import Final
 
 from raymon.stack import files
-from raymon.stack.checks.inspection import Context
+from raymon.stack.checks.inspection import Inspection
 from raymon.stack.checks.outcome import Check, Outcome, absent, ok, problem, unknown
 from raymon.stack.compare import is_current
 from raymon.stack.grafana import GrafanaError
@@ -13,14 +13,14 @@ EXTRA: Final = "pip install 'raymon-rl[stack]'"
 _LOGIN: Final = "raymon doctor --grafana-token-file FILE, with a service account's token"
 
 
-def reachable(context: Context) -> Outcome:
+def reachable(inspection: Inspection) -> Outcome:
     """Ask Grafana for its health, as the Ray Dashboard does."""
-    service = context.grafana_service
-    if not context.has_grafana_client:
+    service = inspection.grafana_service
+    if not inspection.has_grafana_client:
         state = unknown if service.named else absent
         return state("Grafana is not checked: raymon's extra `stack` is not installed.", EXTRA)
-    health, why = context.grafana_health
-    if context.has_grafana:
+    health, why = inspection.grafana_health
+    if inspection.has_grafana:
         return ok(f"Grafana {health.get('version', '')} answers at {service.url} ({service.by}).".replace("  ", " "))
     if health:
         return problem(f"Grafana at {service.url} says its database is {health['database']!r}.", "look at its log")
@@ -30,16 +30,16 @@ def reachable(context: Context) -> Outcome:
     return absent(f"None at {service.url}: the status page works without it.", "raymon up")
 
 
-def datasource(context: Context) -> Outcome:
+def datasource(inspection: Inspection) -> Outcome:
     """Look up the datasource by its uid, and where it points."""
-    if not context.has_grafana:
+    if not inspection.has_grafana:
         return absent(_NONE)
     uid = files.datasource()["uid"]
     try:
-        found = context.grafana.datasource(uid)
+        found = inspection.grafana.datasource(uid)
     except GrafanaError as error:
         return unknown(f"Grafana does not show its datasources: {error}.", _LOGIN)
-    push = f"raymon dashboards push --url {context.grafana_service.url} --token-file FILE --prometheus-url URL"
+    push = f"raymon dashboards push --url {inspection.grafana_service.url} --token-file FILE --prometheus-url URL"
     if found is None:
         return problem(
             f"There is no datasource {uid}; the dashboards then use the default one, if that is a Prometheus.", push
@@ -49,17 +49,17 @@ def datasource(context: Context) -> Outcome:
     return ok(f"Datasource {uid} points to {found.get('url')}.")
 
 
-def dashboards(context: Context) -> Outcome:
+def dashboards(inspection: Inspection) -> Outcome:
     """Look for raymon's dashboards and compare them with this version's."""
-    if not context.has_grafana:
+    if not inspection.has_grafana:
         return absent(_NONE)
     missing, old, models = [], [], files.dashboards()
     for model in models.values():
         try:
-            found = context.grafana.dashboard(model["uid"])
+            found = inspection.grafana.dashboard(model["uid"])
             if found is None:
                 missing.append(model["uid"])
-            elif not is_current(context.grafana, model, found):
+            elif not is_current(inspection.grafana, model, found):
                 old.append(model["uid"])
         except GrafanaError as error:
             return unknown(f"Grafana does not show its dashboards: {error}.", _LOGIN)
@@ -68,15 +68,15 @@ def dashboards(context: Context) -> Outcome:
         parts += [f"another version: {', '.join(old)}"] if old else []
         return problem(
             f"Of {len(models)} dashboards, {'; '.join(parts)}.",
-            f"raymon dashboards push --url {context.grafana_service.url} --token-file FILE",
+            f"raymon dashboards push --url {inspection.grafana_service.url} --token-file FILE",
         )
     return ok(f"All {len(models)} dashboards are there and current.")
 
 
-def _seen_by_ray(context: Context, path: str, part: str, variable: str, url: str) -> Outcome:
-    if not context.dashboard_url:
+def _seen_by_ray(inspection: Inspection, path: str, part: str, variable: str, url: str) -> Outcome:
+    if not inspection.dashboard_url:
         return absent("No Ray Dashboard.")
-    reply = context.ask_dashboard(path)
+    reply = inspection.ask_dashboard(path)
     if reply.status in (401, 403):
         return unknown(f"The Ray Dashboard refuses the request ({reply.error}): see the check `token`.")
     health = reply.json()
@@ -86,21 +86,21 @@ def _seen_by_ray(context: Context, path: str, part: str, variable: str, url: str
         return problem(f"The Ray Dashboard does not answer: {reply.error}.", "see the check `token`")
     reason = health.get("msg") or reply.error
     mend = f"where Ray's head starts, before it starts: export {variable}={url}   (raymon up prints all of them)"
-    if not (context.has_prometheus if part == "Prometheus" else context.has_grafana):
+    if not (inspection.has_prometheus if part == "Prometheus" else inspection.has_grafana):
         return absent(f"The Ray Dashboard shows its box: {reason}", f"raymon up, then {mend}")
     return problem(f"{part} runs, but the Ray Dashboard does not find it: {reason}", mend)
 
 
-def prometheus_health(context: Context) -> Outcome:
+def prometheus_health(inspection: Inspection) -> Outcome:
     """Ask the Ray Dashboard whether it reaches Prometheus."""
-    url = context.prometheus.url
-    return _seen_by_ray(context, "/api/prometheus_health", "Prometheus", "RAY_PROMETHEUS_HOST", url)
+    url = inspection.prometheus.url
+    return _seen_by_ray(inspection, "/api/prometheus_health", "Prometheus", "RAY_PROMETHEUS_HOST", url)
 
 
-def grafana_health(context: Context) -> Outcome:
+def grafana_health(inspection: Inspection) -> Outcome:
     """Ask the Ray Dashboard whether it reaches Grafana."""
-    url = context.grafana_service.url
-    return _seen_by_ray(context, "/api/grafana_health", "Grafana", "RAY_GRAFANA_HOST", url)
+    url = inspection.grafana_service.url
+    return _seen_by_ray(inspection, "/api/grafana_health", "Grafana", "RAY_GRAFANA_HOST", url)
 
 
 CHECKS: Final = (

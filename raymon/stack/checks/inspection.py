@@ -24,7 +24,7 @@ MOST_PAGES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class CheckOptions:
     """What the user named; what is empty is searched for.
 
     Attributes:
@@ -51,7 +51,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class ServiceAddress:
     """The address of a server and what named it; `named` is False for the default address."""
 
     url: str
@@ -59,12 +59,12 @@ class Service:
     by: str
 
 
-class Context:
+class Inspection:
     """The cluster, Prometheus and Grafana as they are now."""
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.timeout = request.timeout
+    def __init__(self, options: CheckOptions) -> None:
+        self.options = options
+        self.timeout = options.timeout
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> http.Reply:
         """GET within the time limit for one request."""
@@ -75,11 +75,11 @@ class Context:
     @cached_property
     def cluster_address(self) -> discovery.Address:
         """The cluster's address and whether the user named it."""
-        if self.request.address:
-            return discovery.Address(self.request.address.removeprefix("ray://"), named=True)
-        if self.request.metrics_urls or self.request.dashboard_url:
+        if self.options.address:
+            return discovery.Address(self.options.address.removeprefix("ray://"), named=True)
+        if self.options.metrics_urls or self.options.dashboard_url:
             return discovery.Address()  # the user looks at another cluster than this machine's
-        return discovery.cluster_address(self.request.temp_dir)
+        return discovery.cluster_address(self.options.temp_dir)
 
     @property
     def address(self) -> str:
@@ -115,8 +115,8 @@ class Context:
     @cached_property
     def temp_dir(self) -> Path | None:
         """The cluster's temp dir when its files are on this machine."""
-        if self.request.temp_dir:
-            return self.request.temp_dir
+        if self.options.temp_dir:
+            return self.options.temp_dir
         return self.raylet.temp_dir if self.raylet else None
 
     @cached_property
@@ -127,7 +127,7 @@ class Context:
     @cached_property
     def dashboard_url(self) -> str:
         """Where the Ray Dashboard listens, empty when the cluster has none or it is not known."""
-        return (self.request.dashboard_url or self.cluster.dashboard_url).rstrip("/")
+        return (self.options.dashboard_url or self.cluster.dashboard_url).rstrip("/")
 
     @cached_property
     def token(self) -> Token:
@@ -140,7 +140,7 @@ class Context:
 
         A dashboard on another machine was named by the control store and is trusted as that is.
         """
-        if self.request.dashboard_url:
+        if self.options.dashboard_url:
             return True
         parts = urlsplit(self.dashboard_url)
         if is_local(parts.hostname or ""):
@@ -154,8 +154,8 @@ class Context:
     @cached_property
     def metrics_urls(self) -> tuple[str, ...]:
         """The metrics endpoints of the cluster's nodes."""
-        if self.request.metrics_urls:
-            return self.request.metrics_urls
+        if self.options.metrics_urls:
+            return self.options.metrics_urls
         found = list(self.cluster.metrics_urls)
         if not found and self.dashboard_url:
             reply = self.ask_dashboard("/api/prometheus/sd")
@@ -181,28 +181,28 @@ class Context:
     @cached_property
     def stack_directory(self) -> Path:
         """Where `raymon up` keeps its state."""
-        return self.request.directory or state.default_directory()
+        return self.options.directory or state.default_directory()
 
     @cached_property
-    def stack(self) -> state.State:
+    def stack(self) -> state.StackState:
         """What `raymon up` started here."""
         return state.read(self.stack_directory)
 
-    def _service(self, url: str, variable: str, part: str, port: int) -> Service:
+    def _service(self, url: str, variable: str, part: str, port: int) -> ServiceAddress:
         if url:
-            return Service(url.rstrip("/"), True, "given")
+            return ServiceAddress(url.rstrip("/"), True, "given")
         named = os.environ.get(variable, "")
         if named and named != "DISABLED":
-            return Service(named.rstrip("/"), True, variable)
+            return ServiceAddress(named.rstrip("/"), True, variable)
         if part in self.stack.parts:
-            return Service(self.stack.parts[part].url, True, "raymon up")
-        return Service(f"http://127.0.0.1:{port}", False, "default")
+            return ServiceAddress(self.stack.parts[part].url, True, "raymon up")
+        return ServiceAddress(f"http://127.0.0.1:{port}", False, "default")
 
     @cached_property
-    def prometheus(self) -> Service:
+    def prometheus(self) -> ServiceAddress:
         """Where Prometheus should be."""
         return self._service(
-            self.request.prometheus_url, "RAY_PROMETHEUS_HOST", "prometheus", prometheus_server.DEFAULT_PORT
+            self.options.prometheus_url, "RAY_PROMETHEUS_HOST", "prometheus", prometheus_server.DEFAULT_PORT
         )
 
     @cached_property
@@ -222,9 +222,9 @@ class Context:
         return data if reply.ok and isinstance(data, dict) else {}
 
     @cached_property
-    def grafana_service(self) -> Service:
+    def grafana_service(self) -> ServiceAddress:
         """Where Grafana should be."""
-        return self._service(self.request.grafana_url, "RAY_GRAFANA_HOST", "grafana", grafana_server.DEFAULT_PORT)
+        return self._service(self.options.grafana_url, "RAY_GRAFANA_HOST", "grafana", grafana_server.DEFAULT_PORT)
 
     @property
     def has_grafana_client(self) -> bool:
@@ -240,8 +240,8 @@ class Context:
         service = self.grafana_service
         started = self.stack.running("grafana")
         ours = started is not None and started.url == service.url
-        if self.request.grafana_auth and (ours or service.by in ("given", "RAY_GRAFANA_HOST")):
-            return self.request.grafana_auth
+        if self.options.grafana_auth and (ours or service.by in ("given", "RAY_GRAFANA_HOST")):
+            return self.options.grafana_auth
         password = grafana_server.password_file(self.stack_directory)
         return (grafana_server.ADMIN, password.read_text().strip()) if ours and password.exists() else None
 

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from raymon.cluster import ports as cluster_ports
-from raymon.stack.checks.inspection import Context, Service
+from raymon.stack.checks.inspection import Inspection, ServiceAddress
 from raymon.stack.checks.outcome import Check, Outcome, absent, ok, problem, unknown
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - looked at, never written
@@ -22,12 +22,12 @@ MOST_CLOCK_SKEW: Final = 3.0
 """Seconds; the `Date` header has a resolution of one, and verdicts on heartbeats begin at several."""
 
 
-def ports(context: Context) -> Outcome:
+def ports(inspection: Inspection) -> Outcome:
     """Check that no other program uses the default ports; a named address is checked elsewhere."""
     others = []
-    services: tuple[tuple[str, Service, bool], ...] = (
-        ("Prometheus", context.prometheus, context.has_prometheus),
-        ("Grafana", context.grafana_service, context.has_grafana),
+    services: tuple[tuple[str, ServiceAddress, bool], ...] = (
+        ("Prometheus", inspection.prometheus, inspection.has_prometheus),
+        ("Grafana", inspection.grafana_service, inspection.has_grafana),
     )
     for name, service, there in services:
         if service.named or there:
@@ -43,9 +43,9 @@ def ports(context: Context) -> Outcome:
     return ok("No other program uses the ports of Prometheus and Grafana.")
 
 
-def shared_memory(context: Context) -> Outcome:
+def shared_memory(inspection: Inspection) -> Outcome:
     """Look at the file system of the object store."""
-    if context.raylet is None and context.address:
+    if inspection.raylet is None and inspection.address:
         return absent("No node of this cluster runs on this machine.")
     path = SHARED_MEMORY
     if not path.exists():
@@ -63,18 +63,18 @@ def shared_memory(context: Context) -> Outcome:
     return ok(f"{path} has {free / 1e9:.1f} GB free of {total / 1e9:.1f} GB.")
 
 
-def clock(context: Context) -> Outcome:
+def clock(inspection: Inspection) -> Outcome:
     """Compare this machine's clock with the servers' `Date`."""
     skews = {}
     now = time.time()
-    if context.has_prometheus:
+    if inspection.has_prometheus:
         began = time.time()
-        result = context.ask_prometheus("query", query="time()").get("result")
+        result = inspection.ask_prometheus("query", query="time()").get("result")
         if isinstance(result, list) and result:
             skews["Prometheus"] = float(result[0]) - (began + time.time()) / 2
-    if context.dashboard_url:
+    if inspection.dashboard_url:
         began = time.time()
-        reply = context.get(context.dashboard_url + "/api/healthz")
+        reply = inspection.get(inspection.dashboard_url + "/api/healthz")
         if reply.server_time is not None:  # a whole second: half of one later on average
             skews["the Ray Dashboard"] = reply.server_time + 0.5 - (began + time.time()) / 2
     if not skews:
@@ -91,11 +91,11 @@ def clock(context: Context) -> Outcome:
     return ok(f"Agrees with {' and '.join(skews)} within {max(abs(s) for s in skews.values()):.1f} s.")
 
 
-def ray_version(context: Context) -> Outcome:
+def ray_version(inspection: Inspection) -> Outcome:
     """Compare Ray's versions here, in the cluster and in raymon's tests."""
-    cluster = context.cluster.ray_version
-    if not cluster and context.dashboard_url:
-        cluster = str(context.ask_dashboard("/api/version").json().get("ray_version", ""))
+    cluster = inspection.cluster.ray_version
+    if not cluster and inspection.dashboard_url:
+        cluster = str(inspection.ask_dashboard("/api/version").json().get("ray_version", ""))
     try:
         here = importlib.metadata.version("ray")
     except importlib.metadata.PackageNotFoundError:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from raymon.stack.checks.inspection import Context
+    from raymon.stack.checks.inspection import Inspection
 
-State = Literal["ok", "problem", "unknown", "absent"]
+CheckState = Literal["ok", "problem", "unknown", "absent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Outcome:
         mend: The command or setting that fixes it, empty when nothing needs to be done.
     """
 
-    state: State
+    state: CheckState
     evidence: str
     mend: str = ""
 
@@ -31,16 +31,16 @@ class Check:
 
     name: str
     question: str
-    ask: "Callable[[Context], Outcome]"
+    ask: "Callable[[Inspection], Outcome]"
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CheckResult:
     """A check with its outcome, as printed and as `--json` gives it."""
 
     check: str
     question: str
-    state: State
+    state: CheckState
     evidence: str
     mend: str
 

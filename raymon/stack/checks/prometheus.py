@@ -4,41 +4,41 @@ from typing import Any, Final
 
 from raymon.stack import files
 from raymon.stack.checks.endpoints import found_among
-from raymon.stack.checks.inspection import Context, host_and_port
+from raymon.stack.checks.inspection import Inspection, host_and_port
 from raymon.stack.checks.outcome import Check, Outcome, absent, ok, problem, unknown
 
 _NONE: Final = "No Prometheus to ask."
 
 
-def reachable(context: Context) -> Outcome:
+def reachable(inspection: Inspection) -> Outcome:
     """Send the query that the Ray Dashboard sends."""
-    service = context.prometheus
-    if context.has_prometheus:
-        version = context.ask_prometheus("status/buildinfo").get("version", "of unknown version")
+    service = inspection.prometheus
+    if inspection.has_prometheus:
+        version = inspection.ask_prometheus("status/buildinfo").get("version", "of unknown version")
         return ok(f"Prometheus {version} answers at {service.url} ({service.by}).")
-    why = context.prometheus_reply.error or "it is not a Prometheus"
+    why = inspection.prometheus_reply.error or "it is not a Prometheus"
     if service.named:
         mend = "raymon up" if service.by == "raymon up" else f"correct {service.by}, or start one: raymon up"
         return problem(f"{service.url} ({service.by}) does not answer as Prometheus: {why}.", mend)
     return absent(f"None at {service.url}: live pages work without it, history and alerts do not.", "raymon up")
 
 
-def scraping(context: Context) -> Outcome:
+def scraping(inspection: Inspection) -> Outcome:
     """Compare what Prometheus scrapes with what the cluster offers."""
-    if not context.has_prometheus:
+    if not inspection.has_prometheus:
         return absent(_NONE)
-    wanted = {host_and_port(url) for url in context.metrics_urls}
+    wanted = {host_and_port(url) for url in inspection.metrics_urls}
     if not wanted:
         return unknown("The cluster's endpoints are not known.")
-    targets = context.ask_prometheus("targets", state="active").get("activeTargets", [])
+    targets = inspection.ask_prometheus("targets", state="active").get("activeTargets", [])
     scraped = {host_and_port(target.get("scrapeUrl", "")): target for target in targets}
-    here = host_and_port(context.prometheus.url).startswith("127.0.0.1:")
+    here = host_and_port(inspection.prometheus.url).startswith("127.0.0.1:")
     known = {where: scraped[name] for where in wanted if (name := found_among(where, scraped, here)) is not None}
     lacking = sorted(wanted - set(known))
     if lacking:
         return problem(
-            f"It scrapes {len(scraped)} target(s), not {_some(lacking)} of this cluster.{_other(context, scraped)}",
-            _follow(context),
+            f"It scrapes {len(scraped)} target(s), not {_some(lacking)} of this cluster.{_other(inspection, scraped)}",
+            _follow(inspection),
         )
     down = {where: target.get("lastError", "") for where, target in known.items() if target.get("health") == "down"}
     if down:
@@ -53,20 +53,20 @@ def scraping(context: Context) -> Outcome:
     return ok(f"It scrapes all {len(wanted)} endpoint(s) of this cluster.")
 
 
-def _other(context: Context, scraped: dict[str, Any]) -> str:
+def _other(inspection: Inspection, scraped: dict[str, Any]) -> str:
     job = [where for where, target in scraped.items() if target.get("labels", {}).get("job") == "ray"]
-    if not job or context.raylet is None:
+    if not job or inspection.raylet is None:
         return ""
     return f" It scrapes {_some(job)} as job `ray`: another or an earlier session."
 
 
-def _follow(context: Context) -> str:
-    if context.temp_dir:
+def _follow(inspection: Inspection) -> str:
+    if inspection.temp_dir:
         return (
-            f"raymon up --ray-temp-dir {context.temp_dir}; in a prometheus.yml of your own: file_sd_configs on "
-            f"{context.temp_dir}/prom_metrics_service_discovery.json, never on one session's file"
+            f"raymon up --ray-temp-dir {inspection.temp_dir}; in a prometheus.yml of your own: file_sd_configs on "
+            f"{inspection.temp_dir}/prom_metrics_service_discovery.json, never on one session's file"
         )
-    target = host_and_port(context.metrics_urls[0])
+    target = host_and_port(inspection.metrics_urls[0])
     return f"raymon up --dashboard-url URL, or raymon up --target {target}, or as in docs/setup.md"
 
 
@@ -74,17 +74,17 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _groups(context: Context) -> list[dict[str, Any]]:
-    groups = context.ask_prometheus("rules").get("groups", [])
+def _groups(inspection: Inspection) -> list[dict[str, Any]]:
+    groups = inspection.ask_prometheus("rules").get("groups", [])
     return [group for group in groups if isinstance(group, dict)]
 
 
-def rules(context: Context) -> Outcome:
+def rules(inspection: Inspection) -> Outcome:
     """Look for raymon's rules."""
-    if not context.has_prometheus:
+    if not inspection.has_prometheus:
         return absent(_NONE)
     wanted = {name for names in files.rule_groups().values() for name in names}
-    loaded = {rule.get("name") for group in _groups(context) for rule in group.get("rules", [])}
+    loaded = {rule.get("name") for group in _groups(inspection) for rule in group.get("rules", [])}
     lacking = sorted(wanted - loaded)
     if not wanted:
         return unknown("No rules come with this installation.")
@@ -97,11 +97,11 @@ def rules(context: Context) -> Outcome:
     return ok(f"All {len(wanted)} rules are loaded.")
 
 
-def broken_rules(context: Context) -> Outcome:
+def broken_rules(inspection: Inspection) -> Outcome:
     """Look for rules that Prometheus cannot evaluate."""
-    if not context.has_prometheus:
+    if not inspection.has_prometheus:
         return absent(_NONE)
-    loaded = [rule for group in _groups(context) for rule in group.get("rules", [])]
+    loaded = [rule for group in _groups(inspection) for rule in group.get("rules", [])]
     broken = [rule for rule in loaded if rule.get("health") == "err"]
     if broken:
         rule = broken[0]

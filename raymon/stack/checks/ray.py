@@ -11,7 +11,7 @@ from raymon import catalog
 from raymon.cluster import discovery
 from raymon.cluster.auth import PLACES, unencrypted
 from raymon.health import THRESHOLDS
-from raymon.stack.checks.inspection import Context
+from raymon.stack.checks.inspection import Inspection
 from raymon.stack.checks.outcome import Check, Outcome, absent, ok, problem, unknown
 
 # The modules that `ray[default]` adds to `ray` and without which nothing is exported; found by name, never imported.
@@ -20,7 +20,7 @@ _DEFAULT_MODULES: Final = ("aiohttp", "aiohttp_cors", "colorful", "opencensus", 
 _ACCESS: Final = "on the head node: ray get-auth-token; here: export RAY_AUTH_TOKEN_PATH=FILE with that token"
 
 
-def package(_: Context) -> Outcome:
+def package(_: Inspection) -> Outcome:
     """Look for Ray with its dashboard and metrics in this Python."""
     try:
         version = importlib.metadata.version("ray")
@@ -36,56 +36,56 @@ def package(_: Context) -> Outcome:
     return ok(f"Ray {version} with its dashboard and metrics.")
 
 
-def reachable(context: Context) -> Outcome:
+def reachable(inspection: Inspection) -> Outcome:
     """Ask the control store for its nodes."""
-    if not context.address:
-        if context.request.metrics_urls or context.request.dashboard_url:
+    if not inspection.address:
+        if inspection.options.metrics_urls or inspection.options.dashboard_url:
             return absent("No --address given: the cluster is judged by the URLs alone.")
         return problem(
             "No Ray runs on this machine and RAY_ADDRESS is not set.",
             "start a run (raymon train), or ray start --head, or name a cluster: raymon doctor --address HOST:PORT",
         )
-    cluster = context.cluster
+    cluster = inspection.cluster
     if cluster.refused:
-        return problem(f"The cluster at {context.address} refuses access: {cluster.error}.", _ACCESS)
+        return problem(f"The cluster at {inspection.address} refuses access: {cluster.error}.", _ACCESS)
     if cluster.error:
         return problem(
-            f"The cluster at {context.address} does not answer: {cluster.error}.",
+            f"The cluster at {inspection.address} does not answer: {cluster.error}.",
             "check the address (ray status --address HOST:PORT), the firewall and RAY_AUTH_TOKEN",
         )
-    others = sorted({raylet.gcs_address for raylet in discovery.raylets()} - {context.address})
+    others = sorted({raylet.gcs_address for raylet in discovery.raylets()} - {inspection.address})
     more = f" Other clusters on this machine: {', '.join(others)} (--address looks at one)." if others else ""
-    return ok(f"{context.address} has {len(cluster.nodes)} living node(s).{more}")
+    return ok(f"{inspection.address} has {len(cluster.nodes)} living node(s).{more}")
 
 
-def _without_token(context: Context) -> Outcome | None:
+def _without_token(inspection: Inspection) -> Outcome | None:
     """Ask the dashboard whether it wants a token; return None if it does."""
-    mode = context.get(context.dashboard_url + "/api/authentication_mode")
-    if not mode.ok and context.get(context.dashboard_url + "/api/version").ok:
+    mode = inspection.get(inspection.dashboard_url + "/api/authentication_mode")
+    if not mode.ok and inspection.get(inspection.dashboard_url + "/api/version").ok:
         return ok("The cluster wants no token: its Ray is older than tokens.")
     if not mode.ok:
         return problem(
-            f"The Ray Dashboard at {context.dashboard_url} does not answer: {mode.error}.",
+            f"The Ray Dashboard at {inspection.dashboard_url} does not answer: {mode.error}.",
             "check --dashboard-url; from elsewhere: ssh -L 8265:127.0.0.1:8265 HEAD, or ray start --dashboard-host",
         )
     return ok("The cluster wants no token.") if mode.json().get("authentication_mode") == "disabled" else None
 
 
-def token(context: Context) -> Outcome:
+def token(inspection: Inspection) -> Outcome:
     """Send the token to the dashboard."""
-    if not context.dashboard_url:
+    if not inspection.dashboard_url:
         return absent("No Ray Dashboard to send a token to.")
-    if without := _without_token(context):
+    if without := _without_token(inspection):
         return without
-    if not context.token:
+    if not inspection.token:
         return problem(f"The cluster wants a token and there is none in {PLACES}.", _ACCESS)
-    place = context.token.place
-    if not context.dashboard_is_trusted:
+    place = inspection.token.place
+    if not inspection.dashboard_is_trusted:
         return unknown(
-            f"The token from {place} was not sent to {context.dashboard_url}: its process is not yours.",
-            f"if you trust that address: raymon doctor --dashboard-url {context.dashboard_url}",
+            f"The token from {place} was not sent to {inspection.dashboard_url}: its process is not yours.",
+            f"if you trust that address: raymon doctor --dashboard-url {inspection.dashboard_url}",
         )
-    reply = context.ask_dashboard("/api/version")
+    reply = inspection.ask_dashboard("/api/version")
     if reply.status in (401, 403):
         return problem(
             f"The token from {place} is not this cluster's ({reply.error}).",
@@ -93,26 +93,26 @@ def token(context: Context) -> Outcome:
         )
     if not reply.ok:
         return unknown(f"The dashboard answered {reply.error or reply.status} to /api/version.")
-    if context.token.readable_by_others:
+    if inspection.token.readable_by_others:
         return ok(
             f"The token from {place} is accepted, but every user of this machine can read it.",
             f"chmod 600 {shlex.quote(place)}",
         )
-    if warning := unencrypted(context.dashboard_url):
+    if warning := unencrypted(inspection.dashboard_url):
         return ok(f"The token from {place} is accepted; {warning}.")
     return ok(f"The token from {place} is accepted.")
 
 
-def endpoints(context: Context) -> Outcome:
+def endpoints(inspection: Inspection) -> Outcome:
     """GET every node's metrics page."""
-    urls = context.metrics_urls
+    urls = inspection.metrics_urls
     if not urls:
-        if context.cluster.nodes:
+        if inspection.cluster.nodes:
             return problem(
                 "The nodes export no metrics: their metrics port is 0.", "pip install 'ray[default]' on every node"
             )
         return unknown("No metrics endpoint is known.", "raymon doctor --metrics-url http://NODE:PORT/metrics")
-    down = {url: reply.error for url, reply in context.pages.items() if not reply.ok}
+    down = {url: reply.error for url, reply in inspection.pages.items() if not reply.ok}
     if down:
         url, why = next(iter(down.items()))
         return problem(
@@ -120,14 +120,14 @@ def endpoints(context: Context) -> Outcome:
             "open the port in the firewall; fix it with ray start --metrics-export-port=8080; check the node's agent "
             "in session_latest/logs/dashboard_agent.log",
         )
-    size = sum(len(reply.body) for reply in context.pages.values())
-    slowest = max(reply.seconds for reply in context.pages.values())
+    size = sum(len(reply.body) for reply in inspection.pages.values())
+    slowest = max(reply.seconds for reply in inspection.pages.values())
     return ok(f"{len(urls)} endpoint(s) answer, {size / 1000:.0f} kB, the slowest in {1000 * slowest:.0f} ms.")
 
 
-def discovery_file(context: Context) -> Outcome:
+def discovery_file(inspection: Inspection) -> Outcome:
     """Check that the file which Prometheus follows is written and complete."""
-    found = context.discovery
+    found = inspection.discovery
     if found is None:
         return absent("The cluster's files are not on this machine; its Prometheus finds the nodes in another way.")
     start = "start Ray with its dashboard (include_dashboard=True), or give Prometheus the nodes: raymon up --target"
@@ -137,7 +137,7 @@ def discovery_file(context: Context) -> Outcome:
         return problem(
             f"{found.path} was last written {found.age_seconds:.0f} s ago: no head node writes it any more.", start
         )
-    nodes = {f"{node.address}:{node.metrics_port}" for node in context.cluster.nodes if node.metrics_port}
+    nodes = {f"{node.address}:{node.metrics_port}" for node in inspection.cluster.nodes if node.metrics_port}
     if lacking := nodes - set(found.targets):
         return problem(
             f"{found.path} lacks {', '.join(sorted(lacking))}: it belongs to another cluster in the same temp dir.",
@@ -146,32 +146,32 @@ def discovery_file(context: Context) -> Outcome:
     return ok(f"{found.path} names {len(found.targets)} target(s), written {found.age_seconds:.0f} s ago.")
 
 
-def families(context: Context) -> Outcome:
+def families(inspection: Inspection) -> Outcome:
     """Look for raymon's families on the pages."""
-    if not any(reply.ok for reply in context.pages.values()):
+    if not any(reply.ok for reply in inspection.pages.values()):
         return unknown("No metrics page to look at.")
-    names = {key.name for key, _ in context.samples if key.name.startswith(catalog.PREFIX)}
+    names = {key.name for key, _ in inspection.samples if key.name.startswith(catalog.PREFIX)}
     if not names:
         return problem(
-            f"None of {len(context.pages)} page(s) has a {catalog.PREFIX}… family: no process records with raymon.",
+            f"None of {len(inspection.pages)} page(s) has a {catalog.PREFIX}… family: no process records with raymon.",
             "start a run: raymon train; in a trainer of your own: raymon.Monitor in the worker (docs/instrument.md)",
         )
-    runs = sorted({key.labels.get("run", "") for key, _ in context.samples if key.name in names} - {""})
+    runs = sorted({key.labels.get("run", "") for key, _ in inspection.samples if key.name in names} - {""})
     return ok(f"{len(names)} families of run(s) {', '.join(runs[:8])}{' …' if len(runs) > 8 else ''}.")
 
 
-def gauges(context: Context) -> Outcome:
+def gauges(inspection: Inspection) -> Outcome:
     """Check the heartbeat of the processes that record."""
     recorded = {
         (key.labels.get("run", ""), key.labels.get("worker", ""))
-        for key, _ in context.samples
+        for key, _ in inspection.samples
         if key.name.startswith(catalog.PREFIX)
     }
     if not recorded:
         return unknown("No process records.")
     now = time.time()
     beats: dict[tuple[str, str], float] = {}
-    for key, value in context.samples:
+    for key, value in inspection.samples:
         if key.name == catalog.HEARTBEAT.name:
             process = (key.labels.get("run", ""), key.labels.get("worker", ""))
             beats[process] = min(beats.get(process, float("inf")), now - value)

@@ -12,8 +12,8 @@ from support import short_folder
 from raymon.cluster import control_store, discovery
 from raymon.cluster.auth import find_token, unencrypted
 from raymon.cluster.ownership import is_local, listener_is_trusted, read_file
-from raymon.live.targets import Local
-from raymon.stack.checks import Context, Request
+from raymon.live.targets import LocalTargets
+from raymon.stack.checks import CheckOptions, Inspection
 
 STRANGER = 65534
 
@@ -76,16 +76,16 @@ def test_raylet_of_another_user_is_no_session_of_ours(tmp_path, planted):
     process.mkdir(parents=True)
     arguments = ["/x/raylet", f"--session_dir={session}", "--node_id=aa", "--gcs-address=127.0.0.1:1"]
     (process / "cmdline").write_text("\0".join(arguments))
-    assert Local(tmp_path / "proc").find().urls == ("http://127.0.0.1:1111/metrics",)
+    assert LocalTargets(tmp_path / "proc").find().urls == ("http://127.0.0.1:1111/metrics",)
     planted(process)
-    assert "You run no Ray cluster" in Local(tmp_path / "proc").find().problem
+    assert "You run no Ray cluster" in LocalTargets(tmp_path / "proc").find().problem
 
 
 def test_a_session_folder_cannot_send_escapes_to_the_terminal(tmp_path):
     process = tmp_path / "proc" / "12"
     process.mkdir(parents=True)
     (process / "cmdline").write_text(f"raylet\0--session_dir={tmp_path}/session_\x1b]0;x\x07\0--node_id=a")
-    found = Local(tmp_path / "proc").find()
+    found = LocalTargets(tmp_path / "proc").find()
     assert (found.source + found.problem).isprintable()
 
 
@@ -111,11 +111,11 @@ def test_token_goes_to_no_address_that_was_only_found(tmp_path, monkeypatch, for
     reply = control_store.ControlStoreReply(dashboard_url=f"http://{address}")
     ask = "raymon.stack.checks.inspection.ask_control_store"
     monkeypatch.setattr(ask, lambda *_, send_token, **__: sent.append(send_token) or reply)
-    monkeypatch.setattr(Context, "get", lambda _self, _url, headers=None: sent.append(headers))
-    context = Context(Request(temp_dir=tmp_path))
-    context.ask_dashboard("/api/version")
+    monkeypatch.setattr(Inspection, "get", lambda _self, _url, headers=None: sent.append(headers))
+    inspection = Inspection(CheckOptions(temp_dir=tmp_path))
+    inspection.ask_dashboard("/api/version")
     assert sent == [False, None]
-    named = Context(Request(address=address, dashboard_url=f"http://{address}"))
+    named = Inspection(CheckOptions(address=address, dashboard_url=f"http://{address}"))
     named.ask_dashboard("/api/version")
     assert named.cluster is reply
     assert sent[2:] == [{"Authorization": "Bearer secret"}, True]

@@ -10,7 +10,7 @@ import zmq
 from support import ROOT, Command, free_port, poll
 
 from raymon import cli
-from raymon.envs import Collector, ThreadedVector, make_vector
+from raymon.envs import FragmentCollector, ThreadedVector, make_vector
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_it_makes_whole_episodes_from_given_seeds(server):
     def lean(seen, steps, environments):  # push towards the side the pole falls to
         return np.sign(seen[:, 2:3] + 0.3 * seen[:, 3:4]).astype(np.float32), {}
 
-    collector = Collector(vector, 128)
+    collector = FragmentCollector(vector, 128)
     lengths = [length for _ in range(8) for length in collector.collect(lean).lengths]
     assert max(lengths) > 100
     vector.close()

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import ROOT, Command, free_port, poll
 
-from raymon.envs import Collector, EnvError, ThreadedVector, make_vector, wire
+from raymon.envs import EnvError, FragmentCollector, ThreadedVector, make_vector, wire
 from raymon.envs.remote import RemoteEnv
 from raymon.envs.server import Session
 from raymon.envs.vector import SerialVector, seeds_for
@@ -223,7 +223,7 @@ def test_a_server_killed_in_the_middle_fails_the_collection():
     port = free_port(3)
     with python_server("CartPole-v1", 3, port) as command:
         vector = make_vector(f"zmq://127.0.0.1:{port}", 3, seed=1, worker=0, env_kwargs={"timeout_seconds": 1.0})
-        collector = Collector(vector, 8)
+        collector = FragmentCollector(vector, 8)
         act = lambda seen, steps, envs: (np.zeros(len(seen), np.int64), {})  # noqa: E731
         assert collector.collect(act).valid.sum() > 0
         command.process.kill()

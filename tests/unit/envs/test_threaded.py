@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from raymon.envs import Collector, EnvError, ThreadedVector, make_vector
+from raymon.envs import EnvError, FragmentCollector, ThreadedVector, make_vector
 from raymon.envs.vector import SerialVector
 
 
@@ -66,7 +66,7 @@ def test_fragments_are_unbroken_pieces_of_each_environments_life(strict):
     pauses = (0.0005, 0.001, 0.002, 0.004)
     envs = [Counting(number, 7, pause) for number, pause in enumerate(pauses)]
     vector = ThreadedVector(envs, seed=1, worker=0)
-    collector = Collector(vector, 10, strict=strict)
+    collector = FragmentCollector(vector, 10, strict=strict)
     counted, last, returns, lengths = [], {}, [], []
     for version in range(6):
 
@@ -100,7 +100,7 @@ def test_fragments_are_unbroken_pieces_of_each_environments_life(strict):
 
 def test_a_fast_environment_does_not_wait_for_a_slow_one():
     vector = ThreadedVector([Counting(0, 99, 0.0), Counting(1, 99, 0.05)], seed=1, worker=0)
-    collector = Collector(vector, 10)
+    collector = FragmentCollector(vector, 10)
     owners = np.concatenate([collector.collect(zeros).environments for _ in range(4)])
     vector.close()
     assert (owners == 0).sum() >= 6
@@ -108,7 +108,7 @@ def test_a_fast_environment_does_not_wait_for_a_slow_one():
 
 def test_truncation_and_termination_are_told_apart():
     vector = ThreadedVector([Counting(0, 3), Counting(1, 3, truncates=True)], seed=1, worker=0)
-    sampled = Collector(vector, 8, strict=True).collect(zeros)
+    sampled = FragmentCollector(vector, 8, strict=True).collect(zeros)
     assert np.flatnonzero(sampled.terminated[:, 0]).tolist() == [2, 6]
     assert np.flatnonzero(sampled.truncated[:, 1]).tolist() == [2, 6]
     assert not sampled.terminated[:, 1].any()
@@ -132,7 +132,7 @@ def test_lock_step_in_threads_equals_stepping_in_turn():
 def test_an_environment_stays_in_its_thread():
     envs = [Counting(number, 4) for number in range(5)]
     vector = ThreadedVector(envs, seed=1, worker=0, threads=2)
-    Collector(vector, 6).collect(zeros)
+    FragmentCollector(vector, 6).collect(zeros)
     vector.close()
     assert all(len(env.threads) == 1 for env in envs)
     assert len({*envs[0].threads, *envs[1].threads}) == 2
@@ -177,7 +177,7 @@ def test_an_exception_in_a_thread_is_raised_where_it_is_received():
 
     vector = ThreadedVector([Counting(0, 9, 0.2), Broken(1, 9)], seed=1, worker=3)
     with pytest.raises(EnvError, match="environment 1 of worker 3 failed: ValueError: the simulator diverged"):
-        Collector(vector, 5).collect(zeros)
+        FragmentCollector(vector, 5).collect(zeros)
     vector.close()
 
 
@@ -191,7 +191,7 @@ def test_an_environment_that_hangs_is_named_while_the_others_go_on():
             return super().step(action)
 
     vector = ThreadedVector([Counting(0, 9, 0.001), Hanging(1, 9)], seed=1, worker=2, timeout_seconds=0.5)
-    collector = Collector(vector, 5)
+    collector = FragmentCollector(vector, 5)
 
     def go_on():
         while True:
@@ -217,7 +217,7 @@ def test_sending_twice_and_receiving_nothing_are_refused():
 def test_slow_environments_add_up_their_rates():
     kwargs = {"low_seconds": 0.010, "high_seconds": 0.050}
     vector = make_vector("raymon/Simulated-v0", 8, seed=1, worker=0, env_kwargs=kwargs)
-    collector = Collector(vector, 16)
+    collector = FragmentCollector(vector, 16)
     collector.collect(zeros)
     began, steps = time.perf_counter(), []
     for _ in range(4):

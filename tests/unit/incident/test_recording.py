@@ -21,7 +21,7 @@ from raymon import catalog
 from raymon.incident.encoding import Encoder, RecordingError, header
 from raymon.incident.reader import Recording, lines, segments
 from raymon.incident.replay import Replay, moment_of
-from raymon.incident.writer import BYTES_PER_WORKER_HOUR, Recorder
+from raymon.incident.writer import BYTES_PER_WORKER_HOUR, RecordingWriter
 from raymon.live.collector import Collector
 from raymon.live.round import ParsedPage, Round
 from raymon.page import layout
@@ -33,7 +33,7 @@ UNSEEN = ("taken_monotonic", "recorded", "round_seconds", "rounds", "source", "h
 
 def recorded(directory, *processes):
     """Return a cluster whose collector records into a directory, and its recorder."""
-    recorder = Recorder(directory)
+    recorder = RecordingWriter(directory)
     cluster = FakeCluster(*processes)
     cluster.collector = Collector([URL], clock=lambda: cluster.now, on_round=recorder.add)
     return cluster, recorder
@@ -113,10 +113,10 @@ import sys, time
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from metrics_pages import FakeDriver, FakeCluster, FakeWorker
-from raymon.incident.writer import Recorder
+from raymon.incident.writer import RecordingWriter
 from raymon.live.collector import Collector
 cluster = FakeCluster(FakeDriver(), FakeWorker())
-cluster.collector = Collector(["a:1"], clock=lambda: cluster.now, on_round=Recorder(Path({directory!r})).add)
+cluster.collector = Collector(["a:1"], clock=lambda: cluster.now, on_round=RecordingWriter(Path({directory!r})).add)
 while True:
     cluster.run(1)
     print(cluster.now, flush=True)
@@ -137,7 +137,7 @@ def test_a_killed_writer_loses_no_round_that_it_had_taken(tmp_path):
     shown = subprocess.run(["zcat", path], capture_output=True, text=True, check=False).stdout.splitlines()
     assert json.loads(shown[0])["format"] == "raymon-recording"
     assert json.loads(shown[len(taken)])["at"] == taken[-1]
-    Recorder(tmp_path).close()  # the lock went with the process
+    RecordingWriter(tmp_path).close()  # the lock went with the process
 
 
 def test_a_stream_cut_anywhere_is_read_up_to_the_last_whole_line(tmp_path):
@@ -231,7 +231,7 @@ def test_a_recording_keeps_within_a_megabyte_per_worker_and_hour(tmp_path, monke
 
 def test_the_oldest_segments_go_when_the_recording_is_too_large(tmp_path, monkeypatch):
     monkeypatch.setattr("raymon.incident.writer.SEGMENT_SECONDS", 10.0)
-    recorder = Recorder(tmp_path, most_bytes=6_000)
+    recorder = RecordingWriter(tmp_path, most_bytes=6_000)
     cluster = FakeCluster(FakeDriver(), FakeWorker())
     cluster.collector = Collector([URL], clock=lambda: cluster.now, on_round=recorder.add)
     for _ in range(12):
@@ -245,9 +245,9 @@ def test_the_oldest_segments_go_when_the_recording_is_too_large(tmp_path, monkey
 
 
 def test_two_writers_do_not_mix(tmp_path):
-    recorder = Recorder(tmp_path)
+    recorder = RecordingWriter(tmp_path)
     with pytest.raises(RecordingError, match="another process records"):
-        Recorder(tmp_path)
+        RecordingWriter(tmp_path)
     recorder.close()
 
 

@@ -8,7 +8,7 @@ from health_views import fleet
 from raymon.health import Finding, RunVerdict
 from raymon.incident.notify import Notifier, NotifyError, receiver, resolved
 from raymon.incident.store import IncidentStore
-from raymon.incident.watcher import OVER_SECONDS, Event, Watcher
+from raymon.incident.watcher import OVER_SECONDS, Watcher, WatchEvent
 from raymon.live.snapshot import snapshot_of
 
 NOW = 1_800_000_000.0
@@ -57,8 +57,8 @@ def test_a_dead_receiver_gets_three_attempts_and_no_secret_is_logged(caplog):
         raise OSError("https://host/secret")
 
     notifier = Notifier([("https://host", send)], pauses=(0.0, 0.0))
-    notifier.tell(Event("opened", "r", "worker_stalled", "critical", "Worker 1 is stalled.", NOW))
-    notifier.tell(Event("verdict", "r", "healthy", "ok", "All is well.", NOW))
+    notifier.tell(WatchEvent("opened", "r", "worker_stalled", "critical", "Worker 1 is stalled.", NOW))
+    notifier.tell(WatchEvent("verdict", "r", "healthy", "ok", "All is well.", NOW))
     notifier.close()
     assert len(calls) == 3
     assert "secret" not in caplog.text

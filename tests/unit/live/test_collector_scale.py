@@ -14,7 +14,7 @@ from raymon.live import memory
 from raymon.live.collector import Collector
 from raymon.live.history import MOST_CELLS, Ring, WorkerSample
 from raymon.live.scrape import Page
-from raymon.live.targets import Found
+from raymon.live.targets import Endpoints
 
 WORKERS, NODES = 1000, 16
 
@@ -52,7 +52,7 @@ def test_many_viewers_cost_one_collection():
     class Counting:
         def find(self):
             asked.append(1)
-            return Found((), "nowhere", "none")
+            return Endpoints((), "nowhere", "none")
 
     collector = Collector(Counting(), period_seconds=0.2)
     others = set(threading.enumerate())

@@ -16,7 +16,7 @@ from raymon.monitor import monitor_of
 
 
 def total(instance, metric, *labels):
-    cell = monitor_of(instance).ledger._cells[metric.name, labels]
+    cell = monitor_of(instance).accumulator._cells[metric.name, labels]
     return cell.total
 
 

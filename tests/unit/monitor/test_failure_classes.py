@@ -11,7 +11,7 @@ from raymon.monitor import monitor_of
 
 def counted(monitor):
     """Return the failures by class and the number of rollouts that succeeded."""
-    increases = {key: more for key, _, more in monitor.ledger.take().increases}
+    increases = {key: more for key, _, more in monitor.accumulator.take().increases}
     failures = {values[0]: more for (name, values), more in increases.items() if name == catalog.ROLLOUT_FAILURES.name}
     return failures, increases[catalog.ROLLOUTS.name, ()]
 

@@ -9,7 +9,7 @@ from raymon import catalog
 def exported(monitor):
     """Return family and labels -> value of what the next flush hands over."""
     monitor._collect()
-    taken = monitor.ledger.take()
+    taken = monitor.accumulator.take()
     return {key: more for key, _, more in taken.increases} | dict(taken.values)
 
 

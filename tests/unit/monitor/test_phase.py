@@ -9,19 +9,19 @@ from raymon import catalog
 
 
 def total(monitor, metric, *labels):
-    return monitor.ledger._cells[metric.name, labels].total
+    return monitor.accumulator._cells[metric.name, labels].total
 
 
 def values(monitor, metric):
     monitor._collect()
-    return {labels: value for (name, labels), value in monitor.ledger._values.items() if name == metric.name}
+    return {labels: value for (name, labels), value in monitor.accumulator._values.items() if name == metric.name}
 
 
 class Clock:
     def __init__(self, *monitors):
         self.now = 0
         for monitor in monitors:
-            monitor._timeline._clock, monitor._timeline._mark = self, 0
+            monitor._wall_time._clock, monitor._wall_time._mark = self, 0
 
     def __call__(self):
         return self.now
@@ -34,9 +34,9 @@ def test_a_kept_phase_can_be_entered_again_and_nested():
         with learn, learn:
             clock.now += 3
     clock.now += 1000
-    driver._timeline.settle()
+    driver._wall_time.settle()
     assert total(driver, catalog.PHASE_SECONDS, "learn") == 6
-    assert not driver._timeline._leaves
+    assert not driver._wall_time._leaves
 
 
 def test_a_phase_shared_by_threads_leaves_no_time_running():
@@ -57,7 +57,7 @@ def test_a_phase_shared_by_threads_leaves_no_time_running():
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert not monitor._timeline._leaves
+    assert not monitor._wall_time._leaves
     assert not phase._stays
 
 
@@ -96,7 +96,7 @@ def test_a_rollout_that_is_a_phase_excludes_inner_phases():
         "sending": 1,
     }
     assert not monitor._open
-    assert not monitor._timeline._leaves
+    assert not monitor._wall_time._leaves
 
 
 def test_a_rollout_of_an_unknown_phase_is_dropped_and_runs():

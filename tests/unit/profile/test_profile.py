@@ -9,7 +9,7 @@ from raymon.health import judge
 from raymon.profile import flame, stacks, timeline
 from raymon.profile import result as results
 from raymon.profile.report import report
-from raymon.profile.result import Process, ProfileResult
+from raymon.profile.result import ProcessProfile, ProfileResult
 from raymon.views import RunView, WorkerView
 
 LOOP = "main_loop (ray/_private/worker.py:1069)"
@@ -37,7 +37,7 @@ def test_idle_threads_are_ignored_and_lines_of_a_function_merged():
     assert {stack.thread for stack in found} == {"MainThread"}
     assert stacks.samples_of(found) == 100
     assert stacks.working(found) == {stacks.Place("step", "sim.py"): pytest.approx(0.7)}
-    assert Process("worker 0", 1, found).waiting_ratio() == pytest.approx(0.3)
+    assert ProcessProfile("worker 0", 1, found).waiting_ratio() == pytest.approx(0.3)
 
 
 def test_thread_pool_is_merged_into_its_mean():
@@ -175,7 +175,7 @@ def test_slowest_and_typical_workers_are_sampled():
 def test_similar_workers_are_not_compared():
     def compared(slow_seconds):
         run = views(slow_seconds)
-        made = [Process(f"worker {n}", n, stacks.parse(worker_stacks(60 + n, 30))) for n in (0, 1)]
+        made = [ProcessProfile(f"worker {n}", n, stacks.parse(worker_stacks(60 + n, 30))) for n in (0, 1)]
         return results.compare(run, made)
 
     assert compared(0.12) is None
@@ -185,8 +185,11 @@ def test_similar_workers_are_not_compared():
 def test_report_escapes_input_and_draws_every_section():
     run = views()
     evil = stacks.parse("thread (1): MainThread;<script>alert(1)</script> (a.py:1) 100")
-    processes = [Process("worker 1", 2, evil, [("MainThread", ["<i>step</i> (a.py:1)"])]), Process("worker 0", 1)]
-    made = [Process(f"worker {n}", n, stacks.parse(worker_stacks(60 + 30 * n, 30))) for n in (0, 1)]
+    processes = [
+        ProcessProfile("worker 1", 2, evil, [("MainThread", ["<i>step</i> (a.py:1)"])]),
+        ProcessProfile("worker 0", 1),
+    ]
+    made = [ProcessProfile(f"worker {n}", n, stacks.parse(worker_stacks(60 + 30 * n, 30))) for n in (0, 1)]
     tracks = iterations(0.5)
     found = ProfileResult(
         run,

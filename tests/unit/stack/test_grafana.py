@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymon.stack import files, grafana_server, push, state
-from raymon.stack.checks import Context, Request
-from raymon.stack.checks.outcome import Result
+from raymon.stack.checks import CheckOptions, Inspection
+from raymon.stack.checks.outcome import CheckResult
 from raymon.stack.doctor import lines_of
 from raymon.stack.grafana import Grafana, GrafanaError
 from raymon.stack.process import start_mark
@@ -60,9 +60,9 @@ def context_of(grafana, folder, pid, mark):
     """A doctor's view of a Grafana that `raymon up` started at this address as process `pid`."""
     port = int(grafana.url.rpartition(":")[2])
     part = state.Part("grafana", pid, mark, port, grafana.url, ["grafana"])
-    state.write(folder, state.State({"grafana": part}))
+    state.write(folder, state.StackState({"grafana": part}))
     grafana_server.admin_password(folder)
-    return Context(Request(directory=folder))
+    return Inspection(CheckOptions(directory=folder))
 
 
 def test_password_goes_to_no_program_that_took_the_port_of_a_dead_grafana(grafana, tmp_path, monkeypatch):
@@ -81,8 +81,8 @@ def test_password_goes_to_no_program_that_took_the_port_of_a_dead_grafana(grafan
 def test_token_of_the_environment_goes_to_no_unnamed_grafana(grafana, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_GRAFANA_HOST", raising=False)
     monkeypatch.setattr(grafana_server, "DEFAULT_PORT", int(grafana.url.rpartition(":")[2]))
-    assert Context(Request(grafana_auth="secret", directory=tmp_path)).grafana_auth is None
-    named = Context(Request(grafana_auth="secret", grafana_url=grafana.url, directory=tmp_path))
+    assert Inspection(CheckOptions(grafana_auth="secret", directory=tmp_path)).grafana_auth is None
+    named = Inspection(CheckOptions(grafana_auth="secret", grafana_url=grafana.url, directory=tmp_path))
     assert named.grafana_auth == "secret"
 
 
@@ -129,7 +129,7 @@ def test_damaged_reply_is_one_sentence_or_a_plan(data):
 
 def test_doctor_prints_no_terminal_escapes():
     evil = "ruler \x1b]0;owned\x07\x1b[2J\nok       everything"
-    (line, advice, *_) = lines_of([Result("rules", "?", "problem", evil, evil)])
+    (line, advice, *_) = lines_of([CheckResult("rules", "?", "problem", evil, evil)])
     assert (line + advice).isprintable()
 
 

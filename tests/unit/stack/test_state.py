@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from raymon.stack import state
 from raymon.stack.sources import Sources
-from raymon.stack.state import Part, State
+from raymon.stack.state import Part, StackState
 
 PART = Part("grafana", os.getpid(), "ticks 1", 3000, "http://127.0.0.1:3000", ["grafana", "server"], {"1": "ticks 2"})
 JSON = st.recursive(
@@ -20,13 +20,13 @@ JSON = st.recursive(
 
 
 def written(folder):
-    state.write(folder, State({"grafana": PART}, Sources(targets=("h:1",)), True, "http://h:9090", True))
+    state.write(folder, StackState({"grafana": PART}, Sources(targets=("h:1",)), True, "http://h:9090", True))
     return json.loads((folder / "state.json").read_text())
 
 
 def test_what_was_written_is_read(tmp_path):
     written(tmp_path)
-    assert state.read(tmp_path) == State({"grafana": PART}, Sources(targets=("h:1",)), True, "http://h:9090", True)
+    assert state.read(tmp_path) == StackState({"grafana": PART}, Sources(targets=("h:1",)), True, "http://h:9090", True)
 
 
 @settings(max_examples=300, deadline=None)
@@ -49,7 +49,7 @@ def test_damaged_record_is_read_or_ignored_and_every_use_of_it_works(tmp_path_fa
 @pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"parts": 1}', "\x00"])
 def test_broken_file_is_an_empty_record(tmp_path, text):
     (tmp_path / "state.json").write_text(text)
-    assert state.read(tmp_path) == State()
+    assert state.read(tmp_path) == StackState()
 
 
 def test_full_disk_leaves_the_old_file_and_no_draft(tmp_path):

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import raymon
 from raymon import catalog
+from raymon.monitor.accumulator import MOST_LABEL_SETS, Accumulator, Cell
 from raymon.monitor.latency import SlidingQuantiles
-from raymon.monitor.ledger import MOST_LABEL_SETS, Cell, Ledger
-from raymon.monitor.wall_time import Timeline
+from raymon.monitor.wall_time import WallTime
 
 PHASES = ("a", "b", "c")
 
@@ -58,7 +58,7 @@ def test_steps_of_many_threads_are_handed_over_exactly(amounts, takers):
 
     def take():
         while running.is_set():
-            taken.extend(more for (found, _), _, more in monitor.ledger.take().increases if found == name)
+            taken.extend(more for (found, _), _, more in monitor.accumulator.take().increases if found == name)
 
     def add(these):
         for amount in these:
@@ -76,7 +76,7 @@ def test_steps_of_many_threads_are_handed_over_exactly(amounts, takers):
             collector.join(60)
     finally:
         sys.setswitchinterval(interval)
-    taken.extend(more for (found, _), _, more in monitor.ledger.take().increases if found == name)
+    taken.extend(more for (found, _), _, more in monitor.accumulator.take().increases if found == name)
     assert sum(taken) == sum(map(sum, amounts))
 
 
@@ -94,20 +94,20 @@ def test_steps_of_many_threads_are_handed_over_exactly(amounts, takers):
 )
 def test_phases_sum_to_the_time_in_which_any_span_was_open(events):
     clock, cells = Clock(), {phase: Cell() for phase in PHASES}
-    timeline = Timeline(cells, threading.RLock(), clock)
+    wall_time = WallTime(cells, threading.RLock(), clock)
     contexts = [contextvars.Context() for _ in range(3)]
     open_spans, expected = [[], [], []], 0
     for who, what, phase, elapsed in events:
         expected += elapsed if any(open_spans) else 0
         clock.now += elapsed
         if what == "enter":
-            open_spans[who].append(contexts[who].run(timeline.enter, phase))
+            open_spans[who].append(contexts[who].run(wall_time.enter, phase))
         elif what == "flush":
-            timeline.settle()
+            wall_time.settle()
         elif open_spans[who]:
             span = open_spans[who].pop(0 if what == "leave oldest" else -1)
-            contexts[who].run(timeline.leave, span)
-    timeline.settle()
+            contexts[who].run(wall_time.leave, span)
+    wall_time.settle()
     assert sum(cell.total for cell in cells.values()) == expected
 
 
@@ -121,18 +121,18 @@ nested = st.recursive(
 @given(nested, st.booleans())
 def test_time_in_an_inner_phase_is_not_counted_in_the_outer(tree, flushing):
     clock, cells, expected = Clock(), {phase: Cell() for phase in PHASES}, dict.fromkeys(PHASES, 0)
-    timeline = Timeline(cells, threading.RLock(), clock)
+    wall_time = WallTime(cells, threading.RLock(), clock)
 
     def walk(node):
         phase, own, inner = node
-        span = timeline.enter(phase)
+        span = wall_time.enter(phase)
         for child in inner:
             walk(child)
             if flushing:
-                timeline.settle()
+                wall_time.settle()
         clock.now += own
         expected[phase] += own
-        timeline.leave(span)
+        wall_time.leave(span)
 
     walk(tree)
     assert {phase: cell.total for phase, cell in cells.items()} == expected
@@ -140,27 +140,27 @@ def test_time_in_an_inner_phase_is_not_counted_in_the_outer(tree, flushing):
 
 def test_two_threads_in_phases_share_the_wall_time():
     clock, cells = Clock(), {phase: Cell() for phase in PHASES}
-    timeline = Timeline(cells, threading.RLock(), clock)
+    wall_time = WallTime(cells, threading.RLock(), clock)
     one, two = contextvars.Context(), contextvars.Context()
-    first = one.run(timeline.enter, "a")
+    first = one.run(wall_time.enter, "a")
     clock.now += 10
-    second = two.run(timeline.enter, "b")
+    second = two.run(wall_time.enter, "b")
     clock.now += 10
-    one.run(timeline.leave, first)
+    one.run(wall_time.leave, first)
     clock.now += 10
-    two.run(timeline.leave, second)
+    two.run(wall_time.leave, second)
     assert [cells[phase].total for phase in PHASES] == [15, 15, 0]
 
 
 @given(st.lists(st.tuples(st.sampled_from(PHASES), st.integers(0, 100)), max_size=20), st.integers(0, 5_000))
 def test_time_measured_elsewhere_is_subtracted_from_its_span(parts, wall):
     clock, cells = Clock(), {phase: Cell() for phase in (*PHASES, "other")}
-    timeline = Timeline(cells, threading.RLock(), clock)
-    span = timeline.enter("other")
+    wall_time = WallTime(cells, threading.RLock(), clock)
+    span = wall_time.enter("other")
     clock.now += wall
     for phase, nanoseconds in parts:
-        timeline.add(phase, nanoseconds)
-    timeline.leave(span)
+        wall_time.add(phase, nanoseconds)
+    wall_time.leave(span)
     measured = sum(nanoseconds for _, nanoseconds in parts)
     assert sum(cell.total for cell in cells.values()) == max(wall, measured)
     assert cells["other"].total == max(0, wall - measured)
@@ -194,7 +194,7 @@ def test_the_yardsticks_of_silence_do_not_grow_while_something_hangs():
     clock = Clock()
     worker, driver = raymon.Monitor(worker=0, run="hang"), raymon.DriverMonitor("hang")
     for monitor in (worker, driver):
-        monitor._timeline._clock, monitor._timeline._mark = clock, 0
+        monitor._wall_time._clock, monitor._wall_time._mark = clock, 0
     with driver.iteration(), worker.rollout():
         clock.now += 10**9
         assert values(worker, catalog.ROLLOUT_LATENCY) == {}
@@ -209,13 +209,13 @@ def test_the_yardsticks_of_silence_do_not_grow_while_something_hangs():
 def test_driver_phases_sum_to_wall_during_an_iteration():
     driver = raymon.DriverMonitor("sum", workers=1)
     clock = Clock()
-    driver._timeline._clock = clock
-    driver._timeline._mark = 0
+    driver._wall_time._clock = clock
+    driver._wall_time._mark = 0
     with driver.iteration():
         clock.now += 7
         with driver.phase("sample"):
             clock.now += 600 * 10**9
-            driver._timeline.settle()
+            driver._wall_time.settle()
             assert phases(driver) == {"other": 7, "sample": 600 * 10**9}
             with driver.phase("transfer"):
                 clock.now += 5
@@ -225,20 +225,19 @@ def test_driver_phases_sum_to_wall_during_an_iteration():
 
 
 def phases(monitor):
-    found = {
-        key[1][0]: cell.total for key, cell in monitor.ledger._cells.items() if key[0] == catalog.PHASE_SECONDS.name
-    }
-    return {phase: total for phase, total in found.items() if total}
+    cells = monitor.accumulator._cells
+    name = catalog.PHASE_SECONDS.name
+    return {labels[0]: cell.total for (family, labels), cell in cells.items() if family == name and cell.total}
 
 
 def values(monitor, metric):
-    with monitor.ledger.lock:
+    with monitor.accumulator.lock:
         monitor._collect()
-    return {key[1]: value for key, value in monitor.ledger._values.items() if key[0] == metric.name}
+    return {key[1]: value for key, value in monitor.accumulator._values.items() if key[0] == metric.name}
 
 
 def total(monitor, metric, *labels):
-    return monitor.ledger._cells[metric.name, labels].total * monitor.ledger._cells[metric.name, labels].scale
+    return monitor.accumulator._cells[metric.name, labels].total * monitor.accumulator._cells[metric.name, labels].scale
 
 
 def activity(monitor):
@@ -266,8 +265,8 @@ def test_what_a_worker_does_is_told_at_every_moment():
 def test_the_time_between_rollouts_is_waiting_and_in_no_rollout():
     monitor = raymon.Monitor(worker=0, run="waiting")
     clock = Clock()
-    monitor._timeline._clock = clock
-    monitor._timeline._mark = 0
+    monitor._wall_time._clock = clock
+    monitor._wall_time._mark = 0
     clock.now += 10**9  # before the first rollout the worker is starting
     for _ in range(2):
         with monitor.rollout():
@@ -356,13 +355,13 @@ def test_wrong_use_never_raises_and_every_drop_is_counted():
 
 def test_labels_without_enumerated_values_are_bounded():
     own = raymon.Metric("test_visits_total", "counter", "Visits.", labels=("room",))
-    ledger = Ledger()
+    accumulator = Accumulator()
     for room in range(MOST_LABEL_SETS):
-        ledger.cell(own, {"room": room})
+        accumulator.cell(own, {"room": room})
     with pytest.raises(ValueError, match="more than"):
-        ledger.cell(own, {"room": "one more"})
+        accumulator.cell(own, {"room": "one more"})
     with pytest.raises(ValueError, match="short text"):
-        Ledger().cell(own, {"room": "x" * 100})
+        Accumulator().cell(own, {"room": "x" * 100})
 
 
 def test_wrong_declarations_do_raise(monkeypatch):
@@ -389,7 +388,7 @@ def test_a_monitor_that_is_switched_off_does_nothing():
         monitor.episode(1.0, 2)
     with driver.iteration(), driver.phase("learn"):
         driver.update(loss=1.0)
-    assert all(cell.total == 0 for each in (monitor, driver) for cell in each.ledger._cells.values())
+    assert all(cell.total == 0 for each in (monitor, driver) for cell in each.accumulator._cells.values())
 
 
 def test_the_driver_s_ledger():
@@ -442,7 +441,7 @@ def test_a_diverged_update_keeps_the_gauges_finite():
 def test_an_iteration_of_ten_minutes_has_a_duration_until_the_next_ends():
     driver = raymon.DriverMonitor("long")
     clock = Clock()
-    driver._timeline._clock = clock
+    driver._wall_time._clock = clock
     with driver.iteration():
         clock.now += 2 * 10**9
     assert values(driver, catalog.ITERATION_SECONDS) == {(): pytest.approx(2.0)}
@@ -459,7 +458,7 @@ def test_what_is_observed_between_two_flushes_is_bounded():
     driver = raymon.DriverMonitor("many")
     for _ in range(6000):
         driver.received(0, seconds=0.1, env_steps=1)
-    observed = sum(len(found) for _, found in driver.ledger.take().observations)
+    observed = sum(len(found) for _, found in driver.accumulator.take().observations)
     assert observed + total(driver, catalog.RECORDING_DROPPED) == 6000
     assert total(driver, catalog.FRAGMENTS, "received") == 6000
 
@@ -467,8 +466,8 @@ def test_what_is_observed_between_two_flushes_is_bounded():
 def test_a_monitor_that_nobody_keeps_is_forgotten():
     from raymon.monitor.flusher import flusher
 
-    before = len(flusher._monitors)
+    before = flusher.monitors
     for _ in range(20):
         raymon.Monitor(worker=0, run="gone").steps(1)
     gc.collect()
-    assert len(flusher._monitors) <= before
+    assert flusher.monitors <= before

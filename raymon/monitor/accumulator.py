@@ -1,8 +1,8 @@
-"""What one monitor has counted and not yet handed over: cells of sums, last values, observations.
+"""What one monitor has counted and not yet exported: cells of sums, last values, observations.
 
-Written by the threads of the user's process, read by the flush thread. Every change is made under the ledger's lock,
-so that sums are exact whatever the interleaving; the lock is held for well under a microsecond. It is re-entrant
-because a signal handler or a finaliser may record in the middle of a recording.
+The threads of the user's process write it; the flush thread reads it. Every change is made under the accumulator's
+lock, so sums are exact whatever the interleaving; the lock is held for well under a microsecond. It is re-entrant
+because a signal handler or a finalizer may record in the middle of a recording.
 """
 
 import math
@@ -46,7 +46,7 @@ class Taken(NamedTuple):
     observations: list[tuple[Key, list[float]]]
 
 
-class Ledger:
+class Accumulator:
     """Exact sums per series, last values, and observations that wait for the next flush."""
 
     def __init__(self) -> None:
