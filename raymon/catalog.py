@@ -532,6 +532,18 @@ RESPONSE_LENGTH = _declare(
     labels=("quantile",),
     present=_LANGUAGE,
 )
+GENERATION_LENGTH = _declare(
+    "generation_length_total",
+    "counter",
+    "flow",
+    "Tokens of the longest response of each batch: while most responses were running, and for the last 3 % (tail).",
+    labels=("part",),
+    values={"part": ("body", "tail")},
+    present=_LANGUAGE,
+)
+TAIL_RESPONSES = _declare(
+    "tail_responses_total", "counter", "flow", "Responses that were the last of their batch to end.", present=_LANGUAGE
+)
 GROUPS = _declare(
     "groups_total",
     "counter",

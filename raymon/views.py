@@ -9,6 +9,44 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class FlowView:
+    """What flows through one process, or a run, while a language model is trained.
+
+    Attributes:
+        tokens_per_second: Direction (`in`, `out`) to tokens a second.
+        responses_per_second: End (`complete`, `truncated`, `aborted`) to responses a second.
+        response_length: Quantile ("p50", "p95", "p99") to tokens, over the last minute.
+        generated_per_second: Tokens of the longest response of each batch a second: `body`, while most responses of the
+            batch were running, and `tail`, while only the last few were.
+        tail_responses_ratio: The share of the responses that those last few are.
+        groups: Whether they have a learning signal (`yes`, `no`) to groups of the last seconds, or of the last minute
+            where there are few.
+        buffer_growth_per_second: Slope of the depth over the history at hand; None while not known.
+        buffer_oldest_age_seconds: None while the buffer is empty.
+        weight_sync_seconds: Mean duration of a synchronization.
+        weight_sync_bytes: Mean size of a synchronization.
+        updates_since_sync: Updates of the policy since the last synchronization of weights; None while not known.
+        updates_between_syncs: The most updates between two synchronizations, over the last minutes.
+    """
+
+    tokens_per_second: Mapping[str, float] = field(default_factory=dict)
+    responses_per_second: Mapping[str, float] = field(default_factory=dict)
+    response_length: Mapping[str, float] = field(default_factory=dict)
+    generated_per_second: Mapping[str, float] = field(default_factory=dict)
+    tail_responses_ratio: float | None = None
+    groups: Mapping[str, float] = field(default_factory=dict)
+    buffer_depth: float | None = None
+    buffer_capacity: float | None = None
+    buffer_oldest_age_seconds: float | None = None
+    buffer_growth_per_second: float | None = None
+    weight_syncs_per_second: float | None = None
+    weight_sync_seconds: float | None = None
+    weight_sync_bytes: float | None = None
+    updates_since_sync: float | None = None
+    updates_between_syncs: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerView:
     """One worker as last seen.
 
@@ -38,6 +76,11 @@ class WorkerView:
         survived_silence_seconds: The longest time without a heartbeat after which it went on.
         silence_cpu_ratio: CPU that it used during its last silence; near 1 when native code kept the interpreter.
         where: The function its main thread was in when it last made no progress; empty while not known.
+        role: One of `catalog.ROLES`.
+        flow: What flows through it; empty where no language model is trained.
+        token_seconds: Time of generation per token, by what is counted: `response` (every token) or `longest` (those
+            of the longest response of each batch, which are what a batch that is generated at once takes).
+        unit: What `step_seconds` is per: `step` of an environment or `token`.
     """
 
     worker: str
@@ -75,6 +118,10 @@ class WorkerView:
     survived_silence_seconds: float | None = None
     silence_cpu_ratio: float | None = None
     where: str = ""
+    role: str = "env"
+    flow: FlowView = field(default_factory=FlowView)
+    token_seconds: Mapping[str, float] = field(default_factory=dict)
+    unit: str = "step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +197,7 @@ class RunView:
         nodes: The nodes of the cluster, those with workers of this run first.
         problem: Why its numbers could not be read; empty if they could.
         workers_up: Workers that are up: as the driver counts them, from their heartbeats where it never counts.
+        flow: What flows through all of its processes; empty where no language model is trained.
     """
 
     run: str
@@ -199,3 +247,4 @@ class RunView:
     nodes: tuple[NodeView, ...] = ()
     workers_up: int | None = None
     problem: str = ""
+    flow: FlowView = field(default_factory=FlowView)

@@ -160,3 +160,91 @@ class FakeCluster:
             if each is not None:
                 each(snapshot)
         return snapshot
+
+
+class FakeRollout(FakeProcess):
+    """A rollout worker that generates a batch of responses every `seconds`, all of one length but the last one.
+
+    The tail is the share of the batch for which only the last one is running.
+    """
+
+    def __init__(self, worker="0", seconds=2, length=100.0, responses=32, tail=0.0, **more):
+        super().__init__(worker=worker, **more)
+        self.seconds, self.length, self.responses, self.tail = seconds, length, responses, tail
+        self.busy, self.slower, self.version = 0.0, 1.0, 1.0
+
+    def second(self, now):
+        self.set(catalog.HEARTBEAT, now)
+        self.set(catalog.PROCESS_ID, 4000 + int(self.worker))
+        self.set(catalog.ROLE, 1.0, "rollout")
+        self.set(catalog.POLICY_VERSION, self.version)
+        for name in catalog.ACTIVITIES:
+            self.set(catalog.ACTIVITY, float(name == "generate"), name)
+        self.add(catalog.ENV_STEPS, 0.0)
+        self.add(catalog.ROLLOUT_SECONDS, 1.0)
+        self.add(catalog.WORKER_PHASE, 1.0, "generate")
+        self.busy += 1.0
+        longest = self.length / (1.0 - self.tail)
+        took = self.seconds * self.slower / (1.0 - self.tail)
+        if self.busy >= took:
+            self.busy -= took
+            self.set(catalog.PROGRESS, now)
+            self.add(catalog.ROLLOUTS, 1.0)
+            self.add(catalog.TOKENS, 10.0 * self.responses, "in")
+            self.add(catalog.TOKENS, self.length * (self.responses - 1) + longest, "out")
+            self.add(catalog.RESPONSES, self.responses - 1.0, "complete")
+            self.add(catalog.RESPONSES, 1.0, "truncated")
+            self.add(catalog.GENERATION_LENGTH, self.length, "body")
+            self.add(catalog.GENERATION_LENGTH, longest - self.length, "tail")
+            self.add(catalog.TAIL_RESPONSES, 1.0)
+            for quantile in catalog.QUANTILES:
+                self.set(catalog.RESPONSE_LENGTH, self.length if quantile < 0.9 else longest, str(quantile))
+                self.set(catalog.ROLLOUT_LATENCY, took, str(quantile))
+
+
+class FakeReward(FakeProcess):
+    """A reward worker that is busy for a share of each second, in phases and without rollouts."""
+
+    def __init__(self, worker="9", busy=0.2, **more):
+        super().__init__(worker=worker, **more)
+        self.busy = busy
+
+    def second(self, now):
+        self.set(catalog.HEARTBEAT, now)
+        self.set(catalog.PROGRESS, now)
+        self.set(catalog.ROLE, 1.0, "reward")
+        for name in catalog.ACTIVITIES:
+            self.set(catalog.ACTIVITY, float(name == ("reward" if self.busy > 0.5 else "waiting")), name)
+        self.add(catalog.ROLLOUTS, 0.0)
+        self.add(catalog.WORKER_PHASE, self.busy, "reward")
+
+
+class FakeController(FakeDriver):
+    """The driver of a run that trains a language model: an update a second, groups, a buffer, weights that it sends."""
+
+    def __init__(self, phases=None, equal=0.1, **more):
+        super().__init__(**more)
+        self.phases = phases or {"sample": 0.4, "train": 0.4, "weight_sync": 0.05, "other": 0.15}
+        self.equal, self.syncs, self.depth, self.capacity = equal, True, 20.0, 64.0
+
+    def second(self, now):
+        self.set(catalog.HEARTBEAT, now)
+        self.set(catalog.RUN_INFO, 1.0, "verl", "GRPO", "async", "digits")
+        self.set(catalog.RUN_START, self.started)
+        for name in catalog.RUN_STATES:
+            self.set(catalog.RUN_STATE, float(name == "training"), name)
+        self.set(catalog.ITERATION_SECONDS, 1.0)
+        self.set(catalog.LAST_UPDATE, now)
+        self.add(catalog.UPDATES, 1.0)
+        self.set(catalog.LEARNER_VERSION, self.numbers[catalog.UPDATES, ()])
+        for phase, share in self.phases.items():
+            self.add(catalog.PHASE_SECONDS, share, phase)
+        self.add(catalog.GROUPS, 8.0 * (1.0 - self.equal), "yes")
+        self.add(catalog.GROUPS, 8.0 * self.equal, "no")
+        self.set(catalog.BUFFER_DEPTH, self.depth)
+        self.set(catalog.BUFFER_CAPACITY, self.capacity)
+        self.set(catalog.BUFFER_OLDEST, now - 2.0)
+        if self.syncs:
+            self.add(catalog.WEIGHT_SYNCS, 1.0)
+            self.add(catalog.WEIGHT_SYNC_SECONDS, 0.05)
+            self.add(catalog.WEIGHT_SYNC_BYTES, 1e6)

@@ -1,4 +1,7 @@
-"""Advice in the terms of the run's trainer: options of `raymon train`, settings of RLlib, or plain words only."""
+"""Advice in the terms of the run's trainer: its options or settings where raymon knows them, else plain words only.
+
+Those of verl, OpenRLHF and SkyRL are of the versions 0.9.1, 0.11.2 and 0.3.0, read from their configurations.
+"""
 
 import re
 from typing import Final
@@ -46,7 +49,69 @@ _NAMES: Final[dict[str, dict[str, str]]] = {
         "worker_timeout": "sample_timeout_s",
         "workers": "num_env_runners",
     },
+    "verl": {
+        "asynchronous": "verl.experimental.fully_async_policy",
+        "concurrency": "actor_rollout_ref.rollout.max_num_seqs",
+        "epochs": "actor_rollout_ref.actor.ppo_epochs",
+        "filter_groups": "algorithm.filter_groups.enable",
+        "group_size": "actor_rollout_ref.rollout.n",
+        "kl_penalty": "actor_rollout_ref.actor.use_kl_loss",
+        "learning_rate": "actor_rollout_ref.actor.optim.lr",
+        "max_gradient_norm": "actor_rollout_ref.actor.grad_clip",
+        "max_response_length": "data.max_response_length",
+        "minibatch": "actor_rollout_ref.actor.ppo_mini_batch_size",
+        "partial_rollout": "async_training.partial_rollout",
+        "reference_batch": "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu",
+        "resume": "trainer.resume_mode",
+        "reward_workers": "reward.num_workers",
+        "rollout_workers": "trainer.nnodes, or rollout.nnodes when asynchronous",
+        "staleness": "async_training.staleness_threshold",
+        "sync_bucket": "actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes",
+        "sync_interval": "async_training.trigger_parameter_sync_step",
+        "train_batch": "data.train_batch_size",
+        "trainers": "trainer.n_gpus_per_node",
+    },
+    "openrlhf": {
+        "asynchronous": "--train.async_enable",
+        "concurrency": "--rollout.vllm_generate_batch_size",
+        "epochs": "--train.max_epochs",
+        "filter_groups": "--algo.dynamic_filtering_enable",
+        "group_size": "--rollout.n_samples_per_prompt",
+        "kl_penalty": "--algo.kl.init_coef",
+        "learning_rate": "--actor.adam.lr",
+        "max_gradient_norm": "--actor.max_norm",
+        "max_response_length": "--rollout.max_new_tokens",
+        "minibatch": "--train.micro_batch_size",
+        "partial_rollout": "--train.partial_rollout_enable",
+        "reference_batch": "--rollout.micro_batch_size",
+        "resume": "--ckpt.load_enable",
+        "reward_workers": "--reward.num_gpus_per_node",
+        "rollout_workers": "--vllm.num_engines",
+        "staleness": "--train.async_queue_size",
+        "sync_bucket": "--vllm.sync_backend",
+        "train_batch": "--train.batch_size",
+        "trainers": "--actor.num_gpus_per_node",
+    },
+    "skyrl": {
+        "asynchronous": "trainer.fully_async",
+        "concurrency": "trainer.fully_async.num_parallel_generation_workers",
+        "epochs": "trainer.update_epochs_per_batch",
+        "filter_groups": "trainer.algorithm.dynamic_sampling.type",
+        "group_size": "generator.n_samples_per_prompt",
+        "kl_penalty": "trainer.algorithm.use_kl_loss",
+        "learning_rate": "trainer.policy.optimizer_config.lr",
+        "max_gradient_norm": "trainer.policy.optimizer_config.max_grad_norm",
+        "max_response_length": "generator.sampling_params.max_generate_length",
+        "minibatch": "trainer.micro_train_batch_size_per_gpu",
+        "reference_batch": "trainer.micro_forward_batch_size_per_gpu",
+        "resume": "trainer.resume_mode",
+        "rollout_workers": "generator.inference_engine.num_engines",
+        "staleness": "trainer.fully_async.max_staleness_steps",
+        "train_batch": "trainer.train_batch_size",
+        "trainers": "trainer.placement.policy_num_gpus_per_node",
+    },
 }
+_MARKS: Final = frozenset(mark for names in (_ANY, *_NAMES.values()) for mark in names)
 
 
 def in_terms_of(run: RunView, text: str) -> str:
@@ -57,7 +122,7 @@ def in_terms_of(run: RunView, text: str) -> str:
     names = {**_ANY, **_NAMES.get(run.engine or "", {})}
 
     def name_of(mark: re.Match[str]) -> str:
-        if mark[1] not in _NAMES["own"]:  # part of a worker's label, which may hold anything
+        if mark[1] not in _MARKS:  # part of a worker's label, which may hold anything
             return mark[0]
         return f" ({names[mark[1]]})" if mark[1] in names else ""
 

@@ -10,7 +10,8 @@ from typing import Final
 from raymon.catalog import WORK_PHASES
 from raymon.format import count, duration, share
 from raymon.health.impact import Cost, limit_cost
-from raymon.health.shares import busy_ratio, cpu_full, worker_phases
+from raymon.health.language_limits import LANGUAGE_LIMITS, full_buffer, tail, tail_share, without_phases
+from raymon.health.shares import busy_ratio, cpu_full, of_language_model, worker_phases
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding
 from raymon.views import RunView, WorkerView
@@ -18,17 +19,23 @@ from raymon.views import RunView, WorkerView
 
 def bottlenecks(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     """Yield what limits the run's speed, by the largest share of the iteration; nothing when nothing stands out."""
+    language = of_language_model(run)
     if not any(ratio for phase, ratio in run.phase_ratio.items() if phase != "other"):
-        yield from _without_phases(run, limits)
+        yield from without_phases(run, limits) if language else _without_phases(run, limits)
         return
     candidates = []
-    for phase, (limit, explain) in _PHASES.items():
+    for phase, (limit, explain) in ({**_PHASES, **LANGUAGE_LIMITS} if language else _PHASES).items():
         ratio = run.phase_ratio.get(phase, 0.0)
         if ratio >= getattr(limits, limit):
             candidates.append((ratio, explain))
+    if language and not candidates and tail_share(run) >= limits.tail_bound_ratio:
+        candidates.append((tail_share(run), lambda run, _: tail(run)))
     if candidates:
         ratio, explain = max(candidates, key=lambda pair: pair[0])
-        yield _with_cost(explain(run, limits), limit_cost(run, ratio))
+        finding = explain(run, limits)
+        yield _with_cost(finding, limit_cost(run, tail_share(run) if finding.code == "tail_bound" else ratio))
+    if language:
+        yield from full_buffer(run)
 
 
 def _with_cost(finding: Finding, cost: Cost | None) -> Finding:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from raymon.format import count, duration, listing, share
+from raymon.health.shares import busy_ratio
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding, WorkerVerdict
 from raymon.views import RunView, WorkerView
@@ -13,8 +14,9 @@ _ADVICE = (
 
 
 def has_succeeded(worker: WorkerView) -> bool:
-    """Return whether the worker has finished a rollout or taken a step since its process started."""
-    return bool(worker.rollouts_total or worker.rollouts_per_second or worker.steps_per_second)
+    """Return whether the worker has finished a rollout, taken a step or, in other roles, worked in a phase."""
+    done = worker.rollouts_total or worker.rollouts_per_second or worker.steps_per_second
+    return bool(done or (worker.role != "env" and busy_ratio(worker.phase_ratio)))
 
 
 def failures_per_second(worker: WorkerView) -> float:

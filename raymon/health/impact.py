@@ -9,7 +9,7 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from raymon.format import share, whole
-from raymon.health.shares import worker_phases
+from raymon.health.shares import SAMPLING_ROLES, throughput, worker_phases
 from raymon.health.stragglers import Straggler
 from raymon.views import RunView, WorkerView
 
@@ -17,10 +17,11 @@ MOST_LIMIT_RATIO: Final = 0.8
 
 
 class Cost(NamedTuple):
-    """Steps per second with a fault, and the estimate without it."""
+    """Throughput with a fault, and the estimate without it; in steps or tokens a second, as `unit` says."""
 
     now: float
     without: float
+    unit: str = "steps"
 
     @property
     def ratio(self) -> float:
@@ -31,50 +32,51 @@ class Cost(NamedTuple):
         """Return the cost in words."""
         if self.ratio < 0.01:
             return "costs less than 1 % of the throughput"
-        lost = f"{whole(self.without - self.now)} of {whole(self.without)} steps/s"
+        lost = f"{whole(self.without - self.now)} of {whole(self.without)} {self.unit}/s"
         return f"costs {share(self.ratio)} of the throughput ({lost})"
 
 
 def waits_for_all(run: RunView) -> bool:
     """Return whether the driver waits for every worker, so that the slowest one sets the pace."""
-    return run.sampler in ("sync", "step") or (run.sampler is None and run.phase_ratio.get("sample", 0.0) > 0.5)
+    return run.sampler in ("sync", "step") or (run.sampler is None and (_sampling_ratio(run) or 0.0) > 0.5)
 
 
 def straggler_cost(run: RunView, slow: Mapping[str, Straggler]) -> Cost | None:
     """Return what slow workers cost."""
-    now = run.steps_per_second
+    now, unit = throughput(run)
     if not now or not slow:
         return None
     if waits_for_all(run):
-        sampling = run.phase_ratio.get("sample")
+        sampling = _sampling_ratio(run)
         if sampling is None:
             return None
         worst = max(item.ratio for item in slow.values())
-        return Cost(now, now / max(0.01, 1.0 - sampling * (1.0 - 1.0 / worst)))
+        return Cost(now, now / max(0.01, 1.0 - sampling * (1.0 - 1.0 / worst)), unit)
     gain = 0.0
     for worker in run.workers:
-        if worker.worker in slow and worker.steps_per_second:
-            gain += worker.steps_per_second * (slow[worker.worker].ratio - 1.0)
-    return Cost(now, now + gain * _taken_up(run))
+        if worker.worker in slow and (own := throughput(worker)[0]):
+            gain += own * (slow[worker.worker].ratio - 1.0)
+    return Cost(now, now + gain * _taken_up(run), unit)
 
 
 def absence_cost(run: RunView, absent: Collection[str]) -> Cost | None:
     """Return what workers cost that contribute nothing: stalled, dead, given up, failing or being replaced."""
-    now = run.steps_per_second
+    now, unit = throughput(run)
+    absent = {worker.worker for worker in run.workers if worker.worker in absent and worker.role in SAMPLING_ROLES}
     if now is None or not absent:
         return None
     if waits_for_all(run) and not run.updates_per_second and run.usual_steps_per_second:
-        return Cost(now, max(now, run.usual_steps_per_second))
+        return Cost(now, max(now, run.usual_steps_per_second), unit)
     others = [worker for worker in run.workers if worker.worker not in absent]
     rates = _rates(others)
     if not rates:
         usual = run.usual_steps_per_second
-        return Cost(now, max(now, usual)) if usual else None
+        return Cost(now, max(now, usual), unit) if usual else None
     present = sum(rates)
     missing = median(rates) * len(absent)
     if waits_for_all(run) and run.usual_steps_per_second:
-        return Cost(min(now, present), max(present, run.usual_steps_per_second))
-    return Cost(present, present + missing * _taken_up(run))
+        return Cost(min(now, present), max(present, run.usual_steps_per_second), unit)
+    return Cost(present, present + missing * _taken_up(run), unit)
 
 
 def limit_cost(run: RunView, ratio: float) -> Cost | None:
@@ -82,8 +84,14 @@ def limit_cost(run: RunView, ratio: float) -> Cost | None:
 
     None above `MOST_LIMIT_RATIO`: without a phase that is nearly everything, something unknown would be the limit.
     """
-    now = run.steps_per_second
-    return Cost(now, now / (1.0 - ratio)) if now and ratio <= MOST_LIMIT_RATIO else None
+    now, unit = throughput(run)
+    return Cost(now, now / (1.0 - ratio), unit) if now and ratio <= MOST_LIMIT_RATIO else None
+
+
+def _sampling_ratio(run: RunView) -> float | None:
+    """Return the share of the iteration that waits for samples; None while not known."""
+    known = [ratio for phase in ("sample", "generate") if (ratio := run.phase_ratio.get(phase)) is not None]
+    return sum(known) if known else None
 
 
 def _taken_up(run: RunView) -> float:
@@ -93,4 +101,4 @@ def _taken_up(run: RunView) -> float:
 
 
 def _rates(workers: Sequence[WorkerView]) -> list[float]:
-    return [worker.steps_per_second for worker in workers if worker.steps_per_second]
+    return [rate for worker in workers if (rate := throughput(worker)[0]) and worker.role in SAMPLING_ROLES]

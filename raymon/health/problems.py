@@ -6,6 +6,7 @@ from typing import Final
 from raymon.format import count, duration, listing, share, size
 from raymon.health.failing_rollouts import failing_rollouts, has_succeeded, nothing_succeeded
 from raymon.health.impact import Cost, absence_cost, straggler_cost
+from raymon.health.language import language_problems
 from raymon.health.stragglers import stragglers
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding, WorkerVerdict
@@ -34,6 +35,7 @@ def problems(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
         yield from nothing_succeeded(run, limits)
     yield from _no_progress(run, workers, limits)
     yield from _diverging(run, limits)
+    yield from language_problems(run, limits)
     yield from _references(run, limits)
     yield from _store(run, limits)
     yield from _memory(run, limits)

@@ -1,22 +1,63 @@
 """Figures of the whole run that several verdicts need: what its workers' time goes into, and whether cores are free."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import Final
 
-from raymon.catalog import WORK_PHASES, WORKER_PHASES
+from raymon.catalog import LANGUAGE_PHASES, WORK_PHASES, WORKER_PHASES
 from raymon.health.thresholds import Thresholds
-from raymon.views import RunView
+from raymon.views import FlowView, RunView, WorkerView
+
+SAMPLING_ROLES: Final = ("env", "rollout")
 
 
 def worker_phases(run: RunView) -> dict[str, float]:
-    """Return the median over the workers of each phase's share of their wall time."""
-    known = [worker.phase_ratio for worker in run.workers if worker.phase_ratio]
-    return {phase: median(ratio.get(phase, 0.0) for ratio in known) for phase in WORKER_PHASES} if known else {}
+    """Return the median over the workers that sample of each phase's share of their wall time."""
+    sampling = [worker for worker in run.workers if worker.role in SAMPLING_ROLES]
+    return _median_phases(sampling or run.workers)
+
+
+def role_phases(run: RunView, role: str) -> dict[str, float]:
+    """Return the same over the workers of one role; empty without any."""
+    return _median_phases([worker for worker in run.workers if worker.role == role])
+
+
+def _median_phases(workers: Sequence[WorkerView]) -> dict[str, float]:
+    known = [worker.phase_ratio for worker in workers if worker.phase_ratio]
+    phases = (*WORKER_PHASES, *(phase for phase in LANGUAGE_PHASES if any(phase in ratio for ratio in known)))
+    return {phase: median(ratio.get(phase, 0.0) for ratio in known) for phase in phases} if known else {}
 
 
 def busy_ratio(shares: Mapping[str, float]) -> float:
     """Return the share of the time that is not waiting."""
-    return min(1.0, sum(shares.get(phase, 0.0) for phase in WORK_PHASES))
+    return min(1.0, sum(shares.get(phase, 0.0) for phase in (*WORK_PHASES, *LANGUAGE_PHASES)))
+
+
+def of_language_model(run: RunView) -> bool:
+    """Return whether the run trains a language model: by its roles, its phases or what flows."""
+    return (
+        bool(run.flow.tokens_per_second or run.flow.responses_per_second or run.flow.groups)
+        or any(worker.role != "env" for worker in run.workers)
+        or any(run.phase_ratio.get(phase) for phase in LANGUAGE_PHASES)
+    )
+
+
+def tail_ratio(flow: FlowView) -> float | None:
+    """Return for which share of the generation only the last few responses of a batch are running."""
+    whole = sum(flow.generated_per_second.values())
+    return flow.generated_per_second.get("tail", 0.0) / whole if whole else None
+
+
+def no_signal_ratio(flow: FlowView) -> float | None:
+    """Return the share of the groups whose rewards are all equal; None while none is counted."""
+    whole = sum(flow.groups.values())
+    return flow.groups.get("no", 0.0) / whole if whole else None
+
+
+def throughput(view: RunView | WorkerView) -> tuple[float | None, str]:
+    """Return what a run or a worker produces a second, and its unit: tokens where they are counted, else steps."""
+    tokens = view.flow.tokens_per_second.get("out")
+    return (tokens, "tokens") if tokens and not view.steps_per_second else (view.steps_per_second, "steps")
 
 
 def cpu_full(run: RunView, limits: Thresholds) -> bool:

@@ -27,7 +27,7 @@ _SHOWN_RATIO: Final = 0.6
 
 
 def step_cost(worker: WorkerView, limits: Thresholds = THRESHOLDS) -> float | None:
-    """Return the worker's busy seconds per environment step, None while it cannot be compared.
+    """Return the worker's busy seconds per environment step or token, None while it cannot be compared.
 
     Rollouts of different lengths compare through their steps; without steps, a rollout is the unit.
     """
@@ -47,8 +47,8 @@ def step_cost(worker: WorkerView, limits: Thresholds = THRESHOLDS) -> float | No
 
 
 def _pauses(worker: WorkerView, limits: Thresholds) -> bool:
-    if worker.stuck_seconds is None or worker.activity == "waiting":
-        return False
+    if worker.stuck_seconds is None or worker.activity == "waiting" or worker.unit == "token":
+        return False  # the time per token is of whole batches: the one that runs changes nothing
     still = worker.stuck_seconds - (worker.heartbeat_age_seconds or 0.0)
     usual = [known for known in (worker.latency_seconds.get("p95"), worker.longest_pause_seconds) if known is not None]
     return still > max(limits.pausing_seconds, 2.0 * min(usual, default=0.0))
@@ -68,11 +68,25 @@ def stragglers(
 ) -> Mapping[str, Straggler]:
     """Return the slow workers by name; those that were slow `before` stay so until they are clearly below the limit.
 
+    Workers are compared with those of their role.
+    """
+    slow: dict[str, Straggler] = {}
+    for role in dict.fromkeys(worker.role for worker in run.workers):
+        peers = [worker for worker in run.workers if worker.role == role]
+        slow.update(_among(peers, run, limits, before))
+    return slow
+
+
+def _among(
+    workers: Sequence[WorkerView], run: RunView, limits: Thresholds, before: Set[str]
+) -> Mapping[str, Straggler]:
+    """Return the slow ones of some workers that do the same work.
+
     A worker is slow when its time per step, over one or several windows, exceeds the others' median by a factor, by
     the robust deviation between the others (1.4826 times the median absolute deviation of the logarithms), and by what
     the noise from window to window explains. Too many slow workers are a design.
     """
-    costs = {worker.worker: cost for worker in run.workers if (cost := step_cost(worker, limits))}
+    costs = {worker.worker: cost for worker in workers if (cost := step_cost(worker, limits))}
     if len(costs) < 2:
         return {}
     names = list(costs)
@@ -96,7 +110,7 @@ def stragglers(
             ratios[name] = costs[name] / typical
     if len(ratios) > max(1, int(len(costs) * limits.slow_minority_ratio)):
         return {}
-    views = {worker.worker: worker for worker in run.workers if worker.worker in costs}
+    views = {worker.worker: worker for worker in workers if worker.worker in costs}
     peers = tuple(views.values())
     slow = {}
     for name, ratio in ratios.items():
@@ -183,11 +197,13 @@ def _centre(costs: Sequence[float]) -> tuple[float, float]:
 
 def _evidence(slow: WorkerView, workers: Sequence[WorkerView], ratio: float, limits: Thresholds) -> str:
     own = _rollout(slow)
-    needs = f"it needs {ratio:.1f} times the median of the others per step"
+    needs = f"it needs {ratio:.1f} times the median of the others per {slow.unit}"
     if own is None:
         return needs
     if own * (1.0 - 1.0 / ratio) < limits.slow_minimum_seconds:
         return ""
+    if slow.unit == "token" and slow.step_seconds:  # the duration of a rollout follows the lengths of the responses
+        return f"{needs} ({duration(slow.step_seconds)} instead of {duration(slow.step_seconds / ratio)})"
     others = [took for w in workers if w is not slow and (took := _rollout(w)) is not None]
     step = slow.step_seconds
     if step and others and own < _SHOWN_RATIO * ratio * median(others):  # its first slow rollout has not ended yet

@@ -167,6 +167,38 @@ class Thresholds:
         0.2,
         "Handing out weights takes milliseconds; a fifth of an iteration means a model sent too often or too large.",
     )
+    tail_bound_ratio: float = _threshold(
+        0.25,
+        "Of responses of equal length the last ones end with the others; when waiting for the last few takes a quarter "
+        "of the step, the length of the longest response is what costs.",
+    )
+    scoring_bound_ratio: float = _threshold(
+        0.3,
+        "Rewards, reference log-probabilities and advantages follow generation and can overlap with it; a third of an "
+        "iteration spent on one of them alone is worth acting on.",
+    )
+    trainer_starved_ratio: float = _threshold(
+        0.5, "A trainer that is idle half of the time would train twice as much with more samples."
+    )
+    stale_weights_updates: float = _threshold(
+        8.0,
+        "Asynchronous trainers bound the staleness at one to eight updates; responses of older weights are far off "
+        "policy, whatever the bound was meant to be.",
+    )
+    overdue_sync_factor: float = _threshold(
+        3.0, "Synchronizations come every so many updates; three times as many without one mean that it hangs or fails."
+    )
+    no_signal_ratio: float = _threshold(
+        0.9,
+        "Groups of equal rewards have no advantage and train nothing; hard prompts and solved ones leave many of them, "
+        "but with nine in ten the step is noise of the rest.",
+    )
+    no_signal_least_groups: float = _threshold(
+        16.0, "Of a few groups all may be equal by chance; of sixteen, with a learning signal in half of them, never."
+    )
+    buffer_old_seconds: float = _threshold(
+        30.0, "Samples wait for an iteration or two; in a buffer that grows, half a minute is the beginning of more."
+    )
     overhead_ratio: float = _threshold(
         0.5,
         "Workers that are idle half of their time while the driver waits for their samples are held up by the calls "

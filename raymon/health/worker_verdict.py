@@ -196,6 +196,8 @@ def usual_pause(worker: WorkerView, run: RunView) -> float | None:
     """
     rollout = max(worker.latency_seconds.get("p99", 0.0), worker.mean_rollout_seconds or 0.0)
     known = [seconds for seconds in (rollout, worker.longest_pause_seconds) if seconds]
+    if not known and worker.role != "env" and worker.survived_pause_seconds:
+        known = [worker.survived_pause_seconds]  # it records phases, but no rollouts
     if not known:
         return None
     return max(min(known), run.long_pause_seconds or 0.0)

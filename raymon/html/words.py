@@ -59,6 +59,9 @@ HEADLINE: Final[Mapping[str, str]] = {
     "memory_growth": "Memory grows",
     "object_store": "Object store under pressure",
     "no_phases": "No phases named",
+    "weights_stale": "Weights are stale",
+    "no_learning_signal": "No learning signal",
+    "weight_sync_bound": "Weight-sync-bound",
     "unknown": "Not known yet",
 }
 

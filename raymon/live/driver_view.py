@@ -154,6 +154,9 @@ def run_info(driver: Driver) -> Mapping[str, str | None]:
 def phase_ratio(driver: Driver) -> Mapping[str, float]:
     """Return each phase's share of the driver's wall time; empty while not known."""
     phases = {phase: driver.rates.of(catalog.PHASE_SECONDS, phase) or 0.0 for phase in catalog.DRIVER_PHASES}
+    for phase in catalog.LANGUAGE_PHASES:
+        if seconds := driver.rates.of(catalog.PHASE_SECONDS, phase):
+            phases[phase] = seconds
     wall = sum(phases.values())
     return {phase: seconds / wall for phase, seconds in phases.items()} if wall > 0.0 else {}
 
@@ -164,7 +167,10 @@ def current_phase(subject: Subject | None) -> str | None:
         return None
     (began, before), (ended, after) = subject.points[-2], subject.points[-1]
     span = Interval(ended - began, before, after)
-    grown = {phase: subject.grown(span, catalog.PHASE_SECONDS, phase) or 0.0 for phase in catalog.DRIVER_PHASES}
+    grown = {
+        phase: subject.grown(span, catalog.PHASE_SECONDS, phase) or 0.0
+        for phase in catalog.PHASE_SECONDS.values["phase"]
+    }
     phase = max(grown, key=grown.__getitem__)
     return phase if grown[phase] > 0.0 else None
 

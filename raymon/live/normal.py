@@ -8,8 +8,10 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from raymon.live.flow import NOTHING
 from raymon.live.rates import WINDOW_SECONDS
-from raymon.views import RunView, WorkerView
+from raymon.live.token_costs import Costs, costs_of, in_one_unit
+from raymon.views import FlowView, RunView, WorkerView
 
 REMEMBERED_SECONDS: Final = 600.0
 """Pauses of workers are remembered this long: a curriculum changes what is normal."""
@@ -69,7 +71,8 @@ class _Run:
     silences: _Longest = field(default_factory=lambda: _Longest(REMEMBERED_SECONDS))
     gap: _Peak = field(default_factory=_Peak)
     gaps: _Longest = field(default_factory=lambda: _Longest(GAPS_SECONDS))
-    costs: deque[tuple[float, Mapping[str, float]]] = field(default_factory=deque)
+    costs: deque[tuple[float, Mapping[str, Costs]]] = field(default_factory=deque)
+    syncs: _Longest = field(default_factory=lambda: _Longest(REMEMBERED_SECONDS))
 
 
 @dataclass(slots=True)
@@ -88,15 +91,16 @@ class Normal:
         workers = tuple(_worker(run, worker, view, now) for worker in view.workers)
         run.workers = {name: known for name, known in run.workers.items() if known.seen_at > now - REMEMBERED_SECONDS}
         _updates(run, view, now)
-        return replace(
+        view = replace(
             view,
             workers=workers,
             watched_seconds=now - run.began,
             long_pause_seconds=run.stills.longest(1, now),
             long_silence_seconds=run.silences.longest(1, now),
             longest_update_gap_seconds=run.gaps.longest(0, now),
-            earlier_step_seconds=_earlier(run, view, now),
+            flow=_flow(run, view.flow, now),
         )
+        return in_one_unit(view, _earlier(run, view, now))
 
     def keep(self, runs: Set[str]) -> None:
         """Forget every run but these."""
@@ -133,12 +137,19 @@ def _updates(run: _Run, view: RunView, now: float) -> None:
         run.gaps.add(peak, now)
 
 
-def _earlier(run: _Run, view: RunView, now: float) -> tuple[Mapping[str, float], ...]:
-    """Return what a step cost each worker in the windows before the current one, the newest first."""
+def _flow(run: _Run, flow: FlowView, now: float) -> FlowView:
+    if flow.updates_between_syncs is not None:
+        run.syncs.add(flow.updates_between_syncs, now)
+    return replace(flow, updates_between_syncs=run.syncs.longest(0, now)) if flow != NOTHING else flow
+
+
+def _earlier(run: _Run, view: RunView, now: float) -> tuple[Mapping[str, Costs], ...]:
+    """Return what a step or token cost each worker in the windows before the current one, the newest first."""
     window = max(WINDOW_SECONDS, 3.0 * (view.report_seconds or 1.0))
     spacing = window / WINDOWS
     if not run.costs or now - run.costs[-1][0] >= spacing - 0.05:
-        run.costs.append((now, {worker.worker: worker.step_seconds for worker in view.workers if worker.step_seconds}))
+        costs_now = {worker.worker: costs_of(worker) for worker in view.workers}
+        run.costs.append((now, {name: costs for name, costs in costs_now.items() if costs}))
     while run.costs[0][0] < now - WINDOWS * window:
         run.costs.popleft()
     earlier = []

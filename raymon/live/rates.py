@@ -26,6 +26,7 @@ class Rates:
         rollout_steps: Environment steps per rollout.
         step_seconds: Time in rollouts per environment step.
         longest_pause_seconds: The longest time for which steps stood still; known where rollouts are long.
+        token_seconds: What is counted, `response` or `longest`, to the time of generation per token.
     """
 
     per_second: Mapping[Key, float] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Rates:
     rollout_steps: float | None = None
     step_seconds: float | None = None
     longest_pause_seconds: float | None = None
+    token_seconds: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, metric: Metric, *values: str) -> float | None:
         """Return the growth per second of one counter; None while not known."""
@@ -65,7 +67,27 @@ def worker_rates(subject: Subject, window: float, steady_seconds: float) -> Rate
             per_second[key_of(catalog.ENV_STEPS)] = taken / source.seconds
             step_seconds = (subject.grown(source, catalog.ROLLOUT_SECONDS) or 0.0) / taken
             break
-    return replace(rollouts, per_second=per_second, step_seconds=step_seconds, longest_pause_seconds=pause)
+    return replace(
+        rollouts,
+        per_second=per_second,
+        step_seconds=step_seconds,
+        longest_pause_seconds=pause,
+        token_seconds=_token_seconds(subject, window),
+    )
+
+
+def _token_seconds(subject: Subject, window: float) -> Mapping[str, float]:
+    """Return the time of generation per token over whole batches, since tokens are counted when a batch ends."""
+    span = subject.whole_growths(key_of(catalog.TOKENS, "out"), window)
+    if span is None:
+        return {}
+    generated = subject.grown(span, catalog.WORKER_PHASE, "generate")
+    seconds = generated or subject.grown(span, catalog.ROLLOUT_SECONDS)
+    tokens = {
+        "response": subject.grown(span, catalog.TOKENS, "out"),
+        "longest": sum(subject.grown(span, catalog.GENERATION_LENGTH, part) or 0.0 for part in ("body", "tail")),
+    }
+    return {name: seconds / number for name, number in tokens.items() if number} if seconds else {}
 
 
 def _rollouts(subject: Subject, span: Interval) -> Rates:

@@ -1,7 +1,7 @@
 """From everything remembered to one view per run."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Final
@@ -22,15 +22,17 @@ from raymon.live.driver_view import (
     rates_by,
     run_info,
 )
+from raymon.live.flow import NOTHING, process_flow, run_flow
 from raymon.live.history import Ring, steady_growth
 from raymon.live.memory import Memory
 from raymon.live.node_views import exporter_age, node_cpu, node_views, nodes_of_run, store_view
 from raymon.live.subject import Subject
 from raymon.live.worker_view import worker_view
-from raymon.views import NodeView, RunView, WorkerView
+from raymon.views import FlowView, NodeView, RunView, WorkerView
 
 MEMORY_WINDOW_SECONDS: Final = 9.0
 DRIVER_MEMORY_WINDOW_SECONDS: Final = 15.0
+BUFFER_WINDOW_SECONDS: Final = 15.0
 USUAL_SECONDS: Final = 300.0
 RETURN_POINTS: Final = 200
 UP_SECONDS: Final = 10.0
@@ -109,6 +111,7 @@ def _run_view(
         workers=workers,
         workers_by_state={**counts, "up": up} if "up" in counts and up is not None else counts,
         workers_up=up,
+        flow=_flow(subjects.get(DRIVER), workers, driver, memory, ring, now),
         recent_losses=driver.recent_losses,
         dropped_per_second=rates_by(driver, catalog.FRAGMENTS_DROPPED, catalog.DROP_REASONS),
         received_per_second=rates.of(catalog.FRAGMENTS, "received"),
@@ -141,6 +144,18 @@ def _workers(
         replace(view, rss_growth_bytes_per_second=slopes[view.worker]) if view.worker in slopes else view
         for view in _current(views, driver)
     )
+
+
+def _flow(
+    subject: Subject | None, workers: Sequence[WorkerView], driver: Driver, memory: Memory, ring: Ring, now: float
+) -> FlowView:
+    own = process_flow(subject, driver.rates, memory, now) if subject else NOTHING
+    flow = run_flow([worker.flow for worker in workers], own)
+    if flow.buffer_depth is None:
+        return flow
+    times, depths = ring.recent("buffer_depth", BUFFER_WINDOW_SECONDS)
+    steady = steady_growth(times, depths[None], BUFFER_WINDOW_SECONDS)
+    return replace(flow, buffer_growth_per_second=None if steady is None else float(steady[0]))
 
 
 def _current(views: list[WorkerView], driver: Driver) -> list[WorkerView]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from raymon import catalog
+from raymon.health.shares import no_signal_ratio, tail_ratio
 from raymon.live.driver_view import LEARNING_TERMS
 from raymon.views import RunView
 
@@ -38,6 +39,14 @@ def _put(kind: str) -> Read:
     return lambda view: view.store.put_bytes_per_second.get(kind)
 
 
+def _flow_rate(direction: str) -> Read:
+    return lambda view: view.flow.tokens_per_second.get(direction)
+
+
+def _length(quantile: str) -> Read:
+    return lambda view: view.flow.response_length.get(quantile)
+
+
 _LEARNING_QUERIES: Final[Mapping[str, str]] = {
     "return_mean": "run.FLEET_RETURN",
     "kl": "learning.KL",
@@ -62,8 +71,14 @@ HISTORY: Final = (
     HistorySeries("refs_held_bytes", lambda view: view.store.refs_held_bytes),
     HistorySeries("workers_up", lambda view: view.workers_up),
     HistorySeries("driver_rss_bytes", lambda view: view.driver_rss_bytes),
+    *(HistorySeries(f"tokens_{direction}", _flow_rate(direction)) for direction in ("in", "out")),
+    *(HistorySeries(f"response_length_{name}", _length(name)) for name in ("p50", "p95", "p99")),
+    HistorySeries("no_signal_ratio", lambda view: no_signal_ratio(view.flow)),
+    HistorySeries("tail_ratio", lambda view: tail_ratio(view.flow)),
+    HistorySeries("buffer_depth", lambda view: view.flow.buffer_depth),
+    HistorySeries("weight_sync_seconds", lambda view: view.flow.weight_sync_seconds),
     *(HistorySeries(f"put_{kind}_bytes_per_second", _put(kind)) for kind in catalog.PUT_BYTES.values["kind"]),
-    *(HistorySeries(f"phase_{phase}", _phase(phase)) for phase in catalog.DRIVER_PHASES),
+    *(HistorySeries(f"phase_{phase}", _phase(phase)) for phase in catalog.PHASE_SECONDS.values["phase"]),
     *(HistorySeries(term, _learning(term), _LEARNING_QUERIES.get(term, "")) for term in LEARNING_TERMS),
 )
 

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from raymon import health
+from raymon import catalog, health
 from raymon.health import RunVerdict
 from raymon.views import RunView
 
@@ -19,11 +19,7 @@ Floats = NDArray[np.float64]
 
 STRIP: Final = (
     "absent",
-    "starting",
-    "environment",
-    "inference",
-    "sending",
-    "waiting",
+    *catalog.ACTIVITIES,
     "stalled",
     "restarting",
     "dead",

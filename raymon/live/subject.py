@@ -155,6 +155,26 @@ class Subject:
         seconds = last - before[0]
         return Interval(seconds, before[1], totals) if seconds > SHORTEST_SPAN_SECONDS else None
 
+    def whole_growths(self, key: Key, window: float) -> Interval | None:
+        """Return a span of at least `window` seconds, or all that is known, that ends and begins as a counter grew.
+
+        The work that the counter counts at its end is whole in it. None before the counter was seen to grow twice.
+        """
+        at = self.columns.get(key)
+        if at is None:
+            return None
+        grew: list[tuple[float, Totals]] = []
+        after: tuple[float, Totals] | None = None
+        for point in reversed(self.points):
+            if after is not None and _total(after[1], at) > _total(point[1], at):
+                grew.append(after)
+                if grew[0][0] - after[0] >= window:
+                    break
+            after = point
+        if len(grew) < 2:
+            return None
+        return Interval(grew[0][0] - grew[-1][0], grew[-1][1], grew[0][1])
+
     def longest_pause(self, fewest: int) -> float | None:
         """Return the longest time between two growths of the worker's steps, over the last minute in which they grew.
 
@@ -198,3 +218,7 @@ class _Resume:
 
     since: float
     count: float | None = None
+
+
+def _total(totals: Totals, at: int) -> float:
+    return totals[at] if at < len(totals) else 0.0

@@ -5,6 +5,7 @@ from typing import Final
 
 from raymon import catalog
 from raymon.live.driver_view import Driver
+from raymon.live.flow import process_flow
 from raymon.live.memory import Memory
 from raymon.live.rates import WINDOW_SECONDS, Rates, worker_rates
 from raymon.live.subject import Process, Subject
@@ -61,6 +62,9 @@ def worker_view(subject: Subject, memory: Memory, driver: Driver, report: float 
         failures=_failures(process, rates),
         failures_total=sum(count for _, count in _failure_counts(process)),
         rollouts_total=(process.counter(catalog.ROLLOUTS) or 0.0) if process.counters else None,
+        role=role_of(process),
+        flow=process_flow(subject, rates, memory, now),
+        token_seconds=rates.token_seconds,
     )
 
 
@@ -72,8 +76,13 @@ def activity_of(process: Process) -> str | None:
     return None
 
 
+def role_of(process: Process) -> str:
+    """Return the role of a worker; `env` where it names none."""
+    return next((role for role in catalog.ROLES if (process.gauge(catalog.ROLE, role) or 0.0) > 0.5), "env")
+
+
 def _phase_ratio(rates: Rates) -> Mapping[str, float]:
-    ratios = {phase: rates.of(catalog.WORKER_PHASE, phase) for phase in catalog.WORKER_PHASES}
+    ratios = {phase: rates.of(catalog.WORKER_PHASE, phase) for phase in catalog.WORKER_PHASE.values["phase"]}
     return {phase: min(1.0, ratio) for phase, ratio in ratios.items() if ratio is not None}
 
 

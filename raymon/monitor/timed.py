@@ -14,6 +14,9 @@ from raymon.monitor.recorder import NANOSECOND, Recorder, recording
 from raymon.monitor.wall_time import Span, WallTime
 
 _WINDOW_SECONDS: Final = 60.0
+_TAIL_RATIO: Final = 0.03
+_FEWEST_RESPONSES: Final = 4
+"""A smaller batch has no tail."""
 
 
 class TimedRecorder(Recorder):
@@ -36,6 +39,7 @@ class TimedRecorder(Recorder):
         }
         self._wall_time = WallTime(self._phase_cells, self.accumulator.lock)
         self._response_lengths = SlidingQuantiles(_WINDOW_SECONDS)
+        self._responses_counted = 0
         self.role = role
         if role != "env":
             self.set(catalog.ROLE, 1.0, role=role)
@@ -90,10 +94,22 @@ class TimedRecorder(Recorder):
         ends = {"complete": len(tokens) - truncated - aborted, "truncated": truncated, "aborted": aborted}
         for end, number in ends.items():
             self.count(catalog.RESPONSES, number, end=end)
+        self._count_tail(sorted(tokens))
         now = time.perf_counter()
         with self.accumulator.lock:
+            self._responses_counted += len(tokens)
             for length in tokens:
                 self._response_lengths.add(length, now)
+
+    def _count_tail(self, tokens: list[float]) -> None:
+        """Count for how long, in tokens, only the last responses of a batch were running; `tokens` is sorted."""
+        if not tokens:
+            return
+        last = max(1, round(_TAIL_RATIO * len(tokens))) if len(tokens) >= _FEWEST_RESPONSES else 0
+        tail = tokens[-1] - tokens[-1 - last]
+        self.count(catalog.GENERATION_LENGTH, tokens[-1] - tail, part="body")
+        self.count(catalog.GENERATION_LENGTH, tail, part="tail")
+        self.count(catalog.TAIL_RESPONSES, last)
 
     @recording
     def groups(self, number: int, without_signal: int = 0) -> None:

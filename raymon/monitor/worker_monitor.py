@@ -74,7 +74,7 @@ class Monitor(TimedRecorder):
         self._returns: deque[float] = deque(maxlen=LAST_EPISODES)
         self._activity: str | None = "starting"
         self._activities = dict.fromkeys(each for each in catalog.ACTIVITIES if each not in catalog.LANGUAGE_PHASES)
-        self._done = (0.0, 0.0, 0.0)
+        self._done: tuple[object, ...] = ()
         self._progress = time.time()
         self.introduce()
         self._serve()
@@ -239,7 +239,8 @@ class Monitor(TimedRecorder):
             self.accumulator.set(catalog.ROLLOUT_LATENCY, {"quantile": quantile}, seconds)
 
     def _collect_progress(self) -> None:
-        done = (self._steps.total, self._rollouts.total, self._episodes.total)
+        entered = self._wall_time.entered_at() if self.role != "env" else None
+        done = (self._steps.total, self._rollouts.total, self._episodes.total, self._responses_counted, entered)
         if done != self._done:
             self._done, self._progress = done, time.time()
         self.accumulator.set(catalog.PROGRESS, {}, self._progress)

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+import language_views
 import pytest
 from health_views import fleet, run, worker
 
@@ -160,7 +161,8 @@ def test_what_is_said_first(case):
 
 
 def test_every_state_that_is_not_well_is_reached_by_a_case():
-    assert {state for _, state, _ in CASES.values()} == set(RUN_STATES)
+    cases = [*CASES.values(), *language_views.CASES.values()]
+    assert {state for _, state, _ in cases} == set(RUN_STATES)
 
 
 def test_the_sentence_on_a_learner_has_the_numbers_and_the_options():
