@@ -5,7 +5,7 @@ from typing import Final
 from generate.colours import GREEN, RED
 from generate.dashboard import Dashboard, Row, of_runs
 from generate.panel import Panel
-from raymon.queries import flow, language, learning, run
+from raymon.queries import flow, learning, run
 
 RETURNS: Final = Row(
     "Is it learning?",
@@ -45,21 +45,6 @@ DATA: Final = Row(
         Panel("timeseries", (flow.DROPPED,)),
     ),
 )
-LANGUAGE: Final = Row(
-    "What does the language model generate?",
-    (
-        Panel("timeseries", (language.TOKENS,), empty="no language model"),
-        Panel("timeseries", (language.RESPONSE_LENGTH,), empty="no language model"),
-        Panel("timeseries", (language.RESPONSES,), empty="no language model"),
-        Panel("timeseries", (language.NO_SIGNAL,), maximum=1, empty="no language model"),
-        Panel("timeseries", (language.BUFFER_DEPTH, language.BUFFER_CAPACITY), empty="no buffer"),
-        Panel("timeseries", (language.BUFFER_AGE,), empty="no buffer"),
-        Panel("timeseries", (language.WEIGHT_SYNC_SECONDS,), empty="no language model"),
-        Panel("timeseries", (language.WEIGHT_SYNC_BYTES,), empty="no language model"),
-        Panel("timeseries", (language.ROLES,), empty="no language model"),
-    ),
-    collapsed=True,
-)
 GPU: Final = Row(
     "What does its GPU do?",
     (
@@ -73,6 +58,6 @@ LEARNER: Final = Dashboard(
     "raymon-learner",
     "raymon / Learner",
     "The learner: losses, divergence, gradients, phases, policy lag, and the samples it used and dropped.",
-    (RETURNS, STEPS, SPEED, DATA, LANGUAGE, GPU),
+    (RETURNS, STEPS, SPEED, DATA, GPU),
     of_runs(),
 )

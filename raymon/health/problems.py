@@ -6,7 +6,7 @@ from typing import Final
 from raymon.format import count, duration, listing, share, size
 from raymon.health.failing_rollouts import failing_rollouts, has_succeeded, nothing_succeeded
 from raymon.health.impact import Cost, absence_cost, straggler_cost
-from raymon.health.language import language_problems
+from raymon.health.language_problems import language_problems
 from raymon.health.stragglers import stragglers
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding, WorkerVerdict

@@ -22,7 +22,7 @@ from raymon.live.driver_view import (
     rates_by,
     run_info,
 )
-from raymon.live.flow import NOTHING, process_flow, run_flow
+from raymon.live.flow_view import NOTHING, process_flow, run_flow
 from raymon.live.history import Ring, steady_growth
 from raymon.live.memory import Memory
 from raymon.live.node_views import exporter_age, node_cpu, node_views, nodes_of_run, store_view

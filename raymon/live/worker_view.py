@@ -5,7 +5,7 @@ from typing import Final
 
 from raymon import catalog
 from raymon.live.driver_view import Driver
-from raymon.live.flow import process_flow
+from raymon.live.flow_view import process_flow
 from raymon.live.memory import Memory
 from raymon.live.rates import WINDOW_SECONDS, Rates, worker_rates
 from raymon.live.subject import Process, Subject

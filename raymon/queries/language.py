@@ -1,12 +1,21 @@
 """Queries on the training of language models: tokens, responses, groups, the buffer, synchronizations of weights."""
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from raymon import catalog
-from raymon.queries.query import Query, age, latest, of_top_runs, rate, top
+from raymon.queries.engine_families import CACHE_USED as CACHE_FAMILIES
+from raymon.queries.engine_families import FIRST_TOKEN as FIRST_TOKEN_FAMILIES
+from raymon.queries.query import RATE_INTERVAL, Query, age, largest_now, latest, of_top_runs, rate, top
 
 _NO_SIGNAL: Final = rate(catalog.GROUPS, "run", 'signal="no"')
 _TOKENS_OUT: Final = rate(catalog.TOKENS, "run", 'direction="out"')
+_TAIL: Final = rate(catalog.GENERATION_LENGTH, "run", 'part="tail"')
+_EACH: Final = "run, worker"
+_GENERATING: Final = rate(catalog.WORKER_PHASE, _EACH, 'phase="generate"')
+_TOKENS_OUT_OF_EACH: Final = rate(catalog.TOKENS, _EACH, 'direction="out"')
+_TOKEN_COST: Final = f"({_GENERATING} / ({_TOKENS_OUT_OF_EACH} > 0))"
+_ROLE: Final = latest(catalog.ROLE, "run, worker, role")
 
 
 def _of_few_runs(expression: str) -> str:
@@ -33,6 +42,48 @@ RESPONSES: Final = Query(
     "Responses that were complete, truncated at the length limit, or aborted, of at most two runs.",
     _of_few_runs(rate(catalog.RESPONSES, "run, end")),
     "{{run}} {{end}}",
+)
+TAIL: Final = Query(
+    "Generation for the last responses",
+    "percentunit",
+    "Share of the generation, in tokens of the longest response, for which only the last 3 % of a batch are running.",
+    top(f"{_TAIL} / ({rate(catalog.GENERATION_LENGTH, 'run')} > 0)"),
+    "{{run}}",
+)
+TAIL_RESPONSES: Final = Query(
+    "Last responses per second",
+    "short",
+    "Responses that were the last of their batch to end, for which the others wait.",
+    top(rate(catalog.TAIL_RESPONSES, "run")),
+    "{{run}}",
+)
+TOKEN_COST: Final = Query(
+    "Slower per token than the others",
+    "none",
+    "Time of generation per token of the ten slowest workers, divided by the median of their run.",
+    largest_now(f"{_TOKEN_COST} / on (run) group_left () quantile by (run) (0.5, {_TOKEN_COST})"),
+    "{{run}} {{worker}}",
+)
+ROLE_PHASES: Final = Query(
+    "What each role does",
+    "percentunit",
+    "Share of the time of the processes of a role that they spend in each phase, of at most two runs.",
+    _of_few_runs(
+        f"sum by (run, role, phase) ({rate(catalog.WORKER_PHASE, 'run, worker, phase')}"
+        f" * on (run, worker) group_left (role) {_ROLE})"
+        f" / on (run, role) group_left () count by (run, role) ({_ROLE}) > 0.01"
+    ),
+    "{{run}} {{role}} {{phase}}",
+)
+WEIGHT_AGE: Final = Query(
+    "Updates behind the learner",
+    "short",
+    "Updates between the learner's policy and the one that a rollout worker generates with; the ten largest.",
+    top(
+        f"clamp_min({latest(catalog.LEARNER_VERSION, 'run')} - on (run) group_right ()"
+        f" ({latest(catalog.POLICY_VERSION, _EACH)} and on (run, worker) {_ROLE}), 0)"
+    ),
+    "{{run}} {{worker}}",
 )
 NO_SIGNAL: Final = Query(
     "Groups without a learning signal",
@@ -82,4 +133,32 @@ ROLES: Final = Query(
     "Processes whose role is not env.",
     _of_few_runs(f"count by (run, role) ({latest(catalog.ROLE, 'run, worker, role')})"),
     "{{run}} {{role}}",
+)
+
+
+def _of_engines(families: Mapping[str, tuple[str, ...]], read: Callable[[str], str]) -> str:
+    """Return what is read of each engine's family, with the engine as a label; nothing where none is exported."""
+    engines = (
+        f'label_replace({" or ".join(read(name) for name in names)}, "engine", "{engine}", "", "")'
+        for engine, names in families.items()
+    )
+    return " or ".join(engines)
+
+
+FIRST_TOKEN: Final = Query(
+    "Time to the first token",
+    "s",
+    "95th percentile of the time from a request to the first token, where vLLM or SGLang export it to this Prometheus.",
+    _of_engines(
+        FIRST_TOKEN_FAMILIES,
+        lambda name: f"histogram_quantile(0.95, sum by (le) (rate({name}[{RATE_INTERVAL}])))",
+    ),
+    "{{engine}}",
+)
+CACHE_USED: Final = Query(
+    "Key-value cache in use",
+    "percentunit",
+    "Largest share of the key-value cache in use of any engine, where vLLM or SGLang export it to this Prometheus.",
+    _of_engines(CACHE_FAMILIES, lambda name: f"max({name})"),
+    "{{engine}}",
 )
