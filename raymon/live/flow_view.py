@@ -12,7 +12,7 @@ from raymon import catalog
 from raymon.catalog import Metric
 from raymon.live.memory import Memory
 from raymon.live.rates import LONG_WINDOW_SECONDS, WINDOW_SECONDS, Rates
-from raymon.live.subject import Process, Interval, Subject, key_of
+from raymon.live.subject import Interval, Process, Subject, key_of
 from raymon.views import FlowView
 
 NOTHING: Final = FlowView()
