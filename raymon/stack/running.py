@@ -180,6 +180,8 @@ def _stop_parts(directory: Path, known: state.StackState, names: list[str]) -> t
     for name in reversed(names):
         part = known.parts.pop(name)
         (stopped if process.stop(part.pid, part.mark) else gone).append(name)
+    if "export" in names:
+        state.write_file(prometheus_server.export_targets(directory), "[]\n")
     state.write(directory, known if known.parts or known.stays else state.StackState())
     return stopped, gone
 

@@ -8,6 +8,7 @@ from urllib.parse import urlencode, urlsplit
 
 from raymon import catalog
 from raymon.cluster import discovery
+from raymon.cluster.auth import find_token
 from raymon.cluster.http import get
 from raymon.stack import state
 from raymon.stack.running import RunningStack, StackOptions, start_stack
@@ -25,15 +26,19 @@ def start_before_ray(temp_dir: Path | None = None) -> RunningStack:
     Args:
         temp_dir: Ray's temp dir, None for its default.
     """
-    return start_stack(
-        StackOptions(sources=Sources(temp_dirs=(temp_dir or discovery.ray_temp_dir(),)), add_sources=True)
-    )
+    sources = Sources(temp_dirs=(temp_dir or discovery.ray_temp_dir(),))
+    return start_stack(StackOptions(sources=sources, add_sources=True, with_export=True))
 
 
-def follow(stack: RunningStack, metrics_urls: Sequence[str]) -> str:
+def follow(stack: RunningStack, metrics_urls: Sequence[str], dashboard_url: str = "") -> str:
     """Have Prometheus scrape these pages where no discovery file on this machine names them.
 
     That is so for a Ray without its dashboard and for a cluster that was joined from elsewhere.
+
+    Args:
+        stack: The stack of the run.
+        metrics_urls: The pages.
+        dashboard_url: A Ray Dashboard that lists its nodes; Prometheus asks it, if the token that it wants is in a file.
 
     Returns:
         Empty, or one sentence: what the user has to do, because a Prometheus that others use is not changed.
@@ -48,8 +53,18 @@ def follow(stack: RunningStack, metrics_urls: Sequence[str]) -> str:
     if "prometheus" not in stack.started:
         flags = " ".join(f"--target {target}" for target in targets)
         return f"Prometheus at {stack.prometheus_url} does not scrape this cluster yet: raymon up {flags}"
-    start_stack(StackOptions(stack.directory, Sources(targets=targets), with_grafana=False, add_sources=True))
+    sources = _sources(targets, dashboard_url)
+    start_stack(StackOptions(stack.directory, sources, with_grafana=False, add_sources=True))
     return ""
+
+
+def _sources(targets: tuple[str, ...], dashboard_url: str) -> Sources:
+    token = find_token()
+    if dashboard_url and not token:
+        return Sources(dashboard_urls=(dashboard_url,))
+    if dashboard_url and (file := Path(token.place)).is_absolute():
+        return Sources(dashboard_urls=(dashboard_url,), token_file=file)
+    return Sources(targets=targets)
 
 
 def await_last_word(stack: RunningStack, run: str, seconds: float = LAST_WORD_SECONDS) -> bool:

@@ -17,6 +17,7 @@ from raymon import catalog
 from raymon.cluster import discovery
 from raymon.cluster.auth import find_token
 from raymon.stack import state
+from raymon.stack.prometheus_server import export_targets
 from raymon.stack.running import StackOptions, start_stack, stop_stack
 from raymon.stack.sources import Sources
 from raymon.stack.training import follow, start_before_ray
@@ -30,6 +31,8 @@ with contextlib.suppress(KeyboardInterrupt), start_before_ray(Path(sys.argv[1]))
     print("the stack is up", *stack.problems, flush=True)
     signal.pause()
 """
+
+PARTS = ("prometheus", "grafana", "export")
 
 pytestmark = pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not installed")
 
@@ -51,8 +54,7 @@ def directory(tmp_path, path, monkeypatch):
     """The stack that every command and run of a test shares, on ports that no other test takes at a restart."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     folder = tmp_path / "data" / "raymon"
-    names = ("prometheus", "grafana")
-    ended = {name: state.Part(name, os.getpid(), "an earlier process", free_port(), "", []) for name in names}
+    ended = {name: state.Part(name, os.getpid(), "an earlier process", free_port(), "", []) for name in PARTS}
     state.write(folder, state.StackState(ended))
     yield folder
     stop_stack(folder)
@@ -108,13 +110,14 @@ def test_the_ray_dashboard_finds_the_stack_of_a_run(tmp_path, path):
         with Command(*flags, cwd=ROOT, **home) as train:
             found = poll(lambda: re.search(r"Ray Dashboard +(http://\S+)", train.text()), 90, "Ray is up")
             parts = poll(lambda: state.read(tmp_path / "data" / "raymon").parts, 10, "the stack is written down")
-            assert set(parts) == {"prometheus", "grafana"}
+            assert set(parts) == set(PARTS)
             for name in ("prometheus", "grafana"):
                 told = poll(lambda name=name: ask_dashboard(f"{found[1]}/api/{name}_health"), 60, f"{name}'s health")
                 assert told["result"] is True, told
             assert ask_dashboard(f"{found[1]}/api/grafana_health")["data"]["grafanaHost"] == parts["grafana"].url
             prometheus = Prometheus(parts["prometheus"].url)
             poll(lambda: prometheus.query(f"{catalog.UPDATES.name} > 0"), 90, "the run's metrics are stored")
+            poll(lambda: prometheus.query(catalog.RUN_VERDICT.name), 60, "the verdict on the run is stored")
             train.interrupt()
             assert train.wait(60) == 130, train.text()
         assert not any(part.running for part in parts.values())
@@ -141,16 +144,16 @@ def test_a_stack_that_ran_before_goes_on_and_keeps_its_sources(tmp_path, path, m
     )
     try:
         with start_before_ray(tmp_path / "ray") as stack:
-            assert (stack.started, stack.restarted) == ((), ("grafana",)), "only Grafana's provisioning changed"
+            assert (stack.started, stack.restarted) == (("export",), ("grafana",)), (
+                "only Grafana's provisioning changed"
+            )
             assert stack.prometheus_url == before.prometheus_url
             kept = state.read(before.directory).sources
             assert (kept.targets, kept.temp_dirs) == (("127.0.0.1:1",), (tmp_path / "ray",))
             advice = follow(stack, ["http://10.0.0.1:8080/metrics"])
             assert "raymon up --target 10.0.0.1:8080" in advice
-        assert {name for name in ("prometheus", "grafana") if state.read(before.directory).running(name)} == {
-            "prometheus",
-            "grafana",
-        }
+        assert set(running(before.directory)) == {"prometheus", "grafana"}
+        assert json.loads(export_targets(before.directory).read_text()) == [], "the verdicts ended with the run"
     finally:
         stop_stack()
 
@@ -206,7 +209,7 @@ def test_nodes_that_no_discovery_file_names_are_followed(tmp_path, path, monkeyp
 def test_a_run_that_ends_leaves_the_stack_to_the_runs_that_go_on(directory, tmp_path):
     with training(tmp_path) as first, training(tmp_path) as second:
         before = running(directory)
-        assert set(before) == {"prometheus", "grafana"}
+        assert set(before) == set(PARTS)
         end(first)
         assert running(directory) == before
         end(second)
@@ -216,7 +219,7 @@ def test_a_run_that_ends_leaves_the_stack_to_the_runs_that_go_on(directory, tmp_
 def test_raymon_up_keeps_what_a_run_started(directory, tmp_path):
     with training(tmp_path) as run:
         before = running(directory)
-        raymon("up", "--no-export", "--ray-temp-dir", str(tmp_path / "ray"))
+        raymon("up", "--ray-temp-dir", str(tmp_path / "ray"))
         end(run)
         assert running(directory) == before
     raymon("down")
@@ -227,7 +230,7 @@ def test_a_run_stops_only_the_part_that_nobody_else_asked_for(directory, tmp_pat
     raymon("up", "--no-grafana", "--no-export")
     before = running(directory)
     with training(tmp_path) as run:
-        assert set(running(directory)) == {"prometheus", "grafana"}
+        assert set(running(directory)) == set(PARTS)
         end(run)
     assert running(directory) == before
 
