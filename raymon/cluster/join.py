@@ -5,7 +5,11 @@ client is then refused for 20 s and gives up. If it is enabled for a cluster wit
 start. So the cluster is asked first. Imports Ray inside functions only.
 """
 
+import contextlib
 import os
+import socket
+import ssl
+from pathlib import Path
 from typing import Any, Final
 
 from raymon import ray_internals
@@ -15,6 +19,8 @@ from raymon.errors import UserError
 _ASK: Final = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 _ASK_SECONDS: Final = 5.0
 _MODE: Final = "RAY_AUTH_MODE"
+_TLS: Final = "RAY_USE_TLS"
+_TLS_FILES: Final = ("RAY_TLS_CA_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_SERVER_CERT")
 
 
 class JoinError(UserError):
@@ -25,10 +31,14 @@ def join(address: str) -> Any:  # noqa: ANN401  # Ray's context, which is not an
     """Connect this process to the cluster at `host:port` and return Ray's context.
 
     Raises:
-        JoinError: The cluster wants a token and there is none, or Ray refuses.
+        JoinError: The cluster wants a token or TLS and there is none here, or Ray refuses.
     """
     import ray
 
+    if not _uses_tls() and _speaks_tls(address):
+        raise JoinError(
+            f"the Ray cluster at {address} speaks TLS; set RAY_USE_TLS=1 and {', '.join(_TLS_FILES)} as its nodes do"
+        )
     if _MODE not in os.environ and wants_token(address):
         if not find_token():
             raise JoinError(
@@ -51,11 +61,42 @@ def wants_token(address: str) -> bool:
         return False  # `auto`, which Ray resolves itself, or another kind of address
     import grpc
 
-    with grpc.insecure_channel(address) as channel:
+    with _channel(address) as channel:
         try:
             channel.unary_unary(_ASK)(b"", timeout=_ASK_SECONDS)
         except grpc.RpcError as error:
             return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
+    return False
+
+
+def _channel(address: str) -> Any:  # noqa: ANN401  # grpc is not annotated
+    """Return a gRPC channel, encrypted if Ray's variables say so; raise `JoinError` if they are incomplete."""
+    import grpc
+
+    if not _uses_tls():
+        return grpc.insecure_channel(address)
+    try:
+        files = [Path(os.environ[name]).read_bytes() for name in _TLS_FILES]
+    except KeyError as error:
+        raise JoinError(f"{_TLS} is set and {error.args[0]} is not; Ray needs {', '.join(_TLS_FILES)}") from error
+    except OSError as error:
+        raise JoinError(f"{_TLS} is set, but {error.filename} cannot be read: {error.strerror}") from error
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(*files))
+
+
+def _uses_tls() -> bool:
+    return os.environ.get(_TLS, "0").lower() in ("1", "true")
+
+
+def _speaks_tls(address: str) -> bool:
+    """Return whether a TLS server listens at `host:port`, whatever its certificate."""
+    host, _, port = address.rpartition(":")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent
+    with contextlib.suppress(OSError, ValueError), socket.create_connection((host, int(port)), _ASK_SECONDS) as plain:
+        plain.settimeout(_ASK_SECONDS)
+        with context.wrap_socket(plain):
+            return True
     return False
 
 
