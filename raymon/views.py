@@ -6,6 +6,10 @@ No behaviour, no I/O. `None` always means "not known", never zero; every age and
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+Departure = Literal["unknown", "planned", "failure"]
+"""How a node left its cluster: drained or stopped, or without a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,8 @@ class NodeView:
         silent_seconds: Since its endpoint last answered; 0 while it answers, None when it never did.
         error: Why the last scrape failed; empty when it worked.
         listed: Whether the discovery of the cluster still lists it; a drained or dead node is no longer listed.
+        departure: How it left the cluster, if it did and the discovery says so.
+        departure_reason: The reason in Ray's words; empty while not known.
         exporter_age_seconds: Since any of its own numbers changed; None while not known.
         workers: Labels of the run's workers that were last seen on it.
         driver: Whether the driver of the run was last seen on it.
@@ -145,6 +151,8 @@ class NodeView:
     silent_seconds: float | None = None
     error: str = ""
     listed: bool = True
+    departure: Departure = "unknown"
+    departure_reason: str = ""
     exporter_age_seconds: float | None = None
     workers: tuple[str, ...] = ()
     driver: bool = False
@@ -195,6 +203,8 @@ class RunView:
         longest_update_gap_seconds: The longest time between two updates, over the last hour.
         earlier_step_seconds: Worker to its time per step in the windows before the current one, newest first.
         nodes: The nodes of the cluster, those with workers of this run first.
+        unplaced_seconds: For how long Ray has been unable to place some task or actor; None while it places all.
+        free_resources: Resource to how much of it is free and how much the nodes have; empty while not known.
         problem: Why its numbers could not be read; empty if they could.
         workers_up: Workers that are up: as the driver counts them, from their heartbeats where it never counts.
         flow: What flows through all of its processes; empty where no language model is trained.
@@ -245,6 +255,8 @@ class RunView:
     longest_update_gap_seconds: float | None = None
     earlier_step_seconds: tuple[Mapping[str, float], ...] = ()
     nodes: tuple[NodeView, ...] = ()
+    unplaced_seconds: float | None = None
+    free_resources: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     workers_up: int | None = None
     problem: str = ""
     flow: FlowView = field(default_factory=FlowView)

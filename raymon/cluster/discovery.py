@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from raymon.cluster.ownership import is_trusted, read_file
+from raymon.format import printable
 
 DISCOVERY_FILE: Final = "prom_metrics_service_discovery.json"
 DISCOVERY_PERIOD_SECONDS: Final = 5.0
@@ -75,6 +76,22 @@ def targets_of(document: object) -> tuple[str, ...]:
             if isinstance(target, str) and target.isprintable() and len(targets) < MOST_TARGETS:
                 targets[target] = None
     return tuple(targets)
+
+
+def dead_nodes(document: object) -> dict[str, str]:
+    """Return host to reason of the dead nodes in the node summary of a Ray Dashboard, in the order of their ends."""
+    data = document.get("data") if isinstance(document, dict) else None
+    entries = data.get("summary") if isinstance(data, dict) else None
+    ended: list[tuple[float, str, str]] = []
+    for entry in entries if isinstance(entries, list) else []:
+        raylet = entry.get("raylet") if isinstance(entry, dict) else None
+        if not isinstance(raylet, dict) or raylet.get("state") != "DEAD":
+            continue
+        host, reason, at = entry.get("ip"), raylet.get("stateMessage"), raylet.get("endTimeMs")
+        if isinstance(host, str) and isinstance(reason, str) and host.isprintable():
+            when = float(at) if isinstance(at, int | float) or (isinstance(at, str) and at.isdecimal()) else 0.0
+            ended.append((when, host, printable(reason)))
+    return {host: reason for _, host, reason in sorted(ended)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from raymon import ray_internals
+from raymon.cluster.auth import find_token
+from raymon.cluster.http import get
 from raymon.cluster.join import JoinError, join
 from raymon.cluster.ports import pick_port
 from raymon.errors import UserError
 
 _CONNECT_SECONDS: Final = 5.0
+_DASHBOARD_SECONDS: Final = 3.0
 _NEEDED_BY_METRICS: Final = ("aiohttp", "colorful", "opencensus", "opentelemetry", "prometheus_client")
 
 
@@ -30,11 +33,13 @@ class Cluster:
         dashboard_url: Of the Ray Dashboard; None when it does not run.
         metrics_urls: One endpoint per node.
         local: Whether the run started it.
+        lists_nodes: Whether its dashboard lists its nodes to this process, so that those that join are seen.
     """
 
     dashboard_url: str | None
     metrics_urls: tuple[str, ...]
     local: bool
+    lists_nodes: bool = False
 
 
 def check_ray() -> None:
@@ -95,7 +100,8 @@ def join_running(address: str) -> Cluster:
         context = join(address)
     except JoinError as error:
         raise ClusterError(str(error)) from error
-    return Cluster(_http(context.dashboard_url), _metrics_urls(), local=False)
+    dashboard = _http(context.dashboard_url)
+    return Cluster(dashboard, _metrics_urls(), local=False, lists_nodes=_lists_nodes(dashboard))
 
 
 def _check_reachable(address: str) -> None:
@@ -115,6 +121,10 @@ def _check_reachable(address: str) -> None:
             f"nothing answers at --address {address} ({error}); start a head there with `ray start --head`, or leave "
             "--address out for a local Ray"
         ) from error
+
+
+def _lists_nodes(dashboard: str | None) -> bool:
+    return dashboard is not None and get(f"{dashboard}/api/prometheus/sd", _DASHBOARD_SECONDS, find_token().headers).ok
 
 
 def _http(url: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Nodes in trouble: silent, drained, out of memory or disk, with a clock that is off."""
+"""Nodes in trouble: silent, lost, drained, out of memory or disk, with a clock that is off."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -46,13 +46,19 @@ def _silent(node: NodeView) -> Finding:
     verb = "are" if len(node.workers) + node.driver > 1 else "is"
     age = duration(node.silent_seconds)
     subject = " and ".join(hidden)
-    if not node.listed:
-        sentence = f"{_name(node)} has left the cluster and has been silent for {age}: {subject} {verb} out of sight."
-        return Finding(
-            "node_lost", "critical", sentence, "It was drained or has died: ray status, and its raylet's log."
-        )
-    sentence = f"{_name(node)} does not answer for {age}: {subject} {verb} out of sight."
-    return Finding("node_silent", "critical", sentence, "Check its network and whether the node lives: raymon doctor.")
+    if node.listed:
+        sentence = f"{_name(node)} has not answered for {age}: {subject} {verb} out of sight."
+        advice = "Check its network and whether the node lives: raymon doctor."
+        return Finding("node_silent", "critical", sentence, advice)
+    why = f" ({node.departure_reason})" if node.departure_reason else ""
+    if node.departure == "planned":
+        sentence = f"{_name(node)} was drained or stopped{why}, silent for {age}: {subject} {verb} out of sight."
+        return Finding("node_drained", "warning", sentence, "Nothing, if you meant it; its workers start elsewhere.")
+    if node.departure == "failure":
+        sentence = f"{_name(node)} is lost{why}, silent for {age}: {subject} {verb} out of sight."
+        return Finding("node_lost", "critical", sentence, "Check the machine; the end of its raylet's log is there.")
+    sentence = f"{_name(node)} has left the cluster and has been silent for {age}: {subject} {verb} out of sight."
+    return Finding("node_lost", "critical", sentence, "It was drained or has died: ray status, and its raylet's log.")
 
 
 def short_of(node: NodeView, limits: Thresholds) -> Mapping[str, float]:

@@ -7,6 +7,7 @@ from raymon.format import count, duration, listing, share, size
 from raymon.health.failing_rollouts import failing_rollouts, has_succeeded, nothing_succeeded
 from raymon.health.impact import Cost, absence_cost, straggler_cost
 from raymon.health.language_problems import language_problems
+from raymon.health.placement import unplaced_workers
 from raymon.health.stragglers import stragglers
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding, WorkerVerdict
@@ -25,7 +26,7 @@ def problems(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
     """Yield everything that harms the run, worst first; advice contains the marks of `raymon.health.advice`."""
     failing = tuple(failing_rollouts(run, workers, limits))
     yield from (finding for finding in failing if finding.severity == "critical")
-    yield from _lost_workers(run, workers)
+    yield from _lost_workers(run, workers, limits)
     if failing:
         yield from (finding for finding in failing if finding.severity != "critical")
     elif _is_starting(run, workers, limits):
@@ -43,7 +44,7 @@ def problems(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
     yield from _straggler(run, workers, limits)
 
 
-def _lost_workers(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Finding]:
+def _lost_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
     by_state: dict[str, list[WorkerVerdict]] = {}
     for worker in workers:
         by_state.setdefault(worker.state, []).append(worker)
@@ -61,6 +62,7 @@ def _lost_workers(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[
         )
         cost = absence_cost(run, [worker.worker for worker in gone])
         yield Finding("workers_lost", "critical", _about(gone, "gone", cost), advice, _only(gone), _ratio(cost))
+    yield from unplaced_workers(run, workers, limits)
     restarting = by_state.get("restarting", [])
     if restarting or run.recent_losses:
         reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(run.recent_losses.items()))

@@ -78,6 +78,9 @@ class Thresholds:
         "A scrape a second, each with its own deadline: five seconds without an answer, while other nodes answer, are "
         "no lost packet, and leave time to name the node before its workers are taken for stopped.",
     )
+    unplaced_seconds: float = _threshold(
+        8.0, "A replaced worker waits for a few exports until the CPU of its predecessor counts as free."
+    )
     node_disk_ratio: float = _threshold(0.95, "Ray refuses to spill and to start workers when a disk is 95 % full.")
     node_clock_seconds: float = _threshold(
         5.0, "Ages are corrected for a clock that is off; five seconds also mislead logs and other tools."

@@ -131,7 +131,9 @@ def node_trouble(node: NodeView, elapsed: float) -> str:
     if is_silent(node, THRESHOLDS):
         silent = node.silent_seconds + elapsed
         if not node.listed:
-            return f"left the cluster {ago(silent)}{workers}"
+            verb = {"planned": "was drained or stopped", "failure": "was lost"}.get(node.departure, "left the cluster")
+            why = f" ({node.departure_reason})" if node.departure_reason else ""
+            return f"{verb} {ago(silent)}{why}{workers}"
         reason = f" ({node.error})" if node.error else ""
         return f"has not answered for {duration(silent)}{reason}{workers}"
     direction = "behind" if node.clock_offset_seconds > 0 else "ahead"

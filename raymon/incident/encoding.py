@@ -69,6 +69,8 @@ class Encoder:
         if taken.found != self._found:
             found = self._found = taken.found
             record["found"] = {"urls": found.urls, "source": found.source, "problem": found.problem}
+            if found.departures:
+                record["found"]["departures"] = found.departures
         if series:
             record["series"] = series
         record["pages"] = pages
@@ -127,7 +129,9 @@ class Decoder:
             raise ValueError("not a round")
         if isinstance(found := record.get("found"), dict):
             urls = tuple(_text(url) for url in _items(found, "urls")[:MOST_TARGETS])
-            self._found = Endpoints(urls, _text(found.get("source")), _text(found.get("problem")))
+            left = found.get("departures")
+            departures = {host: _text(why) for host, why in left.items()} if isinstance(left, dict) else {}
+            self._found = Endpoints(urls, _text(found.get("source")), _text(found.get("problem")), departures)
         for item in _items(record, "series"):
             self._series.append(self._declared(item))
         if len(self._series) > MOST_SERIES:

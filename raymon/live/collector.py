@@ -149,7 +149,7 @@ class Collector:
         now, pages = latest.taken_at, latest.pages
         answered = {page.url: page.samples for page in pages if not page.error}
         self._memory.absorb(answered, now)
-        self._memory.asked({page.url: page.error for page in pages})
+        self._memory.asked({page.url: page.error for page in pages}, latest.found.departures)
         if self._parser.crowded:
             self._parser.keep(self._memory.alive())
         if answered and self._memory.round % FORGET_ROUNDS == 0:

@@ -23,6 +23,8 @@ _AT_ONCE: Final = (
     "no_progress",
     "node_silent",
     "node_lost",
+    "node_drained",
+    "workers_unplaced",
     "loss_not_finite",
 )
 RUN_HOLD_SECONDS: Final[Mapping[str, float]] = {

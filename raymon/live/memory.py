@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 from raymon import catalog
 from raymon.catalog import DRIVER
 from raymon.live.clock import Clock
 from raymon.live.parse import METRICS, RAY_FAMILIES, SeriesKey
 from raymon.live.subject import MOST_OPEN_VALUES, Key, Process, Subject
+from raymon.queries.ray_families import RESOURCES, UNPLACED
 
 MOST_SUBJECTS: Final = 20_000
 MOST_COLUMNS: Final = 512
@@ -32,7 +34,7 @@ SLEEP_SECONDS: Final = 10.0
 Pages: TypeAlias = Mapping[str, Iterable[tuple[SeriesKey, float]]]
 """URL of a metrics page to its samples."""
 NodeKey: TypeAlias = tuple[str, str]
-"""One of a node's own numbers: Ray's family, and its label `Location` or `ip`."""
+"""One of a node's own numbers: Ray's family, and its label `Location`, `ip` or `Reason`, or `Name` and `State`."""
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ class Endpoint:
         changed_at: When any of its own numbers last changed.
         error: Why its last scrape failed; empty if it worked.
         listed: Whether the cluster's discovery listed it in the last round.
+        departure: Why it left the cluster, in Ray's words; empty while that is not known.
     """
 
     answered_at: float | None = None
@@ -63,6 +66,17 @@ class Endpoint:
     numbers: dict[NodeKey, float] = field(default_factory=dict)
     error: str = ""
     listed: bool = True
+    departure: str = ""
+
+
+def node_key(series: SeriesKey) -> NodeKey:
+    """Return under which key a sample of one of Ray's families is kept."""
+    labels = series.labels
+    if series.name == RESOURCES:
+        return series.name, f"{labels.get('Name', '')}/{labels.get('State', '')}"
+    if series.name == UNPLACED:
+        return series.name, labels.get("Reason", "")
+    return series.name, labels.get("Location") or labels.get("ip", "")
 
 
 @dataclass(slots=True)
@@ -72,6 +86,7 @@ class Memory:
     Attributes:
         heard: Every run that is not over, with the time of its last sign of life.
         round: Number of the last round.
+        unplaced_since: Since when Ray has been unable to place some task or actor; None while it places all.
     """
 
     clock: Clock = field(default_factory=Clock)
@@ -79,6 +94,7 @@ class Memory:
     nodes: dict[str, Endpoint] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)
     round: int = 0
+    unplaced_since: float | None = None
     _slots: dict[SeriesKey, _Slot | None] = field(default_factory=dict)
     _columns: dict[str, dict[Key, int]] = field(default_factory=dict)
     _latest: dict[str, Process] = field(default_factory=dict)
@@ -101,7 +117,7 @@ class Memory:
             numbers: dict[NodeKey, float] = {}
             for series, value in samples:
                 if series.name in RAY_FAMILIES:
-                    key = (series.name, series.labels.get("Location") or series.labels.get("ip", ""))
+                    key = node_key(series)
                     numbers[key] = numbers.get(key, 0.0) + value
                 elif value > merged.get(series, float("-inf")):  # twice on the pages: it counts once
                     merged[series] = value
@@ -113,12 +129,18 @@ class Memory:
             self._take(series, value, now, *origin[series])
         self._settle(now)
 
-    def asked(self, errors: Mapping[str, str]) -> None:
-        """Note which endpoints were listed in this round, and why the scrape of each failed (empty if it worked)."""
+    def asked(self, errors: Mapping[str, str], departures: Mapping[str, str] | None = None) -> None:
+        """Note which endpoints were listed in this round, and why the scrape of each failed (empty if it worked).
+
+        Args:
+            errors: URL to error.
+            departures: Host to why it left the cluster, where the discovery says so.
+        """
         for url, error in errors.items():
             self.nodes.setdefault(url, Endpoint()).error = error
         for url, node in self.nodes.items():
             node.listed = url in errors
+            node.departure = "" if node.listed else (departures or {}).get(urlsplit(url).hostname or "", "")
 
     def exporter_age(self, url: str, now: float) -> float | None:
         """Return how long an endpoint's own numbers have not changed; None while there are none."""

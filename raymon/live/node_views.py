@@ -17,15 +17,23 @@ from raymon.queries.ray_families import (
     NODE_DISK_USED,
     NODE_MEMORY_TOTAL,
     NODE_MEMORY_USED,
+    RESOURCES,
     STORE_AVAILABLE,
     STORE_FALLBACK,
     STORE_MEMORY,
+    UNPLACED,
 )
-from raymon.views import NodeView, StoreView
+from raymon.views import Departure, NodeView, StoreView
 
 REFS_WINDOW_SECONDS: Final = 12.0
 GONE_SECONDS: Final = 30.0
 FORGOTTEN_SECONDS: Final = 600.0
+UNPLACED_SECONDS: Final = 10.0
+"""What a node had free counts for so long after its last answer."""
+_PLANNED: Final = ("Expected termination", "Terminated due to preemption", "Terminated due to idle")
+"""How Ray begins the reason of a node that was stopped or drained."""
+_WANT_OF_RESOURCES: Final = ("WaitingForResources", "WaitingForRemoteResources", "Infeasible")
+_NOT_RESOURCES: Final = ("memory", "object_store_memory", "node:", "accelerator_type:")
 
 
 def answering(memory: Memory, now: float, within: float = GONE_SECONDS) -> Mapping[str, Endpoint]:
@@ -53,8 +61,16 @@ def exporter_age(memory: Memory, now: float) -> float | None:
 
 
 def node_views(memory: Memory, now: float) -> Mapping[str, NodeView]:
-    """Return every known node by the URL of its endpoint."""
-    return {url: _node_view(url, node, memory, now) for url, node in memory.nodes.items()}
+    """Return every known node by the URL of its endpoint.
+
+    The head's autoscaler and dashboard have pages of their own, which are no nodes: there is nothing of a node on them.
+    """
+    nodes = {urlsplit(url).hostname for url, node in memory.nodes.items() if node.numbers}
+    return {
+        url: _node_view(url, node, memory, now)
+        for url, node in memory.nodes.items()
+        if node.numbers or urlsplit(url).hostname not in nodes
+    }
 
 
 def _node_view(url: str, node: Endpoint, memory: Memory, now: float) -> NodeView:
@@ -68,6 +84,8 @@ def _node_view(url: str, node: Endpoint, memory: Memory, now: float) -> NodeView
         silent_seconds=silent if node.error or not node.listed else 0.0,
         error=node.error,
         listed=node.listed,
+        departure=_departure(node.departure),
+        departure_reason=node.departure.partition(": ")[2] or node.departure,
         exporter_age_seconds=memory.exporter_age(url, now),
         cpu_ratio=None if cpu is None else cpu / 100.0,
         memory_used_bytes=numbers.get(NODE_MEMORY_USED),
@@ -76,6 +94,39 @@ def _node_view(url: str, node: Endpoint, memory: Memory, now: float) -> NodeView
         disk_free_bytes=numbers.get(NODE_DISK_FREE),
         clock_offset_seconds=memory.clock.skew(address),
     )
+
+
+def _departure(reason: str) -> Departure:
+    """Return what Ray's reason for the end of a node amounts to."""
+    if not reason:
+        return "unknown"
+    return "planned" if reason.startswith(_PLANNED) else "failure"
+
+
+def free_resources(memory: Memory, now: float) -> Mapping[str, tuple[float, float]]:
+    """Return how much of each of Ray's resources is free and exists on the nodes that answer; memory is left out."""
+    totals: dict[str, tuple[float, float]] = {}
+    for node in answering(memory, now, within=UNPLACED_SECONDS).values():
+        for (family, key), value in node.numbers.items():
+            name, _, state = key.rpartition("/")
+            if family == RESOURCES and name and not name.startswith(_NOT_RESOURCES):
+                free, total = totals.get(name, (0.0, 0.0))
+                totals[name] = (free + value if state == "AVAILABLE" else free, total + value)
+    return totals
+
+
+def unplaced_seconds(memory: Memory, now: float) -> float | None:
+    """Return for how long a node has been unable to place a task or actor for want of resources; None if none is.
+
+    Called once per round: the begin is kept in `memory`.
+    """
+    nodes = answering(memory, now, within=UNPLACED_SECONDS).values()
+    if not any(node.numbers.get((UNPLACED, reason)) for node in nodes for reason in _WANT_OF_RESOURCES):
+        memory.unplaced_since = None
+        return None
+    if memory.unplaced_since is None:
+        memory.unplaced_since = now
+    return memory.clock.age(memory.unplaced_since, "", now)
 
 
 def nodes_of_run(nodes: Mapping[str, NodeView], subjects: Collection[Subject]) -> tuple[NodeView, ...]:

@@ -22,9 +22,11 @@ from raymon.queries.ray_families import (
     NODE_DISK_USED,
     NODE_MEMORY_TOTAL,
     NODE_MEMORY_USED,
+    RESOURCES,
     STORE_AVAILABLE,
     STORE_FALLBACK,
     STORE_MEMORY,
+    UNPLACED,
 )
 
 RAY_FAMILIES: Final = (
@@ -36,8 +38,10 @@ RAY_FAMILIES: Final = (
     NODE_MEMORY_TOTAL,
     NODE_DISK_USED,
     NODE_DISK_FREE,
+    RESOURCES,
+    UNPLACED,
 )
-"""Ray's own families that a view is made of; their values change whenever a node exports."""
+"""Ray's own families that a view is made of; some of their values change whenever a node exports."""
 
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
     {metric.name: metric for metric in catalog.every() if metric.kind != "histogram"}

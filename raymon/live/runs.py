@@ -25,7 +25,15 @@ from raymon.live.driver_view import (
 from raymon.live.flow_view import NOTHING, process_flow, run_flow
 from raymon.live.history import Ring, steady_growth
 from raymon.live.memory import Memory
-from raymon.live.node_views import exporter_age, node_cpu, node_views, nodes_of_run, store_view
+from raymon.live.node_views import (
+    exporter_age,
+    free_resources,
+    node_cpu,
+    node_views,
+    nodes_of_run,
+    store_view,
+    unplaced_seconds,
+)
 from raymon.live.subject import Subject
 from raymon.live.worker_view import worker_view
 from raymon.views import FlowView, NodeView, RunView, WorkerView
@@ -52,6 +60,8 @@ def run_views(memory: Memory, rings: Mapping[str, Ring], now: float) -> tuple[Ru
         for run, subjects in grouped.items()
         if DRIVER in subjects or not memory.renamed(subjects.values())
     ]
+    waiting, free = unplaced_seconds(memory, now), free_resources(memory, now)
+    views = [replace(view, unplaced_seconds=waiting, free_resources=free) for view in views]
     return tuple(sorted(views, key=_order))
 
 

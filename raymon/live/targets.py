@@ -6,8 +6,8 @@ dashboard; never joins the cluster.
 
 import argparse
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -23,11 +23,19 @@ _DASHBOARD_SECONDS: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """The endpoints to scrape; `source` names in words where they come from, `problem` why there are none."""
+    """The endpoints to scrape.
+
+    Attributes:
+        urls: The endpoints.
+        source: Where they come from, in words.
+        problem: Why there are none; empty if there are some.
+        departures: Host of a node that has left the cluster to why it did, in Ray's words; empty if nobody says so.
+    """
 
     urls: tuple[str, ...] = ()
     source: str = ""
     problem: str = ""
+    departures: Mapping[str, str] = field(default_factory=dict)
 
 
 class Targets(Protocol):
@@ -81,11 +89,13 @@ class DiscoveryFileTargets:
         return Endpoints(urls, source, "" if urls else f"The {source} lists no node. {HINT}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DashboardTargets:
     """The endpoints that a Ray Dashboard lists; it is sent Ray's token, if there is one."""
 
     address: str
+    _hosts: set[str] = field(default_factory=set)
+    _departures: dict[str, str] = field(default_factory=dict)
 
     def find(self) -> Endpoints:
         """Ask the dashboard."""
@@ -99,9 +109,24 @@ class DashboardTargets:
             return Endpoints((), source, f"The Ray Dashboard {base} does not list its nodes: {reply.error}.{hint}")
         document = reply.document()
         if document is None:
-            return Endpoints((), source, f"What answers at {base} is not a Ray DashboardTargets.")
+            return Endpoints((), source, f"What answers at {base} is not a Ray Dashboard.")
         urls = endpoints(discovery.targets_of(document))
-        return Endpoints(urls, source, "" if urls else f"The Ray Dashboard {base} lists no node.")
+        problem = "" if urls else f"The Ray Dashboard {base} lists no node."
+        return Endpoints(urls, source, problem, self._why_left(base, token.headers, urls))
+
+    def _why_left(self, base: str, headers: Mapping[str, str], urls: Iterable[str]) -> Mapping[str, str]:
+        """Return the hosts that were listed before and are not now, with the reason; ask for each only once."""
+        hosts = {urlsplit(url).hostname or "" for url in urls}
+        self._departures = {host: why for host, why in self._departures.items() if host not in hosts}
+        missing = self._hosts - hosts - self._departures.keys()
+        if missing:
+            reply = get(f"{base}/nodes?view=summary", _DASHBOARD_SECONDS, headers)
+            dead = discovery.dead_nodes(reply.document()) if reply.ok else {}
+            self._departures.update({host: dead[host] for host in missing if host in dead})
+        self._hosts = hosts | (missing - self._departures.keys())
+        while len(self._departures) > discovery.MOST_TARGETS:
+            del self._departures[next(iter(self._departures))]
+        return dict(self._departures)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,14 +84,21 @@ def status_page(
     port: int, cluster: Cluster, recording: Path | None = None
 ) -> contextlib.AbstractContextManager["subprocess.Popen[bytes]"]:
     """Serve the status page from a child process, which also records the run."""
-    targets = [part for url in cluster.metrics_urls for part in ("--metrics-url", url)]
+    targets = _targets(cluster)
     record = ["--record", str(recording), "--runs", str(recording.parent.parent)] if recording is not None else []
     return _child([sys.executable, "-m", "raymon", "status", "--port", str(port), *targets, *record])
 
 
 def recorder(cluster: Cluster, recording: Path) -> contextlib.AbstractContextManager["subprocess.Popen[bytes]"]:
     """Record a run that serves no status page, from a child process."""
-    return _child([sys.executable, "-m", "raymon.incident.record", str(recording), *cluster.metrics_urls])
+    return _child([sys.executable, "-m", "raymon.incident.record", str(recording), *_targets(cluster)])
+
+
+def _targets(cluster: Cluster) -> list[str]:
+    """Return the options that name the nodes: the dashboard where it answers, since nodes join and leave."""
+    if cluster.lists_nodes and cluster.dashboard_url:
+        return ["--dashboard-url", cluster.dashboard_url]
+    return [part for url in cluster.metrics_urls for part in ("--metrics-url", url)]
 
 
 @contextlib.contextmanager

@@ -144,7 +144,9 @@ class _Session:
         from raymon.stack.training import follow
         from raymon.stack.up import addresses
 
-        advice = follow(stack, cluster.metrics_urls) if not (cluster.local and cluster.dashboard_url) else ""
+        dashboard = (cluster.dashboard_url or "") if cluster.lists_nodes else ""
+        discovered = cluster.local and cluster.dashboard_url
+        advice = "" if discovered else follow(stack, cluster.metrics_urls, dashboard)
         for line in (*addresses(stack), *stack.problems, *([advice] if advice else [])):
             self._console.print(line, soft_wrap=True, markup=False)
 

@@ -43,6 +43,13 @@ def idle(name):
     return worker(name, **told, mean_rollout_seconds=None)
 
 
+UNPLACED = run(
+    worker(),
+    worker("1", lifecycle="restarting"),
+    unplaced_seconds=20.0,
+    free_resources={"CPU": (2.0, 4.0), "GPU": (0.0, 2.0)},
+)
+
 CASES = {
     "learner": (run(worker(phase_ratio={"waiting": 0.78}), phase_ratio={"learn": 0.96}), "learner_bound", "info"),
     "environment": (sampling(PHASES), "environment_bound", "info"),
@@ -81,7 +88,15 @@ CASES = {
     "other": (healthy(phase_ratio={"other": 0.7, "learn": 0.3}), "overhead_bound", "info"),
     "no phases": (healthy(phase_ratio={"other": 1.0}), "no_phases", "info"),
     "node silent": (nodes(silent_seconds=9.0, error="timed out"), "node_silent", "critical"),
-    "node drained": (nodes(silent_seconds=9.0, listed=False), "node_lost", "critical"),
+    "node gone": (nodes(silent_seconds=9.0, listed=False), "node_lost", "critical"),
+    "node lost": (nodes(silent_seconds=9.0, listed=False, departure="failure"), "node_lost", "critical"),
+    "node drained": (
+        nodes(silent_seconds=9.0, listed=False, departure="planned", departure_reason="spot instance reclaimed"),
+        "node_drained",
+        "warning",
+    ),
+    "no place": (UNPLACED, "workers_unplaced", "warning"),
+    "another job waits": (healthy(unplaced_seconds=20.0), "healthy", "ok"),
     "node out of memory": (nodes(memory_used_bytes=99e9, memory_total_bytes=100e9), "node_memory", "warning"),
     "node's disk full": (nodes(disk_used_bytes=99e9, disk_free_bytes=1e9), "node_disk", "warning"),
     "node's clock off": (nodes(clock_offset_seconds=40.0), "healthy", "ok"),
@@ -199,8 +214,24 @@ def test_loop_without_phases_is_told_so_and_the_workers_figures_are_used():
 
 def test_silent_node_is_named_with_its_workers_which_are_not_stalled():
     verdict = judge(CASES["node silent"][0])
-    assert verdict.sentence == "Node 10.0.0.3 does not answer for 9.0 s: workers 1 and 2 are out of sight."
+    assert verdict.sentence == "Node 10.0.0.3 has not answered for 9.0 s: workers 1 and 2 are out of sight."
     assert [item.state for item in verdict.workers] == ["running", "unknown", "unknown"]
+
+
+def test_drained_node_is_distinguished_from_a_lost_one():
+    assert judge(CASES["node drained"][0]).sentence == (
+        "Node 10.0.0.3 was drained or stopped (spot instance reclaimed), silent for 9.0 s: "
+        "workers 1 and 2 are out of sight."
+    )
+
+
+def test_worker_without_a_place_names_the_scarcest_resource_first():
+    verdict = judge(UNPLACED)
+    assert verdict.sentence == (
+        "Worker 1 waits for resources: Ray has found no place for 20 s (free: 0 of 2 GPU, 2 of 4 CPU)."
+    )
+    unseen = run(worker(), workers_by_state={"expected": 4}, unplaced_seconds=20.0)
+    assert judge(unseen).sentence.startswith("3 workers wait for resources: ")
 
 
 def test_advice_names_only_options_that_exist():

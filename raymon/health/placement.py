@@ -1,0 +1,40 @@
+"""Workers that Ray cannot place because the cluster lacks free resources."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from raymon.format import count, duration, listing
+from raymon.health.thresholds import Thresholds
+from raymon.health.verdicts import Finding, WorkerVerdict
+from raymon.views import RunView
+
+_MOST_RESOURCES: Final = 4
+_ADVICE: Final = "Add nodes, end other jobs, or ask for fewer workers{workers}."
+
+
+def unplaced_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
+    """Yield at most one finding: the workers that wait for resources, and what is free.
+
+    Ray's metrics say that something waits to be placed, not what. It counts for this run if the driver waits for
+    workers at the same time.
+    """
+    if (run.unplaced_seconds or 0.0) < limits.unplaced_seconds:
+        return
+    names = [worker.worker for worker in workers if worker.state in ("restarting", "dead")]
+    unseen = max(0, run.workers_by_state.get("expected", 0) - len(workers))
+    if not names and not unseen:
+        return
+    if names:
+        subject = f"Worker{'s' if len(names) > 1 else ''} {listing(names)} {'wait' if len(names) > 1 else 'waits'}"
+    else:
+        subject = f"{count(unseen)} worker{'s' if unseen > 1 else ''} {'wait' if unseen > 1 else 'waits'}"
+    age = duration(run.unplaced_seconds)
+    sentence = f"{subject} for resources: Ray has found no place for {age}{_free(run)}."
+    yield Finding("workers_unplaced", "warning", sentence, _ADVICE, names[0] if len(names) == 1 else "")
+
+
+def _free(run: RunView) -> str:
+    """Return what is free, the scarcest first."""
+    scarcest = sorted(run.free_resources.items(), key=lambda item: (item[1][0] / (item[1][1] or 1.0), item[0]))
+    texts = [f"{count(free)} of {count(total)} {name}" for name, (free, total) in scarcest[:_MOST_RESOURCES]]
+    return f" (free: {', '.join(texts)})" if texts else ""
