@@ -38,7 +38,7 @@ def follow(stack: RunningStack, metrics_urls: Sequence[str], dashboard_url: str 
     Args:
         stack: The stack of the run.
         metrics_urls: The pages.
-        dashboard_url: A Ray Dashboard that lists its nodes; Prometheus asks it, if the token that it wants is in a file.
+        dashboard_url: A Ray Dashboard that lists its nodes; Prometheus asks it, if its token is in a file.
 
     Returns:
         Empty, or one sentence: what the user has to do, because a Prometheus that others use is not changed.
