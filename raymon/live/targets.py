@@ -188,7 +188,7 @@ def endpoints(targets: Iterable[str]) -> tuple[str, ...]:
     return tuple(urls)
 
 
-def add_options(parser: argparse.ArgumentParser, dashboard: str = "Ray DashboardTargets: to find the nodes") -> None:
+def add_options(parser: argparse.ArgumentParser, dashboard: str = "Ray Dashboard: to find the nodes") -> None:
     """Add the options that name the source of the metrics; `dashboard` is the help of `--dashboard-url`."""
     parser.add_argument(
         "--metrics-url",
