@@ -1,0 +1,153 @@
+"""A run on a cluster of several machines with tokens and TLS: nodes that are cut off, lost, drained and added.
+
+The tests share one cluster and one run, in the order of this file: each begins where the one before ended.
+"""
+
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from ray_cluster import RayCluster, ray_cluster
+from support import Command, poll
+
+from raymon.live import targets
+from raymon.live.collector import Collector
+
+WORKERS = 5
+"""One fewer than the cluster has CPUs; without a node, one worker has no place."""
+SILENT_SECONDS = 15.0
+"""A node that does not answer is named within this time."""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with ray_cluster(workers=2, cpus=2) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def run(cluster, tmp_path_factory):
+    """A run whose driver is on the head; it finds the token by itself."""
+    runs = tmp_path_factory.mktemp("runs")
+    flags = ("--workers", str(WORKERS), "--total-env-steps", "1000000000", "--no-page", "--worker-timeout", "20")
+    place = ("--address", cluster.address, "--name", "apart", "--runs", str(runs))
+    program = ("env", "-u", "RAY_AUTH_MODE", *cluster.nodes[0].program, sys.executable, "-m", "raymon")
+    with Command("train", *flags, *place, cwd=runs, program=program, **cluster.environment) as train:
+        poll(
+            lambda: f"workers {WORKERS}/{WORKERS}" in train.text(),
+            120,
+            f"all workers are up; {train.output}",
+            every=0.5,
+        )
+        yield train
+
+
+@pytest.fixture(scope="module")
+def view(cluster, run):
+    """What a viewer on another machine sees, which asks the Ray Dashboard for the nodes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_TOKEN", cluster.environment["RAY_AUTH_TOKEN"])
+        collector = Collector(targets.choose(dashboard=cluster.dashboard_url), watched=True)
+        collector.start()
+        yield View(collector)
+        collector.stop()
+
+
+class View:
+    """Findings and nodes of the newest snapshot."""
+
+    def __init__(self, collector: Collector):
+        self.collector = collector
+
+    def workers(self) -> dict[str, tuple[str, ...]]:
+        """Return address to workers, of the nodes that answer."""
+        runs = self.collector.snapshot().runs
+        return {node.address: node.workers for node in runs[0].nodes if not node.error} if runs else {}
+
+    def sentences(self) -> dict[str, str]:
+        """Return code to sentence of everything that is found."""
+        snapshot = self.collector.snapshot()
+        findings = snapshot.verdicts[snapshot.runs[0].run].findings if snapshot.runs else ()
+        return {finding.code: finding.sentence for finding in findings}
+
+    def first(self) -> str:
+        return next(iter(self.sentences()), "")
+
+    def await_sentence(self, code: str, seconds: float) -> str:
+        return poll(lambda: self.sentences().get(code), seconds, code + ", not " + str(self.sentences()))
+
+    def await_end(self, code: str, seconds: float) -> None:
+        poll(lambda: self.sentences() and code not in self.sentences(), seconds, f"{code} is over")
+
+
+def output(command: Command, code: int = 0) -> str:
+    with command as done:
+        assert done.wait(90) == code, done.text()
+        return done.text()
+
+
+def test_workers_on_all_nodes_are_seen(cluster: RayCluster, view):
+    addresses = [node.address for node in cluster.nodes]
+    poll(lambda: sum(map(len, view.workers().values())) == WORKERS, 60, "every worker is seen on a node")
+    seen = json.loads(output(cluster.raymon("top", "--once", "--json", "--dashboard-url", cluster.dashboard_url)))
+    assert sorted(node["address"] for node in seen["nodes"]) == addresses, "pages that are no node's are left out"
+    assert all(node["workers"] for node in seen["nodes"])
+    assert [node["address"] for node in seen["nodes"] if node["driver"]] == addresses[:1]
+    checks = json.loads(output(cluster.raymon("doctor", "--json", "--address", cluster.address)))
+    states = {check["check"]: check["state"] for check in checks}
+    assert {states[name] for name in ("ray", "token", "endpoints", "families", "gauges")} == {"ok"}, checks
+
+
+def test_profile_reaches_every_node(cluster: RayCluster, view, tmp_path):
+    flags = ("--seconds", "2", "--worker", "all", "--output", str(tmp_path / "profile"), "--address", cluster.address)
+    text = output(cluster.raymon("profile", *flags, "--dashboard-url", cluster.dashboard_url, node=cluster.nodes[0]))
+    stacks = {path.name for path in (tmp_path / "profile").rglob("*worker*")}
+    assert all(any(f"worker-{number}" in name for name in stacks) for number in range(WORKERS)), text
+
+
+def test_cut_link_is_a_node_that_does_not_answer(cluster: RayCluster, view):
+    node = cluster.nodes[2]
+    workers = view.workers()[node.address]
+    node.cut()
+    try:
+        sentence = view.await_sentence("node_silent", SILENT_SECONDS)
+        assert view.first() == "node_silent", view.sentences()
+        assert re.match(rf"Node {re.escape(node.address)} has not answered for [\d.]+ s: workers? ", sentence)
+        assert all(re.search(rf"\b{worker}\b", sentence.partition(": ")[2]) for worker in workers)
+    finally:
+        node.restore()
+    view.await_end("node_silent", SILENT_SECONDS)
+
+
+def test_lost_node_leaves_a_worker_without_a_place(cluster: RayCluster, view):
+    node = cluster.nodes[2]
+    node.kill()
+    sentence = view.await_sentence("node_lost", 60.0)
+    assert re.match(rf"Node {re.escape(node.address)} is lost \(.*health check.*\), silent for ", sentence)
+    sentence = view.await_sentence("workers_unplaced", 60.0)
+    assert re.search(r"waits for resources: Ray has found no place for .* \(free: 0 of 4 CPU\)", sentence)
+
+
+def test_workers_start_on_a_node_that_joins(cluster: RayCluster, view):
+    node = cluster.add_node()
+    node.ready()
+    poll(lambda: view.workers().get(node.address), 60, "a worker runs on the new node")
+    view.await_end("workers_unplaced", 20.0)
+    assert "node_lost" not in view.sentences(), "no worker is missing any more"
+
+
+def test_drained_node_is_not_called_lost(cluster: RayCluster, view):
+    node = cluster.nodes[3]
+    summary = cluster.node_summary()
+    (node_id,) = (entry["raylet"]["nodeId"] for entry in summary if entry["ip"] == node.address)
+    reason = ("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "the spot instance ends")
+    drain = ("drain-node", "--address", cluster.address, "--node-id", node_id, *reason)
+    cluster.ray(*drain, node=cluster.nodes[0])
+    (raylet,) = (pid for pid in node.pids() if b"raylet/raylet\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(raylet, signal.SIGTERM)
+    sentence = view.await_sentence("node_drained", 60.0)
+    assert sentence.startswith(f"Node {node.address} was drained or stopped (the spot instance ends), silent for ")
