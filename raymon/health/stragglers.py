@@ -6,21 +6,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from raymon.catalog import WORK_PHASES
 from raymon.format import duration
 from raymon.health.shares import cpu_full
 from raymon.health.thresholds import THRESHOLDS, Thresholds
+from raymon.health.windows import FEW, windows_of
 from raymon.views import RunView, WorkerView
-
-Floats = NDArray[np.float64]
-
-_FEW: Final = 16
-"""Up to this many workers, each is compared with exactly the others; with more, leaving one out changes no median."""
-
-_FEWEST_CENTRED: Final = 3
 
 _SHOWN_RATIO: Final = 0.6
 """Durations of rollouts are shown as evidence when their ratio is at least this share of the ratio of the steps."""
@@ -90,15 +81,14 @@ def _among(
     if len(costs) < 2:
         return {}
     names = list(costs)
-    windows = _windows(run, costs)
-    noise = _noise(windows, limits)
+    windows = windows_of(run, costs, limits)
     fleet = _centre(list(costs.values()))
     full = cpu_full(run, limits)
     ratios: dict[str, float] = {}
     for column, name in enumerate(names):
         if costs[name] <= fleet[0]:
             continue
-        others = [other for peer, other in costs.items() if peer != name] if len(costs) <= _FEW else []
+        others = [other for peer, other in costs.items() if peer != name] if len(costs) <= FEW else []
         typical, spread = _centre(others) if others else fleet
         factor = _factor(len(costs) - 1, full, limits)
         if name in before:
@@ -106,7 +96,7 @@ def _among(
                 ratios[name] = costs[name] / typical
             continue
         least = max(math.log(factor), limits.slow_deviations * spread)
-        if _is_above(windows, column, math.log(costs[name] / typical), least, noise[column], limits):
+        if windows.exceeds(column, math.log(costs[name] / typical), least, limits):
             ratios[name] = costs[name] / typical
     if len(ratios) > max(1, int(len(costs) * limits.slow_minority_ratio)):
         return {}
@@ -124,69 +114,6 @@ def _factor(peers: int, full: bool, limits: Thresholds) -> float:
     if full:
         return limits.slow_factor
     return min(limits.slow_factor, limits.slow_weak_factor + (limits.slow_factor - limits.slow_weak_factor) / peers)
-
-
-def _windows(run: RunView, costs: Mapping[str, float]) -> Floats:
-    """Return the logarithm of each worker's time per step beside the fleet's median, newest window first; `[K, W]`.
-
-    Of two workers each would pull the median to itself, so theirs is not subtracted.
-    """
-    table = np.array(
-        [
-            [math.log(cost) if (cost := window.get(name)) else math.nan for name in costs]
-            for window in (costs, *run.earlier_step_seconds)
-        ]
-    )
-    known = np.isfinite(table).sum(axis=1) >= 2
-    table = table[: int(np.argmin(known)) if not known.all() else len(table)]
-    few = len(costs) < _FEWEST_CENTRED
-    centred: Floats = table - (table[0].mean() if few else np.nanmedian(table, axis=1, keepdims=True))
-    return centred
-
-
-def _noise(windows: Floats, limits: Thresholds) -> Floats:
-    """Return for each worker how much the others' windows vary, as standard deviation of the logarithm; `[W]`.
-
-    While few windows are known, a prior counts for a few of them.
-    """
-    earlier = windows[1:]
-    known = np.isfinite(earlier)
-    counts = known.sum(axis=0)
-    means = np.where(known, earlier, 0.0).sum(axis=0) / np.maximum(counts, 1)
-    squares = np.where(known, (earlier - means) ** 2, 0.0).sum(axis=0)
-    degrees = np.maximum(counts - 1, 0)
-    prior = limits.noise_prior_windows
-    total = squares.sum() - squares + prior * limits.noise_prior_ratio**2
-    noise: Floats = np.sqrt(total / (degrees.sum() - degrees + prior))
-    return noise
-
-
-def _is_above(windows: Floats, column: int, excess: float, least: float, noise: float, limits: Thresholds) -> bool:
-    """Return whether the excess of a worker, over one or several windows, is above the limit and the noise."""
-    if len(windows) == 1:
-        return excess > least + math.log(limits.slow_unwatched_factor)
-    if excess < limits.slow_release_ratio * least:
-        return False
-    own = windows[:, column]
-    for count in (1, 2, 4, len(own)):
-        recent = own[:count]
-        if count > len(own) or not np.isfinite(recent).all():
-            break
-        mean, deviation = float(recent.mean()) + excess - float(own[0]), noise / math.sqrt(count)
-        likely = mean > least + limits.noise_margin * deviation and mean > limits.noise_deviations * deviation
-        if likely and (windows.shape[1] < _FEWEST_CENTRED or mean > _others_most(windows, column, count)):
-            return True
-    return False
-
-
-def _others_most(windows: Floats, column: int, count: int) -> float:
-    """Return the largest excess that any other worker showed over so many successive earlier windows."""
-    others = np.delete(windows[1:], column, axis=1)
-    if len(others) < count:
-        return 0.0
-    means = [others[first : first + count].mean(axis=0) for first in range(len(others) - count + 1)]
-    largest = np.nanmax(np.array(means)) if np.isfinite(means).any() else 0.0
-    return float(largest)
 
 
 def _centre(costs: Sequence[float]) -> tuple[float, float]:

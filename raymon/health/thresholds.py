@@ -115,6 +115,21 @@ class Thresholds:
         "A thousand workers are compared every second: five standard deviations of the noise between windows keep "
         "chance below one alarm in a day.",
     )
+    noise_deviations_once: float = _threshold(
+        2.0,
+        "An excess seen in a single window must be two standard deviations larger: durations have long tails, so that "
+        "single windows stray further than the normal distribution says.",
+    )
+    noise_few_windows: float = _threshold(
+        3.0, "A standard deviation from three windows may be off by half: the factor grows by the square root of two."
+    )
+    noise_own_windows: float = _threshold(
+        3.0,
+        "What the other workers' windows show counts as three of the worker's own in the estimate of its own noise.",
+    )
+    noise_least_ratio: float = _threshold(
+        0.1, "However regular the rollouts are, shared cores make windows of eight seconds vary by a tenth."
+    )
     noise_margin: float = _threshold(
         1.5, "A worker whose true ratio is at the limit must not be called slow by chance: so many deviations above."
     )

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from raymon.health.windows import WINDOW_SECONDS
 from raymon.live.flow_view import NOTHING
-from raymon.live.rates import WINDOW_SECONDS
 from raymon.live.token_costs import Costs, costs_of, in_one_unit
 from raymon.views import FlowView, RunView, WorkerView
 

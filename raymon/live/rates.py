@@ -6,10 +6,9 @@ from typing import Final
 
 from raymon import catalog
 from raymon.catalog import Metric
+from raymon.health.windows import WINDOW_SECONDS
 from raymon.live.subject import Interval, Key, Subject, key_of
 
-WINDOW_SECONDS: Final = 8.0
-"""Rates are taken over eight seconds: steady enough to read, quick enough to name a fault within fifteen."""
 LONG_WINDOW_SECONDS: Final = 60.0
 FEWEST_ROLLOUTS: Final = 3.0
 FEWEST_GROWTHS: Final = 8

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from raymon import catalog
+from raymon.health.windows import WINDOW_SECONDS
 from raymon.live.driver_view import Driver
 from raymon.live.flow_view import process_flow
 from raymon.live.memory import Memory
-from raymon.live.rates import WINDOW_SECONDS, Rates, worker_rates
+from raymon.live.rates import Rates, worker_rates
 from raymon.live.subject import Process, Subject
 from raymon.views import WorkerView
 
