@@ -10,8 +10,9 @@ from typing import Final
 
 from raymon import catalog
 from raymon.catalog import Metric
+from raymon.health.windows import WINDOW_SECONDS
 from raymon.live.memory import Memory
-from raymon.live.rates import LONG_WINDOW_SECONDS, WINDOW_SECONDS, Rates
+from raymon.live.rates import LONG_WINDOW_SECONDS, Rates
 from raymon.live.subject import Interval, Process, Subject, key_of
 from raymon.views import FlowView
 
