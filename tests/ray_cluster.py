@@ -8,17 +8,14 @@ Tokens and TLS are on, as on a cluster that others reach. Needs root, iproute2 a
 """
 
 import contextlib
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from support import ROOT, Command, get, poll, short_folder
 
@@ -159,13 +156,6 @@ class RayCluster:
     def ray(self, *arguments: str, node: Node) -> str:
         """Run `ray …` on a node and return its output."""
         return run(*node.program, *RAY, *arguments, env=self.environment)
-
-    def node_summary(self) -> list[dict[str, Any]]:
-        """Return what the Ray Dashboard knows of every node, dead ones included."""
-        token = {"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
-        request = urllib.request.Request(f"{self.dashboard_url}/nodes?view=summary", headers=token)
-        with urllib.request.urlopen(request, timeout=10) as reply:
-            return list(json.loads(reply.read())["data"]["summary"])
 
     def raymon(self, *arguments: str, node: Node | None = None, **env: str) -> Command:
         """Start `raymon …` on this machine, which reaches all nodes, or on a node."""
