@@ -111,18 +111,19 @@ class Inspection:
     def raylet(self) -> discovery.Raylet | None:
         """The node of this cluster that runs on this machine, if any; the head if it does."""
         nodes = [raylet for raylet in discovery.raylets() if raylet.gcs_address == self.address]
-        return next((raylet for raylet in nodes if self._is_head(raylet)), nodes[0] if nodes else None)
+        return min(nodes, key=lambda raylet: raylet.node_address != self._head, default=None)
 
-    def _is_head(self, raylet: discovery.Raylet) -> bool:
-        host = self.address.rpartition(":")[0]
-        return raylet.node_address == host or is_local(host)
+    @property
+    def _head(self) -> str:
+        return self.address.rpartition(":")[0]
 
     @cached_property
     def temp_dir(self) -> Path | None:
         """The temp dir of the cluster's head if it is on this machine: other nodes write no discovery file."""
         if self.options.temp_dir:
             return self.options.temp_dir
-        return self.raylet.temp_dir if self.raylet and self._is_head(self.raylet) else None
+        raylet = self.raylet
+        return raylet.temp_dir if raylet and (raylet.node_address == self._head or is_local(self._head)) else None
 
     @cached_property
     def discovery(self) -> discovery.DiscoveryFile | None:
