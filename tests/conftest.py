@@ -36,6 +36,7 @@ LONGEST = (
     "ray/test_compatibility.py",
     "browser/test_first_minute.py",
     "ray/test_train_command.py",
+    "ray/test_cluster.py",
     "ray/test_examples.py",
     "stack/test_train.py",
     "ray/test_train.py",
