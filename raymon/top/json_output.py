@@ -7,7 +7,7 @@ from typing import Any
 from raymon.health import WorkerVerdict, judged_workers, worst_first
 from raymon.html.warnings import warnings
 from raymon.live.snapshot import Snapshot
-from raymon.views import NodeView, WorkerView
+from raymon.views import FlowView, NodeView, WorkerView
 
 
 def report(snapshot: Snapshot, name: str = "", now: float | None = None) -> dict[str, Any]:
@@ -36,6 +36,8 @@ def report(snapshot: Snapshot, name: str = "", now: float | None = None) -> dict
             },
             "workers": [],
             "nodes": [],
+            "phases": {},
+            "flow": {},
             "data_age_seconds": _rounded(snapshot.data_age_seconds, elapsed),
             **common,
         }
@@ -52,6 +54,8 @@ def report(snapshot: Snapshot, name: str = "", now: float | None = None) -> dict
         },
         "workers": [_worker(worker, judged, elapsed) for worker, judged in worst_first(judged_workers(view, verdict))],
         "nodes": [_node(node, elapsed) for node in view.nodes],
+        "phases": {name: _rounded(ratio) for name, ratio in view.phase_ratio.items()},
+        "flow": _flow(view.flow),
         "data_age_seconds": _rounded(view.data_age_seconds, elapsed),
         **common,
     }
@@ -81,7 +85,21 @@ def _worker(view: WorkerView, verdict: WorkerVerdict, elapsed: float) -> dict[st
         "failures_per_second": {name: _rounded(rate) for name, rate in view.failures.items()},
         "failures_total": _rounded(view.failures_total),
         "rollouts_total": _rounded(view.rollouts_total),
+        "role": view.role,
+        "phases": {name: _rounded(ratio) for name, ratio in view.phase_ratio.items()},
+        "flow": _flow(view.flow),
     }
+
+
+def _flow(view: FlowView) -> dict[str, Any]:
+    """Return what is known of what flows: nothing where no language model is trained."""
+    known: dict[str, Any] = {}
+    for name, value in asdict(view).items():
+        if isinstance(value, dict):
+            known[name] = {key: _rounded(each) for key, each in value.items()}
+        elif value is not None:
+            known[name] = _rounded(value)
+    return {name: value for name, value in known.items() if value != {}}
 
 
 def _node(view: NodeView, elapsed: float) -> dict[str, Any]:

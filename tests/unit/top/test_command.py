@@ -10,7 +10,7 @@ from synthetic import fleet, serve
 from raymon.health import Finding, RunVerdict
 from raymon.top import command
 
-KEYS = {"run", "run_state", "verdict", "workers", "nodes", "data_age_seconds", "source", "problems"}
+KEYS = {"run", "run_state", "verdict", "workers", "nodes", "phases", "flow", "data_age_seconds", "source", "problems"}
 WORKER_KEYS = {
     "worker",
     "state",
@@ -27,6 +27,9 @@ WORKER_KEYS = {
     "failures_per_second",
     "failures_total",
     "rollouts_total",
+    "role",
+    "phases",
+    "flow",
 }
 
 
