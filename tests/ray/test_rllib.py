@@ -1,4 +1,4 @@
-"""RLlib's PPO, IMPALA and APPO record every runner by its number, losses and restarts included."""
+"""RLlib's PPO records every runner by its number, losses and restarts included."""
 
 import math
 import os
@@ -43,8 +43,6 @@ def configured(algorithm, run, **training):
         .reporting(min_time_s_per_iteration=0)
         .callbacks(raymon.rllib.Callbacks.named(run))
     )
-    if algorithm != "PPO":
-        config.learners(num_aggregator_actors_per_learner=0)
     return config
 
 
@@ -229,29 +227,6 @@ def test_each_trial_of_tune_is_a_run_of_its_own(tmp_path):
         run_config=tune.RunConfig(stop=seen_or_late, storage_path=str(tmp_path), verbose=0, callbacks=[Look()]),
     ).fit()
     assert list(seen.values()) == [[1, 1, 0]] * 2
-
-
-@pytest.mark.parametrize("algorithm", ["IMPALA", "APPO"])
-def test_asynchronous_algorithms(algorithm):
-    run = f"rllib-{algorithm}"
-    built = build(algorithm, run)
-
-    def trained():
-        built.train()
-        return total(catalog.UPDATES, run=run) >= 2 and len(series(catalog.LOSS, run=run))
-
-    def arrived():
-        assert all(total(catalog.ENV_STEPS, run=run, worker=number) > 0 for number in (1, 2))
-        received = total(catalog.FRAGMENT_STEPS, run=run, outcome="received")
-        assert received <= total(catalog.ENV_STEPS, run=run)
-        assert total(catalog.PHASE_SECONDS, run=run, phase="learn") > 0
-        assert total(catalog.RECORDING_DROPPED, run=run) == 0
-
-    try:
-        poll(trained, 150, "updates", every=0.0)
-        settle(arrived)
-    finally:
-        built.stop()
 
 
 def test_a_result_of_another_shape_never_breaks_training(caplog):
