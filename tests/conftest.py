@@ -30,6 +30,7 @@ collect_ignore = [] if has_grafana else ["stack/test_push.py"]
 
 # The longest files, longest first: started last, one of them would run alone at the end while other cores idle.
 LONGEST = (
+    "ray/test_rllib_algorithms.py",
     "ray/test_rllib.py",
     "browser/test_profile.py",
     "stack/test_alerts_provoked.py",

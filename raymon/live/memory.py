@@ -30,6 +30,9 @@ GONE_ROUNDS: Final = 60
 """A series that has been on no page for so many rounds does not come back."""
 SLEEP_SECONDS: Final = 10.0
 """After a gap this long between two rounds, rates start again: this machine slept, and perhaps the run with it."""
+ABSENT_SECONDS: Final = 15.0
+"""How long a number of Ray's outlives its family: Ray 2.52 to 2.55 sets a node's gauges every five seconds and leaves
+them out of every page in between."""
 
 Pages: TypeAlias = Mapping[str, Iterable[tuple[SeriesKey, float]]]
 """URL of a metrics page to its samples."""
@@ -59,6 +62,7 @@ class Endpoint:
         error: Why its last scrape failed; empty if it worked.
         listed: Whether the cluster's discovery listed it in the last round.
         departure: Why it left the cluster, in Ray's words; empty while that is not known.
+        seen: When each family was last on its page.
     """
 
     answered_at: float | None = None
@@ -67,6 +71,16 @@ class Endpoint:
     error: str = ""
     listed: bool = True
     departure: str = ""
+    seen: dict[str, float] = field(default_factory=dict)
+
+    def take(self, numbers: dict[NodeKey, float], now: float) -> None:
+        """Take in the numbers of one page; a family that is missing keeps its last ones for a while."""
+        self.seen.update(dict.fromkeys({name for name, _ in numbers}, now))
+        absent = {name for name, at in self.seen.items() if 0.0 <= now - at <= ABSENT_SECONDS and at != now}
+        kept = {key: value for key, value in self.numbers.items() if key[0] in absent} if absent else {}
+        numbers = kept | numbers
+        if numbers != self.numbers:
+            self.numbers, self.changed_at = numbers, now
 
 
 def node_key(series: SeriesKey) -> NodeKey:
@@ -123,8 +137,7 @@ class Memory:
                     merged[series] = value
                     origin[series] = source
             node.answered_at = now
-            if numbers != node.numbers:
-                node.numbers, node.changed_at = numbers, now
+            node.take(numbers, now)
         for series, value in merged.items():
             self._take(series, value, now, *origin[series])
         self._settle(now)

@@ -228,13 +228,13 @@ def restart(trainer: Trainer) -> str:
 
 def discovery(trainer: Trainer) -> str:
     """Compare the endpoint in Ray's discovery file, and in the dashboard's list, with the node's own."""
-    from raymon.live.targets import DiscoveryFile
+    from raymon.live.targets import DiscoveryFileTargets
 
     (node,) = ray.nodes()
     endpoint = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
 
     def measure() -> str:
-        found = DiscoveryFile(trainer.folder / "prom_metrics_service_discovery.json").find()
+        found = DiscoveryFileTargets(trainer.folder / "prom_metrics_service_discovery.json").find()
         assert endpoint in found.urls, f"found {found}, expected {endpoint}"  # older Rays list other processes too
         status, body = get(f"{trainer.dashboard_url}/api/prometheus/sd", TOKEN)
         return "file and dashboard" if status == 200 and endpoint.split("/")[2] in body else "file"

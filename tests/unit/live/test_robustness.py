@@ -9,8 +9,11 @@ from metrics_pages import NOW, URL, FakeCluster, FakeDriver, FakeWorker, line
 
 from raymon import catalog, health
 from raymon.live.collector import Collector
+from raymon.live.memory import Memory
+from raymon.live.node_views import node_views
 from raymon.live.parse import Parser
 from raymon.live.scrape import Page
+from raymon.queries.ray_families import NODE_CPU, NODE_MEMORY_USED
 
 HEARTBEATS = ("5e-324", "1e308", "-1e308", "1e300", "1e-300", "0", "-1")
 
@@ -262,3 +265,17 @@ def test_rates_after_a_sleep_hold_nothing_of_it(others_slept):
     assert min(ratios) > 0.85
     assert [rate for rate in rates if rate is not None] == pytest.approx([2000.0] * sum(r is not None for r in rates))
     assert rates[-1] == pytest.approx(before.steps_per_second)
+
+
+def test_numbers_of_a_node_stay_while_its_pages_leave_them_out():
+    memory = Memory()
+
+    def look(second, *names):
+        page = "".join(line(name, "40", ip="10.0.0.1") for name in names).encode()
+        memory.absorb({URL: list(Parser().samples(page))}, NOW + second)
+        memory.asked({URL: ""})
+        return node_views(memory, NOW + second)[URL].cpu_ratio
+
+    assert look(0.0, NODE_CPU, NODE_MEMORY_USED) == 0.4
+    assert [look(second, NODE_MEMORY_USED) for second in (1.0, 6.0, 14.0)] == [0.4, 0.4, 0.4]
+    assert look(20.0, NODE_MEMORY_USED) is None
