@@ -32,7 +32,7 @@ def build(algorithm, run, **training):
 def configured(algorithm, run, **training):
     from ray.tune.registry import get_trainable_cls
 
-    config = (
+    return (
         get_trainable_cls(algorithm)
         .get_default_config()
         .environment("CartPole-v1")
@@ -43,7 +43,6 @@ def configured(algorithm, run, **training):
         .reporting(min_time_s_per_iteration=0)
         .callbacks(raymon.rllib.Callbacks.named(run))
     )
-    return config
 
 
 @pytest.fixture(autouse=True)
