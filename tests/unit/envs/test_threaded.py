@@ -215,7 +215,7 @@ def test_sending_twice_and_receiving_nothing_are_refused():
 
 
 def test_slow_environments_add_up_their_rates():
-    kwargs = {"low_seconds": 0.010, "high_seconds": 0.050}
+    kwargs = {"low_seconds": 0.020, "high_seconds": 0.100}
     vector = make_vector("raymon/Simulated-v0", 8, seed=1, worker=0, env_kwargs=kwargs)
     collector = FragmentCollector(vector, 16)
     collector.collect(zeros)
@@ -225,7 +225,7 @@ def test_slow_environments_add_up_their_rates():
     rate = sum(steps) / (time.perf_counter() - began)
     vector.close()
     # 90 % on an idle machine (benchmarks); lock-step would reach 66 %, one after the other 13 %
-    assert rate > 0.75 * 8 / 0.030
+    assert rate > 0.72 * 8 / 0.060
 
 
 def test_simulated_steps_last_as_long_as_they_should():

@@ -1,9 +1,6 @@
-"""`raymon demo`: every scene is one the trainer accepts, and one of them is played."""
-
-import json
+"""`raymon demo`: every scene is one the trainer accepts."""
 
 import pytest
-from support import ROOT, Command, poll, short_folder
 
 from raymon.ppo.faults import DRIVER_FAULTS, WORKER_FAULTS
 from raymon.train import command
@@ -35,35 +32,3 @@ def test_wrong_use_is_told(capsys):
         main(["--help"])
     shown = capsys.readouterr().out
     assert all(scene.look.split()[0] in shown for scene in SCENES.values())
-
-
-def test_the_crash_scene_is_played_to_its_end():
-    with short_folder() as folder:
-        options = [
-            "--fault",
-            "crash",
-            "--after",
-            "1",
-            "--no-page",
-            "--no-dashboard",
-            "--name",
-            "d",
-            "--workers",
-            "2",
-            "--total-env-steps",
-            "1000000000",
-            "--runs",
-            str(folder / "runs"),
-            "--ray-temp-dir",
-            str(folder / "ray"),
-        ]
-        with Command("demo", *options, cwd=ROOT) as demo:
-            poll(lambda: demo.text().count("worker 1 lost (killed)") >= 3, 200, "three losses")
-            demo.interrupt()
-            assert demo.wait(60) == 130, demo.text()
-            text = demo.text()
-        summary = json.loads((folder / "runs/d/summary.json").read_text())
-    assert "From 1 seconds on: worker 1 is killed three times" in text
-    assert summary["ledger"]["losses"] == {"killed": 3}
-    assert summary["ledger"]["restarts"] in (2, 3)
-    assert summary["ledger"]["balanced"]
