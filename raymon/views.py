@@ -79,7 +79,9 @@ class WorkerView:
         survived_pause_seconds: The longest time without progress after which it went on, over the last minutes.
         survived_silence_seconds: The longest time without a heartbeat after which it went on.
         silence_cpu_ratio: CPU that it used during its last silence; near 1 when native code kept the interpreter.
-        where: The function its main thread was in when it last made no progress; empty while not known.
+        where: The frame of the user's code in which it stands while it makes no progress; empty while not known.
+        process: What its process does while it is silent: `native` or `native_busy` (native code holds the GIL, without
+            or with CPU), `gone`, `stopped`, `swapping`, `starved`, `busy`, `idle`; empty while not known.
         role: One of `catalog.ROLES`.
         flow: What flows through it; empty where no language model is trained.
         token_seconds: Time of generation per token, by what is counted: `response` (every token) or `longest` (those
@@ -122,6 +124,7 @@ class WorkerView:
     survived_silence_seconds: float | None = None
     silence_cpu_ratio: float | None = None
     where: str = ""
+    process: str = ""
     role: str = "env"
     flow: FlowView = field(default_factory=FlowView)
     token_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -206,6 +209,11 @@ class RunView:
         unplaced_seconds: For how long Ray has been unable to place some task or actor; None while it places all.
         free_resources: Resource to how much of it is free and how much the nodes have; empty while not known.
         problem: Why its numbers could not be read; empty if they could.
+        driver_where: The frame of the user's code in which the driver stands while it makes no progress.
+        driver_process: As `WorkerView.process`.
+        driver_waits_for: Workers whose results the driver waits for while it makes no progress.
+        driver_silent_seconds: Since when the driver makes no progress; None while not known.
+        driver_exit: Why the driver's process ended, in Ray's words; empty while not known.
         workers_up: Workers that are up: as the driver counts them, from their heartbeats where it never counts.
         flow: What flows through all of its processes; empty where no language model is trained.
     """
@@ -259,4 +267,9 @@ class RunView:
     free_resources: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     workers_up: int | None = None
     problem: str = ""
+    driver_where: str = ""
+    driver_process: str = ""
+    driver_waits_for: tuple[str, ...] = ()
+    driver_silent_seconds: float | None = None
+    driver_exit: str = ""
     flow: FlowView = field(default_factory=FlowView)

@@ -36,6 +36,7 @@ _BY_WORKER_STATE: Final[Mapping[str, str]] = MappingProxyType(
 _BY_CODE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "driver_gone": "RaymonNoUpdate",
+        "killed": "RaymonNoUpdate",
         "no_progress": "RaymonNoUpdate",
         "stale": "RaymonMetricsMissing",
         "loss_not_finite": "RaymonLossNotFinite",

@@ -41,7 +41,7 @@ def bottlenecks(run: RunView, limits: Thresholds) -> Iterator[Finding]:
 def _with_cost(finding: Finding, cost: Cost | None) -> Finding:
     if cost is None:
         return finding
-    sentence = f"{finding.sentence[:-1]}; this {cost.text().replace('costs', 'costs at most', 1)}."
+    sentence = f"{finding.sentence[:-1]}; this {cost.text()}."
     return replace(finding, sentence=sentence, cost_ratio=cost.ratio)
 
 

@@ -18,6 +18,8 @@ _SMALLER_STEPS: Final = (
 )
 
 
+_MOST_AWAITED: Final = 4
+"""A driver that waits for more workers than this waits for no one in particular."""
 _PAUSE_PHASES: Final = ("checkpoint", "log", "other")
 """A driver that evaluates or writes a checkpoint makes no update meanwhile; an evaluation may be in no named phase."""
 
@@ -121,9 +123,27 @@ def _no_progress(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thres
         limit = _update_limit(run, workers, limits)
     if age is not None and age - (run.driver_heartbeat_age_seconds or 0.0) > limit:  # both as of its last flush
         usual = f" (an iteration normally takes {duration(run.iteration_seconds)})" if run.iteration_seconds else ""
-        where = f"it is in phase {run.phase}" if run.phase else "it is alive"
-        sentence = f"No policy update for {duration(age)}{usual}; the driver reports, {where}."
+        sentence = f"No policy update for {duration(age)}{usual}; {_driver_place(run)}."
         yield Finding("no_progress", "critical", sentence, "See where the driver is: raymon profile.")
+
+
+def _driver_place(run: RunView) -> str:
+    """Return where the driver stands: what it waits for, or the frame it is in, or its phase."""
+    place = f", in `{run.driver_where}`" if run.driver_where else ""
+    if waits := driver_waits(run):
+        return f"{waits}{place}"
+    if place:
+        return f"the driver is{place.removeprefix(',')}"
+    return f"the driver reports, it is {f'in phase {run.phase}' if run.phase else 'alive'}"
+
+
+def driver_waits(run: RunView) -> str:
+    """Return for whom the driver waits and how long, as a clause; empty if it does not, or nobody knows."""
+    names = run.driver_waits_for
+    if not names or run.driver_silent_seconds is None or len(names) > _MOST_AWAITED:
+        return ""
+    workers = f"worker{'s' if len(names) > 1 else ''} {listing(names)}"
+    return f"the driver has waited {duration(run.driver_silent_seconds)} for {workers}"
 
 
 def _update_limit(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> float:
@@ -134,6 +154,8 @@ def _update_limit(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thre
     least = limits.no_update_seconds
     if (run.watched_seconds or 0.0) > limits.learned_seconds and (run.report_seconds or 9.0) < 2.0:
         least = limits.no_update_least_seconds
+    elif (run.report_seconds or 0.0) > 2.0:  # the workers' own exports may come later, and say who is to blame
+        least += 2.0 * (run.report_seconds or 0.0)
     if any(worker.state == "suspect" for worker in workers):  # it may be the cause, and is about to be named
         least += limits.no_update_least_seconds
     return max(least, usual)

@@ -9,7 +9,7 @@ from raymon.health.advice import in_terms_of
 from raymon.health.bottleneck import bottlenecks
 from raymon.health.learning import learning
 from raymon.health.node_problems import node_problems, silent_nodes
-from raymon.health.problems import problems
+from raymon.health.problems import driver_waits, problems
 from raymon.health.shares import cpu_full
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import Finding, RunVerdict, WorkerVerdict
@@ -34,7 +34,7 @@ def judge(
 def _findings(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
     """Yield everything found, the most important first; at least one."""
     on_silent_node = any(node.driver for node in silent_nodes(run, limits))
-    if ended := _ended(run) or (None if on_silent_node else _silent(run, limits)):
+    if ended := _ended(run) or _killed(run) or (None if on_silent_node else _silent(run, limits)):
         yield ended
         return
     nodes = list(node_problems(run, limits))
@@ -63,6 +63,16 @@ def _ended(run: RunView) -> Finding | None:
         sentence = "Only counters are left of this run: it ended before this view was opened, or all of it is stopped."
         return Finding("unknown", "unknown", sentence)
     return None
+
+
+def _killed(run: RunView) -> Finding | None:
+    if run.driver_process != "gone":
+        return None
+    pid = f" (pid {run.driver_pid})" if run.driver_pid else ""
+    why = f"; Ray says: {run.driver_exit.split('. ')[0].rstrip('.')}" if run.driver_exit else ""
+    sentence = f"The driver's process{pid} has ended without finishing the run: it was killed, or it crashed{why}."
+    advice = "See the end of its output and the kernel's log; resume from its last checkpoint{resume}."
+    return Finding("killed", "critical", sentence, advice)
 
 
 def _silent(run: RunView, limits: Thresholds) -> Finding | None:
@@ -124,6 +134,8 @@ def _remarks(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
         plural = len(starting) > 1
         sentence = f"Worker{'s' if plural else ''} {listing(starting)} {'are' if plural else 'is'} starting."
         yield Finding("workers_starting", "info", sentence)
+    if (waits := driver_waits(run)) and any(worker.state in ("stalled", "suspect") for worker in workers):
+        yield Finding("driver_waits", "info", f"{waits[0].upper()}{waits[1:]}.")
     suspects = [worker for worker in workers if worker.state == "suspect"]
     for worker in suspects[:_MOST_SUSPECTS]:
         yield Finding("suspect", "info", f"Worker {worker.worker}: {worker.reason}.", worker=worker.worker)

@@ -73,6 +73,14 @@ class Thresholds:
         "A process that used half a core or more while its heartbeat stood still was computing in native code that "
         "holds the GIL; one that was stopped, swapping or starved used far less.",
     )
+    native_busy_seconds: float = _threshold(
+        30.0, "A simulator in native code may compute for ten seconds and more; as long as it uses CPU it is not stuck."
+    )
+    native_idle_seconds: float = _threshold(
+        12.0,
+        "Native code that holds the GIL and uses no CPU waits for something: ten seconds may be a slow device, more is "
+        "a hang, and must be named within 15 s.",
+    )
     node_silent_seconds: float = _threshold(
         5.0,
         "A scrape a second, each with its own deadline: five seconds without an answer, while other nodes answer, are "
@@ -122,6 +130,9 @@ class Thresholds:
     )
     noise_few_windows: float = _threshold(
         3.0, "A standard deviation from three windows may be off by half: the factor grows by the square root of two."
+    )
+    noise_latency_windows: float = _threshold(
+        4.0, "The noise that the latencies of many rollouts suggest counts as four windows that were seen."
     )
     noise_own_windows: float = _threshold(
         3.0,

@@ -53,6 +53,7 @@ RUN_STATES: Final = (
     "finished",
     "stopped",
     "failed",
+    "killed",
     "driver_gone",
     "stale",
     "node_silent",
@@ -94,6 +95,9 @@ RUN_STATES: Final = (
 )
 """The states of a run: the code of its first finding. First what ends it, then what harms it, then what limits it."""
 
+ENDS: Final = ("finished", "stopped", "failed", "killed")
+"""The states of a run that has ended."""
+
 REMARKS: Final = (
     "throughput_collapsed",
     "cpu_full",
@@ -101,6 +105,7 @@ REMARKS: Final = (
     "restarts",
     "workers_starting",
     "suspect",
+    "driver_waits",
     "node_clock",
 )
 """Codes of findings that accompany a verdict and are never its state."""

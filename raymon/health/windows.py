@@ -74,8 +74,10 @@ class Windows:
         large one, since rare long steps make it, whose sums are skewed.
         """
         own_squares, own_degrees = _deviations([self.table[:count, column], self.table[count:, column]])
-        prior = limits.noise_prior_windows
-        expected = limits.noise_prior_ratio if self.expected is None else self.expected
+        if self.expected is None:
+            prior, expected = limits.noise_prior_windows, limits.noise_prior_ratio
+        else:
+            prior, expected = limits.noise_latency_windows, self.expected
         squares = float(self.squares.sum() - self.squares[column]) + own_squares + prior * expected**2
         degrees = float(self.degrees.sum() - self.degrees[column]) + own_degrees + prior
         pooled = squares / degrees

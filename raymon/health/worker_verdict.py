@@ -11,6 +11,13 @@ from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import WorkerVerdict
 from raymon.views import RunView, WorkerView
 
+_NATIVE: Final = ("native", "native_busy")
+_CAUSES: Final[Mapping[str, str]] = {
+    "gone": "its process has ended, and the driver has not noticed it yet",
+    "stopped": "its process is stopped (SIGSTOP, or a debugger)",
+    "swapping": "its process waits for memory that was swapped out",
+    "starved": "its process is starved of CPU: others take all of it",
+}
 RAY_DEFAULT_REPORT_SECONDS: Final = 10.0
 
 
@@ -55,7 +62,8 @@ def _lifecycle(worker: WorkerView) -> WorkerState | None:
 
 
 def _ended(run: RunView) -> WorkerState | None:
-    return WorkerState("unknown", "the run has ended") if run.state in ("finished", "stopped", "failed") else None
+    ended = run.state in ("finished", "stopped", "failed") or run.driver_process == "gone"
+    return WorkerState("unknown", "the run has ended") if ended else None
 
 
 def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerState | None:
@@ -88,20 +96,28 @@ def _silence(worker: WorkerView, run: RunView, beat: float, silence: float, limi
     if silence > limits.suspect_seconds + _report_seconds(run):
         if native:
             return WorkerState("suspect", f"{_native(worker)} for {duration(beat)}")
-        return WorkerState("suspect", f"no heartbeat for {duration(beat)}")
+        cause = _CAUSES.get(worker.process)
+        return WorkerState("suspect", f"no heartbeat for {duration(beat)}{f': {cause}' if cause else ''}")
     return None
 
 
 def is_native(worker: WorkerView, limits: Thresholds = THRESHOLDS) -> bool:
-    """Return whether its last silence was native code that kept the interpreter: it used CPU all the while."""
-    return (worker.silence_cpu_ratio or 0.0) >= limits.native_cpu_ratio
+    """Return whether native code keeps the interpreter: its stacks say so, or it used CPU during its last silence."""
+    if worker.process in _CAUSES:
+        return False
+    return worker.process in _NATIVE or (worker.silence_cpu_ratio or 0.0) >= limits.native_cpu_ratio
 
 
 def _native(worker: WorkerView) -> str:
-    return f"busy in native code{f', in `{worker.where}`,' if worker.where else ''}"
+    doing = "native code holds the GIL without using CPU" if worker.process == "native" else "busy in native code"
+    return f"{doing}{f', in `{worker.where}`,' if worker.where else ''}"
 
 
 def _silence_cause(worker: WorkerView, run: RunView, limits: Thresholds) -> str:
+    if worker.process in _NATIVE:
+        return _native(worker)
+    if cause := _CAUSES.get(worker.process):
+        return cause
     if is_native(worker, limits):
         longest = duration(worker.survived_silence_seconds)
         return f"busy in native code, or stopped; its longest silence so far was {longest}"
@@ -135,16 +151,18 @@ def _progress(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerSta
     still = stuck - (worker.heartbeat_age_seconds or 0.0)  # both as of its last flush: export and scrape cancel out
     if still > progress_limit(worker, run, limits):
         phase = f" in phase {worker.activity}" if worker.activity else ""
-        place = f", in `{worker.where}`" if worker.where else ""
-        return WorkerState(
-            "stalled", f"alive, but stuck{phase}{place}: no step, episode or rollout for {duration(stuck)}"
-        )
+        if worker.where:
+            verb = "has been busy" if worker.process == "busy" else "hangs"
+            return WorkerState("stalled", f"it {verb} in `{worker.where}`, for {duration(stuck)}")
+        return WorkerState("stalled", f"alive, but stuck{phase}: no step, episode or rollout for {duration(stuck)}")
     usual = usual_pause(worker, run)
     if (
         usual is not None
         and still > max(limits.suspect_seconds, limits.suspect_factor * usual) + _report_seconds(run) - 1.0
     ):
-        return WorkerState("suspect", f"no step for {duration(stuck)}, its longest pause was {duration(usual)}")
+        place = f", in `{worker.where}`" if worker.where else ""
+        reason = f"no step for {duration(stuck)}{place}, its longest pause was {duration(usual)}"
+        return WorkerState("suspect", reason)
     return None
 
 
@@ -181,7 +199,10 @@ def silence_limit(worker: WorkerView, run: RunView, limits: Thresholds = THRESHO
     Shorter where no silence was seen in a while; longer where it survived long ones in native code.
     """
     limit, survived = heartbeat_limit(run, limits), run.long_silence_seconds or 0.0
-    if is_native(worker, limits):
+    if worker.process in _NATIVE:
+        least = limits.native_busy_seconds if worker.process == "native_busy" else limits.native_idle_seconds
+        limit = max(limit, least, limits.progress_latency_factor * (worker.survived_silence_seconds or 0.0))
+    elif is_native(worker, limits):
         limit = max(limit, limits.progress_latency_factor * (worker.survived_silence_seconds or 0.0))
     elif (run.watched_seconds or 0.0) > limits.learned_seconds and _report_seconds(run) < 2.0:
         limit = min(limit, limits.heartbeat_least_seconds)

@@ -34,7 +34,7 @@ CAUSES: Final = (
     "no_progress",
 )
 """Findings that can end a run, or explain why it ended."""
-TERMINAL: Final = ("driver_gone", "stale", "failed")
+TERMINAL: Final = ("killed", "driver_gone", "stale", "failed")
 """Findings after which nothing else is known."""
 _CONSEQUENCES: Final = ("owner", "intended", "by an user request", "driver exit", "job finishes", "job has finished")
 """Words in Ray's explanation of an end that follows from another one."""

@@ -7,13 +7,14 @@ as those of a metrics page.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, TypeGuard
 
 from raymon import __version__
 from raymon.errors import UserError
 from raymon.format import printable
 from raymon.live.parse import LARGEST, SeriesKey, checked_series
+from raymon.live.places import MOST_PROCESSES, Place
 from raymon.live.round import ParsedPage, Round, Sample
 from raymon.live.scrape import MOST_TARGETS
 from raymon.live.targets import Endpoints
@@ -73,6 +74,8 @@ class Encoder:
                 record["found"]["departures"] = found.departures
         if series:
             record["series"] = series
+        if taken.places:
+            record["places"] = [asdict(place) for place in taken.places]
         record["pages"] = pages
         return _line(record)
 
@@ -137,7 +140,8 @@ class Decoder:
         if len(self._series) > MOST_SERIES:
             raise ValueError("too many series")
         pages = tuple(self._page(page) for page in _items(record, "pages")[:MOST_TARGETS])
-        return Round(float(record["at"]), pages, self._found)
+        places = tuple(_place(item) for item in _items(record, "places")[:MOST_PROCESSES])
+        return Round(float(record["at"]), pages, self._found, places)
 
     def _declared(self, item: object) -> SeriesKey | None:
         if not (isinstance(item, list) and len(item) == 2 and isinstance(item[1], dict)):
@@ -178,6 +182,16 @@ class Decoder:
         if not isinstance(at, int) or not 0 <= at < len(self._series):
             raise ValueError("not a known series")
         return self._series[at]
+
+
+def _place(item: object) -> Place:
+    if not isinstance(item, dict):
+        raise ValueError("not a place")
+    names = ("run", "worker", "where", "process", "exit")
+    texts = {name: _text(item.get(name)) for name in names}
+    since = item.get("since")
+    waits_for = tuple(_text(name) for name in _items(item, "waits_for")[:MOST_PROCESSES])
+    return Place(**texts, since=float(since) if _is_number(since) else 0.0, waits_for=waits_for)
 
 
 def _items(record: Mapping[str, Any], key: str) -> list[Any]:

@@ -21,6 +21,7 @@ from raymon.live.memory import Memory
 from raymon.live.node_views import forget_nodes
 from raymon.live.normal import Normal
 from raymon.live.parse import Parser
+from raymon.live.places import Places, placed, wanted
 from raymon.live.prometheus import Prometheus
 from raymon.live.round import Round, parse_round
 from raymon.live.runs import run_views
@@ -87,6 +88,7 @@ class Collector:
         self._scraper, self._parser, self._memory = Scraper(), Parser(), Memory()
         self._rings: dict[str, Ring] = {}
         self._normal, self._debounce = Normal(), Debounce()
+        self._places = Places()
         self._phases, self._alarms = Dither(), LocalAlerts()
         self._prometheus = Prometheus(prometheus_url) if prometheus_url else None
         self._prometheus_expected = prometheus_expected
@@ -111,6 +113,7 @@ class Collector:
         """End the thread."""
         self._stop.set()
         self._wake.set()
+        self._places.stop()
         if self._prometheus is not None:
             self._prometheus.stop()
         if self._thread is not None:
@@ -139,6 +142,9 @@ class Collector:
         begun = time.perf_counter() if begun is None else begun
         found = found or Endpoints(tuple(page.url for page in pages), "given pages")
         parsed = parse_round(pages, found, round(self._clock(), 3), self._parser)
+        before = self._snapshot
+        silent = wanted((view, before.verdicts[view.run]) for view in before.runs)
+        parsed = replace(parsed, places=self._places.known(silent))
         if self._on_round is not None:
             self._on_round(parsed)
         return self.take(parsed, begun)
@@ -155,7 +161,7 @@ class Collector:
         if answered and self._memory.round % FORGET_ROUNDS == 0:
             self._forget(now)
         views = run_views(self._memory, self._rings, now)[:MOST_RUNS]
-        views = tuple(self._normal.compare(view, now) for view in views)
+        views = tuple(placed(self._normal.compare(view, now), latest.places, now) for view in views)
         verdicts = {view.run: self._judge(view, now) for view in views}
         for view in views:
             self._remember(view, verdicts[view.run], now)

@@ -16,6 +16,7 @@ _AT_ONCE: Final = (
     "finished",
     "stopped",
     "failed",
+    "killed",
     "driver_gone",
     "workers_lost",
     "worker_stalled",

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from raymon.live.parse import Parser, SeriesKey
+from raymon.live.places import Place
 from raymon.live.scrape import Page
 from raymon.live.targets import Endpoints
 
@@ -30,11 +31,15 @@ class ParsedPage:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Every page of one round; `taken_at` is wall-clock seconds, `found` what the discovery returned."""
+    """Every page of one round; `taken_at` is wall-clock seconds, `found` what the discovery returned.
+
+    `places` holds where the silent processes stand, as far as that is known.
+    """
 
     taken_at: float
     pages: tuple[ParsedPage, ...] = ()
     found: Endpoints = field(default_factory=Endpoints)
+    places: tuple[Place, ...] = ()
 
 
 def parse_round(pages: Iterable[Page], found: Endpoints, now: float, parser: Parser) -> Round:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from raymon.health import WorkerVerdict, judged_workers, worst_first
+from raymon.health.verdicts import ENDS
 from raymon.html.warnings import warnings
 from raymon.live.snapshot import Snapshot
 from raymon.views import FlowView, NodeView, WorkerView
@@ -34,6 +35,8 @@ def report(snapshot: Snapshot, name: str = "", now: float | None = None) -> dict
                 "evidence": [],
                 "findings": [],
             },
+            "driver": {"pid": None, "node": None, "where": None, "process": None, "waits_for": [], "exit": None},
+            "ended": None,
             "workers": [],
             "nodes": [],
             "phases": {},
@@ -52,6 +55,15 @@ def report(snapshot: Snapshot, name: str = "", now: float | None = None) -> dict
             "evidence": list(verdict.evidence),
             "findings": [asdict(finding) for finding in verdict.findings],
         },
+        "driver": {
+            "pid": view.driver_pid,
+            "node": view.driver_node,
+            "where": view.driver_where or None,
+            "process": view.driver_process or None,
+            "waits_for": list(view.driver_waits_for),
+            "exit": view.driver_exit or None,
+        },
+        "ended": verdict.state if verdict.state in ENDS else None,
         "workers": [_worker(worker, judged, elapsed) for worker, judged in worst_first(judged_workers(view, verdict))],
         "nodes": [_node(node, elapsed) for node in view.nodes],
         "phases": {name: _rounded(ratio) for name, ratio in view.phase_ratio.items()},
@@ -74,6 +86,7 @@ def _worker(view: WorkerView, verdict: WorkerVerdict, elapsed: float) -> dict[st
         "state": verdict.state,
         "reason": verdict.reason,
         "where": view.where or None,
+        "process": view.process or None,
         "pid": view.pid,
         "node": view.node,
         "steps_per_second": _rounded(view.steps_per_second),

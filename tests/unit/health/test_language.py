@@ -20,8 +20,8 @@ def test_the_tail_is_said_with_its_share_and_who_drew_long_responses():
     view = trains(*workers, sampler="sync", phase_ratio=GENERATES, flow=LONG_TAIL)
     verdict = judge(view)
     assert verdict.sentence == (
-        "The last 3.0 % of the responses take 42 % of the step; worker 2 is not slow, it drew long ones; this costs at "
-        "most 42 % of the throughput (2,897 of 6,897 tokens/s)."
+        "The last 3.0 % of the responses take 42 % of the step; worker 2 is not slow, it drew long ones; this costs "
+        "42 % of the throughput (2,897 of 6,897 tokens/s)."
     )
     assert verdict.advice == (
         "Limit the response length (data.max_response_length), resume long responses in the next step "

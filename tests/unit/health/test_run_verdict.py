@@ -159,6 +159,7 @@ CASES = {
     "finished": (healthy(state="finished", data_age_seconds=900.0), "finished", "ok"),
     "stopped": (healthy(state="stopped", data_age_seconds=900.0), "stopped", "ok"),
     "failed": (healthy(state="failed"), "failed", "critical"),
+    "killed": (healthy(driver_process="gone", exporter_age_seconds=30.0), "killed", "critical"),
     "starting": (healthy(state="starting", started_seconds_ago=5.0), "starting", "info"),
     "only counters": (RunView(run="r"), "unknown", "unknown"),
 }

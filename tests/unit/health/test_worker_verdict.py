@@ -7,7 +7,7 @@ from health_views import fleet, run, worker
 
 from raymon import health
 from raymon.format import duration
-from raymon.health import THRESHOLDS, judge_workers
+from raymon.health import THRESHOLDS, judge, judge_workers
 
 
 def states(view):
@@ -146,3 +146,31 @@ def test_every_threshold_has_a_reason_and_acts():
     assert judge_workers(fleet(0.1, 0.12, 0.1), strict)[1].state == "slow"
     with pytest.raises(KeyError):
         health.reason_of("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("process", "silence", "state", "part"),
+    [
+        ("stopped", 9.5, "stalled", "its process is stopped"),
+        ("gone", 9.5, "stalled", "its process has ended"),
+        ("swapping", 9.5, "stalled", "swapped out"),
+        ("starved", 9.5, "stalled", "starved of CPU"),
+        ("native_busy", 12.0, "suspect", "busy in native code, in `Env.step (my_env.py:8)`, for 12 s"),
+        ("native_busy", 33.0, "stalled", "busy in native code, in `Env.step (my_env.py:8)`"),
+        ("native", 10.0, "suspect", "native code holds the GIL without using CPU"),
+        ("native", 14.0, "stalled", "native code holds the GIL without using CPU"),
+    ],
+)
+def test_silent_process_is_called_what_it_is(process, silence, state, part):
+    silent = worker("0", heartbeat_age_seconds=silence, process=process, where="Env.step (my_env.py:8)")
+    verdict = judge_workers(run(silent, worker("1"), watched_seconds=60.0))[0]
+    assert verdict.state == state
+    assert part in verdict.reason
+
+
+def test_hang_is_named_with_its_frame_and_the_driver_that_waits():
+    pause = {"latency_seconds": {"p50": 0.2, "p99": 0.2}, "mean_rollout_seconds": 0.2}
+    stuck = worker("3", stuck_seconds=14.5, where="Env.step → recv (my_env.py:88)", process="idle", **pause)
+    verdict = judge(run(stuck, worker("1"), watched_seconds=60.0, driver_waits_for=("3",), driver_silent_seconds=14.0))
+    assert verdict.sentence.startswith("Worker 3 is stalled: it hangs in `Env.step → recv (my_env.py:88)`, for 14")
+    assert "The driver has waited 14 s for worker 3." in verdict.evidence

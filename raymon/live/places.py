@@ -1,0 +1,212 @@
+"""Where the silent processes of a run stand: read in the background, and only while a verdict wants to know.
+
+The collector never waits for it: what is read during one round is used from the next one on.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from raymon.catalog import DRIVER
+from raymon.cluster import cluster_state, discovery
+from raymon.health import RunVerdict
+from raymon.live import process_state
+from raymon.live.stack_files import Process, StackFiles
+from raymon.monitor.native import dump_name
+from raymon.monitor.private_files import private_folder
+from raymon.monitor.process_evidence import ProcessEvidence
+from raymon.monitor.standstill import LOGS, file_name
+from raymon.views import RunView
+
+PERIOD_SECONDS: Final = 1.0
+KEPT_SECONDS: Final = 8.0
+"""What was read longer ago does not hold any more."""
+MOST_PROCESSES: Final = 16
+SILENT_SECONDS: Final = 4.0
+_WORKER_STATES: Final = ("suspect", "stalled")
+_RUN_STATES: Final = ("no_progress", "driver_gone", "stale", "worker_stalled", "killed")
+_ENDED: Final = ("finished", "stopped", "failed")
+ReadStacks = Callable[[Iterable[Process]], dict[Process, ProcessEvidence]]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one process stands.
+
+    Attributes:
+        run: The run.
+        worker: The worker; `driver` for the driver.
+        where: Innermost frame of the user's own code, as `Env.step → recv (my_env.py:88)`; empty if not known.
+        process: `native` (holds the GIL), `native_busy` (and uses CPU), or what the kernel says: `gone`, `stopped`,
+            `swapping`, `starved`, `busy`, `idle`; empty if not known.
+        since: Wall-clock second since when it makes no progress; 0 if not known.
+        waits_for: Workers whose results it waits for.
+        exit: Why the process ended, in Ray's words; empty if not known.
+    """
+
+    run: str
+    worker: str
+    where: str = ""
+    process: str = ""
+    since: float = 0.0
+    waits_for: tuple[str, ...] = ()
+    exit: str = ""
+
+
+class Wanted(NamedTuple):
+    """A process to look at; `first` if only to note that it runs on this machine."""
+
+    run: str
+    worker: str
+    process: Process
+    first: bool = False
+
+
+class Places:
+    """Reads where processes stand, in a thread that starts when first asked.
+
+    Args:
+        read_stacks: Returns what processes left behind; tests replace it.
+    """
+
+    def __init__(self, read_stacks: ReadStacks | None = None) -> None:
+        self._read_stacks = read_stacks or StackFiles().read
+        self._wanted: tuple[Wanted, ...] = ()
+        self._places: dict[tuple[str, str], tuple[float, Place]] = {}
+        self._readings: dict[Process, process_state.Reading] = {}
+        self._exits: dict[Process, str] = {}
+        self._noted: set[Process] = set()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def known(self, wanted: Sequence[Wanted]) -> tuple[Place, ...]:
+        """Return what is known of processes, and have them looked at; never waits."""
+        self._wanted = tuple(one for one in wanted if not one.first or one.process not in self._noted)[:MOST_PROCESSES]
+        if not self._wanted:
+            return ()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="raymon-places", daemon=True)
+            self._thread.start()
+        self._wake.set()
+        oldest = time.monotonic() - KEPT_SECONDS
+        held = [self._places.get((one.run, one.worker)) for one in self._wanted if not one.first]
+        return tuple(entry[1] for entry in held if entry is not None and entry[0] > oldest)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped = True
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._wake.wait()
+            self._wake.clear()
+            try:
+                self._look(self._wanted)
+            except Exception:  # noqa: BLE001  # what is missing must not end the thread
+                _log.warning("where processes stand cannot be read", exc_info=True)
+            time.sleep(PERIOD_SECONDS)
+
+    def _look(self, wanted: Sequence[Wanted]) -> None:
+        raylets = discovery.raylets()
+        silent = [one.process for one in wanted if not one.first]
+        evidence = self._read_stacks(silent) if silent else {}
+        for one in wanted:
+            self._noted.add(one.process)
+            state = self._state(one.process, raylets)
+            if one.first:
+                continue
+            left = evidence.get(one.process)
+            place = Place(one.run, one.worker, process=state)
+            if left is not None and left.state != "none" and state != "gone":
+                native = {"busy": "native_busy"}.get(state, "native") if state not in ("stopped", "swapping") else state
+                process = native if left.state == "native" else state
+                place = replace(
+                    place,
+                    where=left.where,
+                    process=process,
+                    since=left.silent_since or 0.0,
+                    waits_for=left.waits_for,
+                )
+            if state == "gone":
+                place = replace(place, exit=self._exit(one.process, raylets))
+            self._places[one.run, one.worker] = (time.monotonic(), place)
+
+    def _state(self, process: Process, raylets: Iterable[discovery.Raylet]) -> str:
+        """Return the state of a process that is known to run, or to have run, on this machine; else empty."""
+        before, now = self._readings.get(process), process_state.read(process[1])
+        if before is None and not _left_files(process, raylets):
+            return ""
+        state = process_state.state_between(before, now)
+        if now is not None and state != "gone" and (state or before is None):
+            self._readings[process] = now
+        return state
+
+    def _exit(self, process: Process, raylets: Sequence[discovery.Raylet]) -> str:
+        """Return why a process ended as its cluster's control store says, asked once."""
+        node, pid = process
+        address = next((raylet.gcs_address for raylet in raylets if raylet.node_address == node), "")
+        if process not in self._exits and address:
+            entry = cluster_state.ask(address, 5.0).ended(pid, node)
+            self._exits[process] = str(entry["exit"]) if entry else ""
+        return self._exits.get(process, "")
+
+
+def _left_files(process: Process, raylets: Iterable[discovery.Raylet]) -> bool:
+    """Return whether a process of this id has recorded in a session of this machine."""
+    node, pid = process
+    for session in {raylet.session_dir for raylet in raylets if raylet.node_address == node}:
+        for name in (dump_name(pid), file_name(pid)):
+            with contextlib.suppress(OSError), private_folder(session / LOGS) as folder:
+                os.stat(name, dir_fd=folder, follow_symlinks=False)
+                return True
+    return False
+
+
+def wanted(runs: Iterable[tuple[RunView, RunVerdict]]) -> list[Wanted]:
+    """Return the processes whose place the verdicts want to know: silent workers, and a driver that waits."""
+    processes = []
+    for view, verdict in runs:
+        if view.state in _ENDED or view.problem:
+            continue
+        states = {worker.worker: worker.state for worker in verdict.workers}
+        silent = [worker for worker in view.workers if states.get(worker.worker) in _WORKER_STATES]
+        processes += [Wanted(view.run, w.worker, (w.node, w.pid)) for w in silent if w.node and w.pid]
+        if view.driver_node and view.driver_pid:
+            waits = (view.driver_heartbeat_age_seconds or 0.0) > SILENT_SECONDS + (view.report_seconds or 1.0)
+            trouble = bool(silent) or waits or verdict.state in _RUN_STATES
+            driver = Wanted(view.run, DRIVER, (view.driver_node, view.driver_pid), first=not trouble)
+            processes.insert(0, driver)
+    return processes
+
+
+def placed(view: RunView, places: Iterable[Place], now: float) -> RunView:
+    """Return a view with what is known of where its processes stand."""
+    known = {place.worker: place for place in places if place.run == view.run}
+    if not known:
+        return view
+    workers = tuple(
+        replace(worker, where=known[worker.worker].where, process=known[worker.worker].process)
+        if worker.worker in known
+        else worker
+        for worker in view.workers
+    )
+    view = replace(view, workers=workers)
+    if (driver := known.get(DRIVER)) is None:
+        return view
+    names = {worker.worker for worker in view.workers}
+    return replace(
+        view,
+        driver_where=driver.where,
+        driver_process=driver.process,
+        driver_waits_for=tuple(name for name in driver.waits_for if name in names),
+        driver_silent_seconds=max(0.0, now - driver.since) if driver.since else None,
+        driver_exit=driver.exit,
+    )
