@@ -14,6 +14,7 @@ from raymon.health.stragglers import Straggler
 from raymon.views import RunView, WorkerView
 
 MOST_LIMIT_RATIO: Final = 0.8
+LEAST_RATIO: Final = 0.01
 
 
 class Cost(NamedTuple):
@@ -30,7 +31,7 @@ class Cost(NamedTuple):
 
     def text(self) -> str:
         """Return the cost in words."""
-        if self.ratio < 0.01:
+        if self.ratio < LEAST_RATIO:
             return "costs less than 1 % of the throughput"
         lost = f"{whole(self.without - self.now)} of {whole(self.without)} {self.unit}/s"
         return f"costs {share(self.ratio)} of the throughput ({lost})"
@@ -60,7 +61,15 @@ def straggler_cost(run: RunView, slow: Mapping[str, Straggler]) -> Cost | None:
 
 
 def absence_cost(run: RunView, absent: Collection[str]) -> Cost | None:
-    """Return what workers cost that contribute nothing: stalled, dead, given up, failing or being replaced."""
+    """Return what workers cost that contribute nothing: stalled, dead, given up, failing or being replaced.
+
+    None as long as the rates do not show it yet.
+    """
+    cost = _absence_cost(run, absent)
+    return cost if cost is not None and cost.ratio >= LEAST_RATIO else None
+
+
+def _absence_cost(run: RunView, absent: Collection[str]) -> Cost | None:
     now, unit = throughput(run)
     absent = {worker.worker for worker in run.workers if worker.worker in absent and worker.role in SAMPLING_ROLES}
     if now is None or not absent:

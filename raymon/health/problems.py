@@ -100,7 +100,7 @@ def _about(workers: list[WorkerVerdict], state: str, cost: Cost | None = None) -
 
 def _is_starting(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> bool:
     young = run.started_seconds_ago is None or run.started_seconds_ago < limits.startup_grace_seconds
-    if run.state == "starting":
+    if run.state == "starting" and not run.updates:  # a loop need not say that it trains
         return young
     idle = {"starting", "waiting", "unknown"}
     states = {worker.state for worker in workers}

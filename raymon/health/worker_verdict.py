@@ -215,7 +215,7 @@ def usual_pause(worker: WorkerView, run: RunView) -> float | None:
     Its rollouts show it, or its steps where they are counted as they are taken; and pauses that the workers of the
     run survived, at least twice: all do the same work.
     """
-    rollout = max(worker.latency_seconds.get("p99", 0.0), worker.mean_rollout_seconds or 0.0)
+    rollout = worker.latency_seconds.get("p99") or worker.mean_rollout_seconds  # the mean counts the running one too
     known = [seconds for seconds in (rollout, worker.longest_pause_seconds) if seconds]
     if not known and worker.role != "env" and worker.survived_pause_seconds:
         known = [worker.survived_pause_seconds]  # it records phases, but no rollouts

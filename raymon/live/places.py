@@ -207,6 +207,14 @@ def placed(view: RunView, places: Iterable[Place], now: float) -> RunView:
         driver_where=driver.where,
         driver_process=driver.process,
         driver_waits_for=tuple(name for name in driver.waits_for if name in names),
-        driver_silent_seconds=max(0.0, now - driver.since) if driver.since else None,
+        driver_silent_seconds=_silent_seconds(driver.since, view.last_update_age_seconds, now),
         driver_exit=driver.exit,
     )
+
+
+def _silent_seconds(since: float, last_update_age: float | None, now: float) -> float | None:
+    """Return for how long the driver has made no progress; an update since then counts as one."""
+    if not since:
+        return None
+    silent = max(0.0, now - since)
+    return silent if last_update_age is None else min(silent, last_update_age)

@@ -39,6 +39,8 @@ from raymon.live.worker_view import worker_view
 from raymon.views import FlowView, NodeView, RunView, WorkerView
 
 MEMORY_WINDOW_SECONDS: Final = 9.0
+MEMORY_EXPORTS: Final = 3.3
+"""Each third of the window must hold an export."""
 DRIVER_MEMORY_WINDOW_SECONDS: Final = 15.0
 BUFFER_WINDOW_SECONDS: Final = 15.0
 USUAL_SECONDS: Final = 300.0
@@ -132,7 +134,7 @@ def _run_view(
         store=store_view(memory, driver, ring, now),
         node_cpu_ratio=node_cpu(memory, now),
         driver_rss_bytes=driver.gauge(catalog.RESIDENT_MEMORY),
-        driver_rss_growth_bytes_per_second=driver_growth(ring),
+        driver_rss_growth_bytes_per_second=driver_growth(ring, report),
         driver_pid=None if pid is None else int(pid),
         driver_node=(driver.process.node or None) if driver.process else None,
         data_age_seconds=min((age for age in ages.values() if age is not None), default=None),
@@ -149,7 +151,7 @@ def _workers(
         worker_view(subjects[worker], memory, driver, report, now)
         for worker in sorted((name for name in subjects if name != DRIVER), key=_number)
     ]
-    slopes = ring.memory_slopes(MEMORY_WINDOW_SECONDS)
+    slopes = ring.memory_slopes(max(MEMORY_WINDOW_SECONDS, MEMORY_EXPORTS * (report or 0.0)))
     return tuple(
         replace(view, rss_growth_bytes_per_second=slopes[view.worker]) if view.worker in slopes else view
         for view in _current(views, driver)
@@ -203,10 +205,11 @@ def report_seconds(subjects: Iterable[Subject], ages: Mapping[str, float | None]
     return min(30.0, max(0.5, median(gaps))) if gaps else None
 
 
-def driver_growth(ring: Ring) -> float | None:
+def driver_growth(ring: Ring, report: float | None) -> float | None:
     """Return how many bytes a second the driver grows steadily; None while too little was seen."""
-    times, memory = ring.recent("driver_rss_bytes", DRIVER_MEMORY_WINDOW_SECONDS)
-    steady = steady_growth(times, memory[None], DRIVER_MEMORY_WINDOW_SECONDS)
+    window = max(DRIVER_MEMORY_WINDOW_SECONDS, MEMORY_EXPORTS * (report or 0.0))
+    times, memory = ring.recent("driver_rss_bytes", window)
+    steady = steady_growth(times, memory[None], window)
     return None if steady is None else float(steady[0])
 
 

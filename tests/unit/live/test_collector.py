@@ -371,9 +371,9 @@ def test_memory_growth_of_the_driver_is_told_from_one_buffer():
     for second in range(30):
         climbs.add(float(second), {"driver_rss_bytes": 300e6 + 5e6 * second}, {})
         jumps.add(float(second), {"driver_rss_bytes": 300e6 if second < 22 else 500e6}, {})
-    assert driver_growth(climbs) == pytest.approx(5e6, rel=0.01)
-    assert driver_growth(jumps) == 0.0
-    assert driver_growth(Ring()) is None
+    assert driver_growth(climbs, 1.0) == pytest.approx(5e6, rel=0.01)
+    assert driver_growth(jumps, 1.0) == 0.0
+    assert driver_growth(Ring(), None) is None
 
 
 def test_ages_leave_out_pauses_of_the_viewer_only():
