@@ -4,7 +4,10 @@ The control store answers without a dashboard, and asking it does not join the c
 process when the cluster goes away, so it runs in a child process, which prints one JSON line per answer.
 """
 
+import contextlib
 import json
+import os
+import select
 import subprocess
 import sys
 import threading
@@ -94,6 +97,13 @@ class StateFollower:
         """Return the newest answer."""
         return self._state
 
+    def ask_now(self) -> None:
+        """Have the control store asked at once: something has happened."""
+        if self._child is not None and self._child.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._child.stdin.write("\n")
+                self._child.stdin.flush()
+
     def stop(self) -> None:
         """End the child process."""
         if self._child is not None:
@@ -175,9 +185,10 @@ def _node(node: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _set_at_end_of_input(over: threading.Event) -> None:
-    sys.stdin.read()
-    over.set()
+def _wait(seconds: float) -> bool:
+    """Wait until it is time to ask again, or a line comes on standard input; return False at the end of it."""
+    readable, _, _ = select.select([0], [], [], seconds)
+    return not readable or bool(os.read(0, 4096))
 
 
 def main(arguments: list[str]) -> int:
@@ -187,11 +198,10 @@ def main(arguments: list[str]) -> int:
         if len(arguments) < 2:
             print(json.dumps(answer()))
             return 0
-        over = threading.Event()
-        threading.Thread(target=_set_at_end_of_input, args=(over,), daemon=True).start()
-        while not over.is_set():
+        while True:
             print(json.dumps(answer()), flush=True)
-            over.wait(float(arguments[1]))
+            if not _wait(float(arguments[1])):
+                break
     except Exception as error:  # noqa: BLE001  # whatever Ray's client raises is reported to the parent
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
         return 1

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from raymon.catalog import DRIVER
 from raymon.format import duration, share, size
 from raymon.health import RunVerdict
 from raymon.incident.deaths import Death
@@ -36,9 +37,16 @@ CAUSES: Final = (
 """Findings that can end a run, or explain why it ended."""
 TERMINAL: Final = ("killed", "driver_gone", "stale", "failed")
 """Findings after which nothing else is known."""
+DEATHS: Final = ("died", "memory", "node_lost", "head_lost", "raised", "interrupted", "exited", "crashed")
+TOGETHER_SECONDS: Final = 1.0
+"""Processes of one node that end within this time have ended with it."""
 _CONSEQUENCES: Final = ("owner", "intended", "by an user request", "driver exit", "job finishes", "job has finished")
 """Words in Ray's explanation of an end that follows from another one."""
 _MEMORY: Final = ("running low on memory", "memory monitor", "oom killed", "out of memory (oom)")
+
+
+Process = tuple[str, int]
+"""Address of the node and process id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +60,13 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One link of the chain of causes: a finding or a death."""
+    """One link of the chain of causes: a finding or a death; `exact` if its moment is known to milliseconds."""
 
     at: float
     code: str
     sentence: str
     worker: str = ""
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +113,15 @@ def clock(at: float) -> str:
 
 def _first(links: Sequence[Link]) -> Link | None:
     """Return the link that explains the others: a death, or the finding that led to the first death."""
-    dead = [link for link in links if link.code in ("died", "memory", "node_lost")]
+    dead = [link for link in links if link.code in DEATHS]
     if not dead:
         return links[0] if links else None
     driver = [link for link in dead if link.worker == "driver" and link.at - dead[0].at <= SAME_MOMENT_SECONDS]
-    death = next((link for link in dead if link.code == "node_lost" and link.at - dead[0].at <= GAP_SECONDS), None)
-    death = death or (driver[0] if driver and dead[0].code != "memory" else dead[0])
+    lost = GAP_SECONDS if not dead[0].exact else TOGETHER_SECONDS
+    death = next(
+        (link for link in dead if link.code in ("node_lost", "head_lost") and link.at - dead[0].at <= lost), None
+    )
+    death = death or (driver[0] if driver and not dead[0].exact and dead[0].code != "memory" else dead[0])
     if death.code == "memory":
         return death
     before = [link for link in links if link.code in CAUSES and link.at < death.at - SAME_MOMENT_SECONDS]
@@ -142,45 +154,82 @@ def _deaths(moments: Sequence[Moment], deaths: Sequence[Death]) -> list[Link]:
     names = _names(moments)
     links = []
     for death in deaths:
-        if death.kind == "node":
-            workers = sorted(name for name, (node, _) in names.items() if node == death.node)
+        if death.kind in ("node", "raylet"):
+            workers = _lost_with(death, deaths, names)
             lost = f" with {', '.join(workers)}" if workers else ""
-            sentence = f"Node {death.node} was lost at {clock(death.at)}{lost}{_says(death)}"
-            links.append(Link(death.at, "node_lost", sentence))
+            how = ": its raylet ended." if death.kind == "raylet" else _says(death)
+            sentence = f"Node {death.node} was lost at {clock(death.at)}{lost}{how}"
+            links.append(Link(death.at, "node_lost", sentence, exact=bool(death.how)))
             continue
-        name = next((name for name, place in names.items() if place == (death.node, death.pid)), None)
-        if name is None or any(word in death.detail.lower() for word in _CONSEQUENCES):
+        if death.kind == "gcs":
+            sentence = f"The head of the cluster was lost at {clock(death.at)}: Ray's control store (GCS) ended."
+            links.append(Link(death.at, "head_lost", sentence, exact=True))
             continue
-        links.append(_death(name, death, moments))
+        name = names.get((death.node, death.pid))
+        consequence = not death.how and any(word in death.detail.lower() for word in _CONSEQUENCES)
+        if name is None or consequence or _replaced(name, death, moments):
+            continue
+        links.append(_death(name, death, names, moments))
     return links
 
 
-def _death(name: str, death: Death, moments: Sequence[Moment]) -> Link:
-    subject = name.capitalize() if name != "driver" else "The driver"
+def _lost_with(death: Death, deaths: Sequence[Death], names: Mapping[Process, str]) -> list[str]:
+    """Return the processes of the run that ended with a node."""
+    if death.kind == "node":
+        return sorted(name for (node, _), name in names.items() if node == death.node)
+    near = [each for each in deaths if each.how and abs(each.at - death.at) <= TOGETHER_SECONDS]
+    return sorted(names[each.node, each.pid] for each in near if (each.node, each.pid) in names)
+
+
+def _replaced(name: str, death: Death, moments: Sequence[Moment]) -> bool:
+    """Return whether another process took a worker's place later: the run survived its death."""
+    later = [moment.view for moment in moments if moment.at > death.at]
+    workers = [worker for view in later for worker in view.workers if f"worker {worker.worker}" == name]
+    return any(worker.pid not in (None, death.pid) and worker.steps_per_second for worker in workers)
+
+
+def _death(name: str, death: Death, names: Mapping[Process, str], moments: Sequence[Moment]) -> Link:
+    subject = name.capitalize() if name != DRIVER else "The driver"
     worker = name.removeprefix("worker ")
+    at, exact = clock(death.at), bool(death.how)
     ratio = _memory_ratio(moments, death)
     if any(word in death.detail.lower() for word in _MEMORY) or (ratio is not None and ratio >= 0.97):
         node = f"; the node was at {share(ratio)}" if ratio is not None else ""
         grown = _growth(name, death, moments)
-        return Link(death.at, "memory", f"{subject} was killed for memory at {clock(death.at)}{grown}{node}.", worker)
-    return Link(death.at, "died", f"{subject} died at {clock(death.at)}{_says(death)}", worker)
+        return Link(death.at, "memory", f"{subject} was killed for memory at {at}{grown}{node}.", worker, exact)
+    if death.how == "raised":
+        source = next((other for (_, pid), other in names.items() if pid == death.raised_by), name)
+        if source != name:
+            sentence = f"{source.capitalize()} raised {death.detail}, at {at}; {subject.lower()} did not catch it."
+            return Link(death.at, "raised", sentence, source.removeprefix("worker "), exact)
+        return Link(death.at, "raised", f"{subject} raised {death.detail}, at {at}.", worker, exact)
+    if death.how == "interrupted":
+        return Link(death.at, "interrupted", f"{subject} was interrupted (Ctrl-C) at {at}.", worker, exact)
+    if death.how == "exited":
+        reason = "it returned, called sys.exit or got SIGTERM" + ("" if name == DRIVER else ", or Ray ended it")
+        return Link(death.at, "exited", f"{subject} ended at {at} without an error: {reason}.", worker, exact)
+    if death.how == "crashed":
+        return Link(death.at, "crashed", f"{subject} crashed at {at} in native code: {death.detail}.", worker, exact)
+    return Link(death.at, "died", f"{subject} died at {at}{_says(death)}", worker, exact)
 
 
 def _says(death: Death) -> str:
     """Return Ray's explanation up to its first sentence."""
     text = death.detail.split(" Some common causes")[0].strip().rstrip(".")
+    if death.how and (not text or "connection error code 2" in text):
+        return ": its process was killed (SIGKILL) or left with os._exit."
     return f": {text[:300]}." if text else "."
 
 
-def _names(moments: Sequence[Moment]) -> Mapping[str, tuple[str, int]]:
-    """Return name -> (node, pid) of every process that the run ever had, the latest of each name."""
-    names: dict[str, tuple[str, int]] = {}
+def _names(moments: Sequence[Moment]) -> Mapping[Process, str]:
+    """Return (node, pid) -> name of every process that the run ever had."""
+    names: dict[Process, str] = {}
     for moment in moments:
         for worker in moment.view.workers:
             if worker.pid is not None:
-                names[f"worker {worker.worker}"] = (worker.node or "", worker.pid)
+                names[worker.node or "", worker.pid] = f"worker {worker.worker}"
         if moment.view.driver_pid is not None:
-            names["driver"] = (moment.view.driver_node or "", moment.view.driver_pid)
+            names[moment.view.driver_node or "", moment.view.driver_pid] = DRIVER
     return names
 
 

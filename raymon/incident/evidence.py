@@ -5,6 +5,7 @@ and disk, versions. Nothing here joins the cluster as a driver. Every part is co
 fails or takes too long leaves a note instead.
 """
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -22,22 +23,23 @@ from typing import Any, Final
 import numpy as np
 
 import raymon
-from raymon.catalog import DRIVER
 from raymon.cluster import discovery
-from raymon.cluster.cluster_state import ClusterState, StateFollower
+from raymon.cluster.cluster_state import ClusterState, StateFollower, ask
 from raymon.format import size
 from raymon.health import Finding
-from raymon.incident import groups
+from raymon.incident.deaths import Death
+from raymon.incident.lifelines import Lifelines, lifelines
+from raymon.incident.processes import MOST_PROCESSES, processes
+from raymon.incident.run_stacks import stack_evidence, suspects
 from raymon.live.snapshot import Snapshot
-from raymon.profile.node import dump_stacks
-from raymon.profile.stacks import MAIN, current_frames
+from raymon.live.stack_files import StackFiles
 from raymon.views import RunView
 
 TOTAL_SECONDS: Final = 5.0
 SERIES_SECONDS: Final = 60.0
 FIND_SECONDS: Final = 5.0
-MOST_PROCESSES: Final = 64
-MOST_FRAMES: Final = 40
+ASK_AGAIN_SECONDS: Final = (0.02, 0.1)
+"""After the end of a process, the control store is asked for its cause; it may not know it yet at the first time."""
 LOG_BYTES: Final = 8_192
 MOST_LOGS: Final = 8
 _MEMORY: Final = {"MemTotal": "memory", "MemAvailable": "memory available", "SwapFree": "swap free"}
@@ -68,31 +70,62 @@ def local_session(snapshot: Snapshot) -> LocalSession | None:
 
 
 class Evidence:
-    """Collects evidence, and follows the cluster's control store so that the causes of deaths are known at once."""
+    """Collects evidence, and follows the cluster's control store so that the causes of deaths are known at once.
 
-    def __init__(self, on_state: Callable[[ClusterState], None] | None = None) -> None:
-        self._on_state = on_state
+    Args:
+        on_state: Called with every answer of the control store.
+        on_death: Called with the end of each process on this machine, at once.
+        follow: Whether to ask the control store twice a second, from a child process; else once per incident.
+        dashboard_url: The Ray Dashboard, if the user named one: serves the stacks of processes on other nodes.
+    """
+
+    def __init__(
+        self,
+        on_state: Callable[[ClusterState], None] | None = None,
+        on_death: Callable[[Death], None] | None = None,
+        follow: bool = True,
+        dashboard_url: str = "",
+    ) -> None:
+        self._on_state, self._follow = on_state, follow
+        self._files = StackFiles(dashboard_url)
         self._session: LocalSession | None = None
         self._follower: StateFollower | None = None
         self._looked_at = float("-inf")
+        self._on_death = on_death
+        self._lifelines = Lifelines(self._died)
 
     def follow(self, snapshot: Snapshot) -> None:
-        """Find the session of the snapshot on this machine, every few seconds until there is one."""
+        """Find the session of the snapshot on this machine, every few seconds until there is one; follow its ends."""
+        if self._on_death is not None and self._session is not None:
+            self._lifelines.follow(lifelines(snapshot, self._session.folder, self._session.addresses))
         if self._session is not None or time.monotonic() - self._looked_at < FIND_SECONDS:
             return
         self._looked_at = time.monotonic()
         self._session = local_session(snapshot)
-        if self._session is not None and self._session.gcs_address:
+        if self._follow and self._session is not None and self._session.gcs_address:
             self._follower = StateFollower(self._session.gcs_address, on_state=self._on_state)
             self._follower.start()
 
     def collect(self, snapshot: Snapshot, run: RunView, finding: Finding) -> dict[str, Any]:
         """Return the evidence for a finding; see `collect`."""
-        state = self._follower.state if self._follower is not None else None
-        return collect(snapshot, run, finding, self._session, state)
+        state: Callable[[], ClusterState] | None = None
+        if self._follower is not None:
+            state = self._follower.state
+        elif self._session is not None and self._session.gcs_address:
+            state = functools.cache(functools.partial(ask, self._session.gcs_address, TOTAL_SECONDS))
+        return collect(snapshot, run, finding, self._session, state, self._files)
+
+    def _died(self, death: Death) -> None:
+        if self._on_death is not None:
+            self._on_death(death)
+        for seconds in ASK_AGAIN_SECONDS:
+            if self._follower is not None:
+                time.sleep(seconds)
+                self._follower.ask_now()
 
     def close(self) -> None:
-        """End the child process that asks the control store."""
+        """End the child process that asks the control store, and the thread that follows processes."""
+        self._lifelines.close()
         if self._follower is not None:
             self._follower.stop()
 
@@ -103,12 +136,15 @@ def collect(
     finding: Finding,
     session: LocalSession | None = None,
     cluster_state: Callable[[], ClusterState] | None = None,
+    files: StackFiles | None = None,
     seconds: float = TOTAL_SECONDS,
 ) -> dict[str, Any]:
     """Return the evidence for a finding as JSON data; takes at most about `seconds` and never raises."""
     began = time.monotonic()
+    here = session.addresses if session else ()
+    about = suspects(snapshot, run, finding)
     parts: dict[str, Callable[[], Any]] = {
-        "stacks": lambda: _stacks(run, session),
+        "stacks": lambda: stack_evidence(run, about, here, cluster_state, files or StackFiles()),
         "cluster": lambda: _cluster(run, cluster_state),
         "series": lambda: _series(snapshot, run.run),
         "logs": lambda: _logs(run, finding, session),
@@ -128,6 +164,7 @@ def collect(
                 evidence[name] = {"note": f"not collected: {type(error).__name__}: {error}"}
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+    evidence["hang"] = evidence["stacks"].pop("hang", None)
     evidence["collected_in_seconds"] = round(time.monotonic() - began, 3)
     return evidence
 
@@ -139,41 +176,6 @@ def _findings(snapshot: Snapshot, run: RunView) -> list[dict[str, Any]]:
 
 def _view(run: RunView) -> dict[str, Any]:
     return asdict(run) | {"return_history": ()}
-
-
-def processes(run: RunView) -> dict[str, tuple[str, int]]:
-    """Return name -> (node, process id) of the driver and the workers."""
-    named = {f"worker {w.worker}": (w.node or "", w.pid) for w in run.workers if w.pid is not None}
-    if run.driver_pid is not None:
-        named = {DRIVER: (run.driver_node or "", run.driver_pid), **named}
-    return named
-
-
-def _stacks(run: RunView, session: LocalSession | None) -> dict[str, Any]:
-    """Return the stacks of the processes on this machine, grouped by likeness."""
-    here = session.addresses if session else ()
-    local = {name: pid for name, (node, pid) in processes(run).items() if node in here}
-    elsewhere = sorted({node for node, _ in processes(run).values()} - set(here))
-    chosen = dict(list(local.items())[:MOST_PROCESSES])
-    with ThreadPoolExecutor(8) as pool:
-        dumps = dict(zip(chosen, pool.map(lambda pid: dump_stacks(pid, seconds=3.0), chosen.values()), strict=True))
-    threads = {name: current_frames(dump) for name, dump in dumps.items()}
-    main = {name: _main_frames(found) for name, found in threads.items()}
-    alike = groups.grouped({name: frames for name, frames in main.items() if frames})
-    return {
-        "sentence": groups.sentence(alike),
-        "groups": [{"processes": group.processes, "frames": group.frames[:MOST_FRAMES]} for group in alike],
-        "unreadable": [name for name, dump in dumps.items() if not dump],
-        "elsewhere": elsewhere,
-    }
-
-
-def _main_frames(threads: list[tuple[str, list[str]]]) -> list[str]:
-    """Return the frames of the main thread, or of the first busy one."""
-    for name, frames in threads:
-        if name.startswith(MAIN):
-            return frames
-    return threads[0][1] if threads else []
 
 
 def _cluster(run: RunView, ask: Callable[[], ClusterState] | None) -> dict[str, Any]:

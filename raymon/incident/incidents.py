@@ -45,6 +45,8 @@ def main(arguments: list[str]) -> int:
             lasted = "open" if incident.closed_at is None else duration(incident.closed_at - incident.opened_at)
             about = f"{moment(incident.opened_at)}  {incident.run}  {headline(incident.code)} ({lasted})"
             print(one_line(f"{about}: {incident.sentence}"))
+            if incident.hang:
+                print(one_line(f"    {incident.hang}"))
             print(f"    {incident.folder}")
     return 0 if incidents else 1
 
@@ -57,6 +59,7 @@ def summary(incident: Incident) -> dict[str, object]:
         "code": incident.code,
         "worker": incident.worker,
         "sentence": incident.sentence,
+        "hang": incident.hang,
         "opened_at": incident.opened_at,
         "closed_at": incident.closed_at,
     }
@@ -65,6 +68,8 @@ def summary(incident: Incident) -> dict[str, object]:
 def printable_text(incident: Incident) -> str:
     """Return an incident as text for the terminal: what happened, the groups of stacks, what Ray says."""
     lines = [f"{moment(incident.opened_at)}  {incident.run}  {headline(incident.code)}", incident.sentence]
+    if incident.hang:
+        lines.append(incident.hang)
     if advice := incident.data.get("advice"):
         lines.append(f"What to do: {advice}")
     stacks = incident.data.get("stacks") or {}

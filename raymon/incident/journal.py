@@ -6,7 +6,7 @@ from pathlib import Path
 
 from raymon.cluster.cluster_state import ClusterState
 from raymon.incident import FOLDER
-from raymon.incident.deaths import DeathLog
+from raymon.incident.deaths import Death, DeathLog
 from raymon.incident.encoding import RecordingError
 from raymon.incident.store import folder_name
 from raymon.incident.writer import RecordingWriter
@@ -50,6 +50,12 @@ class Journal:
         with self._lock:
             if self._deaths is not None:
                 self._deaths.update(state)
+
+    def death(self, death: Death) -> None:
+        """Log the end of a process on this machine."""
+        with self._lock:
+            if self._deaths is not None:
+                self._deaths.add(death)
 
     def close(self) -> None:
         """End the recording."""

@@ -112,7 +112,7 @@ def title(event: WatchEvent) -> str:
 
 def body(event: WatchEvent) -> str:
     """Return the event in a few sentences."""
-    lines = [event.sentence, event.advice, f"Evidence: {event.folder}" if event.folder else ""]
+    lines = [event.sentence, event.hang, event.advice, f"Evidence: {event.folder}" if event.folder else ""]
     return "\n".join(line for line in lines if line)
 
 

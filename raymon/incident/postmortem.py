@@ -12,7 +12,7 @@ from typing import Any
 from raymon.errors import UserError
 from raymon.format import one_line
 from raymon.html.words import headline
-from raymon.incident.causes import LOOK_BACK_SECONDS, Moment, PostMortem, analyse, clock
+from raymon.incident.causes import DEATHS, LOOK_BACK_SECONDS, Moment, PostMortem, analyse, clock
 from raymon.incident.deaths import read_deaths
 from raymon.incident.encoding import RecordingError
 from raymon.incident.reader import Recording
@@ -90,7 +90,7 @@ def text(result: PostMortem, directory: Path) -> str:
     """Return the post-mortem for the terminal."""
     if result.first is not None:
         opening = result.first.sentence
-        if result.first.code not in ("died", "memory", "node_lost"):
+        if result.first.code not in DEATHS:
             opening = f"{headline(result.first.code)} since {clock(result.first.at)}: {opening}"
     elif result.outcome == "unknown":
         opening = f"No cause is known: the recording ends at {clock(result.ended_at)}, and nothing was wrong by then."

@@ -81,6 +81,7 @@ def _verdict(data: Data) -> Html:
         "section",
         tag("div", verdict_shape(code, severity), tag("span", headline(code)), class_="headline"),
         tag("p", str(data.get("sentence", "")), class_="sentence"),
+        tag("p", str(_part(data, "hang").get("sentence", "")), class_="sentence hang") if data.get("hang") else None,
         tag("p", tag("b", "What to do"), " ", str(data["advice"]), class_="advice") if data.get("advice") else None,
         tag("ul", *others, class_="evidence") if others else None,
         class_=f"verdict severity-{severity}",

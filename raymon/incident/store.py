@@ -53,6 +53,12 @@ class Incident:
     closed_at: float | None
     data: Mapping[str, Any]
 
+    @property
+    def hang(self) -> str:
+        """Return which process hangs and where, in words; empty if that is unknown."""
+        hang = self.data.get("hang")
+        return clean(hang.get("sentence", "")) if isinstance(hang, dict) else ""
+
 
 def folder_name(run: str) -> str:
     """Return the name of a run's directory: the run's name without characters that a path cannot hold."""

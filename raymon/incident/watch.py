@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -87,7 +86,8 @@ def main(arguments: list[str]) -> int:
     notifier = Notifier(receivers)
     journal = None if args.no_record else Journal(args.record, args.root, args.run)
     collector = Collector(chosen, on_round=None if journal is None else journal.add)
-    evidence = Evidence(None if journal is None else journal.deaths)
+    on_state, on_death = (None, None) if journal is None else (journal.deaths, journal.death)
+    evidence = Evidence(on_state, on_death, dashboard_url=args.dashboard_url)
     watcher = Watcher(IncidentStore(args.root), evidence.collect, functools.partial(_tell, notifier))
     print("watching; press Ctrl-C to stop", flush=True)
     try:
@@ -115,7 +115,7 @@ def _follow(
         snapshot = collector.collect()
         evidence.follow(snapshot)
         if args.run:
-            snapshot = only(snapshot, args.run)
+            snapshot = snapshot.only(args.run)
         if journal is not None:
             journal.seen(snapshot)
         watcher.look(snapshot)
@@ -128,11 +128,6 @@ def _follow(
                 return code
         stop.wait(max(0.05, 1.0 - (time.monotonic() - began)))
     return 0
-
-
-def only(snapshot: Snapshot, run: str) -> Snapshot:
-    """Return the snapshot with one run only."""
-    return replace(snapshot, runs=tuple(view for view in snapshot.runs if view.run == run))
 
 
 def ended(snapshot: Snapshot) -> int | None:
@@ -151,7 +146,7 @@ def _tell(notifier: Notifier, event: WatchEvent) -> None:
     when = time.strftime("%H:%M:%S", time.localtime(event.at))
     what = {"opened": "incident", "closed": "over"}.get(event.kind, event.severity)
     line = f"{when} {event.run} [{what}] {headline(event.code)}: {event.sentence}"
-    print(
-        one_line(line + (f" Evidence: {event.folder}" if event.folder and event.kind == "opened" else "")), flush=True
-    )
+    if event.kind == "opened":
+        line += (f" {event.hang}" if event.hang else "") + (f" Evidence: {event.folder}" if event.folder else "")
+    print(one_line(line), flush=True)
     notifier.tell(event)

@@ -3,12 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from raymon.health import Finding
+from raymon.incident.cause_lock import CauseLock
 from raymon.incident.report import report
 from raymon.incident.store import IncidentError, IncidentStore
 from raymon.live.snapshot import Snapshot
@@ -32,6 +33,7 @@ class WatchEvent:
     Attributes:
         kind: `opened`, `closed` or `verdict`.
         folder: Folder of the incident; empty for a verdict or if it was not written.
+        hang: Which process hangs, and where, in words; empty if unknown.
     """
 
     kind: str
@@ -43,12 +45,14 @@ class WatchEvent:
     advice: str = ""
     worker: str = ""
     folder: str = ""
+    hang: str = ""
 
 
 @dataclass(slots=True)
 class _Open:
     event: WatchEvent
     last_seen: float
+    lock: CauseLock
     data: dict[str, Any] = field(default_factory=dict)
 
 
@@ -97,7 +101,8 @@ class Watcher:
         if cause in self._open:
             self._open[cause].last_seen = now
             return
-        opened = _Open(_event("opened", run.run, finding, now), now)
+        lock = CauseLock(run, finding.code, finding.worker)
+        opened = _Open(_event("opened", run.run, finding, now), now, lock)
         self._open[cause] = opened
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         thread = threading.Thread(
@@ -110,10 +115,13 @@ class Watcher:
         event = opened.event
         try:
             with self._collecting:
-                folder = self._store.create(run.run, finding.code, finding.worker, event.at)
+                folder = None
+                if opened.lock.take():
+                    folder = self._store.create(run.run, finding.code, finding.worker, event.at)
                 if folder is not None:
                     opened.data = {**_header(event), **self._collect(snapshot, run, finding)}
-                    opened.event = event = WatchEvent(**{**_fields(event), "folder": str(folder)})
+                    hang = (opened.data.get("hang") or {}).get("sentence", "")
+                    opened.event = event = replace(event, folder=str(folder), hang=hang)
                     self._store.write(folder, opened.data, report(opened.data))
         except IncidentError as error:
             _log.warning("%s", error)
@@ -126,7 +134,8 @@ class Watcher:
             if now - opened.last_seen < OVER_SECONDS:
                 continue
             del self._open[cause]
-            event = WatchEvent(**{**_fields(opened.event), "kind": "closed", "at": now})
+            opened.lock.release()
+            event = replace(opened.event, kind="closed", at=now)
             if opened.data and opened.event.folder:
                 opened.data["closed_at"] = now
                 try:
@@ -138,10 +147,6 @@ class Watcher:
 
 def _event(kind: str, run: str, finding: Finding, at: float) -> WatchEvent:
     return WatchEvent(kind, run, finding.code, finding.severity, finding.sentence, at, finding.advice, finding.worker)
-
-
-def _fields(event: WatchEvent) -> Mapping[str, Any]:
-    return {name: getattr(event, name) for name in event.__slots__}
 
 
 def _header(event: WatchEvent) -> dict[str, Any]:

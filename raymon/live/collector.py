@@ -130,6 +130,10 @@ class Collector:
         problem = f"The collection has been running for {spent:.0f} s; the numbers are those before it."
         return replace(snapshot, problem=problem, problem_since=self._clock() - spent)
 
+    def latest(self) -> Snapshot:
+        """Return the last snapshot without counting as somebody who looks."""
+        return self._snapshot
+
     def collect(self) -> Snapshot:
         """Make one collection now, in the calling thread, and return its snapshot."""
         begun = time.perf_counter()

@@ -5,7 +5,7 @@ Letters of the shapes: K samples in time, W workers.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -137,6 +137,10 @@ class Snapshot:
     def run(self, name: str | None = None) -> RunView | None:
         """Return the run of that name, or the first; None when there is none."""
         return next((run for run in self.runs if name is None or run.run == name), None)
+
+    def only(self, name: str) -> "Snapshot":
+        """Return the snapshot with the run of that name only."""
+        return replace(self, runs=tuple(run for run in self.runs if run.run == name))
 
 
 def snapshot_of(

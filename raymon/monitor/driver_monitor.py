@@ -19,6 +19,7 @@ from raymon.monitor.reasons import loss_reason
 from raymon.monitor.recorder import NANOSECOND, complain, recording
 from raymon.monitor.refs import HeldRefs
 from raymon.monitor.timed import TimedRecorder
+from raymon.monitor.uncaught import note_uncaught
 from raymon.monitor.wall_time import Span
 
 LAST_EPISODES: Final = 100
@@ -126,6 +127,7 @@ class DriverMonitor(TimedRecorder):
         info = {"engine": engine, "algorithm": algorithm, "sampler": sampler, "environment": environment}
         self._start({label: _label(value) for label, value in info.items()})
         self._serve()
+        note_uncaught(self)
 
     def _start(self, info: dict[str, str]) -> None:
         self.set(catalog.RUN_INFO, 1.0, **info)
@@ -308,6 +310,11 @@ class DriverMonitor(TimedRecorder):
         self._state = state
         for each in catalog.RUN_STATES:
             self.accumulator.set(catalog.RUN_STATE, {"state": each}, float(each == state))
+
+    def end_with(self, state: str) -> None:
+        """Set the state in which an exception ends the run, unless the run has ended already."""
+        if self._state not in ("finished", "stopped", "failed"):
+            self.state(state)
 
     def close(self, wait: bool = False) -> None:
         """Hand over what was recorded and record no more; the gauges vanish from the exporter within half a minute.

@@ -27,6 +27,28 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
     }
 
 
+def describe_end(error: BaseException) -> dict[str, Any]:
+    """Return what is known of the exception that ends a process.
+
+    An exception that Ray brought from another process holds its own cause, that process's id and, in its text, the
+    frames there: `pid` is None for an exception of this process.
+    """
+    inner = getattr(error, "cause", None)
+    remote = isinstance(inner, BaseException)
+    cause = inner if isinstance(inner, BaseException) else error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    found = _FRAME.finditer(str(error)) if remote else ()
+    pid = getattr(error, "pid", None)
+    return {
+        "at": time.time(),
+        "exception": type(cause).__name__,
+        "message": lines[-1][:_MOST_TEXT] if lines else "",
+        "frames": frames_of_error(error)[-_MOST_ERROR_FRAMES:],
+        "pid": pid if remote and isinstance(pid, int) else None,
+        "remote_frames": [Frame(f["function"], f["file"], int(f["line"])) for f in found][-_MOST_ERROR_FRAMES:],
+    }
+
+
 def describe_loss(worker: str, cause: str | BaseException) -> dict[str, Any]:
     """Return what an exception of `ray.get`, or a reason, says about a worker that was lost.
 

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import weakref
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from raymon import ray_internals
 from raymon.monitor.capture import Capturable, Captures
@@ -106,9 +106,15 @@ class Flusher:
     def _flush_last(self) -> None:
         self._exiting = True  # Ray shuts down next: the thread must not talk to it any more
         self._captures.end(self._served())
-        self._standstills.stop()
+        self._standstills.stop(self._served())
         for monitor in self._served():
             monitor.flush()
+
+    def end_with(self, end: dict[str, Any]) -> None:
+        """Write down the exception that ends this process, in the calling thread: no other will run for long."""
+        session = ray_internals.session_folder()
+        if session is not None:
+            self._standstills.end_with(self._served(), session, end)
 
     def _served(self) -> list[Flushable]:
         with self._lock:

@@ -40,6 +40,8 @@ class ProcessEvidence:
         stacks: Stacks of its threads and asyncio tasks that are not idle.
         waits_for: Workers (or actor ids of other actors) whose results it waits for.
         failure: The last failed rollout: `at`, `exception`, `message`, `frames`; None if none failed.
+        end: The uncaught exception that ended a driver: `at`, `exception`, `message`, `frames`; of one that another
+            process raised also its `pid` and `remote_frames`. None if there was none.
         losses: In a driver, the workers it lost, oldest first: `at`, `worker`, `reason`, `exception`, `message`,
             `exit_type`, `exit_detail`, `exit_code`, `signal`, `frames`.
     """
@@ -53,6 +55,7 @@ class ProcessEvidence:
     waits_for: tuple[str, ...] = ()
     failure: dict[str, Any] | None = None
     losses: tuple[dict[str, Any], ...] = field(default=())
+    end: dict[str, Any] | None = None
 
 
 def read(session: Path, pid: int) -> ProcessEvidence | None:
@@ -110,6 +113,7 @@ def _own(pid: int, text: bytes) -> ProcessEvidence | None:
             waits_for,
             failures[-1] if failures else None,
             losses,
+            dict(content["end"]) if content.get("end") else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

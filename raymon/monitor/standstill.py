@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from raymon import ray_internals
+from raymon.catalog import DRIVER
 from raymon.monitor import identity
 from raymon.monitor.frames import current_stacks, first_place, where
 from raymon.monitor.native import NativeWatch
@@ -72,24 +73,50 @@ class Standstills:
         self._troubles: list[dict[str, Any]] = []
         self._folder: Path | None = None
         self._stuck = False
+        self._ends = False
+        self._logs: Path | None = None
 
     def look(self, monitors: Iterable[Observable], session: Path | None) -> None:
         """Take and write down what is due; never raise, never block."""
         if session is None:
             self._native.disarm()
             return
+        self._logs = session / LOGS
         with contextlib.suppress(Exception):  # evidence that cannot be written must not end the flush thread
             self._native.rearm(session / LOGS)
         with contextlib.suppress(Exception):
             self._look(list(monitors), session / LOGS)
 
-    def stop(self) -> None:
-        """Remove the files: the process is about to end in order."""
+    def stop(self, monitors: Iterable[Observable]) -> None:
+        """Remove the files: the process is about to end in order. A driver leaves the moment."""
+        if self._logs is not None and not self._ends and any(each.worker == DRIVER for each in monitors):
+            with contextlib.suppress(Exception):
+                self.end_with(monitors, self._logs.parent, {"at": time.time(), "exception": "", "message": ""})
         with contextlib.suppress(Exception):
             self._native.stop()
-        if self._folder is not None:
+        if self._folder is not None and not self._ends:
             with contextlib.suppress(OSError), private_folder(self._folder) as folder:
                 os.unlink(file_name(os.getpid()), dir_fd=folder)
+
+    def end_with(self, monitors: Iterable[Observable], session: Path, end: dict[str, Any]) -> None:
+        """Write down the exception that ends the process; the file stays.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        self._ends = True
+        names = [{"run": each.run, "worker": each.worker, "silent_since": None, **each.troubles()} for each in monitors]
+        content = {
+            "pid": os.getpid(),
+            "written": time.time(),
+            "monitors": names,
+            "where": "",
+            "waits_for": [],
+            "stacks": [],
+            "end": end,
+        }
+        with private_folder(session / LOGS, create=True) as folder:
+            write_file(folder, file_name(os.getpid()), json.dumps(content).encode())
 
     def _look(self, monitors: list[Observable], logs: Path) -> None:
         now = time.monotonic()
@@ -128,6 +155,8 @@ class Standstills:
         self._taking.start()
 
     def _take(self, logs: Path, entries: list[dict[str, Any]], silent: bool) -> None:
+        if self._ends:
+            return
         with contextlib.suppress(Exception):  # see `look`
             stacks = [stack for stack in current_stacks() if where(stack.frames)] if silent else []
             if self._folder is None and not stacks and not any(len(entry) > 3 for entry in entries):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from raymon.html.markup import Html
+from raymon.incident.background import BackgroundWatch
 from raymon.incident.encoding import RecordingError
 from raymon.incident.replay import Replay
 from raymon.incident.writer import RecordingWriter
@@ -120,6 +121,9 @@ def _collector(arguments: tuple[str, ...]) -> Collector:
     running.start()
     if recorder is not None:
         atexit.register(_end_recording, running, recorder)
+    watch = BackgroundWatch(running.latest, args.runs, dashboard_url=args.dashboard_url)
+    watch.start()
+    atexit.register(watch.close)
     return running
 
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from raymon.cluster.auth import use_token_file
 from raymon.health import RunVerdict
+from raymon.incident.background import BackgroundWatch
 from raymon.incident.replay import Replay, moment_of
 from raymon.incident.writer import RecordingWriter
 from raymon.live import targets
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     targets.add_options(parser)
     parser.add_argument("--prometheus-url", default="", metavar="URL", help="Prometheus, for firing alerts")
     parser.add_argument("--record", default="", metavar="DIR", help="record what is seen, to be shown again later")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="directory of the runs, for their incidents")
     parser.add_argument("--recording", default="", metavar="DIR", help="print a moment of a recording, or of a run's")
     parser.add_argument(
         "--at", default="", metavar="TIME", help="with --recording: 14:02:11, 2026-11-28T14:02:11, +90 or -90 seconds"
@@ -77,15 +79,18 @@ def main(arguments: list[str]) -> int:
     collector = Collector(
         endpoints, prometheus_url=args.prometheus_url, on_round=recorder.add if recorder is not None else None
     )
+    incidents = BackgroundWatch(collector.latest, args.runs, dashboard_url=args.dashboard_url)
     collector.start()
     try:
         if args.once or not sys.stdout.isatty():
             return _print_once(watch(collector, args.seconds), args.run, as_json=args.json)
+        incidents.start()
         return _redraw(collector, args.run)
     except KeyboardInterrupt:
         return 0
     finally:
         collector.stop()
+        incidents.close()
         if recorder is not None:
             recorder.close()
 

@@ -75,23 +75,22 @@ def announce(console: Console, config: Config, records: Path, cluster: Cluster, 
             console.print(f"{name:<14} {text}", soft_wrap=True, markup=False)
 
 
-def recording_of(config: Config, records: Path) -> Path | None:
-    """Return where the run is recorded; None if it is not."""
-    return records / FOLDER if config.record and config.recording else None
-
-
 def status_page(
-    port: int, cluster: Cluster, recording: Path | None = None
+    port: int, cluster: Cluster, config: Config
 ) -> contextlib.AbstractContextManager["subprocess.Popen[bytes]"]:
-    """Serve the status page from a child process, which also records the run."""
-    targets = _targets(cluster)
-    record = ["--record", str(recording), "--runs", str(recording.parent.parent)] if recording is not None else []
-    return _child([sys.executable, "-m", "raymon", "status", "--port", str(port), *targets, *record])
+    """Serve the status page from a child process."""
+    runs = ["--runs", str(config.runs)]
+    return _child([sys.executable, "-m", "raymon", "status", "--port", str(port), *_targets(cluster), *runs])
 
 
-def recorder(cluster: Cluster, recording: Path) -> contextlib.AbstractContextManager["subprocess.Popen[bytes]"]:
-    """Record a run that serves no status page, from a child process."""
-    return _child([sys.executable, "-m", "raymon.incident.record", str(recording), *_targets(cluster)])
+def recorder(
+    config: Config, records: Path, cluster: Cluster
+) -> contextlib.AbstractContextManager["subprocess.Popen[bytes] | None"]:
+    """Record the run and collect its incidents in a child process, from its start to its last numbers."""
+    if not (config.record and config.recording and cluster.metrics_urls):
+        return contextlib.nullcontext()
+    run = ["--run", str(config.name)]
+    return _child([sys.executable, "-m", "raymon.incident.record", str(records / FOLDER), *run, *_targets(cluster)])
 
 
 def _targets(cluster: Cluster) -> list[str]:

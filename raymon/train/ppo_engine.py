@@ -167,12 +167,11 @@ class _Session:
             screen.say(self._watch.sentence())
             if cluster is None:
                 return
-            recording = host.recording_of(config, directory.path)
             if page_port:
-                self._page = exits.enter_context(host.status_page(page_port, cluster, recording))
-            elif recording is not None:
-                exits.enter_context(host.recorder(cluster, recording))
+                self._page = exits.enter_context(host.status_page(page_port, cluster, config))
 
+        if cluster is not None:
+            exits.enter_context(host.recorder(config, directory.path, cluster))
         screen = Screen(f"{config.env} · {config.sampler} · {config.workers} workers", self._console)
         trainer = Trainer(
             Setup(

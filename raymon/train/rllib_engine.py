@@ -110,10 +110,8 @@ def _train(config: Config, cluster: Cluster, directory: RunDirectory, stop: Stop
     console = host.open_console()
     host.announce(console, config, directory.path, cluster, page_port)
     with contextlib.ExitStack() as exits:
-        recording = host.recording_of(config, directory.path)
-        page = exits.enter_context(host.status_page(page_port, cluster, recording)) if page_port else None
-        if page is None and recording is not None:
-            exits.enter_context(host.recorder(cluster, recording))
+        exits.enter_context(host.recorder(config, directory.path, cluster))
+        page = exits.enter_context(host.status_page(page_port, cluster, config)) if page_port else None
         algorithm = algorithm_config(config).build_algo()
         exits.callback(algorithm.stop)
         progress = Progress(config.max_env_steps, config.max_seconds)

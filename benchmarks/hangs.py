@@ -1,0 +1,195 @@
+"""Does an incident name the process that hangs, and the line? Real hangs in trainers that are not raymon's own.
+
+    python -m benchmarks.hangs                        # every case, about half a minute each
+    python -m benchmarks.hangs --only lock --only RLlib
+    python -m benchmarks.hangs --healthy 600          # a healthy run: no incident, and steps/s with and without watch
+    python -m benchmarks.hangs --write docs/incidents.md
+
+One Ray cluster, one `raymon watch`, one trainer after the other. A case passes if the first incident names the culprit
+and shows the line that hangs within 15 s of the fault, and none was opened before.
+"""
+
+import argparse
+import json
+import math
+import os
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.hang_cases import CASES, Case
+from benchmarks.watched import Head, Program, TroubleError, await_result, put_table, short_folder, watch
+
+WITHIN_SECONDS: Final = 15.0
+PATIENCE_SECONDS: Final = 35.0
+WARM_UP_SECONDS: Final = 12.0
+SLICE_SECONDS: Final = 6.0
+SETTLE_SECONDS: Final = 1.5
+HEAD: Final = ("| Hang | Culprit named | Line shown | After | Passed |", "|---|---|---|---|---|")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one case went; `seconds` is the time from the fault to the incident's report."""
+
+    case: Case
+    culprits: tuple[str, ...] = ()
+    where: str = ""
+    seconds: float = math.inf
+    problem: str = ""
+
+    @property
+    def named(self) -> bool:
+        """Return whether only right processes were named."""
+        return bool(self.culprits) and set(self.culprits) <= set(self.case.culprits)
+
+    @property
+    def shown(self) -> bool:
+        """Return whether the shown frame is the one that hangs."""
+        return bool(self.where) and self.case.expected() in self.where
+
+    @property
+    def passed(self) -> bool:
+        """Return whether the case is right and soon enough."""
+        return not self.problem and self.named and self.shown and self.seconds <= WITHIN_SECONDS
+
+    def row(self) -> str:
+        """Return the row of the table."""
+        after = f"{self.seconds:.0f} s" if math.isfinite(self.seconds) else "never"
+        culprit = ", ".join(self.culprits) or "nobody"
+        where = f"`{self.where}`" if self.where else "none"
+        passed = "yes" if self.passed else f"**no**{f' ({self.problem})' if self.problem else ''}"
+        return f"| {self.case.name} | {culprit} | {where} | {after} | {passed} |"
+
+
+def play(case: Case, number: int, head: Head, folder: Path) -> Result:
+    """Run one case on a cluster that is watched."""
+    run = f"hang-{number}"
+    own = folder / run
+    own.mkdir()
+    module = "benchmarks.foreign_rllib" if case.where.startswith("rllib") else "benchmarks.foreign_trainer"
+    trainer = Program([sys.executable, "-m", module, head.address, run, case.name, str(own)], own / "trainer.log")
+    try:
+        await_result(lambda: len(trainer.text().splitlines()) > 3 and (own / "pids").exists(), 120.0, "training begins")
+        time.sleep(WARM_UP_SECONDS)
+        pids = [int(word) for word in (own / "pids").read_text().split()]
+        incidents = folder / "runs" / run / "incidents"
+        if early := list(incidents.glob("*")):
+            return Result(case, problem=f"{early[0].name} before the fault")
+        fault = time.time()
+        (own / "fault").touch()
+        if case.where in ("stop", "rllib-stop"):
+            os.kill(pids[1 if case.where == "stop" else 0], signal.SIGSTOP)
+        elif case.where == "mailbox":
+            os.kill(pids[0], signal.SIGKILL)
+        path = await_result(
+            lambda: next(iter(sorted(incidents.glob("*/incident.json"))), None), PATIENCE_SECONDS, "incident"
+        )
+        data: dict[str, Any] = json.loads(path.read_text())
+        hang = data.get("hang") or {}
+        seconds = path.stat().st_mtime - fault
+        return Result(case, tuple(hang.get("processes", ())), hang.get("where", ""), seconds)
+    except TroubleError as error:
+        return Result(case, problem=str(error) if "incident" in str(error) else f"{error}: {trainer.text()[-300:]}")
+    finally:
+        trainer.kill()
+
+
+def summary(results: Sequence[Result]) -> list[str]:
+    """Return the table and a sentence."""
+    times = sorted(result.seconds for result in results if result.passed)
+    median = f"; median {statistics.median(times):.0f} s, slowest {times[-1]:.0f} s after the fault" if times else ""
+    passed = sum(result.passed for result in results)
+    sentence = f"{passed} of {len(results)} right{median}. {os.cpu_count()} cores, Python {sys.version.split()[0]}."
+    return [*HEAD, *[result.row() for result in results], "", sentence]
+
+
+def healthy(seconds: float) -> tuple[list[str], bool]:
+    """Watch a healthy run, with the watch stopped and continued in turn; return sentences, and whether all is well."""
+    with short_folder() as folder:
+        head = Head(folder)
+        watcher = watch(folder, head.metrics_url)
+        own = folder / "healthy"
+        own.mkdir()
+        command = [sys.executable, "-m", "benchmarks.foreign_trainer", head.address, "healthy", "none", str(own)]
+        trainer = Program(command, own / "trainer.log")
+        try:
+            await_result(lambda: len(trainer.text().splitlines()) > 3, 120.0, "training begins")
+            time.sleep(WARM_UP_SECONDS)
+            ratios = []
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                rates = {}
+                for on in (True, False) if len(ratios) % 2 else (False, True):
+                    for pid in watcher.processes():
+                        os.kill(pid, signal.SIGCONT if on else signal.SIGSTOP)
+                    time.sleep(SETTLE_SECONDS)
+                    rates[on] = _rate(trainer, SLICE_SECONDS)
+                for pid in watcher.processes():
+                    os.kill(pid, signal.SIGCONT)
+                ratios.append(rates[True] / rates[False])
+            incidents = [path.name for path in (folder / "runs").glob("*/incidents/*")]
+            error = statistics.stdev(ratios) / math.sqrt(len(ratios)) if len(ratios) > 1 else math.nan
+            mean = statistics.mean(ratios)
+            sentence = (
+                f"A healthy run of {seconds / 60:.0f} minutes: {len(incidents)} incidents; steps/s with the watch on "
+                f"are {mean:.3f} of those without (standard error {error:.3f}, {len(ratios)} pairs in one run)."
+            )
+            return [sentence, *incidents], not incidents and mean + error >= 0.99
+        finally:
+            trainer.kill()
+            watcher.end()
+            head.kill()
+
+
+def _rate(trainer: Program, seconds: float) -> float:
+    begin, before = time.perf_counter(), int(trainer.text().split()[-1])
+    time.sleep(seconds)
+    return (int(trainer.text().split()[-1]) - before) / (time.perf_counter() - begin)
+
+
+def play_all(cases: Sequence[Case], verbose: bool = True) -> list[Result]:
+    """Run cases one after the other on a cluster of their own."""
+    results = []
+    with short_folder() as folder:
+        head = Head(folder)
+        watcher = watch(folder, head.metrics_url)
+        try:
+            for number, case in enumerate(cases):
+                results.append(play(case, number, head, folder))
+                if verbose:
+                    print(results[-1].row(), flush=True)
+        finally:
+            watcher.end()
+            head.kill()
+    return results
+
+
+def main() -> int:
+    """Play the chosen cases; exit code 0 when at least 95 % are right."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", default=[], help="cases with this in their name; repeatable")
+    parser.add_argument("--healthy", type=float, default=0.0, metavar="SECONDS", help="watch a healthy run instead")
+    parser.add_argument("--write", type=Path, help="page of the docs to put the table into")
+    args = parser.parse_args()
+    if args.healthy:
+        lines, good = healthy(args.healthy)
+        mark = "healthy"
+    else:
+        chosen = [case for case in CASES if not args.only or any(word in case.name for word in args.only)]
+        results = play_all(chosen)
+        lines, mark = summary(results), "hangs"
+        good = sum(result.passed for result in results) >= 0.95 * len(results)
+    print("\n".join(["", *lines]))
+    if args.write:
+        put_table(args.write, mark, lines)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
