@@ -67,7 +67,7 @@ class Result:
         return f"| {self.case.name} | {culprit} | {where} | {after} | {passed} |"
 
 
-def play(case: Case, number: int, head: Head, folder: Path) -> Result:
+def play(case: Case, number: int, head: Head, folder: Path, warm_up: float = WARM_UP_SECONDS) -> Result:
     """Run one case on a cluster that is watched."""
     run = f"hang-{number}"
     own = folder / run
@@ -76,7 +76,7 @@ def play(case: Case, number: int, head: Head, folder: Path) -> Result:
     trainer = Program([sys.executable, "-m", module, head.address, run, case.name, str(own)], own / "trainer.log")
     try:
         await_result(lambda: len(trainer.text().splitlines()) > 3 and (own / "pids").exists(), 120.0, "training begins")
-        time.sleep(WARM_UP_SECONDS)
+        time.sleep(warm_up)
         pids = [int(word) for word in (own / "pids").read_text().split()]
         incidents = folder / "runs" / run / "incidents"
         if early := list(incidents.glob("*")):

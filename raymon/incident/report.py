@@ -13,7 +13,19 @@ from raymon.html.words import headline, verdict_shape
 
 Data = Mapping[str, Any]
 MOST_ROWS: Final = 100
-_STYLE: Final = "pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px;max-height:24em;overflow:auto}"
+_STYLE: Final = (
+    ":root{color-scheme:light dark}body{margin:0;background:light-dark(#f5f4f0,#0f1215)}"
+    "pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px;max-height:24em;overflow:auto}"
+    ".page .hang{font-size:1.1rem;margin-top:.6em;max-width:80ch}"
+)
+_STATES: Final = {
+    "python": "no progress",
+    "native": "in native code",
+    "stopped": "stopped by a signal",
+    "disk": "waits for a device",
+    "gone": "gone",
+}
+"""States of `raymon.incident.processes` in words."""
 _SPARK_WIDTH: Final = 240
 
 
@@ -81,17 +93,26 @@ def _verdict(data: Data) -> Html:
         "section",
         tag("div", verdict_shape(code, severity), tag("span", headline(code)), class_="headline"),
         tag("p", str(data.get("sentence", "")), class_="sentence"),
-        tag("p", str(_part(data, "hang").get("sentence", "")), class_="sentence hang") if data.get("hang") else None,
+        tag("p", *_with_code(str(_part(data, "hang").get("sentence", ""))), class_="hang")
+        if data.get("hang")
+        else None,
         tag("p", tag("b", "What to do"), " ", str(data["advice"]), class_="advice") if data.get("advice") else None,
         tag("ul", *others, class_="evidence") if others else None,
         class_=f"verdict severity-{severity}",
     )
 
 
+def _with_code(text: str) -> list[Child]:
+    """Return a text whose parts between backticks are code."""
+    return [tag("code", part) if number % 2 else part for number, part in enumerate(text.split("`"))]
+
+
 def _stacks(stacks: Data) -> Html | None:
     if not stacks:
         return None
     rows: list[Child] = [tag("p", str(stacks.get("sentence") or stacks.get("note", "")), class_="sentence")]
+    if standing := _standing(_part(stacks, "processes")):
+        rows.append(standing)
     for group in stacks.get("groups", ()):
         frames = "\n".join(str(frame) for frame in group["frames"])
         rows.append(join(tag("h3", ", ".join(group["processes"][:12])), tag("pre", frames)))
@@ -99,6 +120,21 @@ def _stacks(stacks: Data) -> Html | None:
         if stacks.get(name):
             rows.append(tag("p", f"{label} {', '.join(map(str, stacks[name][:20]))}", class_="soft"))
     return _panel("Stacks", "processes with like stacks are grouped; innermost frame first", *rows)
+
+
+def _standing(processes: Data) -> Html | None:
+    """Return the table of where each process stands; nothing if no process is stuck."""
+    rows = [
+        (
+            str(name),
+            _STATES.get(str(each.get("state")), ""),
+            str(each.get("where", UNKNOWN)),
+            ", ".join(map(str, each.get("waits_for", ()))),
+        )
+        for name, each in processes.items()
+        if isinstance(each, Mapping) and each.get("state", "none") != "none"
+    ]
+    return _table(("Process", "State", "Stands in", "Waits for"), rows) if rows else None
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
