@@ -25,6 +25,7 @@ class Summary:
     """One incident as the page shows it.
 
     Attributes:
+        hang: Which process hangs, and where, in words; empty if unknown.
         stacks: Process (`driver`, `worker 3`) and its frames, innermost first.
         deaths: Process id and the cause that Ray gives for its end.
     """
@@ -37,6 +38,7 @@ class Summary:
     folder: str
     stacks: tuple[tuple[str, tuple[str, ...]], ...] = ()
     deaths: tuple[tuple[int, str], ...] = ()
+    hang: str = ""
 
 
 def summary(incident: Incident) -> Summary:
@@ -50,6 +52,7 @@ def summary(incident: Incident) -> Summary:
         str(incident.folder),
         tuple(_stacks(incident.data)),
         tuple(_deaths(incident.data)),
+        incident.hang,
     )
 
 
@@ -133,6 +136,7 @@ def _row(context: Context, incident: Summary) -> Html:
             "span",
             tag("b", headline(incident.code)),
             incident.sentence,
+            f" {incident.hang}" if incident.hang else None,
             join(" ", tag("code", f"{incident.folder}/report.html")),
         ),
         tag("small", f"{moment(incident.opened_at)} · {lasted}"),
