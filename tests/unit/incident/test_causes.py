@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 from health_views import run, worker
 
+from raymon.cluster.cluster_state import ClusterState
 from raymon.health import Finding, RunVerdict
 from raymon.incident.causes import Moment, analyse
-from raymon.incident.deaths import Death
+from raymon.incident.deaths import Death, DeathLog, read_deaths
 from raymon.views import NodeView
 
 NOW = 1_800_000_000.0
@@ -88,3 +89,37 @@ def test_a_finding_that_was_over_is_no_cause():
 def test_a_normal_end_has_no_cause(state):
     result = analyse(moments(10, state=state), [death(9, 101)])
     assert (result.outcome, result.first) == (state, None)
+
+
+def exact(second, pid, how, detail="", kind="worker", raised_by=0):
+    return Death(kind, NOW + second, pid, NODE, detail, how, raised_by)
+
+
+def test_exact_moments_tell_cause_from_consequence():
+    seen = moments(30)
+    killed = [exact(28.0, 101, "vanished"), exact(28.4, 99, "raised", "ActorDiedError: The actor died", "driver")]
+    assert analyse(seen, killed).first.worker == "1"
+    ended = [exact(28.0, 99, "exited", kind="driver"), exact(28.1, 101, "vanished")]
+    assert "SIGTERM" in analyse(seen, ended).first.sentence
+    node = [exact(28.0, 101, "vanished"), exact(28.05, 7, "vanished", kind="raylet")]
+    assert analyse(seen, node).first.sentence.startswith(f"Node {NODE} was lost at ")
+    assert "with worker 1: its raylet ended." in analyse(seen, node).first.sentence
+    head = [exact(28.0, 8, "vanished", kind="gcs")]
+    assert analyse(seen, head).first.code == "head_lost"
+
+
+def test_exception_of_a_worker_that_ended_the_driver_is_the_workers():
+    result = analyse(
+        moments(30), [exact(28, 99, "raised", "ValueError: bad action, in Env.step (e.py:3)", "driver", 102)]
+    )
+    assert result.first.worker == "2"
+    assert result.first.sentence.startswith("Worker 2 raised ValueError: bad action, in Env.step (e.py:3), at ")
+
+
+def test_rays_explanation_joins_the_exact_moment(tmp_path):
+    log = DeathLog(tmp_path)
+    log.add(exact(1, 101, "vanished"))
+    ended = {"kind": "worker", "pid": 101, "node": NODE, "exit": OUT_OF_MEMORY, "ended_at": NOW + 2}
+    log.update(ClusterState(NOW + 2, (), (ended,), ()))
+    (found,) = read_deaths(tmp_path)
+    assert (found.how, found.at, found.detail) == ("vanished", NOW + 1, OUT_OF_MEMORY)

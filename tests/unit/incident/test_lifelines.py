@@ -1,0 +1,84 @@
+"""The end of a process on this machine is noticed at once, and how it ended is read from what it left behind."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from raymon.incident.lifelines import Lifeline, Lifelines
+from raymon.monitor.native import dump_name
+from raymon.monitor.private_files import FOLDER
+from raymon.monitor.standstill import LOGS, file_name
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="descriptors of processes are Linux's")
+END = {"at": 1.0, "exception": "KeyError", "message": "'reward'", "frames": [["learn", "/home/me/t.py", 7, "get"]]}
+
+CRASH = """*** SIGSEGV received at time=1 ***
+Fatal Python error: Segmentation fault
+
+Stack (most recent call first):
+  File "/home/me/sim.py", line 9 in step
+"""
+
+
+@pytest.fixture
+def session(tmp_path):
+    (tmp_path / LOGS / FOLDER).mkdir(parents=True, mode=0o700)
+    return tmp_path
+
+
+def death(session, prepare, end=lambda child: child.kill()):
+    """Follow a child process, end it, and return what is said about its death and how long that took."""
+    deaths, came = [], threading.Event()
+    lines = Lifelines(lambda death: (deaths.append(death), came.set()))
+    with subprocess.Popen(["sleep", "60"]) as child:
+        prepare(session / LOGS / FOLDER, child.pid)
+        for _ in range(2):  # what it writes is looked for again and again
+            lines.follow([Lifeline("worker", "n", child.pid, session, "abc")])
+        begin = time.monotonic()
+        end(child)
+        assert came.wait(10.0)
+        seconds = time.monotonic() - begin
+    lines.close()
+    return deaths[0], seconds
+
+
+def dumps(folder, pid):
+    (folder / dump_name(pid)).write_text("{}\n")
+
+
+def test_killed_process_is_noticed_within_half_a_second(session):
+    found, seconds = death(session, dumps)
+    assert (found.how, found.kind, found.node) == ("vanished", "worker", "n")
+    assert seconds < 0.5
+
+
+def test_orderly_end_has_removed_its_file(session):
+    def end(child):
+        (session / LOGS / FOLDER / dump_name(child.pid)).unlink()
+        child.send_signal(signal.SIGTERM)
+
+    assert death(session, dumps, end)[0].how == "exited"
+
+
+def test_uncaught_exception_has_its_message_and_line(session):
+    def prepare(folder, pid):
+        content = {"monitors": [], "stacks": [], "waits_for": [], "written": 1.0, "where": "", "end": END}
+        (folder / file_name(pid)).write_text(json.dumps(content))
+
+    found, _ = death(session, prepare)
+    assert (found.how, found.at) == ("raised", 1.0)
+    assert found.detail == "KeyError: 'reward', in learn → get (t.py:7)"
+
+
+def test_crash_in_native_code_is_read_from_the_log(session):
+    def prepare(folder, pid):
+        dumps(folder, pid)
+        (session / LOGS / "worker-abc-01000000-7.err").write_text(CRASH)
+
+    found, _ = death(session, prepare)
+    assert (found.how, found.detail) == ("crashed", "SIGSEGV, Segmentation fault, in step (sim.py:9)")
