@@ -1,24 +1,17 @@
 """From what was recorded before a run ended to the first cause of its end: pure functions over moments and deaths."""
 
-import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from raymon.catalog import DRIVER
-from raymon.format import duration, share, size
-from raymon.health import RunVerdict
+from raymon.incident.death_links import TOGETHER_SECONDS, Link, Moment, clock, death_links
 from raymon.incident.deaths import Death
-from raymon.views import RunView, WorkerView
 
 LOOK_BACK_SECONDS: Final = 900.0
 GAP_SECONDS: Final = 15.0
 """A finding that was away for longer has ended; when it comes back it has begun again."""
 SAME_MOMENT_SECONDS: Final = 5.0
 """Deaths this close together have one cause: the first one, the driver before its workers."""
-GROWTH_SECONDS: Final = 360.0
-FULL_MEMORY_RATIO: Final = 0.9
 ENDED: Final = ("finished", "stopped")
 CAUSES: Final = (
     "memory_growth",
@@ -38,35 +31,6 @@ CAUSES: Final = (
 TERMINAL: Final = ("killed", "driver_gone", "stale", "failed")
 """Findings after which nothing else is known."""
 DEATHS: Final = ("died", "memory", "node_lost", "head_lost", "raised", "interrupted", "exited", "crashed")
-TOGETHER_SECONDS: Final = 1.0
-"""Processes of one node that end within this time have ended with it."""
-_CONSEQUENCES: Final = ("owner", "intended", "by an user request", "driver exit", "job finishes", "job has finished")
-"""Words in Ray's explanation of an end that follows from another one."""
-_MEMORY: Final = ("running low on memory", "memory monitor", "oom killed", "out of memory (oom)")
-
-
-Process = tuple[str, int]
-"""Address of the node and process id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What was known of the run at one moment, in wall-clock seconds."""
-
-    at: float
-    view: RunView
-    verdict: RunVerdict
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One link of the chain of causes: a finding or a death; `exact` if its moment is known to milliseconds."""
-
-    at: float
-    code: str
-    sentence: str
-    worker: str = ""
-    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +63,11 @@ def analyse(moments: Sequence[Moment], deaths: Sequence[Death]) -> PostMortem:
     run, state = last.view.run, last.view.state
     if state in ENDED:
         return PostMortem(run, state or "", last.at, evidence=_facts(last))
-    links = sorted([*_findings(moments), *_deaths(moments, deaths)], key=lambda link: link.at)
+    links = sorted([*_findings(moments), *death_links(moments, deaths)], key=lambda link: link.at)
     first = _first(links)
     chain = tuple(link for link in links if first is not None and link.at >= first.at)
     outcome = "failed" if state == "failed" or first is not None else "unknown"
     return PostMortem(run, outcome, last.at, first, chain, _facts(last))
-
-
-def clock(at: float) -> str:
-    """Return the local time of day of a moment: 14:02:11."""
-    return time.strftime("%H:%M:%S", time.localtime(at)) if math.isfinite(at) and abs(at) < 1e11 else "an unknown time"
 
 
 def _first(links: Sequence[Link]) -> Link | None:
@@ -148,121 +107,6 @@ def _findings(moments: Sequence[Moment]) -> list[Link]:
     end = min((begun[key].at for key in lasting if key[0] in TERMINAL), default=moments[-1].at)
     before = {key for key in begun if 0 <= end - seen[key] <= 2 * GAP_SECONDS}
     return [link for key, link in begun.items() if key in lasting | before and link.code not in ENDED]
-
-
-def _deaths(moments: Sequence[Moment], deaths: Sequence[Death]) -> list[Link]:
-    names = _names(moments)
-    links = []
-    for death in deaths:
-        if death.kind in ("node", "raylet"):
-            workers = _lost_with(death, deaths, names)
-            lost = f" with {', '.join(workers)}" if workers else ""
-            how = ": its raylet ended." if death.kind == "raylet" else _says(death)
-            sentence = f"Node {death.node} was lost at {clock(death.at)}{lost}{how}"
-            links.append(Link(death.at, "node_lost", sentence, exact=bool(death.how)))
-            continue
-        if death.kind == "gcs":
-            sentence = f"The head of the cluster was lost at {clock(death.at)}: Ray's control store (GCS) ended."
-            links.append(Link(death.at, "head_lost", sentence, exact=True))
-            continue
-        name = names.get((death.node, death.pid))
-        consequence = not death.how and any(word in death.detail.lower() for word in _CONSEQUENCES)
-        if name is None or consequence or _replaced(name, death, moments):
-            continue
-        links.append(_death(name, death, names, moments))
-    return links
-
-
-def _lost_with(death: Death, deaths: Sequence[Death], names: Mapping[Process, str]) -> list[str]:
-    """Return the processes of the run that ended with a node."""
-    if death.kind == "node":
-        return sorted(name for (node, _), name in names.items() if node == death.node)
-    near = [each for each in deaths if each.how and abs(each.at - death.at) <= TOGETHER_SECONDS]
-    return sorted(names[each.node, each.pid] for each in near if (each.node, each.pid) in names)
-
-
-def _replaced(name: str, death: Death, moments: Sequence[Moment]) -> bool:
-    """Return whether another process took a worker's place later: the run survived its death."""
-    later = [moment.view for moment in moments if moment.at > death.at]
-    workers = [worker for view in later for worker in view.workers if f"worker {worker.worker}" == name]
-    return any(worker.pid not in (None, death.pid) and worker.steps_per_second for worker in workers)
-
-
-def _death(name: str, death: Death, names: Mapping[Process, str], moments: Sequence[Moment]) -> Link:
-    subject = name.capitalize() if name != DRIVER else "The driver"
-    worker = name.removeprefix("worker ")
-    at, exact = clock(death.at), bool(death.how)
-    ratio = _memory_ratio(moments, death)
-    if any(word in death.detail.lower() for word in _MEMORY) or (ratio is not None and ratio >= 0.97):
-        node = f"; the node was at {share(ratio)}" if ratio is not None else ""
-        grown = _growth(name, death, moments)
-        return Link(death.at, "memory", f"{subject} was killed for memory at {at}{grown}{node}.", worker, exact)
-    if death.how == "raised":
-        source = next((other for (_, pid), other in names.items() if pid == death.raised_by), name)
-        if source != name:
-            sentence = f"{source.capitalize()} raised {death.detail}, at {at}; {subject.lower()} did not catch it."
-            return Link(death.at, "raised", sentence, source.removeprefix("worker "), exact)
-        return Link(death.at, "raised", f"{subject} raised {death.detail}, at {at}.", worker, exact)
-    if death.how == "interrupted":
-        return Link(death.at, "interrupted", f"{subject} was interrupted (Ctrl-C) at {at}.", worker, exact)
-    if death.how == "exited":
-        reason = "it returned, called sys.exit or got SIGTERM" + ("" if name == DRIVER else ", or Ray ended it")
-        return Link(death.at, "exited", f"{subject} ended at {at} without an error: {reason}.", worker, exact)
-    if death.how == "crashed":
-        return Link(death.at, "crashed", f"{subject} crashed at {at} in native code: {death.detail}.", worker, exact)
-    return Link(death.at, "died", f"{subject} died at {at}{_says(death)}", worker, exact)
-
-
-def _says(death: Death) -> str:
-    """Return Ray's explanation up to its first sentence."""
-    text = death.detail.split(" Some common causes")[0].strip().rstrip(".")
-    if death.how and (not text or "connection error code 2" in text):
-        return ": its process was killed (SIGKILL) or left with os._exit."
-    return f": {text[:300]}." if text else "."
-
-
-def _names(moments: Sequence[Moment]) -> Mapping[Process, str]:
-    """Return (node, pid) -> name of every process that the run ever had."""
-    names: dict[Process, str] = {}
-    for moment in moments:
-        for worker in moment.view.workers:
-            if worker.pid is not None:
-                names[worker.node or "", worker.pid] = f"worker {worker.worker}"
-        if moment.view.driver_pid is not None:
-            names[moment.view.driver_node or "", moment.view.driver_pid] = DRIVER
-    return names
-
-
-def _memory_ratio(moments: Sequence[Moment], death: Death) -> float | None:
-    """Return the largest share of the node's memory in use within the last seconds before the death."""
-    ratios = [
-        node.memory_used_bytes / node.memory_total_bytes
-        for moment in moments
-        if 0 <= death.at - moment.at <= GAP_SECONDS
-        for node in moment.view.nodes
-        if node.address == death.node and node.memory_used_bytes and node.memory_total_bytes
-    ]
-    return max(ratios, default=None)
-
-
-def _growth(name: str, death: Death, moments: Sequence[Moment]) -> str:
-    """Return how the memory of a process grew before its death, empty if it did not."""
-    before = [moment for moment in moments if 0 <= death.at - moment.at <= GROWTH_SECONDS]
-    samples = [(moment.at, rss) for moment in before if (rss := _rss(name, moment.view))]
-    if len(samples) < 3:
-        return ""
-    (begin, low), (end, high) = samples[0], samples[-1]
-    if end - begin < 5 or high < 1.2 * low:
-        return ""
-    speed = size((high - low) / (end - begin))
-    return f": its memory had grown by {speed}/s for {duration(end - begin)}, to {size(high)}"
-
-
-def _rss(name: str, view: RunView) -> float | None:
-    if name == "driver":
-        return view.driver_rss_bytes
-    workers: Sequence[WorkerView] = view.workers
-    return next((worker.rss_bytes for worker in workers if f"worker {worker.worker}" == name), None)
 
 
 def _facts(last: Moment) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from typing import Any
 from raymon.errors import UserError
 from raymon.format import one_line
 from raymon.html.words import headline
-from raymon.incident.causes import DEATHS, LOOK_BACK_SECONDS, Moment, PostMortem, analyse, clock
+from raymon.incident.causes import DEATHS, LOOK_BACK_SECONDS, PostMortem, analyse
+from raymon.incident.death_links import Moment, clock
 from raymon.incident.deaths import read_deaths
 from raymon.incident.encoding import RecordingError
 from raymon.incident.reader import Recording

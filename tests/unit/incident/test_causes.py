@@ -7,7 +7,8 @@ from health_views import run, worker
 
 from raymon.cluster.cluster_state import ClusterState
 from raymon.health import Finding, RunVerdict
-from raymon.incident.causes import Moment, analyse
+from raymon.incident.causes import analyse
+from raymon.incident.death_links import Moment
 from raymon.incident.deaths import Death, DeathLog, read_deaths
 from raymon.views import NodeView
 
