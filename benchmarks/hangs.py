@@ -3,6 +3,7 @@
     python -m benchmarks.hangs                        # every case, about half a minute each
     python -m benchmarks.hangs --only lock --only RLlib
     python -m benchmarks.hangs --healthy 600          # a healthy run: no incident, and steps/s with and without watch
+    python -m benchmarks.hangs --simulated 10         # simulated healthy hours: no incident
     python -m benchmarks.hangs --write docs/incidents.md
 
 One Ray cluster, one `raymon watch`, one trainer after the other. A case passes if the first incident names the culprit
@@ -22,8 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.diagnosis_simulated import healthy as runs_without_fault
 from benchmarks.hang_cases import CASES, Case
 from benchmarks.watched import Head, Program, TroubleError, await_result, put_table, short_folder, watch
+from raymon.incident.store import IncidentStore
+from raymon.incident.watcher import Watcher
+from raymon.live.collector import Collector
+from raymon.live.scrape import Page
 
 WITHIN_SECONDS: Final = 15.0
 PATIENCE_SECONDS: Final = 35.0
@@ -147,6 +153,24 @@ def healthy(seconds: float) -> tuple[list[str], bool]:
             head.kill()
 
 
+def simulated(hours: float) -> tuple[list[str], bool]:
+    """Watch simulated healthy runs of different nature; return sentences, and whether no incident was opened."""
+    opened: list[str] = []
+    with short_folder() as folder:
+        for scenario in runs_without_fault(1.0, hours):
+            cluster = scenario.make(0)
+            collector = Collector(["http://model"], clock=lambda cluster=cluster: cluster.now)
+            watcher = Watcher(IncidentStore(folder / scenario.name), lambda *_: {})
+            begin = cluster.now
+            while cluster.now - begin < scenario.seconds:
+                cluster.second()
+                watcher.look(collector.digest([Page(f"http://{n}:1/metrics", b) for n, b in cluster.pages().items()]))
+            watcher.wait()
+            opened += [f"{scenario.name}: {each.sentence}" for each in IncidentStore(folder / scenario.name).list()]
+    sentence = f"Healthy runs of {hours:g} simulated hours, of 17 kinds: {len(opened)} incidents."
+    return [sentence, *opened], not opened
+
+
 def _rate(trainer: Program, seconds: float) -> float:
     begin, before = time.perf_counter(), int(trainer.text().split()[-1])
     time.sleep(seconds)
@@ -175,9 +199,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", default=[], help="cases with this in their name; repeatable")
     parser.add_argument("--healthy", type=float, default=0.0, metavar="SECONDS", help="watch a healthy run instead")
+    parser.add_argument("--simulated", type=float, default=0.0, metavar="HOURS", help="watch simulated healthy runs")
     parser.add_argument("--write", type=Path, help="page of the docs to put the table into")
     args = parser.parse_args()
-    if args.healthy:
+    if args.simulated:
+        lines, good = simulated(args.simulated)
+        mark = "simulated"
+    elif args.healthy:
         lines, good = healthy(args.healthy)
         mark = "healthy"
     else:

@@ -126,7 +126,8 @@ class Head:
     ) -> None:
         settings = json.dumps({"nodes": nodes, "system": system})
         command = [sys.executable, "-c", HEAD, str(folder / "ray"), settings]
-        self._program = Program(command, folder / "head.log", **(environment or {}))
+        (folder / "ray").mkdir()  # Ray writes the address of the cluster there
+        self._program = Program(command, folder / "head.log", RAY_TMPDIR=str(folder), **(environment or {}))
         try:
             await_result(self._ready, 120.0, "Ray starts")
         except TroubleError as error:

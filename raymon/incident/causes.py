@@ -74,7 +74,7 @@ def _first(links: Sequence[Link]) -> Link | None:
     """Return the link that explains the others: a death, or the finding that led to the first death."""
     dead = [link for link in links if link.code in DEATHS]
     if not dead:
-        return links[0] if links else None
+        return _most_specific(links)
     driver = [link for link in dead if link.worker == "driver" and link.at - dead[0].at <= SAME_MOMENT_SECONDS]
     lost = GAP_SECONDS if not dead[0].exact else TOGETHER_SECONDS
     death = next(
@@ -85,7 +85,15 @@ def _first(links: Sequence[Link]) -> Link | None:
         return death
     before = [link for link in links if link.code in CAUSES and link.at < death.at - SAME_MOMENT_SECONDS]
     relevant = [link for link in before if not link.worker or link.worker == death.worker or death.worker == "driver"]
-    return relevant[0] if relevant else death
+    return _most_specific(relevant) or death
+
+
+def _most_specific(links: Sequence[Link]) -> Link | None:
+    """Return the first finding, or the hang of a worker that shows a little later than the standstill it causes."""
+    if links and links[0].code == "no_progress":
+        near = [link for link in links if link.code == "worker_stalled" and link.at - links[0].at <= GAP_SECONDS]
+        return near[0] if near else links[0]
+    return links[0] if links else None
 
 
 def _findings(moments: Sequence[Moment]) -> list[Link]:
@@ -112,6 +120,6 @@ def _findings(moments: Sequence[Moment]) -> list[Link]:
 def _facts(last: Moment) -> tuple[str, ...]:
     view = last.view
     facts = [f"The last record is of {clock(last.at)}; the run was in state {view.state or 'unknown'}."]
-    if view.trained_steps is not None:
+    if view.trained_steps:
         facts.append(f"It had trained on {view.trained_steps:,.0f} environment steps.")
     return tuple(facts)

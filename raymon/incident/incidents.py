@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
             about = f"{moment(incident.opened_at)}  {incident.run}  {headline(incident.code)} ({lasted})"
             print(one_line(f"{about}: {incident.sentence}"))
             if incident.hang:
-                print(one_line(f"    {incident.hang}"))
+                print(f"    {one_line(incident.hang)}")
             print(f"    {incident.folder}")
     return 0 if incidents else 1
 
@@ -81,4 +81,4 @@ def printable_text(incident: Incident) -> str:
         if actor["state"] != "ALIVE":
             lines.append(f"Actor {actor['class']} (pid {actor['pid']}) is {actor['state'].lower()}: {actor['cause']}")
     lines += ["", f"Everything: {incident.folder / DATA}", f"Report:     {incident.folder / REPORT}"]
-    return "\n".join(one_line(line) if line else "" for line in lines)
+    return "\n".join(line[: len(line) - len(line.lstrip())] + one_line(line) for line in lines)

@@ -5,9 +5,9 @@ Exit codes: 0 the run ended normally, 1 a cause was found, 2 nothing can be said
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from raymon.errors import UserError
 from raymon.format import one_line
@@ -19,6 +19,9 @@ from raymon.incident.encoding import RecordingError
 from raymon.incident.reader import Recording
 from raymon.incident.replay import snapshots
 from raymon.incident.store import IncidentStore
+
+HANGS: Final = ("worker_stalled", "no_progress", "driver_gone")
+NEAR_SECONDS: Final = 20.0
 
 
 class PostMortemError(UserError):
@@ -73,7 +76,20 @@ def postmortem(directory: Path, run: str = "") -> PostMortem:
         )
     name = moments[-1].view.run
     own = [moment for moment in moments if moment.view.run == name]
-    return analyse(own, read_deaths(recording.directory))
+    return _with_hang(analyse(own, read_deaths(recording.directory)), recording.directory.parent)
+
+
+def _with_hang(result: PostMortem, directory: Path) -> PostMortem:
+    """Add to a first cause that is a standstill which process hung, and where, from the incident next to it."""
+    first = result.first
+    if first is None or first.code not in HANGS:
+        return result
+    incidents = IncidentStore(directory.parent).list(directory.name)
+    near = [each for each in incidents if each.hang and abs(each.opened_at - first.at) <= NEAR_SECONDS]
+    if not near:
+        return result
+    told = replace(first, sentence=f"{first.sentence} {near[-1].hang}")
+    return replace(result, first=told, chain=tuple(told if link is first else link for link in result.chain))
 
 
 def _from_summary(directory: Path, reason: RecordingError) -> PostMortem:

@@ -7,7 +7,7 @@ stacks of the processes on this machine are read from outside too, with py-spy. 
 import contextlib
 import json
 import subprocess
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from raymon.catalog import DRIVER
 from raymon.live.stack_files import Process, StackFiles
-from raymon.monitor.frames import Frame, Stack, first_place
+from raymon.monitor.frames import Frame, Stack, first_place, is_machinery
 from raymon.monitor.process_evidence import ProcessEvidence
 from raymon.profile.node import py_spy
 from raymon.profile.stacks import MAIN, current_frames
@@ -41,6 +41,7 @@ class Standing:
         waits_for: Processes of the run or other actors whose results it waits for.
         frames: Frames of its main thread, innermost first.
         child: Command and process id of a child process, empty without one.
+        idle: Whether its stacks were read and every thread waits for work.
     """
 
     where: str = ""
@@ -49,6 +50,7 @@ class Standing:
     waits_for: tuple[str, ...] = ()
     frames: tuple[str, ...] = ()
     child: str = ""
+    idle: bool = False
 
     @property
     def stuck(self) -> bool:
@@ -64,6 +66,7 @@ class Local:
     stacks: tuple[Stack, ...] = ()
     frames: tuple[str, ...] = ()
     child: str = ""
+    readable: bool = False
 
 
 def processes(run: RunView) -> dict[str, Process]:
@@ -106,7 +109,8 @@ def _standing(evidence: ProcessEvidence | None, local: Local | None) -> Standing
     frames = outside.frames or _frames(evidence.stacks if evidence is not None and silent else ())
     since = evidence.silent_since if evidence is not None else None
     waits_for = tuple(map(_name, evidence.waits_for)) if evidence is not None and silent else ()
-    return Standing(where, state, since, waits_for, frames, outside.child)
+    idle = outside.readable and not frames
+    return Standing(where, state, since, waits_for, frames, outside.child, idle)
 
 
 def _name(awaited: str) -> str:
@@ -130,10 +134,22 @@ def look(pid: int) -> Local:
     except (OSError, IndexError):
         letter = "S"
     threads = dumped(pid)
-    busy = current_frames(_text(threads))
-    main = next((frames for name, frames in busy if name.startswith(MAIN)), busy[0][1] if busy else [])
     stacks = tuple(Stack(name, tuple(reversed(frames))) for name, frames in threads)
-    return Local(_STATES.get(letter, "none"), stacks, tuple(main), _child(pid))
+    return Local(_STATES.get(letter, "none"), stacks, tuple(_busiest(threads)), _child(pid), bool(threads))
+
+
+def _busiest(threads: Sequence[tuple[str, list[Frame]]]) -> list[str]:
+    """Return the frames, innermost first, of the main thread or of the first one that is not idle; empty if all are.
+
+    Frames of Python, Ray and raymon's recording are left out below the first frame of other code.
+    """
+    busy = {name.split(" and ")[0] for name, _ in current_frames(_text(threads))}
+    for name, frames in threads:
+        if name in busy:
+            inner = next((number for number, frame in enumerate(frames) if not is_machinery(frame.file)), len(frames))
+            shown = [frame for number, frame in enumerate(frames) if number <= inner or not is_machinery(frame.file)]
+            return [f"{frame.function} ({_short(frame.file)}:{frame.line})" for frame in shown]
+    return []
 
 
 def dumped(pid: int) -> list[tuple[str, list[Frame]]]:

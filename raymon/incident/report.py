@@ -110,13 +110,17 @@ def _with_code(text: str) -> list[Child]:
 def _stacks(stacks: Data) -> Html | None:
     if not stacks:
         return None
-    rows: list[Child] = [tag("p", str(stacks.get("sentence") or stacks.get("note", "")), class_="sentence")]
+    rows: list[Child] = [tag("p", str(stacks.get("sentence") or stacks.get("note", "")))]
     if standing := _standing(_part(stacks, "processes")):
         rows.append(standing)
     for group in stacks.get("groups", ()):
         frames = "\n".join(str(frame) for frame in group["frames"])
         rows.append(join(tag("h3", ", ".join(group["processes"][:12])), tag("pre", frames)))
-    for name, label in (("unreadable", "No stack could be read of"), ("elsewhere", "Not on this machine:")):
+    for name, label in (
+        ("idle", "Idle, waiting for their next call:"),
+        ("unreadable", "No stack could be read of"),
+        ("elsewhere", "Not on this machine:"),
+    ):
         if stacks.get(name):
             rows.append(tag("p", f"{label} {', '.join(map(str, stacks[name][:20]))}", class_="soft"))
     return _panel("Stacks", "processes with like stacks are grouped; innermost frame first", *rows)

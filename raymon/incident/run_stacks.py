@@ -66,8 +66,11 @@ def stack_evidence(
         "sentence": groups.sentence(alike),
         "groups": [{"processes": group.processes, "frames": group.frames[:MOST_FRAMES]} for group in alike],
         "processes": {name: _short(each) for name, each in found.items()},
+        "idle": [name for name in own if name in found and found[name].idle],
         "unreadable": [
-            name for name, (node, _) in own.items() if node in here and name in found and not found[name].frames
+            name
+            for name, (node, _) in own.items()
+            if node in here and name in found and not (found[name].frames or found[name].idle)
         ],
         "elsewhere": sorted({node for name, (node, _) in own.items() if node not in here and not _known(found, name)}),
     }

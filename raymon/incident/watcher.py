@@ -54,6 +54,7 @@ class _Open:
     last_seen: float
     lock: CauseLock
     data: dict[str, Any] = field(default_factory=dict)
+    silent: bool = False
 
 
 class Watcher:
@@ -119,7 +120,12 @@ class Watcher:
                 if opened.lock.take():
                     folder = self._store.create(run.run, finding.code, finding.worker, event.at)
                 if folder is not None:
-                    opened.data = {**_header(event), **self._collect(snapshot, run, finding)}
+                    data = {**_header(event), **self._collect(snapshot, run, finding)}
+                    if self._is_known(run.run, data.get("hang")):
+                        folder.rmdir()
+                        opened.silent = True
+                        return
+                    opened.data = data
                     hang = (opened.data.get("hang") or {}).get("sentence", "")
                     opened.event = event = replace(event, folder=str(folder), hang=hang)
                     self._store.write(folder, opened.data, report(opened.data))
@@ -129,6 +135,13 @@ class Watcher:
             _log.exception("the evidence of an incident was not collected")
         self._tell(event)
 
+    def _is_known(self, run: str, hang: dict[str, Any] | None) -> bool:
+        """Return whether an open incident is about the same processes that hang: another sign of the same cause."""
+        if not hang:
+            return False
+        known = [each.data.get("hang") for each in list(self._open.values()) if each.event.run == run]
+        return any(other and other["processes"] == hang["processes"] for other in known)
+
     def _close_over(self, now: float) -> None:
         for cause, opened in list(self._open.items()):
             if now - opened.last_seen < OVER_SECONDS:
@@ -136,6 +149,8 @@ class Watcher:
             del self._open[cause]
             opened.lock.release()
             event = replace(opened.event, kind="closed", at=now)
+            if opened.silent:
+                continue
             if opened.data and opened.event.folder:
                 opened.data["closed_at"] = now
                 try:

@@ -56,6 +56,11 @@ def is_users(file: str) -> bool:
     return not _LIBRARY.search(file)
 
 
+def is_machinery(file: str) -> bool:
+    """Return whether a file is Python's, Ray's or of raymon's recording: a thread with no other frame is idle."""
+    return bool(_MACHINERY.search(file))
+
+
 def where(frames: Sequence[Frame]) -> str:
     """Return the innermost frame of the user's own code with what it calls; of a library where there is none.
 
