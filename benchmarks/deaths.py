@@ -86,13 +86,11 @@ def play(case: DeathCase, number: int, head: Head, folder: Path) -> Result:
         (own / "fault").touch()
         time.sleep(case.after)
         victims = _victims(case, head, trainer, own)
+        since = {pid: begun(pid) for pid in (*victims, trainer.process.pid)}
         for pid in victims if case.kill else ():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, case.signal)
-        since = {pid: begun(pid) for pid in victims}
-        await_result(
-            lambda: not any(_alive(pid, since[pid]) for pid in victims), DEATH_SECONDS, "the death", every=0.02
-        )
+        await_result(lambda: not all(_alive(pid, since[pid]) for pid in since), DEATH_SECONDS, "the death", every=0.02)
         time.sleep(HALF_SECOND)
         watcher.kill()
         return Result(case, *_postmortem(own, run))
