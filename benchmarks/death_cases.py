@@ -57,6 +57,11 @@ def exit_in_order(_: Place) -> None:
     sys.exit(1)
 
 
+def interrupt(_: Place) -> None:
+    """Raise as a simulator does that maps a signal of its own to Ctrl-C."""
+    raise KeyboardInterrupt
+
+
 def exception_in_environment(_: Place) -> None:
     """Raise as an environment that got a bad action."""
     raise ValueError("the simulator refused the action")
@@ -99,7 +104,7 @@ def fill_object_store(_: Place) -> None:
 
 DEATHS: Final = (
     DeathCase("worker killed (SIGKILL)", r"^Worker 1 died", kill="worker"),
-    DeathCase("worker interrupted (SIGINT)", r"^Worker 1 ", kill="worker", signal=2),
+    DeathCase("KeyboardInterrupt in a worker", r"^Worker 1 ", interrupt),
     DeathCase("segmentation fault in a worker", r"^Worker 1 crashed .*SIGSEGV.*segmentation_fault", segmentation_fault),
     DeathCase("os._exit in a worker", r"^Worker 1 died", exit_at_once),
     DeathCase("sys.exit in a worker", r"^Worker 1 ", exit_in_order),

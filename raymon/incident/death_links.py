@@ -99,6 +99,11 @@ def _death(name: str, death: Death, names: Mapping[Process, str], moments: Seque
         node = f"; the node was at {share(ratio)}" if ratio is not None else ""
         grown = _growth(name, death, moments)
         return Link(death.at, "memory", f"{subject} was killed for memory at {at}{grown}{node}.", worker, exact)
+    if death.how == "lost":
+        source = next((other for (_, pid), other in names.items() if pid == death.raised_by), "An actor")
+        detail = death.detail.rpartition("Worker exit detail: ")[2].strip().rstrip(".")
+        sentence = f"{source[:1].upper()}{source[1:]} died at {at}: {detail}. {subject} did not expect it."
+        return Link(death.at, "died", sentence, source.removeprefix("worker "), exact)
     if death.how == "raised":
         source = next((other for (_, pid), other in names.items() if pid == death.raised_by), name)
         if source != name:

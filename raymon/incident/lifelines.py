@@ -175,6 +175,8 @@ def _ended(process: Lifeline, end: Mapping[str, Any], now: float) -> Death:
     at = min(now, float(end["at"]))
     if not end["exception"]:
         return Death(process.kind, at, process.pid, process.node, "", "exited")
+    if lost := int(end.get("lost_pid") or 0):
+        return Death(process.kind, at, process.pid, process.node, str(end["message"]), "lost", lost)
     frames = [Frame(*frame) for frame in end.get("remote_frames") or end.get("frames") or ()]
     place = first_place([Stack("", tuple(frames))])
     text = f"{end['exception']}: {end['message']}" if end.get("message") else str(end["exception"])

@@ -14,6 +14,8 @@ _FRAME: Final = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in 
 _EXIT_TYPE: Final = re.compile(r"exit type: (\w+)")
 _EXIT_DETAIL: Final = re.compile(r"exit detail: (.+?)(?: Some common causes|$)", re.DOTALL)
 _EXIT_CODE: Final = re.compile(r"exit(?:ed with)? code[:=]? ?(-?\d+)", re.IGNORECASE)
+_REMOTE_PID: Final = re.compile(r"\(pid=(\d+), ")
+_LOST_PID: Final = re.compile(r"^\s*pid: (\d+)", re.MULTILINE)
 _SIGNAL: Final = re.compile(r"\b(SIG(?:KILL|SEGV|TERM|ABRT|BUS|ILL|FPE|INT|HUP))\b")
 
 
@@ -31,20 +33,23 @@ def describe_end(error: BaseException) -> dict[str, Any]:
     """Return what is known of the exception that ends a process.
 
     An exception that Ray brought from another process holds its own cause, that process's id and, in its text, the
-    frames there: `pid` is None for an exception of this process.
+    frames there: `pid` is None for an exception of this process. `lost_pid` is the process that died, where Ray says
+    that an actor did.
     """
     inner = getattr(error, "cause", None)
     remote = isinstance(inner, BaseException)
     cause = inner if isinstance(inner, BaseException) else error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     found = _FRAME.finditer(str(error)) if remote else ()
-    pid = getattr(error, "pid", None)
+    pid = _REMOTE_PID.search(str(error)) if remote else None
+    lost = _LOST_PID.search(str(error)) if type(error).__name__.endswith("DiedError") else None
     return {
         "at": time.time(),
         "exception": type(cause).__name__,
         "message": lines[-1][:_MOST_TEXT] if lines else "",
         "frames": frames_of_error(error)[-_MOST_ERROR_FRAMES:],
-        "pid": pid if remote and isinstance(pid, int) else None,
+        "pid": int(pid[1]) if pid else None,
+        "lost_pid": int(lost[1]) if lost else None,
         "remote_frames": [Frame(f["function"], f["file"], int(f["line"])) for f in found][-_MOST_ERROR_FRAMES:],
     }
 
