@@ -19,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -177,27 +178,27 @@ def _rate(trainer: Program, seconds: float) -> float:
     return (int(trainer.text().split()[-1]) - before) / (time.perf_counter() - begin)
 
 
-def play_all(cases: Sequence[Case], verbose: bool = True) -> list[Result]:
-    """Run cases one after the other on a cluster of their own."""
-    results = []
+def play_all(cases: Sequence[Case], parallel: int = 1) -> list[Result]:
+    """Run cases on a cluster of their own, some at the same time."""
     with short_folder() as folder:
         head = Head(folder)
         watcher = watch(folder, head.metrics_url)
         try:
-            for number, case in enumerate(cases):
-                results.append(play(case, number, head, folder))
-                if verbose:
-                    print(results[-1].row(), flush=True)
+            with ThreadPoolExecutor(parallel) as pool:
+                jobs = [pool.submit(play, case, number, head, folder) for number, case in enumerate(cases)]
+                for job in as_completed(jobs):
+                    print(job.result().row(), flush=True)
+            return [job.result() for job in jobs]
         finally:
             watcher.end()
             head.kill()
-    return results
 
 
 def main() -> int:
     """Play the chosen cases; exit code 0 when at least 95 % are right."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", default=[], help="cases with this in their name; repeatable")
+    parser.add_argument("--parallel", type=int, default=1, help="how many cases run at the same time")
     parser.add_argument("--healthy", type=float, default=0.0, metavar="SECONDS", help="watch a healthy run instead")
     parser.add_argument("--simulated", type=float, default=0.0, metavar="HOURS", help="watch simulated healthy runs")
     parser.add_argument("--write", type=Path, help="page of the docs to put the table into")
@@ -210,7 +211,7 @@ def main() -> int:
         mark = "healthy"
     else:
         chosen = [case for case in CASES if not args.only or any(word in case.name for word in args.only)]
-        results = play_all(chosen)
+        results = play_all(chosen, args.parallel)
         lines, mark = summary(results), "hangs"
         good = sum(result.passed for result in results) >= 0.95 * len(results)
     print("\n".join(["", *lines]))
