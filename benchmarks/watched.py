@@ -39,6 +39,11 @@ def await_result(condition: Callable[[], T], seconds: float, what: str, every: f
     raise TroubleError(f"{what}: not within {seconds:g} s")
 
 
+def _hear_interrupts() -> None:
+    """Restore what a shell changes for a program in the background, which ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Program:
     """A child process in a session of its own, with its output in a file; ended with all that descends from it."""
 
@@ -60,6 +65,7 @@ class Program:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_hear_interrupts,  # noqa: PLW1509  # no thread of this program holds a lock that it needs
             )
         self._begun: dict[int, str] = {}
 
