@@ -55,7 +55,9 @@ def view(cluster, run):
         patch.setenv("RAY_AUTH_TOKEN", cluster.environment["RAY_AUTH_TOKEN"])
         collector = Collector(targets.choose(dashboard=cluster.dashboard_url), watched=True)
         collector.start()
-        yield View(collector)
+        view = View(collector)
+        poll(lambda: sum(map(len, view.workers().values())) == WORKERS, 60, "every worker is seen on a node")
+        yield view
         collector.stop()
 
 
@@ -100,7 +102,6 @@ def doctor(cluster: RayCluster, node: Node) -> dict[str, str]:
 
 def test_workers_on_all_nodes_are_seen(cluster: RayCluster, view):
     addresses = [node.address for node in cluster.nodes]
-    poll(lambda: sum(map(len, view.workers().values())) == WORKERS, 60, "every worker is seen on a node")
     seen = json.loads(output(cluster.raymon("top", "--once", "--json", "--dashboard-url", cluster.dashboard_url)))
     assert sorted(node["address"] for node in seen["nodes"]) == addresses, "pages that are no node's are left out"
     assert all(node["workers"] for node in seen["nodes"])
