@@ -100,6 +100,8 @@ def _about(workers: list[WorkerVerdict], state: str, cost: Cost | None = None) -
 
 def _is_starting(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> bool:
     young = run.started_seconds_ago is None or run.started_seconds_ago < limits.startup_grace_seconds
+    if not run.workers and run.workers_by_state.get("expected"):  # updates without a rollout prove little
+        return young
     if run.state == "starting" and not run.updates:  # a loop need not say that it trains
         return young
     idle = {"starting", "waiting", "unknown"}

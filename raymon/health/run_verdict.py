@@ -134,6 +134,12 @@ def _remarks(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
         plural = len(starting) > 1
         sentence = f"Worker{'s' if plural else ''} {listing(starting)} {'are' if plural else 'is'} starting."
         yield Finding("workers_starting", "info", sentence)
+    if (expected := run.workers_by_state.get("expected")) and not run.workers:
+        sentence = (
+            f"The run expects {expected} worker{'s' if expected > 1 else ''}, and none has reported: "
+            "put raymon.instrument on their class, or create a raymon.Monitor in each."
+        )
+        yield Finding("no_workers", "info", sentence)
     if (waits := driver_waits(run)) and any(worker.state in ("stalled", "suspect") for worker in workers):
         yield Finding("driver_waits", "info", f"{waits[0].upper()}{waits[1:]}.")
     suspects = [worker for worker in workers if worker.state == "suspect"]

@@ -322,6 +322,14 @@ def test_several_stalled_workers_are_counted():
     assert "0, 1, 2, 3, 4 and 4 more" in judge(view).sentence
 
 
+def test_workers_that_the_driver_expects_and_that_nobody_has_seen():
+    young = run(workers_by_state={"expected": 4}, started_seconds_ago=12.0, updates=3.0)
+    assert judge(young).findings[0].sentence == "The run is starting: 0 of 4 workers sample."
+    old = judge(dataclasses.replace(young, started_seconds_ago=600.0))
+    assert old.severity != "critical", "a driver may be monitored alone"
+    assert "The run expects 4 workers, and none has reported" in [f.sentence.split(":")[0] for f in old.findings]
+
+
 def test_long_updates_and_starting_workers_are_no_fault():
     assert judge(healthy(driver_heartbeat_age_seconds=4.0)).severity == "ok"
     young = run(worker(activity="starting", progress_age_seconds=None), started_seconds_ago=3.0, updates=0.0)
