@@ -69,6 +69,23 @@ def ask(address: str, timeout_seconds: float = _ASK_SECONDS) -> ClusterState:
     return ClusterState(error=f"the control store at {address} cannot be asked: {reasons[-1][:300]}")
 
 
+_TYPES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "actors": {
+        "id": str,
+        "name": str,
+        "class": str,
+        "state": str,
+        "pid": int,
+        "node": str,
+        "restarts": int,
+        "cause": str,
+    },
+    "workers": {"pid": int, "node": str, "kind": str, "exit": str, "ended_at": float},
+    "nodes": {"id": str, "address": str, "alive": bool, "cause": str},
+}
+"""The types of the keys of each kind of entry."""
+
+
 @dataclass(slots=True)
 class StateFollower:
     """Keep the newest state of a cluster, asked for every `period_seconds` by one child process.
@@ -124,10 +141,20 @@ def _parsed(line: str) -> ClusterState:
         reply = json.loads(line)
         if "error" in reply:
             return ClusterState(error=str(reply["error"])[:LONGEST_DETAIL])
-        actors, workers, nodes = (tuple(reply[name][:MOST_ENTRIES]) for name in ("actors", "workers", "nodes"))
+        actors, workers, nodes = (_entries(reply[name], types) for name, types in _TYPES.items())
         return ClusterState(float(reply["at"]), actors, workers, nodes)
-    except (ValueError, KeyError, TypeError) as error:
-        return ClusterState(error=f"the answer cannot be read: {error}")
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        return ClusterState(error=f"the answer cannot be read: {type(error).__name__}: {str(error)[:200]}")
+
+
+def _entries(listed: object, types: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Return the entries that have all keys of the types, at most `MOST_ENTRIES`; others are left out."""
+    entries = listed[:MOST_ENTRIES] if isinstance(listed, list) else []
+    return tuple(
+        entry
+        for entry in entries
+        if isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in types.items())
+    )
 
 
 def _answers(address: str) -> Callable[[], dict[str, Any]]:

@@ -90,7 +90,7 @@ def _parse(output: str) -> ControlStoreReply:
         nodes = tuple(ClusterNode(str(node["address"]), int(node["metrics_port"])) for node in known["nodes"])
         dashboard = str(known["dashboard"])
         return ControlStoreReply(nodes, f"http://{dashboard}" if dashboard else "", str(known["version"]))
-    except (IndexError, ValueError, KeyError, TypeError):
+    except (IndexError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return ControlStoreReply(error="what answers there is not a Ray cluster")
 
 

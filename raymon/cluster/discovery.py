@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from raymon.cluster.http import is_url
 from raymon.cluster.ownership import is_trusted, read_file
 from raymon.format import printable
 
@@ -128,7 +129,8 @@ class Raylet:
         if not 0 < port < 65536:  # Ray writes -1 until the node's agent has a port
             return ""
         host = f"[{self.node_address}]" if ":" in self.node_address else self.node_address
-        return f"http://{host}:{port}/metrics"
+        url = f"http://{host}:{port}/metrics"
+        return url if is_url(url) else ""
 
     def _metrics_port(self) -> str:
         try:
