@@ -156,7 +156,7 @@ class Request:
     def _run(self) -> None:
         try:
             reply = self._get()
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, OverflowError, http.client.HTTPException) as error:
             reply = Reply(self.url, error=self._in_words(error))
         if self._aborted:
             reply = Reply(self.url, error=f"not complete within {self._seconds()}")
@@ -208,7 +208,7 @@ class Request:
             return "the host name cannot be resolved"
         if isinstance(error, ssl.SSLError):
             return f"TLS error: {printable(error.reason or 'unknown')}"
-        if isinstance(error, http.client.HTTPException):
+        if isinstance(error, (http.client.HTTPException, OverflowError)):  # an impossible length is no HTTP either
             return f"what answers does not speak HTTP ({type(error).__name__})"
         return printable((error.strerror if isinstance(error, OSError) else None) or str(error), 200)
 

@@ -102,3 +102,17 @@ def test_larger_reply_is_refused():
 def test_wrong_addresses(text):
     assert not is_url(text)
     assert "expected http://" in get(text).error
+
+
+def test_impossible_chunk_length_is_no_http():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-ffffffffffffffffff\r\nx")
+
+        threading.Thread(target=answer, daemon=True).start()
+        reply = get(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=5.0)
+    assert reply.error == "what answers does not speak HTTP (OverflowError)"
