@@ -115,7 +115,7 @@ def _own(pid: int, text: bytes) -> ProcessEvidence | None:
             losses,
             dict(content["end"]) if content.get("end") else None,
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

@@ -86,14 +86,16 @@ def _await_traces(folder: Path, pids: set[int]) -> list[dict[str, Any]]:
     """Return the answers of the processes; wait for all of them, at most `PATIENCE_SECONDS`."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        answered = {int(path.stem.split("-")[0]) for path in folder.glob("*-*.json")}
-        if pids <= answered:
+        answered = {path.stem.split("-")[0] for path in folder.glob("*-*.json")}
+        if {str(pid) for pid in pids} <= answered:
             break
         time.sleep(0.1)
     traces = []
     for path in sorted(folder.glob("*-*.json")):
-        with contextlib.suppress(OSError, ValueError):
-            traces.append(json.loads(path.read_text()))
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            trace = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(trace, dict):
+                traces.append(trace)
     return traces
 
 

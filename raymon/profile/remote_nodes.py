@@ -19,6 +19,7 @@ from raymon.errors import UserError
 from raymon.profile.node import Gathered, gather
 
 START_SECONDS: Final = 60.0
+_TEXTS: Final = ("stacks", "dumps", "problems")
 
 
 class RemoteError(UserError):
@@ -66,9 +67,16 @@ def gather_on(address: str, nodes: Mapping[str, NodePlan], seconds: float, rate:
     return {node: _gathered(reply) for node, reply in answer.items()}
 
 
-def _gathered(reply: dict[str, Any]) -> Gathered:
-    by_pid = {name: {int(pid): text for pid, text in reply[name].items()} for name in ("stacks", "dumps", "problems")}
-    return Gathered(reply["traces"], **by_pid)
+def _gathered(reply: Any) -> Gathered:  # noqa: ANN401  # any JSON
+    """Return what a node answered; raises `RemoteError` if it is something else."""
+    try:
+        texts = [{int(pid): text for pid, text in reply[name].items()} for name in _TEXTS]
+        traces = reply["traces"]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        texts, traces = [], None
+    if not isinstance(traces, list) or not all(isinstance(text, str) for part in texts for text in part.values()):
+        raise RemoteError("a node answered with something that is no profile; does it have this version of raymon?")
+    return Gathered([trace for trace in traces if isinstance(trace, dict)], *texts)
 
 
 def _gather_here(pids: tuple[int, ...], sampled: tuple[int, ...], seconds: float, rate: int) -> dict[str, Any]:

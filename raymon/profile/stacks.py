@@ -14,7 +14,7 @@ from raymon import ray_internals
 
 MAIN: Final = "MainThread"
 WORTH_RATIO: Final = 0.05
-_LINE: Final = re.compile(r"(?P<stack>.+) (?P<count>\d+)")
+_LINE: Final = re.compile(r"(?P<stack>.+) (?P<count>[0-9]{1,12})")
 _THREAD: Final = re.compile(r"thread \(.*?\): ?(?P<name>.*)")
 _POSITION: Final = re.compile(r"^(?P<function>.*) \((?P<file>.*?)(?::(?P<line>\d+))?\)$")
 _NUMBER: Final = re.compile(r"[-_ ]?\d+( \(.*\))?$")

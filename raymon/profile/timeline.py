@@ -4,11 +4,12 @@ Pure functions over what monitors recorded during a capture. Second 0 is the fir
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from raymon.catalog import DRIVER
+from raymon.monitor.capture import MOST_SPANS
 
 ITERATION: Final = "other"
 """The driver's outermost span: an iteration, whose time outside all phases is `other`."""
@@ -16,6 +17,11 @@ ROLLOUT: Final = "rollout"
 LEAST_ITERATIONS: Final = 5
 LAST_RATIO: Final = 0.6
 MARGIN_RATIO: Final = 0.1
+LONGEST_SECONDS: Final = 86_400.0
+MOST_LANES: Final = 64
+"""Spans of one process that overlap without nesting come from its threads; those beyond so many are counted as lost."""
+_LATEST: Final = 1e11
+"""A later moment, in Unix seconds, is none."""
 
 
 class PhaseSpan(NamedTuple):
@@ -78,42 +84,82 @@ class _Lane:
         return not self.open or event.end <= self.open[-1]
 
 
-def tracks(traces: Sequence[Mapping[str, Any]]) -> list[Track]:
+class _Trace(NamedTuple):
+    """What one process recorded, checked; moments are seconds after `began`."""
+
+    run: str
+    worker: str
+    pid: int
+    began: float
+    seconds: float
+    spans: list[tuple[str, float, float]]
+    parts: list[tuple[str, float, float]]
+    lost: int
+
+
+def tracks(traces: Iterable[object]) -> list[Track]:
     """Return the processes, the driver first and then by number; skip what is not a trace."""
-    good = [trace for trace in traces if isinstance(trace.get("spans"), list) and trace.get("worker")]
-    zero = min((float(trace["began"]) for trace in good), default=0.0)
-    found = [_track(trace, float(trace["began"]) - zero) for trace in good]
+    good = [trace for each in traces if (trace := _checked(each)) is not None]
+    zero = min((trace.began for trace in good), default=0.0)
+    found = [_track(trace, trace.began - zero) for trace in good]
     return sorted(found, key=lambda t: (t.worker != DRIVER, not t.worker.isdigit(), t.worker.zfill(12)))
 
 
-def _track(trace: Mapping[str, Any], offset: float) -> Track:
+def _checked(trace: Any) -> _Trace | None:  # noqa: ANN401  # any JSON
+    """Return a trace as `raymon.monitor.capture` writes it; None for anything else."""
+    try:
+        run, worker, pid, lost = trace["run"], trace["worker"], trace["pid"], trace.get("lost", 0)
+        began, seconds = _number(trace["began"]), _number(trace["seconds"])
+        spans, parts = _triples(trace["spans"]), _triples(trace.get("parts", []))
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+        return None
+    texts = isinstance(run, str) and isinstance(worker, str) and worker
+    if not texts or type(pid) is not int or type(lost) is not int or not 0 <= seconds <= LONGEST_SECONDS:
+        return None
+    return _Trace(run, worker, pid, began, seconds, spans, parts, lost)
+
+
+def _triples(listed: Sequence[Any]) -> list[tuple[str, float, float]]:
+    return [(_text(phase), _number(first), _number(second)) for phase, first, second in listed[:MOST_SPANS]]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a phase is no text")
+    return value
+
+
+def _number(value: Any) -> float:  # noqa: ANN401  # any JSON
+    number = float(value)
+    if isinstance(value, str) or not abs(number) <= _LATEST:  # also what is not a number
+        raise ValueError("a moment is impossible")
+    return number
+
+
+def _track(trace: _Trace, offset: float) -> Track:
     events = sorted(
-        (
-            PhaseSpan(str(phase), max(float(start), 0.0) + offset, float(end) + offset)
-            for phase, start, end in trace["spans"]
-        ),
+        (PhaseSpan(phase, max(start, 0.0) + offset, end + offset) for phase, start, end in trace.spans),
         key=lambda event: (event.start, -event.end),
     )
     lanes: list[_Lane] = []
+    lost = trace.lost
     for event in events:
         lane = next((lane for lane in lanes if lane.takes(event)), None)
+        if lane is None and len(lanes) >= MOST_LANES:
+            lost += 1
+            continue
         if lane is None:
             lane = _Lane()
             lanes.append(lane)
         lane.events.append(event)
         lane.open.append(event.end)
-    placed = _with_parts([lane.events for lane in lanes], trace.get("parts", ()), offset)
-    return Track(
-        str(trace["run"]),
-        str(trace["worker"]),
-        int(trace["pid"]),
-        float(trace["seconds"]),
-        placed,
-        int(trace.get("lost", 0)),
-    )
+    placed = _with_parts([lane.events for lane in lanes], trace.parts, offset)
+    return Track(trace.run, trace.worker, trace.pid, trace.seconds, placed, lost)
 
 
-def _with_parts(lanes: list[list[PhaseSpan]], parts: Sequence[Any], offset: float) -> tuple[tuple[PhaseSpan, ...], ...]:
+def _with_parts(
+    lanes: list[list[PhaseSpan]], parts: Sequence[tuple[str, float, float]], offset: float
+) -> tuple[tuple[PhaseSpan, ...], ...]:
     """Assign each part to the innermost event that contains its moment."""
     sums_by_event: dict[tuple[int, int], dict[str, float]] = {}
     events = [(event, (row, column)) for row, lane in enumerate(lanes) for column, event in enumerate(lane)]
@@ -121,8 +167,8 @@ def _with_parts(lanes: list[list[PhaseSpan]], parts: Sequence[Any], offset: floa
     enclosing: list[tuple[PhaseSpan, tuple[int, int]]] = []
     waiting = iter(events)
     following = next(waiting, None)
-    for phase, at, seconds in sorted(parts, key=lambda part: float(part[1])):
-        moment = float(at) + offset
+    for phase, at, seconds in sorted(parts, key=lambda part: part[1]):
+        moment = at + offset
         while following is not None and following[0].start <= moment:
             enclosing.append(following)
             following = next(waiting, None)
@@ -130,7 +176,7 @@ def _with_parts(lanes: list[list[PhaseSpan]], parts: Sequence[Any], offset: floa
         if enclosing:
             innermost = max(enclosing, key=lambda item: item[0].start)[1]
             sums = sums_by_event.setdefault(innermost, {})
-            sums[str(phase)] = sums.get(str(phase), 0.0) + float(seconds)
+            sums[phase] = sums.get(phase, 0.0) + seconds
     return tuple(
         tuple(event._replace(parts=sums_by_event.get((row, column), {})) for column, event in enumerate(lane))
         for row, lane in enumerate(lanes)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from raymon.health import judge
-from raymon.profile import flame, stacks, timeline
+from raymon.profile import command, flame, remote_nodes, stacks, timeline
 from raymon.profile import result as results
 from raymon.profile.report import report
 from raymon.profile.result import ProcessProfile, ProfileResult
@@ -226,3 +226,51 @@ def test_flame_graph_width_is_time():
     assert 'title="main_loop (ray/_private/worker.py): 100 % of the time"' in drawn
     frames = ("step (gymnasium/core.py)", "go (mine.py)", "run (threading.py)", "MainThread")
     assert [flame.kind(frame) for frame in frames] == ["environment", "own", "plain", "plain"]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"spans": [["rollout", 1.0]]},
+        {"spans": [["rollout", "None", 2.0]]},
+        {"spans": [[7, 1.0, 2.0]]},
+        {"spans": 7},
+        {"parts": [0.5]},
+        {"parts": [["x", 1.0, []]]},
+        {"began": float("nan")},
+        {"began": 10**400},
+        {"seconds": -1.0},
+        {"worker": {}},
+        {"run": None},
+        {"pid": "1"},
+    ],
+    ids=str,
+)
+def test_what_is_no_trace_is_left_out(field):
+    good = trace("0", [("rollout", 0.0, 1.0)])
+    tracks = timeline.tracks([{**trace("1", [("rollout", 0.0, 1.0)]), **field}, good, [], "x"])
+    assert [track.worker for track in tracks] == ["0"]
+
+
+def test_lanes_are_bounded_and_the_rest_is_counted():
+    spans = [("rollout", float(at), at + 1000.0) for at in range(timeline.MOST_LANES + 10)]
+    (track,) = timeline.tracks([trace("0", spans)])
+    assert (len(track.lanes), track.lost) == (timeline.MOST_LANES, 10)
+
+
+@pytest.mark.parametrize("reply", [7, [], {}, {"traces": [], "stacks": {"x": ""}}, {"traces": 1}])
+def test_node_that_answers_something_else_is_one_sentence(reply):
+    full = {"traces": [], "stacks": {}, "dumps": {}, "problems": {}}
+    with pytest.raises(remote_nodes.RemoteError, match="no profile"):
+        remote_nodes._gathered({**full, **reply} if reply and isinstance(reply, dict) else reply)
+
+
+def test_terminal_shows_no_control_characters_of_stacks(capsys):
+    sampled = stacks.parse("thread (1): MainThread;main (a.py:1);\x1b[31mred\N{RIGHT-TO-LEFT OVERRIDE} (b.py:2) 9")
+    command._print_process(Process("worker 0", 7, sampled, [("MainThread", ["\x1b[31mred (b.py:2)"])]), stuck=True)
+    assert "\x1b" not in (text := capsys.readouterr().out)
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in text
+
+
+def test_count_of_samples_beyond_any_profile_is_no_sample():
+    assert stacks.parse(f"thread (1): MainThread;main (a.py:1) {'9' * 5000}") == []
