@@ -1,6 +1,5 @@
 """The report of an incident: one HTML file in the style of the status page, without requests to any network."""
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -65,7 +64,7 @@ def _panel(title: str, small: str, *body: Child) -> Html:
 
 def moment(seconds: object) -> str:
     """Return a moment given in Unix seconds as `2026-03-01 14:02:11 UTC`."""
-    if not isinstance(seconds, (int, float)) or not math.isfinite(seconds) or abs(seconds) > 1e11:
+    if not isinstance(seconds, (int, float)) or not abs(seconds) <= 1e11:  # NaN is none
         return UNKNOWN
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 

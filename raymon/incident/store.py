@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from raymon.errors import UserError
 from raymon.html.markup import clean
+from raymon.incident.shape import shaped
 
 FOLDER: Final = "incidents"
 DATA: Final = "incident.json"
@@ -22,6 +23,8 @@ MOST_BYTES: Final = 2_000_000
 """Largest `incident.json` that is written or read."""
 SAME_CAUSE_SECONDS: Final = 60.0
 """A second watcher leaves a cause alone that another one has written this recently."""
+LATEST: Final = 1e11
+"""A later moment, in Unix seconds, is none."""
 _NAME: Final = re.compile(r"\d{8}-\d{6}-[a-z_]+(-[\w.-]+)?")
 
 
@@ -137,13 +140,19 @@ def _closed(folder: Path) -> bool:
     return False
 
 
+def _moment(value: object) -> float:
+    if not isinstance(value, int | float) or not abs(value) <= LATEST:  # also what is not a number
+        raise ValueError(f"{str(value)[:40]!r} is no moment in Unix seconds")
+    return float(value)
+
+
 def load(folder: Path) -> Incident:
     """Read one incident; raises `IncidentError` for anything that is not one."""
     path = folder / DATA
     try:
         if path.stat().st_size > 2 * MOST_BYTES:
             raise IncidentError(f"{path} is larger than an incident can be; it is not one of raymon's")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = shaped(json.loads(path.read_text(encoding="utf-8")))
         closed = data.get("closed_at")
         return Incident(
             folder,
@@ -151,11 +160,11 @@ def load(folder: Path) -> Incident:
             code=clean(data["code"]),
             worker=clean(data["worker"]),
             sentence=clean(data["sentence"]),
-            opened_at=float(data["opened_at"]),
-            closed_at=None if closed is None else float(closed),
+            opened_at=_moment(data["opened_at"]),
+            closed_at=None if closed is None else _moment(closed),
             data=data,
         )
     except OSError as error:
         raise IncidentError(f"{path} cannot be read: {error.strerror}; name the folder of an incident") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise IncidentError(f"{path} is not an incident: {type(error).__name__}: {error}") from error
+        raise IncidentError(f"{path} is not an incident: {type(error).__name__}: {clean(error)}") from error

@@ -4,7 +4,10 @@ import json
 
 import pytest
 
+from raymon.incident.incidents import printable_text
+from raymon.incident.report import report
 from raymon.incident.store import DATA, MOST_BYTES, MOST_INCIDENTS, IncidentError, IncidentStore, load
+from raymon.page.incident_list import summary
 
 NOW = 1_800_000_000.0
 DATA_OF_ONE = {"run": "r", "code": "worker_stalled", "worker": "1", "sentence": "Worker 1 hangs.", "opened_at": NOW}
@@ -55,3 +58,31 @@ def test_what_is_no_incident_is_refused(tmp_path, text):
 def test_labels_cannot_carry_escapes_into_a_terminal(tmp_path):
     (tmp_path / DATA).write_text(json.dumps({**DATA_OF_ONE, "sentence": "\x1b[31mred"}))
     assert load(tmp_path).sentence == "red"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"stacks": {"groups": [7, {"processes": [1], "frames": "x"}], "unreadable": 1.5}},
+        {"stacks": []},
+        {"cluster": {"actors": [[]], "ended_workers": 7, "nodes": ["x"]}},
+        {"cluster": {"actors": [{"state": 1.5}]}},
+        {"series": {"values": {"steps_per_second": [1.0, {}, "x", 10**400], "phase_learn": 7}}},
+        {"view": {"workers": [{"worker": 1, "rss_bytes": {}, "steps_per_second": float("nan")}]}},
+        {"findings": 7, "advice": [], "logs": [], "machine": 7},
+    ],
+    ids=str,
+)
+def test_parts_of_another_shape_are_left_out(tmp_path, part):
+    (tmp_path / DATA).write_text(json.dumps({**DATA_OF_ONE, **part}))
+    incident = load(tmp_path)
+    assert "Worker 1 hangs." in report(incident.data)
+    assert "Worker 1 hangs." in printable_text(incident)
+    assert summary(incident).deaths == ()
+
+
+@pytest.mark.parametrize("moment", ["x", float("nan"), 1e300, 10**400, None, []])
+def test_incident_at_an_impossible_moment_is_refused(tmp_path, moment):
+    (tmp_path / DATA).write_text(json.dumps({**DATA_OF_ONE, "opened_at": moment}))
+    with pytest.raises(IncidentError, match="is not an incident"):
+        load(tmp_path)
