@@ -5,7 +5,6 @@ as those of a metrics page.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, TypeGuard
@@ -208,4 +207,4 @@ def _text(value: object) -> str:
 def _is_number(value: object) -> TypeGuard[int | float]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) and abs(value) <= LARGEST
+    return abs(value) <= LARGEST  # also false for NaN

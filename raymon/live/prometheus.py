@@ -206,7 +206,7 @@ def _points(series: object) -> tuple[str, Floats]:
     rows = []
     for point in series["values"][:20_000]:
         if isinstance(point, list) and len(point) == 2:
-            moment, value = (number(str(part).encode()) for part in point)
+            moment, value = (number(str(part).encode(errors="replace")) for part in point)
             if moment is not None and value is not None:
                 rows.append((moment, value))
     return (printable(str(run)), np.array(rows)) if run is not None and rows else ("", empty)

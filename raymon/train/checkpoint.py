@@ -26,6 +26,8 @@ FORMAT: Final = "raymon-checkpoint"
 VERSION: Final = 1
 FILE_NAME: Final = "checkpoint.npz"
 _MAX_ARRAYS: Final = 16
+_LARGEST_MOMENT: Final = 1e38
+"""Workers get mean and deviation as 32-bit numbers."""
 _COUNTERS: Final = ("update", "env_steps", "time_seconds", "episodes", "nonfinite_updates", "life")
 
 
@@ -162,6 +164,10 @@ def _build(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Checkpoint:
         if (moments := arrays.pop(f"normalizer_{name}", None)) is not None:
             if moments.shape != (3, width):
                 raise ValueError(f"normalizer_{name} has the shape {moments.shape}, expected {(3, width)}")
+            if (
+                not (np.abs(moments) < _LARGEST_MOMENT).all() or (moments[[0, 2]] < 0).any()
+            ):  # also what is not a number
+                raise ValueError(f"normalizer_{name} holds numbers that are no totals")
             setattr(normalizer, name, Moments(float(moments[0, 0]), moments[1], moments[2]))
     for name in ("weights", "adam_exp_avg", "adam_exp_avg_sq"):
         if arrays[name].shape != (model.size(),) or arrays[name].dtype != np.float32:

@@ -314,3 +314,10 @@ def test_moments_are_named_as_people_name_them():
     for text in ("noon", "25:00", "15:30", "2026-11-28T12:00:00", "+1e400"):
         with pytest.raises(RecordingError):
             moment_of(text, first, last)
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "NaN", "1e301"])
+def test_line_with_an_impossible_number_ends_the_segment(tmp_path, number):
+    lines = f'{header(NOW)}\n{{"at": {NOW}, "pages": []}}\n{{"at": {number}, "pages": []}}\n'
+    (tmp_path / "20270115T080000.000.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    assert [taken.taken_at for taken in Recording(tmp_path).rounds()] == [NOW]

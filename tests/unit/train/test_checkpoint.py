@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support import ROOT
 
 from raymon.ppo.actions import ActionSpec
-from raymon.ppo.normalize import Normalizer, moments_of
+from raymon.ppo.normalize import Moments, Normalizer, moments_of
 from raymon.ppo.policy import ModelSpec
 from raymon.train import checkpoint
 from raymon.train.checkpoint import Checkpoint, CheckpointError
@@ -117,6 +117,12 @@ def nested_json(path, saved):
         np.savez(file, meta=np.array("[" * 100_000))
 
 
+def impossible_totals(path, saved):
+    rows, mean, squares = saved.normalizer.observations
+    saved.normalizer.observations = Moments(rows, mean + 1e300, squares)
+    saved.save(path)
+
+
 def wrong_meta(**changes):
     def spoil(path, saved):
         dataclasses.replace(saved, **changes).save(path)
@@ -136,7 +142,18 @@ WRONG = [
     wrong_meta(model=ModelSpec(3, ActionSpec("text", (1,)), (4,))),
     wrong_meta(model=ModelSpec(3, ActionSpec("box", (1,)), (1 << 62,))),
 ]
-SPOILT = [truncated, empty, text, other_arrays, other_format, shortened_weights, compressed, announced, nested_json]
+SPOILT = [
+    truncated,
+    empty,
+    text,
+    other_arrays,
+    other_format,
+    shortened_weights,
+    compressed,
+    announced,
+    nested_json,
+    impossible_totals,
+]
 
 
 @pytest.mark.parametrize("spoil", [*SPOILT, *WRONG])
