@@ -138,7 +138,7 @@ def write(directory: Path, state: StackState) -> None:
 
 def write_file(path: Path, text: str, mode: int = 0o644) -> bool:
     """Replace a file atomically, never readable to more than `mode` allows; return whether its text changed."""
-    if path.exists() and path.read_text() == text:
+    if path.exists() and path.read_bytes() == text.encode():
         path.chmod(mode)
         return False
     path.parent.mkdir(parents=True, exist_ok=True)

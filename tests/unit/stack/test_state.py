@@ -64,3 +64,9 @@ def test_full_disk_leaves_the_old_file_and_no_draft(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"
+
+
+def test_file_that_is_no_text_is_replaced(tmp_path):
+    (tmp_path / "state.json").write_bytes(b"\xff\xfe")
+    state.write(tmp_path, State())
+    assert state.read(tmp_path) == State()
