@@ -30,7 +30,7 @@ from raymon.live.round import parse_round
 from raymon.live.scrape import Page, Scraper
 from raymon.live.series import HISTORY
 from raymon.live.snapshot import Snapshot
-from raymon.live.targets import Found
+from raymon.live.targets import Endpoints
 from raymon.page import choice, layout
 from raymon.top.json_output import report
 from raymon.top.screen import screen
@@ -198,7 +198,7 @@ def _prometheus_answers(_folder: Path) -> Check:
 def recording_lines() -> tuple[str, ...]:
     """Return the lines of a short recording."""
     parser, encoder = Parser(), Encoder()
-    found = Found(URLS, "recorded")
+    found = Endpoints(URLS, "recorded")
     lines = [header(NOW)]
     for second in range(3):
         pages = [Page(url, body.encode()) for url, body in zip(URLS, bodies(second), strict=True)]

@@ -22,7 +22,7 @@ from raymon.envs import wire
 from raymon.envs.remote import RemoteEnv
 from raymon.envs.server import Session
 from raymon.incident.deaths import DeathLog, read_deaths
-from raymon.live.targets import DiscoveryFile, Local, endpoints
+from raymon.live.targets import DiscoveryFileTargets, LocalTargets, endpoints
 
 _MESSAGES: Final[dict[str, list[dict[str, Any]]]] = {
     "hello": [
@@ -65,19 +65,20 @@ def changed_frames(random: Random, header: Any, arrays: list[bytes]) -> list[byt
 
 
 class _FakeSocket:
-    """A socket whose peer answers with changed messages."""
+    """A socket whose peer answers with one kind of message changed."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
+        self._changed = random.choice(sorted(_MESSAGES))
         self._frames: list[bytes] = []
         self.closed = False
 
     def send_multipart(self, frames: list[bytes], **_options: object) -> None:
         op = msgpack.unpackb(frames[0])["op"]
-        header = self._random.choice(_MESSAGES[op])
+        header = self._random.choice(_MESSAGES[op]) if op == self._changed else _MESSAGES[op][0]
         arrays = [] if op == "hello" else [_OBSERVATION]
-        changed = self._random.random() < (0.5 if op == "hello" else 0.8)
-        self._frames = changed_frames(self._random, header, arrays) if changed else wire.encode(header) + arrays
+        plain = [*wire.encode(header), *arrays]
+        self._frames = changed_frames(self._random, header, arrays) if op == self._changed else plain
 
     def poll(self, _milliseconds: int) -> int:
         return 1
@@ -157,7 +158,7 @@ def _discovery(folder: Path) -> Check:
         (process / "cmdline").write_bytes(mutation.data(random, command) if random.random() < 0.3 else command)
         (session / "metrics_export_port_ab12").write_bytes(mutation.data(random, b"8080"))
         (folder / "ray_current_cluster").write_bytes(mutation.data(random, b"10.0.0.1:6379"))
-        for found in (DiscoveryFile(listed).find(), Local(folder / "proc").find()):
+        for found in (DiscoveryFileTargets(listed).find(), LocalTargets(folder / "proc").find()):
             check_terminal(" ".join((found.source, found.problem, *found.urls)))
             assert all(url.startswith(("http://", "https://")) for url in found.urls), "an address of another scheme"
         if random.random() < 0.02:  # it reads the whole process table

@@ -16,8 +16,8 @@ from typing import Final
 from raymon.catalog import DRIVER
 from raymon.cluster.auth import use_token_file
 from raymon.cluster.discovery import raylets
-from raymon.errors import UserError, printable
-from raymon.format import duration, share
+from raymon.errors import UserError
+from raymon.format import duration, one_line, share
 from raymon.html.words import headline
 from raymon.live import targets
 from raymon.live.collector import Collector
@@ -286,13 +286,13 @@ def _print_result(result: ProfileResult, folder: Path) -> None:
             "per 1,000 environment steps:"
         )
         for item in compared.differences[:4]:
-            place = printable(str(item.place))
+            place = one_line(str(item.place))
             print(f"  {duration(item.seconds):>8} against {duration(item.baseline):>8}  {place}")
     stuck = {item.worker for item in result.verdict.workers if item.state == "stalled"}
     for process in result.processes:
         _print_process(process, process.name.removeprefix("worker ") in stuck)
     for note in result.notes:
-        print(f"note: {printable(note)}")
+        print(f"note: {one_line(note)}")
     print(f"\nreport:     {folder / 'report.html'}")
     print(f"timeline:   {folder / 'timeline.json'} (open it at ui.perfetto.dev)")
     print(f"stacks:     {folder}/stacks-*.txt (open them at speedscope.app)")
@@ -300,14 +300,14 @@ def _print_result(result: ProfileResult, folder: Path) -> None:
 
 def _print_process(process: ProcessProfile, stuck: bool) -> None:
     if process.problem:
-        print(printable(f"{process.name} (pid {process.pid}): {process.problem}"))
+        print(one_line(f"{process.name} (pid {process.pid}): {process.problem}"))
         return
     waits = process.waiting_ratio()
     parts = [f"{share(ratio)} {place}" for place, ratio in process.busiest()[:3]]
     parts += [f"waits for Ray {share(waits)}"] if waits >= 0.005 else []
-    print(printable(f"{process.name}: {', '.join(parts) or 'no sample'}"))
+    print(one_line(f"{process.name}: {', '.join(parts) or 'no sample'}"))
     if stuck:
         for thread, frames in process.standing[:4]:
-            print(f"  stalled; {printable(thread)} is in")
+            print(f"  stalled; {one_line(thread)} is in")
             for frame in frames[:8]:
-                print(f"      {printable(frame)}")
+                print(f"      {one_line(frame)}")

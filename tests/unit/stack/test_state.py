@@ -68,5 +68,5 @@ def test_full_disk_leaves_the_old_file_and_no_draft(tmp_path):
 
 def test_file_that_is_no_text_is_replaced(tmp_path):
     (tmp_path / "state.json").write_bytes(b"\xff\xfe")
-    state.write(tmp_path, State())
-    assert state.read(tmp_path) == State()
+    state.write(tmp_path, StackState())
+    assert state.read(tmp_path) == StackState()
