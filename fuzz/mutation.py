@@ -72,6 +72,10 @@ _TOKEN: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\
 _BYTES: Final = (b"\0", b"\xff", b"\xc0\x80", b"\n", b'"', b"{", b"[" * 100_000, b"}", b"\x1b[31m", b"9" * 5000)
 
 
+_MOST_PLACES: Final = 10_000
+"""A tree that has grown beyond so many values is not changed any more."""
+
+
 def hostile_text(random: Random) -> str:
     """Return text that a careless reader stumbles over."""
     return random.choice(TEXTS)
@@ -97,7 +101,7 @@ def tree(random: Random, sample: T) -> T:
         return hostile_value(random)  # type: ignore[no-any-return]
     for _ in range(few(random)):
         places = _places(root) if isinstance(root, dict | list) else []
-        if places:
+        if 0 < len(places) < _MOST_PLACES:
             _change(random, *random.choice(places), places)
     return root  # type: ignore[no-any-return]
 
@@ -119,7 +123,7 @@ def _change(random: Random, container: Any, key: Any, places: "list[tuple[Any, A
     elif kind == 1 and isinstance(container, dict):
         container[hostile_text(random)] = hostile_value(random)
     elif kind == 2 and isinstance(container, list) and len(container) < 1000:
-        container += [value] * random.choice((1, 2, 100))
+        container += [value] * random.choice((1, 2) if isinstance(value, dict | list) else (1, 2, 100))
     elif kind == 3:
         other, where = random.choice(places)
         container[key] = pickle.loads(pickle.dumps(other[where]))  # noqa: S301  # a copy of our own
