@@ -23,7 +23,11 @@ def silent_nodes(run: RunView, limits: Thresholds) -> tuple[NodeView, ...]:
 
 def node_of(worker: WorkerView, run: RunView) -> NodeView | None:
     """Return the node that a worker was last seen on; None while not known."""
-    return next((node for node in run.nodes if worker.worker in node.workers), None)
+    name, address = worker.worker, worker.node
+    for node in run.nodes:  # of a hundred nodes, few are looked into
+        if node.address == address and name in node.workers:
+            return node
+    return next((node for node in run.nodes if name in node.workers), None)
 
 
 def node_problems(run: RunView, limits: Thresholds) -> Iterator[Finding]:

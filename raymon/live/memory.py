@@ -34,6 +34,8 @@ ABSENT_SECONDS: Final = 15.0
 """How long a number of Ray's outlives its family: Ray 2.52 to 2.55 sets a node's gauges every five seconds and leaves
 them out of every page in between."""
 
+_NODE_FAMILIES: Final = frozenset(RAY_FAMILIES)
+
 Pages: TypeAlias = Mapping[str, Iterable[tuple[SeriesKey, float]]]
 """URL of a metrics page to its samples."""
 NodeKey: TypeAlias = tuple[str, str]
@@ -123,23 +125,22 @@ class Memory:
             for subject in self.subjects.values():
                 subject.sleep(now)
         self._last = now
-        origin: dict[SeriesKey, tuple[str, bool]] = {}
         merged: dict[SeriesKey, float] = {}
+        origin: dict[SeriesKey, tuple[str, bool]] = {}
         for url, samples in pages.items():
             node = self.nodes.setdefault(url, Endpoint())
             source = (url, node.answered_at is None)
             numbers: dict[NodeKey, float] = {}
             for series, value in samples:
-                if series.name in RAY_FAMILIES:
+                if series.name in _NODE_FAMILIES:
                     key = node_key(series)
                     numbers[key] = numbers.get(key, 0.0) + value
-                elif value > merged.get(series, float("-inf")):  # twice on the pages: it counts once
+                elif series not in merged or value > merged[series]:  # twice on the pages: it counts once
                     merged[series] = value
                     origin[series] = source
             node.answered_at = now
             node.take(numbers, now)
-        for series, value in merged.items():
-            self._take(series, value, now, *origin[series])
+        self._take(merged, origin, now)
         self._settle(now)
 
     def asked(self, errors: Mapping[str, str], departures: Mapping[str, str] | None = None) -> None:
@@ -208,24 +209,32 @@ class Memory:
             if rank and (silent[run] > least + OVER_SECONDS or (crowded and silent[run] > CROWDED_OUT_SECONDS)):
                 del self.heard[run]
 
-    def _take(self, series: SeriesKey, value: float, now: float, url: str, first: bool) -> None:
-        slot = self._slots.get(series)
-        if slot is None:
-            if series in self._slots:
-                return
-            slot = self._slots[series] = self._slot(series, now)
+    def _take(
+        self, merged: Mapping[SeriesKey, float], origin: Mapping[SeriesKey, tuple[str, bool]], now: float
+    ) -> None:
+        """Put each sample where it belongs; `origin` is its page and whether that is the first one from there.
+
+        One loop without calls: ten thousand workers have a quarter of a million samples a round.
+        """
+        slots, this_round = self._slots, self.round
+        for series, value in merged.items():
+            try:
+                slot = slots[series]
+            except KeyError:
+                slot = slots[series] = self._slot(series, now)
+                if slot is not None and origin[series][1]:
+                    slot.value = value
             if slot is None:
-                return
-            if first:
-                slot.value = value
-        slot.round = self.round
-        process = slot.process
-        if slot.column is None:
-            process.gauges[slot.key], process.url = value, url
-            process.gauge_round = self.round
-        else:
-            slot.subject.totals[slot.column] += value - slot.value if value >= slot.value else value
-            slot.value = process.counters[slot.key] = value
+                continue
+            slot.round = this_round
+            process = slot.process
+            if slot.column is None:
+                process.gauges[slot.key] = value
+                if process.gauge_round != this_round:
+                    process.gauge_round, process.url = this_round, origin[series][0]
+            else:
+                slot.subject.totals[slot.column] += value - slot.value if value >= slot.value else value
+                slot.value = process.counters[slot.key] = value
 
     def _slot(self, series: SeriesKey, now: float) -> _Slot | None:
         metric = METRICS[series.name]

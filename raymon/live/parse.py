@@ -8,7 +8,7 @@ and in time.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -98,11 +98,11 @@ class Parser:
         """Forget every series but these."""
         self._known = {head: series for head, series in self._known.items() if series in alive}
 
-    def samples(self, page: bytes) -> Iterator[tuple[SeriesKey, float]]:
-        """Yield every finite sample of a wanted family; a series that is twice on the page is yielded twice."""
+    def samples(self, page: bytes) -> list[tuple[SeriesKey, float]]:
+        """Return every finite sample of a wanted family; a series that is twice on the page is returned twice."""
         known = self._known
-        for match in _LINE.finditer(page):
-            line = match[0]
+        samples: list[tuple[SeriesKey, float]] = []
+        for line in _LINE.findall(page):
             brace = line.rfind(b"}") + 1
             head, _, rest = (line[:brace], b"", line[brace:]) if brace else line.partition(b" ")
             try:
@@ -114,7 +114,8 @@ class Parser:
                 if value is None or (value < 0.0 and series.counter):
                     self.dropped += 1
                 else:
-                    yield series, value
+                    samples.append((series, value))
+        return samples
 
     def _learn(self, head: bytes) -> SeriesKey | None:
         if len(self._known) >= self.most_series:
@@ -137,10 +138,9 @@ def number(text: bytes) -> float | None:
             value = float(parts[0])
         except ValueError:
             return None
-    size = abs(value)
-    if not size <= LARGEST or b"_" in text:  # also what is not a number
-        return None
-    return value if size >= SMALLEST else 0.0
+    if (SMALLEST <= value <= LARGEST or -LARGEST <= value <= -SMALLEST) and b"_" not in text:
+        return value
+    return 0.0 if -SMALLEST < value < SMALLEST and b"_" not in text else None  # None for what is not a number
 
 
 def series_key(head: bytes) -> SeriesKey | None:

@@ -52,4 +52,4 @@ def _parse(page: Page, parser: Parser) -> ParsedPage:
     if page.error:
         return ParsedPage(page.url, error=page.error, seconds=seconds)
     is_ray = b"\nray_" in page.body or page.body.startswith((b"# HELP", b"ray_"))
-    return ParsedPage(page.url, tuple(parser.samples(page.body)), "", len(page.body), seconds, is_ray)
+    return ParsedPage(page.url, parser.samples(page.body), "", len(page.body), seconds, is_ray)
