@@ -4,6 +4,7 @@ python -m fuzz --inputs 1000000 --seed 1
 """
 
 import argparse
+import math
 import multiprocessing
 import sys
 
@@ -28,13 +29,17 @@ def main() -> int:
     """Run the command."""
     args = build_parser().parse_args()
     names = args.harness or list(HARNESSES)
-    numbers = range(-(-args.inputs // len(names))) if args.only is None else block_of(args.only)
+    shares = sum(1.0 / HARNESSES[name].cost for name in names)
     print(f"seed {args.seed}; each input at most {MOST_CPU_SECONDS:g} s of CPU and {MOST_GROWTH_BYTES >> 20} MiB")
     print(f"{'harness':<16} {'inputs':>9} {'refused':>8} {'seconds':>8} {'slowest':>9} {'growth':>8}  failures")
     failures = []
     # One process for each harness: the memory of one does not hide that of the next.
     with multiprocessing.get_context("spawn").Pool(args.processes, maxtasksperchild=1) as pool:
-        jobs = [pool.apply_async(feed, (name, numbers, args.seed)) for name in names]
+        jobs = []
+        for name in names:
+            count = math.ceil(args.inputs / HARNESSES[name].cost / shares)
+            numbers = range(count) if args.only is None else block_of(args.only)
+            jobs.append(pool.apply_async(feed, (name, numbers, args.seed)))
         for job in jobs:
             outcome = job.get()
             failures += outcome.failures

@@ -48,12 +48,14 @@ class Harness:
         parser: What is fed, in words.
         begin: Prepares a block of inputs in an empty folder and returns the check.
         errors: The documented errors of the parser besides `UserError`.
+        cost: How much longer an input takes than with most harnesses; of many inputs, a costly one gets fewer.
     """
 
     name: str
     parser: str
     begin: Callable[[Path], Check]
     errors: tuple[type[Exception], ...] = ()
+    cost: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

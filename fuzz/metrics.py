@@ -256,8 +256,10 @@ def _post_mortems(folder: Path) -> Check:
 
 
 HARNESSES: Final = (
-    Harness("metrics-page", "metrics pages of a node, through to the drawn page", _metrics_pages),
+    Harness("metrics-page", "metrics pages of a node, through to the drawn page", _metrics_pages, cost=4.0),
     Harness("prometheus", "Prometheus's answers: rules, labels, ranges", _prometheus_answers),
-    Harness("recording", "segments of a recording and its log of deaths, to page and post-mortem", _recordings),
+    Harness(
+        "recording", "segments of a recording and its log of deaths, to page and post-mortem", _recordings, cost=8.0
+    ),
     Harness("post-mortem", "a run's summary.json, to its post-mortem", _post_mortems),
 )
