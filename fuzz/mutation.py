@@ -72,6 +72,8 @@ _TOKEN: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\
 _BYTES: Final = (b"\0", b"\xff", b"\xc0\x80", b"\n", b'"', b"{", b"[" * 100_000, b"}", b"\x1b[31m", b"9" * 5000)
 
 
+_MOST_TEXT: Final = 1_000_000
+"""A text that has grown beyond so many characters is not changed any more."""
 _MOST_PLACES: Final = 10_000
 """A tree that has grown beyond so many values is not changed any more."""
 
@@ -147,6 +149,8 @@ def json_bytes(random: Random, sample: Any) -> bytes:  # noqa: ANN401  # any tre
 def text(random: Random, sample: str) -> str:
     """Return a changed text: words, numbers and quoted texts replaced, lines repeated, moved and left out."""
     for _ in range(few(random, 8)):
+        if len(sample) > _MOST_TEXT:
+            break
         sample = _TEXT[random.randrange(len(_TEXT))](random, sample)
     return sample
 
