@@ -541,6 +541,14 @@ GENERATION_LENGTH = _declare(
     values={"part": ("body", "tail")},
     present=_LANGUAGE,
 )
+GENERATION_SECONDS = _declare(
+    "generation_seconds_total",
+    "counter",
+    "flow",
+    "Wall time in which the counted responses were generated, counted with them when their batch ends.",
+    "seconds",
+    present=_LANGUAGE,
+)
 TAIL_RESPONSES = _declare(
     "tail_responses_total", "counter", "flow", "Responses that were the last of their batch to end.", present=_LANGUAGE
 )

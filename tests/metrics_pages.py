@@ -190,6 +190,7 @@ class FakeRollout(FakeProcess):
             self.busy -= took
             self.set(catalog.PROGRESS, now)
             self.add(catalog.ROLLOUTS, 1.0)
+            self.add(catalog.GENERATION_SECONDS, took)
             self.add(catalog.TOKENS, 10.0 * self.responses, "in")
             self.add(catalog.TOKENS, self.length * (self.responses - 1) + longest, "out")
             self.add(catalog.RESPONSES, self.responses - 1.0, "complete")

@@ -9,6 +9,8 @@ from raymon.catalog import Metric
 from raymon.health.windows import WINDOW_SECONDS
 from raymon.live.subject import Interval, Key, Subject, key_of
 
+BATCHES_SECONDS: Final = 4.0
+"""Batches of responses are counted with their exact durations, so that a shorter window than that of rates suffices."""
 LONG_WINDOW_SECONDS: Final = 60.0
 FEWEST_ROLLOUTS: Final = 3.0
 FEWEST_GROWTHS: Final = 8
@@ -71,17 +73,16 @@ def worker_rates(subject: Subject, window: float, steady_seconds: float) -> Rate
         per_second=per_second,
         step_seconds=step_seconds,
         longest_pause_seconds=pause,
-        token_seconds=_token_seconds(subject, window),
+        token_seconds=_token_seconds(subject),
     )
 
 
-def _token_seconds(subject: Subject, window: float) -> Mapping[str, float]:
-    """Return the time of generation per token over whole batches, since tokens are counted when a batch ends."""
-    span = subject.whole_growths(key_of(catalog.TOKENS, "out"), window)
+def _token_seconds(subject: Subject) -> Mapping[str, float]:
+    """Return the time of generation per token over the last batches; both are counted when a batch ends."""
+    span = subject.whole_growths(key_of(catalog.TOKENS, "out"), BATCHES_SECONDS)
     if span is None:
         return {}
-    generated = subject.grown(span, catalog.WORKER_PHASE, "generate")
-    seconds = generated or subject.grown(span, catalog.ROLLOUT_SECONDS)
+    seconds = subject.grown(span, catalog.GENERATION_SECONDS)
     tokens = {
         "response": subject.grown(span, catalog.TOKENS, "out"),
         "longest": sum(subject.grown(span, catalog.GENERATION_LENGTH, part) or 0.0 for part in ("body", "tail")),

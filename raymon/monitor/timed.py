@@ -40,6 +40,7 @@ class TimedRecorder(Recorder):
         self._wall_time = WallTime(self._phase_cells, self.accumulator.lock)
         self._response_lengths = SlidingQuantiles(_WINDOW_SECONDS)
         self._responses_counted = 0
+        self._generated_before = 0.0
         self.role = role
         if role != "env":
             self.set(catalog.ROLE, 1.0, role=role)
@@ -97,9 +98,18 @@ class TimedRecorder(Recorder):
         self._count_tail(sorted(tokens))
         now = time.perf_counter()
         with self.accumulator.lock:
+            generated = self._generated()
+            self._cell(catalog.GENERATION_SECONDS, NANOSECOND).total += generated - self._generated_before
+            self._generated_before = generated
             self._responses_counted += len(tokens)
             for length in tokens:
                 self._response_lengths.add(length, now)
+
+    def _generated(self) -> float:
+        """Return the nanoseconds spent in the phase `generate` so far; called under the accumulator's lock."""
+        self._wall_time.settle()
+        cell = self._phase_cells.get("generate")
+        return cell.total if cell else 0.0
 
     def _count_tail(self, tokens: list[float]) -> None:
         """Count for how long, in tokens, only the last responses of a batch were running; `tokens` is sorted."""

@@ -224,6 +224,12 @@ class Monitor(TimedRecorder):
         if self._failure is None or time.time() - self._failure["at"] > _FAILURE_SECONDS:
             self._failure = describe_failure(error)
 
+    def _generated(self) -> float:
+        """Return the nanoseconds spent in the phase `generate` or, where that is not used, in rollouts."""
+        generated, now = super()._generated(), self._wall_time.settle()
+        running = sum(now - credited for _, credited in self._open.values())
+        return generated or self._rollout_time.total + running
+
     def _collect(self) -> None:
         super()._collect()
         now = self._wall_time.settle()

@@ -12,7 +12,7 @@ _NO_SIGNAL: Final = rate(catalog.GROUPS, "run", 'signal="no"')
 _TOKENS_OUT: Final = rate(catalog.TOKENS, "run", 'direction="out"')
 _TAIL: Final = rate(catalog.GENERATION_LENGTH, "run", 'part="tail"')
 _EACH: Final = "run, worker"
-_GENERATING: Final = rate(catalog.WORKER_PHASE, _EACH, 'phase="generate"')
+_GENERATING: Final = rate(catalog.GENERATION_SECONDS, _EACH)
 _TOKENS_OUT_OF_EACH: Final = rate(catalog.TOKENS, _EACH, 'direction="out"')
 _TOKEN_COST: Final = f"({_GENERATING} / ({_TOKENS_OUT_OF_EACH} > 0))"
 _ROLE: Final = latest(catalog.ROLE, "run, worker, role")

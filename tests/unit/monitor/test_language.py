@@ -28,6 +28,10 @@ def test_flows_are_counted_by_a_rollout_worker():
     assert found[catalog.WEIGHT_SYNC_BYTES.name, ()] == 1000
     assert found[catalog.ROLE.name, ("rollout",)] == 1.0
     assert found[catalog.WORKER_PHASE.name, ("generate",)] > 0
+    # Of four responses one is the tail: from 30 tokens on, only it is running.
+    assert [found[catalog.GENERATION_LENGTH.name, (part,)] for part in ("body", "tail")] == [30, 10]
+    assert found[catalog.TAIL_RESPONSES.name, ()] == 1
+    assert 0 < found[catalog.GENERATION_SECONDS.name, ()] <= found[catalog.WORKER_PHASE.name, ("generate",)]
     assert (catalog.WORKER_PHASE.name, ("train",)) not in found
     assert monitor._dropped.total == 0
 
