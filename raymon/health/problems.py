@@ -254,7 +254,9 @@ def _straggler(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresho
     names = {worker.worker for worker in slow}
     found = stragglers(run, limits, names)
     cost = straggler_cost(run, {name: item for name, item in found.items() if name in names})
-    if run.sampler == "async":
+    if any(worker.unit == "token" and worker.worker in names for worker in run.workers):
+        advice = "Check its node and its engine: other programs, thermal limits, a smaller cache for keys and values."
+    elif run.sampler == "async":
         advice = "Check its node and its environment; asynchronous sampling{asynchronous} does not wait for it."
     else:
         advice = "Check its node and its environment. Asynchronous sampling{asynchronous} would not wait for it."

@@ -10,7 +10,7 @@ from raymon.health.bottleneck import bottlenecks
 from raymon.health.learning import learning
 from raymon.health.node_problems import node_problems, silent_nodes
 from raymon.health.problems import driver_waits, problems
-from raymon.health.shares import cpu_full
+from raymon.health.shares import cpu_full, throughput
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import Finding, RunVerdict, WorkerVerdict
 from raymon.health.worker_verdict import heartbeat_limit, judge_workers
@@ -98,7 +98,8 @@ def _silent(run: RunView, limits: Thresholds) -> Finding | None:
 def _healthy(run: RunView) -> Finding:
     if not run.steps_per_second and not run.phase_ratio:
         return Finding("healthy", "ok", "Nothing stands out; rates are known within seconds.")
-    speed = f"{count(run.steps_per_second)} steps/s" if run.steps_per_second else ""
+    rate, unit = throughput(run)
+    speed = f"{count(rate)} {unit}/s" if rate else ""
     largest = sorted(run.phase_ratio.items(), key=lambda item: -item[1])[:2]
     phases = " and ".join(f"{share(ratio)} {phase}" for phase, ratio in largest)
     spent = f"an iteration is {phases}" if phases else ""

@@ -6,11 +6,16 @@ Colours are in `style.css`, under the class of the same name. No colour stands a
 from collections.abc import Mapping
 from typing import Final
 
+from raymon.catalog import DRIVER_PHASES, LANGUAGE_PHASES, ROLES, WORK_PHASES
 from raymon.format import ago, count, duration, listing, share
 from raymon.health import THRESHOLDS
 from raymon.health.node_problems import is_silent, short_of
 from raymon.html.markup import Html, tag
 from raymon.views import NodeView, WorkerView
+
+DRIVER_ORDER: Final = (*DRIVER_PHASES[:-1], *LANGUAGE_PHASES, DRIVER_PHASES[-1])
+WORKER_ORDER: Final = (*WORK_PHASES, *LANGUAGE_PHASES, "waiting")
+"""The phases of drivers and workers in the order in which they are drawn."""
 
 WORD: Final[Mapping[str, str]] = {
     "given_up": "given up",
@@ -82,6 +87,15 @@ _SHAPES: Final[Mapping[str, str]] = {
     "info": '<path d="M8 1.5 14.5 8 8 14.5 1.5 8z"/>',
     "warning": '<path d="M8 2 15 14H1z"/>',
     "critical": '<path d="M5 1.5h6L14.5 5v6L11 14.5H5L1.5 11V5z"/>',
+}
+
+
+ROLE_TITLE: Final[Mapping[str, str]] = {
+    **{role: f"{role.capitalize()} workers" for role in ROLES},
+    "env": "Environment workers",
+    "trainer": "Trainers",
+    "critic": "Critics",
+    "buffer": "Buffers",
 }
 
 

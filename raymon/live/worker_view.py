@@ -50,7 +50,7 @@ def worker_view(subject: Subject, memory: Memory, driver: Driver, report: float 
         rollout_steps=rates.rollout_steps,
         step_seconds=rates.step_seconds,
         longest_pause_seconds=rates.longest_pause_seconds,
-        phase_ratio=_phase_ratio(rates),
+        phase_ratio=_phase_ratio(rates, role_of(process)),
         episode_return=process.gauge(catalog.EPISODE_RETURN),
         policy_version=version,
         policy_lag=driver.policy_lag(version, beat_age),
@@ -82,9 +82,16 @@ def role_of(process: Process) -> str:
     return next((role for role in catalog.ROLES if (process.gauge(catalog.ROLE, role) or 0.0) > 0.5), "env")
 
 
-def _phase_ratio(rates: Rates) -> Mapping[str, float]:
+def _phase_ratio(rates: Rates, role: str) -> Mapping[str, float]:
+    """Return each phase's share of the worker's wall time.
+
+    A worker in another role than `env` that records no rollouts counts no time as waiting: it waits for the rest.
+    """
     ratios = {phase: rates.of(catalog.WORKER_PHASE, phase) for phase in catalog.WORKER_PHASE.values["phase"]}
-    return {phase: min(1.0, ratio) for phase, ratio in ratios.items() if ratio is not None}
+    known = {phase: min(1.0, ratio) for phase, ratio in ratios.items() if ratio is not None}
+    if role != "env" and known and not known.get("waiting"):
+        known["waiting"] = max(0.0, 1.0 - sum(known.values()))
+    return known
 
 
 def _failure_counts(process: Process) -> list[tuple[str, float]]:

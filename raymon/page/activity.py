@@ -1,16 +1,16 @@
 """Where the time goes: an iteration by phase, and what each worker was doing at each moment."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raymon.catalog import DRIVER_PHASES, WORKER_PHASES
+from raymon.catalog import LANGUAGE_PHASES, ROLES
 from raymon.format import duration, reach, share
 from raymon.html.chart import shares, timeline
 from raymon.html.markup import Html, join, tag
-from raymon.html.words import MEANING, word
+from raymon.html.words import DRIVER_ORDER, MEANING, ROLE_TITLE, WORKER_ORDER, word
 from raymon.live.snapshot import STRIP, Floats
 from raymon.page.context import Context
 from raymon.page.worker_table import sorted_workers
@@ -26,6 +26,7 @@ _STACKED: Final = (
     "environment",
     "inference",
     "sending",
+    *LANGUAGE_PHASES,
     "waiting",
     "starting",
     "slow",
@@ -45,15 +46,9 @@ def phases(context: Context) -> Html:
         return "" if seconds is None else f" · {duration(run.phase_ratio[phase] * seconds)}"
 
     driver = (
-        shares(run.phase_ratio, DRIVER_PHASES, "The driver's iteration by phase", suffix)
+        shares(run.phase_ratio, DRIVER_ORDER, "The driver's iteration by phase", suffix)
         if run.phase_ratio
         else tag("p", "No iteration yet, or no driver that reports.", class_="none")
-    )
-    ratios = _workers_phase_ratio(context)
-    workers = (
-        shares(ratios, (*WORKER_PHASES, "other"), "The workers' time by phase", lambda _: "")
-        if ratios
-        else tag("p", "No worker has reported its phases yet.", class_="none")
     )
     return tag(
         "section",
@@ -64,11 +59,7 @@ def phases(context: Context) -> Html:
         ),
         driver,
         _over_time(context),
-        _heading(
-            "Workers, on average",
-            "Mean over the workers of each phase's share of their wall time; the rest is Ray and Python.",
-        ),
-        workers,
+        *_workers(context),
         class_="panel",
         data_section="phases",
     )
@@ -78,28 +69,51 @@ def _heading(text: str, meaning: str) -> Html:
     return tag("h3", text, tabindex="0", data_help=meaning)
 
 
-def _workers_phase_ratio(context: Context) -> dict[str, float]:
-    known = [worker.phase_ratio for worker in context.run.workers if worker.present and worker.phase_ratio]
+def _workers(context: Context) -> Iterator[Html]:
+    """Yield the mean phases of the workers: of all, or of each role where there are several."""
+    roles = roles_of(context)
+    meaning = "Mean over the workers of each phase's share of their wall time; the rest is Ray and Python."
+    drawn = False
+    for role in roles:
+        if ratios := _phase_ratio(context, role):
+            title = ROLE_TITLE[role] if len(roles) > 1 else "Workers"
+            yield _heading(f"{title}, on average", meaning)
+            yield shares(ratios, (*WORKER_ORDER, "other"), f"{title}: their time by phase", lambda _: "")
+            drawn = True
+    if not drawn:
+        yield _heading("Workers, on average", meaning)
+        yield tag("p", "No worker has reported its phases yet.", class_="none")
+
+
+def roles_of(context: Context) -> list[str]:
+    """Return the roles that the workers of the run have, in the order of the catalogue."""
+    present = {worker.role for worker in context.run.workers}
+    return [role for role in ROLES if role in present]
+
+
+def _phase_ratio(context: Context, role: str) -> dict[str, float]:
+    workers = [worker for worker in context.run.workers if worker.role == role]
+    known = [worker.phase_ratio for worker in workers if worker.present and worker.phase_ratio]
     if not known:
         return {}
-    mean = {phase: sum(ratios.get(phase, 0.0) for ratios in known) / len(known) for phase in WORKER_PHASES}
+    mean = {phase: sum(ratios.get(phase, 0.0) for ratios in known) / len(known) for phase in WORKER_ORDER}
     return {**mean, "other": max(0.0, 1.0 - sum(mean.values()))}
 
 
 def _over_time(context: Context) -> Html | None:
     """Return the driver's phases over the chosen span, stacked."""
-    columns = {phase: context.series(f"phase_{phase}")[1] for phase in DRIVER_PHASES}
+    columns = {phase: context.series(f"phase_{phase}")[1] for phase in DRIVER_ORDER}
     known = np.isfinite(columns["other"])
     length = int(known.sum())
     if length < LEAST_SAMPLES:
         return None
     ages = context.series("phase_other")[0][known]
     edges = np.linspace(0, length, min(length, MOMENTS) + 1).astype(int)
-    table = np.nan_to_num(np.array([columns[phase][known] for phase in DRIVER_PHASES]))
+    table = np.nan_to_num(np.array([columns[phase][known] for phase in DRIVER_ORDER]))
     means = np.add.reduceat(table, edges[:-1], axis=1) / np.diff(edges)
     ratios = means / np.maximum(means.sum(axis=0), 1.0)
     x = np.linspace(context.blank_ratio(ages) * 1000, 1000, means.shape[1])
-    svg = _stacked_areas(x, zip(DRIVER_PHASES, ratios, strict=True), f"The same over the last {_span(context)}")
+    svg = _stacked_areas(x, zip(DRIVER_ORDER, ratios, strict=True), f"The same over the last {_span(context)}")
     return join(tag("div", svg, class_="overtime"), _ends(context))
 
 
@@ -146,11 +160,16 @@ def activity(context: Context) -> Html:
     codes, blank = history.strip[:, moments], context.blank_ratio(ages[moments])
     pairs = sorted_workers(context, "trouble")
     many = len(pairs) > SHOWN_WORKERS
-    lanes = [
-        _lane(worker.worker, verdict.state, codes[rows[worker.worker]], f"last {_span(context)}", blank)
-        for worker, verdict in pairs[:SHOWN_WORKERS]
-        if worker.worker in rows
-    ]
+    roles = roles_of(context)
+    lanes = []
+    for role in roles:
+        shown = [pair for pair in pairs[:SHOWN_WORKERS] if pair[0].role == role and pair[0].worker in rows]
+        if len(roles) > 1 and shown:
+            lanes.append(tag("h3", ROLE_TITLE[role]))
+        lanes += [
+            _lane(worker.worker, verdict.state, codes[rows[worker.worker]], f"last {_span(context)}", blank)
+            for worker, verdict in shown
+        ]
     text = f"The {SHOWN_WORKERS} workers in most trouble of {len(pairs)}; the row on top shows all of them together."
     used = [name for name in _STACKED if (codes == STRIP.index(name)).any()]
     return tag(

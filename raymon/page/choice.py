@@ -6,7 +6,20 @@ from typing import Final
 
 from raymon.health import WORKER_STATES
 
-ORDERS: Final = ("trouble", "worker", "steps", "p95", "progress", "failures", "restarts", "memory", "lag", "return")
+ORDERS: Final = (
+    "trouble",
+    "worker",
+    "role",
+    "steps",
+    "tokens",
+    "p95",
+    "progress",
+    "failures",
+    "restarts",
+    "memory",
+    "lag",
+    "return",
+)
 SPANS: Final[Mapping[str, float]] = {"2m": 120.0, "10m": 600.0, "1h": 3600.0, "all": float("inf")}
 ROWS: Final = 25
 MOST_ROWS: Final = 500

@@ -5,12 +5,11 @@ import shlex
 import numpy as np
 from numpy.typing import NDArray
 
-from raymon.catalog import WORKER_PHASES
 from raymon.format import UNKNOWN, count, duration, plain, position, reach, share, size
 from raymon.html.age import age_ago
 from raymon.html.chart import Format, Line, chart, shares, timeline
 from raymon.html.markup import Child, Html, join, tag
-from raymon.html.words import failing, shape, state_badge, word
+from raymon.html.words import WORKER_ORDER, failing, shape, state_badge, word
 from raymon.incident.report import moment
 from raymon.live.snapshot import STRIP, Floats
 from raymon.page.context import Context
@@ -54,6 +53,7 @@ def _facts(context: Context, worker: WorkerView) -> Html:
     progress, heartbeat = context.age(worker.progress_age_seconds), context.age(worker.heartbeat_age_seconds)
     facts: tuple[tuple[str, str, str], ...] = (
         ("Activity", word(worker.activity) if worker.activity else UNKNOWN, "What the worker reported last."),
+        *_language(worker),
         ("Steps per second", count(worker.steps_per_second), "Rate of its step counter over the last seconds."),
         (
             "Rollouts per second",
@@ -74,6 +74,24 @@ def _facts(context: Context, worker: WorkerView) -> Html:
         ("Node", worker.node or UNKNOWN, "Address of the node it runs on."),
     )
     return tag("dl", *[_fact(*fact) for fact in facts], class_="facts")
+
+
+def _language(worker: WorkerView) -> list[tuple[str, str, str]]:
+    """Return the facts of a worker that has a role in training a language model."""
+    if worker.role == "env":
+        return []
+    facts = [("Role", worker.role, "Workers are compared with those of their role.")]
+    flow = worker.flow
+    if flow.tokens_per_second:
+        tokens = count(flow.tokens_per_second.get("out"))
+        cost = duration(worker.step_seconds) if worker.unit == "token" else UNKNOWN
+        lengths = " · ".join(count(flow.response_length.get(name)) for name in ("p50", "p95", "p99"))
+        facts += [
+            ("Tokens per second", tokens, "Tokens of responses, over the last seconds."),
+            ("Time per token", cost, "Of the last batches; workers are compared by it, not by how long batches take."),
+            ("Response length", lengths, "Median, 95th and 99th percentile of the last minute, in tokens."),
+        ]
+    return facts
 
 
 def _fact(name: str, value: str, meaning: str) -> Html:
@@ -127,13 +145,13 @@ def _charts(context: Context, worker: WorkerView) -> Html:
 def _phases(worker: WorkerView, state: str) -> Html | None:
     if not worker.phase_ratio:
         return None
-    parts = {phase: worker.phase_ratio.get(phase, 0.0) for phase in WORKER_PHASES}
+    parts = {phase: worker.phase_ratio.get(phase, 0.0) for phase in WORKER_ORDER}
     rest = max(0.0, 1.0 - sum(parts.values()))
     if state == "stalled" and worker.activity in parts:  # its present phase is counted only when the phase ends
         parts[worker.activity] += rest
     else:
         parts["other"] = rest
-    return join(tag("h3", "Its time by phase"), shares(parts, (*WORKER_PHASES, "other"), "Its time", lambda _: ""))
+    return join(tag("h3", "Its time by phase"), shares(parts, (*WORKER_ORDER, "other"), "Its time", lambda _: ""))
 
 
 def _failures(worker: WorkerView) -> Html | None:

@@ -16,6 +16,7 @@ from raymon.page.detail import detail
 from raymon.page.footer import Service, footer
 from raymon.page.header import header
 from raymon.page.incident_list import Summary, incidents
+from raymon.page.language_model import language_model
 from raymon.page.moment import moment
 from raymon.page.node_table import nodes
 from raymon.page.tiles import tiles
@@ -76,6 +77,7 @@ def _sections(context: Context, services: Sequence[Service]) -> list[Html]:
             _section("What each worker was doing", lambda: activity(context)),
             class_="pair",
         ),
+        _section("Language model", lambda: language_model(context)),
         tag(
             "div",
             _section("Workers", lambda: table(context)),

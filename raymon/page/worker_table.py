@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from raymon.catalog import ROLES
 from raymon.format import UNKNOWN, count, duration, plain, size
 from raymon.health import WORKER_STATES, WorkerVerdict, worker_rank
 from raymon.html.age import age_ago
@@ -35,7 +36,7 @@ class Column(NamedTuple):
 def sorted_workers(context: Context, order: str) -> list[Pair]:
     """Return the workers in an order, equal ones by their number."""
     key = next(column.key for column in COLUMNS if column.order == order)
-    return sorted(context.judged_workers(), key=lambda pair: (key(pair), _number(pair[0])))
+    return sorted(context.judged_workers(), key=lambda pair: (key(pair), ROLES.index(pair[0].role), _number(pair[0])))
 
 
 def matches(pair: Pair, state: str, text: str) -> bool:
@@ -47,7 +48,9 @@ def matches(pair: Pair, state: str, text: str) -> bool:
     if state and verdict.state != state:
         return False
     place = f"node {worker.node or ''} pid {worker.pid or ''}"
-    searched = f"worker {worker.worker} {place} {word(verdict.state)} {verdict.reason} {failing(worker)}".lower()
+    searched = (
+        f"worker {worker.worker} {worker.role} {place} {word(verdict.state)} {verdict.reason} {failing(worker)}".lower()
+    )
     words = set(searched.split())
     return all(part in words if part.isdigit() else part in searched for part in text.lower().split())
 
@@ -58,7 +61,7 @@ def table(context: Context) -> Html:
     pairs = sorted_workers(context, choice.order)
     matching = [pair for pair in pairs if matches(pair, choice.state, choice.q)]
     shown = matching[: choice.row_limit]
-    columns = [column for column in COLUMNS if column.order != "failures" or _any_fails(pairs)]
+    columns = [column for column in COLUMNS if column.order not in _absent(pairs)]
     rows = [_row(context, pair, columns, index) for index, pair in enumerate(shown)]
     if not rows:
         text = "No worker matches; clear the search or the filter." if pairs else "No worker has reported yet."
@@ -77,8 +80,17 @@ def table(context: Context) -> Html:
     )
 
 
-def _any_fails(pairs: list[Pair]) -> bool:
-    return any(worker.failures_total > 0 or failing(worker) for worker, _ in pairs)
+def _absent(pairs: list[Pair]) -> set[str]:
+    """Return the columns in which no row would have anything."""
+    workers = [worker for worker, _ in pairs]
+    empty = {
+        "failures": not any(worker.failures_total > 0 or failing(worker) for worker in workers),
+        "role": all(worker.role == "env" for worker in workers),
+        "tokens": not any(worker.flow.tokens_per_second for worker in workers),
+    }
+    if not empty["tokens"] and not any(worker.steps_per_second for worker in workers):
+        empty.update(steps=True, **{"return": True})
+    return {order for order, nothing in empty.items() if nothing}
 
 
 def _filters(context: Context, pairs: list[Pair]) -> Html:
@@ -175,6 +187,12 @@ def _latency(_: Context, pair: Pair) -> Child:
     return join(duration(quantiles.get("p50")), " · ", tag("b", duration(quantiles.get("p95"))))
 
 
+def _tokens(_: Context, pair: Pair) -> Child:
+    worker = pair[0]
+    cost = f"{duration(worker.step_seconds)} each" if worker.unit == "token" and worker.step_seconds else None
+    return join(tag("b", count(worker.flow.tokens_per_second.get("out"))), tag("small", cost) if cost else None)
+
+
 def _failures(_: Context, pair: Pair) -> Child:
     worker = pair[0]
     total = count(worker.failures_total)
@@ -237,6 +255,22 @@ COLUMNS: Final = (
         "The worker's number in the run; a replacement keeps it.",
         _worker,
         lambda pair: _number(pair[0])[0],
+    ),
+    Column(
+        "role",
+        "Role",
+        "role",
+        "What its process does; workers are compared with those of their role.",
+        lambda _, pair: pair[0].role,
+        lambda pair: ROLES.index(pair[0].role),
+    ),
+    Column(
+        "tokens",
+        "Tokens/s",
+        "number",
+        "Tokens of responses per second, and the time per token of its last batches.",
+        _tokens,
+        lambda pair: _smallest_first(pair[0].flow.tokens_per_second.get("out")),
     ),
     Column(
         "steps",

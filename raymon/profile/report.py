@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Final
 
 from raymon import html
-from raymon.catalog import DRIVER_PHASES, WORKER_PHASES
 from raymon.format import UNKNOWN, count, duration, share, size
 from raymon.health import WorkerVerdict
 from raymon.html.chart import shares
 from raymon.html.markup import Child, Html, join, tag
-from raymon.html.words import headline, state_badge, verdict_shape, word
+from raymon.html.words import DRIVER_ORDER, WORKER_ORDER, headline, state_badge, verdict_shape, word
 from raymon.profile import flame, stacks, timeline
 from raymon.profile.result import Comparison, ProcessProfile, ProfileResult, quantile, step_seconds
 from raymon.profile.timeline import PhaseSpan, Track
@@ -142,10 +141,10 @@ def _workers(result: ProfileResult) -> Html:
 
 def _worker(result: ProfileResult, worker: WorkerView, verdict: WorkerVerdict) -> Html:
     took = result.rollouts.get(worker.worker, ())
-    ratios = {phase: worker.phase_ratio.get(phase, 0.0) for phase in WORKER_PHASES}
+    ratios = {phase: worker.phase_ratio.get(phase, 0.0) for phase in WORKER_ORDER}
     ratios["other"] = max(0.0, 1.0 - sum(ratios.values()))
     bar = (
-        shares(ratios, (*WORKER_PHASES, "other"), f"Worker {worker.worker}", lambda _: "")
+        shares(ratios, (*WORKER_ORDER, "other"), f"Worker {worker.worker}", lambda _: "")
         if worker.phase_ratio
         else UNKNOWN
     )
@@ -176,7 +175,7 @@ def _driver(result: ProfileResult) -> Html | None:
     def label(name: str) -> str:
         return "" if seconds is None else f" · {duration(parts[name] * seconds)}"
 
-    bar = shares(parts, DRIVER_PHASES, "The driver's iteration by phase", label)
+    bar = shares(parts, DRIVER_ORDER, "The driver's iteration by phase", label)
     return _panel("Where an iteration's time goes", f"{duration(seconds)} per iteration" if seconds else "", bar)
 
 
@@ -191,7 +190,7 @@ def _timeline(result: ProfileResult) -> Html | None:
     seen = {track.word(e) for track in drawn for lane in track.lanes for e in lane} | {
         phase for track in drawn for lane in track.lanes for event in lane for phase in event.parts
     }
-    order = ("iteration", *DRIVER_PHASES[:-1], "rollout", *WORKER_PHASES)
+    order = ("iteration", *DRIVER_ORDER[:-1], "rollout", *WORKER_ORDER)
     key = [tag("li", tag("i", class_=f"dot on-{name}"), word(name)) for name in dict.fromkeys(order) if name in seen]
     ends = tag("div", tag("span", "0"), tag("span", duration(width)), class_="ends", style="padding-left:86px")
     more = f" The first {MOST_LANES} of {len(drawn)} processes." if len(drawn) > MOST_LANES else ""

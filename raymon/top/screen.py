@@ -10,12 +10,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from raymon.catalog import DRIVER_PHASES
+from raymon.catalog import ROLES
 from raymon.format import UNKNOWN, count, duration, plain, share, size
 from raymon.health import RunVerdict, WorkerVerdict, judged_workers, worst_first
+from raymon.health.shares import no_signal_ratio, of_language_model, tail_ratio, throughput
 from raymon.html.markup import clean
 from raymon.html.warnings import warnings
-from raymon.html.words import failing, headline, node_trouble, word
+from raymon.html.words import DRIVER_ORDER, failing, headline, node_trouble, word
 from raymon.live.snapshot import FiringAlert, Snapshot
 from raymon.views import RunView, WorkerView
 
@@ -46,7 +47,23 @@ _STYLE: Final[Mapping[str, str]] = {
     "waiting": "dim",
 }
 _SIGN: Final[Mapping[str, str]] = {"ok": "OK", "info": "--", "warning": "!", "critical": "!!", "unknown": "?"}
-_PHASE_STYLE: Final = ("green", "cyan", "blue", "yellow", "magenta", "white", "white", "bright_black")
+_PHASE_STYLE: Final[Mapping[str, str]] = {
+    "sample": "green",
+    "inference": "cyan",
+    "transfer": "blue",
+    "weights": "yellow",
+    "learn": "magenta",
+    "checkpoint": "white",
+    "log": "white",
+    "generate": "green",
+    "reward": "cyan",
+    "reference": "blue",
+    "advantage": "white",
+    "train": "magenta",
+    "weight_sync": "yellow",
+    "other": "bright_black",
+}
+"""Colour of each phase of the driver."""
 
 
 def screen(
@@ -72,6 +89,7 @@ def screen(
         Text(),
         _numbers(view),
         _phases(view),
+        *_flow(view),
         *_nodes(view, elapsed),
         Text(),
     ]
@@ -98,11 +116,12 @@ def _verdict(verdict: RunVerdict) -> Iterator[Text]:
 
 
 def _numbers(view: RunView) -> Text:
+    rate, unit = throughput(view)
     up = view.workers_up if view.workers_up is not None else view.workers_by_state.get("up")
     expected = view.workers_by_state.get("expected")
     done = None if not view.target_steps or view.trained_steps is None else view.trained_steps / view.target_steps
     parts = {
-        "steps/s": count(view.steps_per_second),
+        f"{unit}/s": count(rate),
         "return": plain(view.learning.get("return_mean")),
         "iteration": duration(view.iteration_seconds),
         "updates": count(view.updates),
@@ -123,14 +142,39 @@ def _phases(view: RunView) -> Text:
     line = Text()
     if not view.phase_ratio:
         return Text("No iteration has ended yet.", style="dim")
-    for phase, style in zip(DRIVER_PHASES, _PHASE_STYLE, strict=True):
-        line.append("█" * round(_BAR_WIDTH * view.phase_ratio.get(phase, 0.0)), style=style)
-    for phase, style in zip(DRIVER_PHASES, _PHASE_STYLE, strict=True):
+    for phase in DRIVER_ORDER:
+        line.append("█" * round(_BAR_WIDTH * view.phase_ratio.get(phase, 0.0)), style=_PHASE_STYLE[phase])
+    for phase in DRIVER_ORDER:
         ratio = view.phase_ratio.get(phase, 0.0)
         if ratio >= 0.005:
-            line.append(f"  {word(phase)} ", style=style)
+            line.append(f"  {word(phase)} ", style=_PHASE_STYLE[phase])
             line.append(share(ratio))
     return line
+
+
+def _flow(view: RunView) -> Iterator[Text]:
+    """Yield a line on the language model that is trained, if one is."""
+    flow = view.flow
+    ended = sum(flow.responses_per_second.values())
+    depth, capacity = flow.buffer_depth, flow.buffer_capacity
+    lengths = [count(flow.response_length.get(name)) for name in ("p50", "p99")] if flow.response_length else []
+    parts = {
+        "tokens in": f"{count(flow.tokens_per_second['in'])}/s" if flow.tokens_per_second.get("in") else "",
+        "response p50·p99": "·".join(lengths),
+        "truncated": share(flow.responses_per_second.get("truncated", 0.0) / ended) if ended else "",
+        "tail": share(tail_ratio(flow)),
+        "no signal": share(no_signal_ratio(flow)),
+        "buffer": "" if depth is None else f"{count(depth)}{f' of {count(capacity)}' if capacity else ''}",
+        "weight sync": duration(flow.weight_sync_seconds),
+        "staleness": plain(view.policy_lag_max),
+    }
+    known = {name: value for name, value in parts.items() if value not in ("", UNKNOWN)}
+    if of_language_model(view) and known:
+        line = Text("language model", style="dim")
+        for name, value in known.items():
+            line.append(f"   {name} ", style="dim")
+            line.append(value)
+        yield line
 
 
 def _nodes(view: RunView, elapsed: float) -> Iterator[Text]:
@@ -144,20 +188,25 @@ def _nodes(view: RunView, elapsed: float) -> Iterator[Text]:
 
 def _workers(view: RunView, verdict: RunVerdict, room: int, elapsed: float) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in _COLUMNS:
-        table.add_column(name, justify="left" if name in ("worker", "state") else "right", no_wrap=True)
+    language = of_language_model(view)
+    for name in ("worker", "role", "state", "tokens/s", *_COLUMNS[2:]) if language else _COLUMNS:
+        table.add_column(name, justify="left" if name in ("worker", "role", "state") else "right", no_wrap=True)
     table.add_column("why", overflow="fold", min_width=24)
-    pairs = worst_first(judged_workers(view, verdict))
+    pairs = worst_first(sorted(judged_workers(view, verdict), key=lambda pair: ROLES.index(pair[0].role)))
     for pair in pairs[:room]:
-        table.add_row(*_row(*pair, elapsed))
+        table.add_row(*_row(*pair, elapsed, language))
     if len(pairs) > room:
         table.add_row(Text("…"), Text(f"{len(pairs) - room} more", style="dim"))
     return table
 
 
-def _row(worker: WorkerView, verdict: WorkerVerdict, elapsed: float) -> Iterator[Text]:
+def _row(worker: WorkerView, verdict: WorkerVerdict, elapsed: float, language: bool) -> Iterator[Text]:
     yield _text(worker.worker)
+    if language:
+        yield Text(worker.role)
     yield Text(word(verdict.state), style=_STYLE.get(verdict.state, ""))
+    if language:
+        yield Text(count(worker.flow.tokens_per_second.get("out")))
     progress = worker.progress_age_seconds
     for number in (
         count(worker.steps_per_second),

@@ -1,0 +1,134 @@
+"""What flows while a language model is trained: tokens, lengths and their tail, learning signal, buffer, weights."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from raymon.format import count, duration, plain, position, share, size
+from raymon.health.shares import no_signal_ratio, of_language_model, tail_ratio
+from raymon.html.chart import Format, Line, chart
+from raymon.html.markup import Html, tag
+from raymon.page.context import Context
+
+
+class Curve(NamedTuple):
+    """One chart: its title, the series of the history by the name of their line, its format, and its meaning."""
+
+    title: str
+    series: tuple[tuple[str, str], ...]
+    format: Format
+    meaning: str
+
+
+CURVES: Final = (
+    Curve(
+        "Tokens per second",
+        (("responses", "tokens_out"), ("prompts", "tokens_in")),
+        count,
+        "Tokens of responses and of prompts, of all workers, over the last seconds.",
+    ),
+    Curve(
+        "Response length",
+        (("p50", "response_length_p50"), ("p99", "response_length_p99")),
+        count,
+        "Median and 99th percentile, in tokens, of the last minute; the longest among the workers.",
+    ),
+    Curve(
+        "Generation for the last responses",
+        (("tail", "tail_ratio"),),
+        share,
+        "Share of the generation for which only the last 3 % of the responses of a batch were running.",
+    ),
+    Curve(
+        "Groups without a signal",
+        (("groups", "no_signal_ratio"),),
+        share,
+        "Share of the groups of responses to one prompt whose rewards are all equal: they train nothing.",
+    ),
+    Curve("Samples in the buffer", (("samples", "buffer_depth"),), count, "Samples that wait to be trained on."),
+    Curve(
+        "Weight synchronization",
+        (("duration", "weight_sync_seconds"),),
+        duration,
+        "Mean duration of sending the weights to the rollout workers.",
+    ),
+)
+
+
+def language_model(context: Context) -> Html | None:
+    """Return the section on the language model; None where none is trained."""
+    if not of_language_model(context.run):
+        return None
+    charts = [_chart(context, curve) for curve in CURVES if _known(context, curve)]
+    if not charts:
+        note = "No tokens, groups or buffer are recorded: see Monitor.responses, groups, buffer and weights_synced."
+        charts = [tag("p", note, class_="none")]
+    return tag(
+        "section",
+        tag("h2", "Language model"),
+        tag("dl", *_facts(context), class_="facts"),
+        tag("div", *charts, class_="charts"),
+        class_="panel",
+        data_section="language",
+    )
+
+
+def _known(context: Context, curve: Curve) -> bool:
+    return any(np.isfinite(context.series(series)[1]).any() for _, series in curve.series)
+
+
+def _chart(context: Context, curve: Curve) -> Html:
+    lines = [
+        Line(name, *context.series(series), style) for (name, series), style in zip(curve.series, "ab", strict=False)
+    ]
+    return chart(
+        curve.title,
+        lines,
+        domain=context.domain,
+        format_y=curve.format,
+        format_x=position,
+        meaning=curve.meaning,
+        named=len(lines) > 1,
+    )
+
+
+def _facts(context: Context) -> Iterator[Html]:
+    """Yield the figures that are known, each with its meaning."""
+    run, flow = context.run, context.run.flow
+    ended = sum(flow.responses_per_second.values())
+    if ended:
+        yield _fact("Responses", f"{count(ended)}/s", "Responses that ended, of all workers, per second.")
+        for end, meaning in (("truncated", "ended at the length limit"), ("aborted", "were given up")):
+            ratio = share(flow.responses_per_second.get(end, 0.0) / ended)
+            yield _fact(end.capitalize(), ratio, f"Share of the responses that {meaning}.")
+    if (tail := tail_ratio(flow)) is not None:
+        last = share(flow.tail_responses_ratio)
+        yield _fact(
+            "Tail", share(tail), f"Share of the generation for which only the last {last} of the responses run."
+        )
+    if (equal := no_signal_ratio(flow)) is not None:
+        yield _fact("No signal", share(equal), "Share of the groups of the last seconds whose rewards are all equal.")
+    if run.policy_lag_mean is not None:
+        worst = f" · {plain(run.policy_lag_max)}" if run.policy_lag_max is not None else ""
+        yield _fact(
+            "Staleness", f"{plain(run.policy_lag_mean)}{worst}", "Updates behind, of the last batch: mean · worst."
+        )
+    if flow.buffer_depth is not None:
+        room = f" of {count(flow.buffer_capacity)}" if flow.buffer_capacity else ""
+        yield _fact(
+            "Buffer", f"{count(flow.buffer_depth)}{room}", "Samples that wait to be trained on, of how many fit."
+        )
+        age = context.age(flow.buffer_oldest_age_seconds)
+        yield _fact("Oldest sample", duration(age), "Since the oldest sample in the buffer was generated.")
+    if flow.weight_sync_seconds is not None:
+        parts = (duration(flow.weight_sync_seconds), size(flow.weight_sync_bytes) if flow.weight_sync_bytes else "")
+        meaning = "Mean duration and size of a synchronization of weights."
+        yield _fact("Weight sync", " · ".join(part for part in parts if part), meaning)
+    if flow.updates_since_sync is not None:
+        meaning = "Updates of the policy since weights were last synchronized."
+        yield _fact("Since sync", f"{plain(flow.updates_since_sync)} updates", meaning)
+
+
+def _fact(name: str, value: str, meaning: str) -> Html:
+    return tag("div", tag("dt", name, data_help=meaning, tabindex="0"), tag("dd", value))

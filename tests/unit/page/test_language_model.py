@@ -1,0 +1,48 @@
+"""What page and terminal show of a run that trains a language model."""
+
+from language_views import flow, reward, rollout, trains
+from page_views import NOW, history, page_html, run_view, snapshot
+from rich.console import Console
+
+from raymon.top.screen import screen
+
+FLOW = flow(
+    responses_per_second={"complete": 9.0, "truncated": 1.0, "aborted": 0.0},
+    buffer_depth=12.0,
+    buffer_capacity=64.0,
+    buffer_oldest_age_seconds=3.0,
+    weight_sync_seconds=0.8,
+    weight_sync_bytes=1.2e9,
+)
+VIEW = trains(rollout("0"), rollout("1"), reward("2"), flow=FLOW, policy_lag_mean=1.0, policy_lag_max=3.0)
+HISTORY = {"r": history(tokens_out=[4000.0] * 20, tail_ratio=[0.1] * 20)}
+
+
+def test_section_is_shown_with_its_figures():
+    html = page_html(snapshot(VIEW, histories=HISTORY))
+    assert 'data-section="language"' in html
+    for text in ("Truncated", "10 %", "12 of 64", "800 ms · 1.2 GB", "1 · 3", "Tokens per second"):
+        assert text in html, text
+    assert "Rollout workers, on average" in html
+    assert "Reward workers, on average" in html
+    assert 'data-set="order=role"' in html
+    assert 'data-section="broken"' not in html
+
+
+def test_run_without_a_language_model_shows_nothing_of_it():
+    html = page_html(snapshot(run_view()))
+    assert 'data-section="language"' not in html
+    assert 'data-set="order=role"' not in html
+
+
+def test_terminal_shows_roles_and_flow():
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(screen(snapshot(VIEW), VIEW, "", rows=None, now=NOW))
+    text = console.export_text()
+    assert "tokens/s 4k" in text
+    assert "no signal 6.2 %   buffer 12 of 64   weight sync 800 ms   staleness 3" in text
+    assert [line.split()[:2] for line in text.splitlines() if line.startswith(("0 ", "1 ", "2 "))] == [
+        ["0", "rollout"],
+        ["1", "rollout"],
+        ["2", "reward"],
+    ]
