@@ -215,6 +215,40 @@ def _policy_diverging() -> Alert:
     )
 
 
+def _no_learning_signal() -> Alert:
+    groups = f"sum by (run) (increase({catalog.GROUPS.name}[5m]))"
+    equal = f'sum by (run) (increase({catalog.GROUPS.name}{{signal="no"}}[5m]))'
+    return Alert(
+        name="RaymonNoLearningSignal",
+        summary="Nearly all groups of responses of a run have equal rewards.",
+        description="Nearly all groups of responses of run {{ $labels.run }} have equal rewards: it learns nothing.",
+        expression=f"({equal} / {groups} > {THRESHOLDS.no_signal_ratio:g}"
+        f" and {groups} >= {THRESHOLDS.no_signal_least_groups:g}) and {_TRAINING}",
+        hold_seconds=60,
+        reason=f"{reason_of('no_signal_ratio')} {reason_of('no_signal_least_groups')} Over five minutes and held for "
+        "one, since batches of prompts differ.",
+        board="raymon-language",
+    )
+
+
+def _weights_stale() -> Alert:
+    role = _latest(catalog.ROLE, _WORKER, 'role="rollout"')
+    rollouts = f"on (run, worker) ({role} == 1)"
+    newest = f"max by (run) ({_latest(catalog.POLICY_VERSION, _WORKER)} and {rollouts})"
+    behind = f"({_latest(catalog.LEARNER_VERSION, 'run')} - {newest})"
+    return Alert(
+        name="RaymonWeightsStale",
+        summary="The rollout workers of a run generate with old weights.",
+        description="Every rollout worker of run {{ $labels.run }} generates with weights that are at least "
+        '{{ $value | printf "%.0f" }} updates old.',
+        expression=f"({behind} > {THRESHOLDS.stale_weights_updates:g}) and {_TRAINING}",
+        hold_seconds=60,
+        reason=f"{reason_of('stale_weights_updates')} Of the newest version that any rollout worker has, so that one "
+        "worker that hangs is not meant. Held for a minute: a synchronization may take as long as several updates.",
+        board="raymon-language",
+    )
+
+
 def _object_store_pressure() -> Alert:
     raymon_sessions = f"on (SessionName) count by (SessionName) ({catalog.HEARTBEAT.name})"
     used, free = (f"sum by (SessionName) ({family})" for family in (ray.STORE_USED, ray.STORE_AVAILABLE))
@@ -263,6 +297,8 @@ ALERTS: Final = (
     _no_update(),
     _loss_not_finite(),
     _policy_diverging(),
+    _no_learning_signal(),
+    _weights_stale(),
     _object_store_pressure(),
     _metrics_missing(),
 )

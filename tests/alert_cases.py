@@ -43,6 +43,17 @@ FIRST: Final = {"WorkerId": "first"}
 SECOND: Final = {"WorkerId": "second"}
 
 
+GROUPS_EQUAL: Final = series(catalog.GROUPS, signal="no")
+GROUPS_USEFUL: Final = series(catalog.GROUPS, signal="yes")
+LEARNER: Final = series(catalog.LEARNER_VERSION)
+
+
+def _weights(version: str) -> dict[str, str]:
+    """Return the series of a rollout worker that generates with a version of the weights."""
+    role = series(catalog.ROLE, worker="0", role="rollout")
+    return {series(catalog.POLICY_VERSION, worker="0"): version, role: "1x60"}
+
+
 def _progress(progress: str, activity: str, p99: str = "0.5x80", beat: str = f"{NOW}80") -> dict[str, str]:
     found = {
         BEAT_0: beat,
@@ -468,6 +479,47 @@ CASES: Final = (
         silent_at=(95, 200),
     ),
     # Full from 60 s on, and the alert holds a minute.
+    # Twenty groups in each sample: enough are counted from second 5 on.
+    Case(
+        "RaymonNoLearningSignal",
+        "all groups have equal rewards",
+        {GROUPS_EQUAL: "0+20x60", GROUPS_USEFUL: "0x60", TRAINING: "1x60"},
+        silent_at=(60,),
+        fires_at=(65, 200),
+    ),
+    Case(
+        "RaymonNoLearningSignal",
+        "half of the groups have equal rewards",
+        {GROUPS_EQUAL: "0+20x60", GROUPS_USEFUL: "0+20x60", TRAINING: "1x60"},
+        silent_at=(65, 200),
+    ),
+    Case(
+        "RaymonNoLearningSignal",
+        "the run vanishes",
+        {GROUPS_EQUAL: "0+20x10 stale _x60", GROUPS_USEFUL: "0x10 stale _x60", TRAINING: "1x10 stale _x60"},
+        silent_at=(65, 200),
+    ),
+    # The learner makes an update in each sample: nine are made at second 45.
+    Case(
+        "RaymonWeightsStale",
+        "weights are not synchronized",
+        {LEARNER: "0+1x60", **_weights("0x60"), TRAINING: "1x60"},
+        silent_at=(100,),
+        fires_at=(105,),
+        value="21",
+    ),
+    Case(
+        "RaymonWeightsStale",
+        "weights are two updates old",
+        {LEARNER: "2+1x60", **_weights("0+1x60"), TRAINING: "1x60"},
+        silent_at=(105, 200),
+    ),
+    Case(
+        "RaymonWeightsStale",
+        "the rollout worker vanishes",
+        {LEARNER: "0+1x60", **_weights("0x15 stale _x60"), TRAINING: "1x60"},
+        silent_at=(105, 200),
+    ),
     Case(
         "RaymonObjectStorePressure",
         "nearly full",

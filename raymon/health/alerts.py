@@ -19,6 +19,8 @@ ALERTS: Final[Mapping[str, Severity]] = MappingProxyType(
         "RaymonNoUpdate": "critical",
         "RaymonLossNotFinite": "critical",
         "RaymonPolicyDiverging": "warning",
+        "RaymonNoLearningSignal": "warning",
+        "RaymonWeightsStale": "warning",
         "RaymonObjectStorePressure": "warning",
         "RaymonMetricsMissing": "warning",
     }
@@ -41,6 +43,8 @@ _BY_CODE: Final[Mapping[str, str]] = MappingProxyType(
         "stale": "RaymonMetricsMissing",
         "loss_not_finite": "RaymonLossNotFinite",
         "diverging": "RaymonPolicyDiverging",
+        "no_learning_signal": "RaymonNoLearningSignal",
+        "weights_stale": "RaymonWeightsStale",
         "object_store": "RaymonObjectStorePressure",
         "references_kept": "RaymonObjectStorePressure",
         "throughput_collapsed": "RaymonThroughputCollapsed",
