@@ -87,8 +87,8 @@ def allocate(_: Place) -> None:
     """Allocate memory until somebody ends the process."""
     kept: list[Any] = []
     while True:
-        kept.append(bytearray(b"x" * 50_000_000))
-        time.sleep(0.1)
+        kept.append(bytearray(b"x" * 25_000_000))
+        time.sleep(0.25)
 
 
 def fill_object_store(_: Place) -> None:
@@ -125,13 +125,20 @@ DEATHS: Final = (
     DeathCase("driver terminated (SIGTERM)", r"^The driver ended .*SIGTERM", kill="driver", signal=15),
     DeathCase("hang, then killed by its user", r"^Worker 1 is stalled", socket_recv, kill="driver", after=16.0),
     DeathCase(
-        "object store full",
+        "object store full, then killed by its user",
         r"object store|ObjectStoreFull|references",
         fill_object_store,
         where="driver",
+        kill="driver",
+        after=40.0,
         head=("no-spilling",),
     ),
-    DeathCase("out of memory (Ray's monitor)", r"^Worker 1 was killed for memory", allocate, head=("memory",)),
+    DeathCase(
+        "out of memory (Ray's monitor)",
+        r"^Worker 1 was killed for memory|^Worker \d was killed for memory.* it is worker 1 whose memory had grown",
+        allocate,
+        head=("memory",),
+    ),
     DeathCase("raylet killed", r"^Node \S+ was lost", kill="raylet"),
     DeathCase("control store (GCS) killed", r"control store", kill="gcs_server"),
     DeathCase("node gone", r"^Node \S+ was lost .*worker 1", kill="node", head=("second",)),

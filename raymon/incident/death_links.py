@@ -98,6 +98,8 @@ def _death(name: str, death: Death, names: Mapping[Process, str], moments: Seque
     if any(word in death.detail.lower() for word in _MEMORY) or (ratio is not None and ratio >= 0.97):
         node = f"; the node was at {share(ratio)}" if ratio is not None else ""
         grown = _growth(name, death, moments)
+        if not grown:
+            grown = _other_growth(name, death, names, moments)
         return Link(death.at, "memory", f"{subject} was killed for memory at {at}{grown}{node}.", worker, exact)
     if death.how == "lost":
         source = next((other for (_, pid), other in names.items() if pid == death.raised_by), "An actor")
@@ -150,6 +152,15 @@ def _memory_ratio(moments: Sequence[Moment], death: Death) -> float | None:
         if node.address == death.node and node.memory_used_bytes and node.memory_total_bytes
     ]
     return max(ratios, default=None)
+
+
+def _other_growth(name: str, death: Death, names: Mapping[Process, str], moments: Sequence[Moment]) -> str:
+    """Return how the memory of another process on the node grew: Ray may end one that is not to blame."""
+    others = {other for (node, _), other in names.items() if node == death.node and other != name}
+    grown = {other: text for other in sorted(others) if (text := _growth(other, death, moments))}
+    return "".join(
+        f", though {text.replace(': its', f'it is {other} whose', 1)}" for other, text in list(grown.items())[:1]
+    )
 
 
 def _growth(name: str, death: Death, moments: Sequence[Moment]) -> str:

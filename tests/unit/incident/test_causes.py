@@ -124,3 +124,10 @@ def test_rays_explanation_joins_the_exact_moment(tmp_path):
     log.update(ClusterState(NOW + 2, (), (ended,), ()))
     (found,) = read_deaths(tmp_path)
     assert (found.how, found.at, found.detail) == ("vanished", NOW + 1, OUT_OF_MEMORY)
+
+
+def test_worker_that_grew_is_named_where_ray_ended_another():
+    seen = moments(60, rss=lambda s: 1e9 + 100e6 * s)
+    result = analyse(seen, [exact(59, 101, "vanished", OUT_OF_MEMORY)])
+    assert result.first.sentence.startswith("Worker 1 was killed for memory at ")
+    assert "though it is worker 3 whose memory had grown by 100 MB/s" in result.first.sentence
