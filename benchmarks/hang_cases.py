@@ -255,7 +255,7 @@ CASES: Final = (
     Case("native sleep, interpreter free", native_sleep),
     Case("native sleep that keeps the interpreter", native_sleep_with_lock),
     Case("regular expression that backtracks", regular_expression),
-    Case("endless loop in Python", endless_loop),
+    Case("endless loop in Python", endless_loop, frame="endless_loop"),
     Case("garbage collection again and again", garbage_collection, frame="garbage_collection"),
     Case("child process that does not end", child_process),
     Case("pipe of a child process is full", full_pipe),
