@@ -1,5 +1,6 @@
 """The GRPO example: each process has a role, phases take its time, and figures of language models are exported."""
 
+import json
 import re
 import sys
 
@@ -65,3 +66,19 @@ def test_flow_is_exported(example):
         assert [value for _, value in series(example[0], catalog.BUFFER_CAPACITY)] == [4]
 
     settle(recorded)
+
+
+def test_terminal_shows_the_four_actors(example):
+    url, folder = example
+    with Command("top", "--once", "--json", "--seconds", "5", "--metrics-url", url, cwd=folder) as top:
+        assert top.wait(60) in (0, 1), top.text()
+        text = top.text()
+        assert text.startswith("{"), text
+        report = json.loads(text)
+    assert report["run"] == "grpo"
+    assert sorted(worker["worker"] for worker in report["workers"]) == ["0", "1", "2", "3"]
+    assert all(worker["pid"] for worker in report["workers"])
+    roles = {worker["worker"]: worker["role"] for worker in report["workers"]}
+    assert roles == {"0": "rollout", "1": "rollout", "2": "reward", "3": "trainer"}
+    assert {"generate", "train"} <= {phase for phase, ratio in report["phases"].items() if ratio}
+    assert report["flow"]["tokens_per_second"]["out"] > 0

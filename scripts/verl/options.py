@@ -1,0 +1,57 @@
+"""The options of `verl.trainer.main_ppo` for a run on the CPU: all of them verl's own."""
+
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+WORKERS = 2
+
+
+def overrides(folder: Path, updates: int) -> list[str]:
+    """Return the command line for a model and data in a folder."""
+    actor = "actor_rollout_ref.actor"
+    rollout = "actor_rollout_ref.rollout"
+    return [
+        "algorithm.adv_estimator=grpo",
+        f"data.train_files={folder}/train.parquet",
+        f"data.val_files={folder}/val.parquet",
+        "data.train_batch_size=8",
+        "data.max_prompt_length=16",
+        "data.max_response_length=16",
+        "data.dataloader_num_workers=0",
+        f"actor_rollout_ref.model.path={folder}/model",
+        "actor_rollout_ref.model.external_lib=cpu_rollout",
+        "+actor_rollout_ref.model.override_config.attn_implementation=eager",
+        "actor_rollout_ref.model.use_remove_padding=False",
+        "actor_rollout_ref.model.enable_gradient_checkpointing=False",
+        f"{actor}.strategy=fsdp2",
+        f"{actor}.ppo_mini_batch_size=8",
+        f"{actor}.ppo_micro_batch_size_per_gpu=8",
+        f"{actor}.use_torch_compile=False",
+        f"{actor}.use_kl_loss=False",
+        f"{actor}.fsdp_config.model_dtype=fp32",
+        f"{actor}.fsdp_config.use_torch_compile=False",
+        f"{rollout}.name=cpu",
+        f"{rollout}.dtype=float32",
+        f"{rollout}.tensor_model_parallel_size=1",
+        f"{rollout}.n=4",
+        f"{rollout}.agent.num_workers={WORKERS}",
+        f"{rollout}.log_prob_micro_batch_size_per_gpu=8",
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units=1",
+        "reward.num_workers=1",
+        f"reward.custom_reward_function.path={HERE}/model.py",
+        "reward.custom_reward_function.name=compute_score",
+        "trainer.device=cpu",
+        f"trainer.n_gpus_per_node={WORKERS}",
+        "trainer.nnodes=1",
+        "trainer.logger=[console]",
+        "trainer.val_before_train=False",
+        "trainer.resume_mode=disable",
+        "trainer.total_epochs=100000",
+        f"trainer.total_training_steps={updates}",
+        "trainer.experiment_name=sums",
+        f"+ray_kwargs.ray_init.num_gpus={WORKERS}",
+        "ray_kwargs.ray_init.num_cpus=32",
+        f"+ray_kwargs.ray_init._temp_dir={folder}/ray",
+        "+ray_kwargs.ray_init.object_store_memory=300000000",
+        "+ray_kwargs.ray_init._system_config.metrics_report_interval_ms=1000",
+    ]
