@@ -24,7 +24,7 @@ GCS_PORT = 6379
 DASHBOARD_PORT = 8265
 METRICS_PORT = 8080
 MOST_NODES = 8
-START_SECONDS = 90.0
+START_SECONDS = 150.0
 
 
 def run(*command: str, env: dict[str, str] | None = None, seconds: float = 60.0) -> str:
