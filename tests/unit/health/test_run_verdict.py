@@ -350,6 +350,8 @@ def test_each_alert_is_raised_by_its_symptom_only():
         "RaymonNoUpdate": healthy(last_update_age_seconds=100.0),
         "RaymonLossNotFinite": healthy(learning={"nonfinite_updates_per_second": 1.0, "nonfinite_updates": 3.0}),
         "RaymonPolicyDiverging": healthy(learning={"kl": 2.0}),
+        "RaymonNoLearningSignal": language_views.CASES["no signal"][0],
+        "RaymonWeightsStale": language_views.CASES["stale weights"][0],
         "RaymonObjectStorePressure": healthy(store=StoreView(used_bytes=95.0, available_bytes=5.0)),
         "RaymonMetricsMissing": healthy(exporter_age_seconds=60.0),
     }
