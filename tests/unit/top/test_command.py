@@ -10,12 +10,26 @@ from synthetic import fleet, serve
 from raymon.health import Finding, RunVerdict
 from raymon.top import command
 
-KEYS = {"run", "run_state", "verdict", "workers", "nodes", "phases", "flow", "data_age_seconds", "source", "problems"}
+KEYS = {
+    "run",
+    "run_state",
+    "verdict",
+    "workers",
+    "nodes",
+    "phases",
+    "flow",
+    "driver",
+    "ended",
+    "data_age_seconds",
+    "source",
+    "problems",
+}
 WORKER_KEYS = {
     "worker",
     "state",
     "reason",
     "where",
+    "process",
     "pid",
     "node",
     "steps_per_second",
