@@ -72,7 +72,7 @@ _TOKEN: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\
 _BYTES: Final = (b"\0", b"\xff", b"\xc0\x80", b"\n", b'"', b"{", b"[" * 100_000, b"}", b"\x1b[31m", b"9" * 5000)
 
 
-_MOST_TEXT: Final = 1_000_000
+_MOST_TEXT: Final = 200_000
 """A text that has grown beyond so many characters is not changed any more."""
 _MOST_PLACES: Final = 10_000
 """A tree that has grown beyond so many values is not changed any more."""
