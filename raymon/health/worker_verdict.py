@@ -115,7 +115,7 @@ def _native(worker: WorkerView) -> str:
 
 def _silence_cause(worker: WorkerView, run: RunView, limits: Thresholds) -> str:
     if worker.process in _NATIVE:
-        return _native(worker)
+        return _native(worker).rstrip(",")
     if cause := _CAUSES.get(worker.process):
         return cause
     if is_native(worker, limits):
