@@ -21,6 +21,11 @@ class CpuModule(ModuleType):
         return 1, 1
 
     @staticmethod
+    def get_device_name(*_):
+        """Return the name by which verl looks up the peak of a device."""
+        return "CPU"
+
+    @staticmethod
     def get_device_properties(*_):
         """Do nothing: verl reads no properties of a CPU."""
 
