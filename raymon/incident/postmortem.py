@@ -86,7 +86,7 @@ def _with_hang(result: PostMortem, directory: Path) -> PostMortem:
         return result
     incidents = IncidentStore(directory.parent).list(directory.name)
     near = [each for each in incidents if each.hang and abs(each.opened_at - first.at) <= NEAR_SECONDS]
-    if not near:
+    if not near or " hangs in `" in first.sentence:
         return result
     told = replace(first, sentence=f"{first.sentence} {near[-1].hang}")
     return replace(result, first=told, chain=tuple(told if link is first else link for link in result.chain))
