@@ -1,11 +1,11 @@
-"""RLlib's new API stack under raymon: the same families as any other trainer, every runner by its own number.
+"""Callbacks for RLlib's new API stack: the same metrics as any other trainer, with one worker per env runner.
 
     config.callbacks(raymon.rllib.Callbacks)
 
-Runs in every env runner and in the algorithm's process. A runner is named by RLlib's own worker index (0 is the local
-one, which samples only without remote runners); evaluation runners are not recorded, their indices would clash. RLlib
-calls no callback where sampling, learning or sending weights begins, so those methods are wrapped on the objects
-themselves; one that RLlib has renamed is left alone and its phase stays empty.
+Runs in every env runner and in the algorithm's process. A worker's number is RLlib's worker index; 0 is the local
+runner, which samples only without remote ones. Evaluation runners are not recorded: their indices would clash. RLlib
+calls no callback where sampling, learning or sending weights begins, so those methods are
+wrapped on the objects; if RLlib renames one, its phase stays empty.
 """
 # ruff: noqa: ANN401  # RLlib is not annotated
 
@@ -19,7 +19,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 try:
     from ray.rllib.callbacks.callbacks import RLlibCallback
 except ModuleNotFoundError:
-    from ray.rllib.algorithms.callbacks import DefaultCallbacks as RLlibCallback  # its name and place in Ray 2.40
+    from ray.rllib.algorithms.callbacks import DefaultCallbacks as RLlibCallback  # name and module in Ray 2.40
 
 from raymon import ray_internals
 from raymon.monitor import DriverMonitor, Monitor, identity
@@ -30,9 +30,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _KEY: Final = "raymon"
-"""Where a runner's rollouts travel to the algorithm: among RLlib's own metrics of the runner, by its index."""
+"""Key of a runner's rollouts in RLlib's metrics, which carry them to the algorithm; the runner's index follows."""
 _TRIAL: Final = re.compile(r"_([0-9a-f]{5,8}_\d{5})(_|$)")
-"""A trial's id in the name that Tune gives its folder."""
+"""A trial's id in the name of Tune's folder."""
 _LOSSES: Final = {
     "total_loss": "loss",
     "policy_loss": "policy_loss",
@@ -63,8 +63,8 @@ _PHASES: Final = {
 }
 
 
-def _harmless(callback: Callable[P, None]) -> Callable[P, None]:
-    """Make a callback one that never raises into RLlib, whatever its results look like in the next version."""
+def _never_raises(callback: Callable[P, None]) -> Callable[P, None]:
+    """Make a callback that never raises into RLlib, whatever a future version passes to it."""
 
     @functools.wraps(callback)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -77,30 +77,30 @@ def _harmless(callback: Callable[P, None]) -> Callable[P, None]:
 
 
 class Callbacks(RLlibCallback):  # type: ignore[misc]  # RLlib is not annotated
-    """Give `config.callbacks` this class, or `Callbacks.named("my-run")`.
+    """Callbacks that record a run: pass this class, or `Callbacks.named("my-run")`, to `config.callbacks`.
 
     Attributes:
-        run: The run's name; None takes `RAYMON_RUN`, else the Ray job. Under Tune the trial's id is added to it.
+        run: The run's name; None takes `RAYMON_RUN`, else the Ray job. Under Tune the trial's id is appended.
         enabled: False records nothing.
-        environment: The environment as it shall read on the dashboard; None takes the configuration's.
+        environment: The environment's name on the dashboard; None takes the configuration's.
     """
 
     run: str | None = None
     enabled: bool = True
     environment: str | None = None
-    # Of the class, so that a derived one whose constructor does not call this one's records all the same.
+    # Class attributes, so that a derived class records even if its constructor does not call this one's.
     _worker: Monitor | None = None
     _index = 0
     _driver: "_Driver | None" = None
 
     @classmethod
     def named(cls, run: str, enabled: bool = True, environment: str | None = None) -> type["Callbacks"]:
-        """Return these callbacks for a run of that name; `config.callbacks` takes classes only."""
+        """Return a subclass for a run of that name; `config.callbacks` takes classes only."""
         return type(
             cls.__name__, (cls,), {"run": run, "enabled": enabled, "environment": environment or cls.environment}
         )
 
-    @_harmless
+    @_never_raises
     def on_environment_created(self, *, env_runner: Any, **_: Any) -> None:
         """Start recording in a runner that samples for training."""
         config = env_runner.config
@@ -114,16 +114,16 @@ class Callbacks(RLlibCallback):  # type: ignore[misc]  # RLlib is not annotated
         for stepping in ("_try_env_step", "_try_env_reset"):
             _wrap(env_runner, stepping, lambda method: _in_phase(monitor, "environment", method))
 
-    @_harmless
+    @_never_raises
     def on_episode_end(self, *, episode: Any, prev_episode_chunks: list[Any] | None = None, **_: Any) -> None:
         """Count an episode: its return and length over all its chunks."""
         if self._worker is not None:
             chunks = [*(prev_episode_chunks or []), episode]
             self._worker.episode(sum(chunk.get_return() for chunk in chunks), sum(len(chunk) for chunk in chunks))
 
-    @_harmless
+    @_never_raises
     def on_sample_end(self, *, env_runner: Any, metrics_logger: Any = None, samples: Any = (), **_: Any) -> None:
-        """Count a rollout's steps and send its figures to the algorithm among RLlib's metrics."""
+        """Count a rollout's steps and send its numbers to the algorithm among RLlib's metrics."""
         monitor = self._worker
         if monitor is None:
             return
@@ -132,23 +132,23 @@ class Callbacks(RLlibCallback):  # type: ignore[misc]  # RLlib is not annotated
         monitor.steps(steps)
         monitor.policy_version(version)
         if metrics_logger is not None:
-            figures = {"seconds": monitor.elapsed(), "steps": steps, "version": version}
-            for name, value in figures.items():
+            numbers = {"seconds": monitor.elapsed(), "steps": steps, "version": version}
+            for name, value in numbers.items():
                 metrics_logger.log_value((_KEY, str(self._index), name), value, reduce="item_series")
 
-    @_harmless
+    @_never_raises
     def on_algorithm_init(self, *, algorithm: Any, **_: Any) -> None:
         """Start recording in the algorithm's process."""
         if self.enabled and self._driver is None:
             self._driver = _Driver(algorithm, self.run, self.environment)
 
-    @_harmless
+    @_never_raises
     def on_train_result(self, *, algorithm: Any, result: dict[str, Any], **_: Any) -> None:
-        """Enter what the runners sampled and what the learner made of it."""
+        """Record what the runners sampled and what the learner did with it."""
         if self._driver is not None:
             self._driver.result(algorithm, result)
 
-    @_harmless
+    @_never_raises
     def on_env_runners_recreated(
         self, *, env_runner_group: Any, env_runner_indices: list[int], is_evaluation: bool, **_: Any
     ) -> None:
@@ -158,7 +158,7 @@ class Callbacks(RLlibCallback):  # type: ignore[misc]  # RLlib is not annotated
 
 
 class _Driver:
-    """The algorithm's side: phases, ledger, fleet and learning."""
+    """Recording in the algorithm's process: phases, fragments, workers, learning."""
 
     def __init__(self, algorithm: Any, run: str | None, environment: str | None) -> None:
         config = algorithm.config
@@ -184,15 +184,15 @@ class _Driver:
                 _wrap(getattr(algorithm, holder, None), method, functools.partial(self._outermost, phase))
         local = getattr(algorithm.env_runner_group, "local_env_runner", None)
         _wrap(local, "sample", functools.partial(self._outermost, "sample"))
-        _wrap(getattr(algorithm.env_runner_group, "_worker_manager", None), "_fetch_result", self._noting_errors)
-        _wrap(algorithm, "training_step", self._iterations)
-        _wrap(algorithm, "evaluate", functools.partial(self._beside, None))
-        _wrap(algorithm, "save_to_path", functools.partial(self._beside, "checkpoint"))
-        _wrap(algorithm, "cleanup", self._closing)
+        _wrap(getattr(algorithm.env_runner_group, "_worker_manager", None), "_fetch_result", self._keep_errors)
+        _wrap(algorithm, "training_step", self._time_iterations)
+        _wrap(algorithm, "evaluate", functools.partial(self._between_steps, None))
+        _wrap(algorithm, "save_to_path", functools.partial(self._between_steps, "checkpoint"))
+        _wrap(algorithm, "cleanup", self._close_before)
         self.monitor.state("training")
 
     def _outermost(self, phase: str, method: Callable[P, R]) -> Callable[P, R]:
-        """Time a method unless it is called inside another of them: sending weights asks runners too."""
+        """Time a method unless it is called inside another timed one: sending weights calls runners too."""
 
         @functools.wraps(method)
         def timed(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -208,7 +208,7 @@ class _Driver:
 
         return timed
 
-    def _iterations(self, training_step: Callable[P, R]) -> Callable[P, R]:
+    def _time_iterations(self, training_step: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(training_step)
         def timed(*args: P.args, **kwargs: P.kwargs) -> R:
             self._updated = False
@@ -220,8 +220,8 @@ class _Driver:
 
         return timed
 
-    def _beside(self, phase: str | None, method: Callable[P, R]) -> Callable[P, R]:
-        """Time what an algorithm does between its training steps; an evaluation beside training costs no time of it."""
+    def _between_steps(self, phase: str | None, method: Callable[P, R]) -> Callable[P, R]:
+        """Time a method that runs between training steps; an evaluation in parallel to training is left out."""
         stay = contextlib.nullcontext() if phase is None else self.monitor.phase(phase)
 
         @functools.wraps(method)
@@ -234,8 +234,8 @@ class _Driver:
 
         return timed
 
-    def _noting_errors(self, fetch: Callable[P, R]) -> Callable[P, R]:
-        """Keep the first error of each runner's calls: RLlib logs it, and says later only that the runner is lost."""
+    def _keep_errors(self, fetch: Callable[P, R]) -> Callable[P, R]:
+        """Keep the first error of each runner's calls: later RLlib reports only that the runner is lost."""
 
         @functools.wraps(fetch)
         def noted(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -251,7 +251,7 @@ class _Driver:
 
         return noted
 
-    def _closing(self, cleanup: Callable[P, R]) -> Callable[P, R]:
+    def _close_before(self, cleanup: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(cleanup)
         def closed(*args: P.args, **kwargs: P.kwargs) -> R:
             self.monitor.state("finished")
@@ -265,11 +265,11 @@ class _Driver:
         for index in indices:
             if index not in self._lost:
                 self.monitor.worker_lost(index, self._reasons.get(index, "unknown"))
-            self._back(index)
+            self._restarted(index)
         self._look_for_losses(group)
 
     def result(self, algorithm: Any, result: dict[str, Any]) -> None:
-        """Enter one iteration's results."""
+        """Record one iteration's results."""
         self._look_for_losses(algorithm.env_runner_group)
         sampled = result.get("env_runners", {})
         rollouts = _rollouts_in(sampled.pop(_KEY, {}))
@@ -277,7 +277,7 @@ class _Driver:
             self.monitor.received(worker, seconds=seconds, env_steps=int(steps), policy_version=version)
         learners = {name: stats for name, stats in result.get("learners", {}).items() if name != "__all_modules__"}
         lags = [max(0.0, self._version - version) for *_, version in rollouts]
-        # RLlib does not say which fragment a batch was made of: what came in an iteration counts as trained in it.
+        # RLlib does not say which fragments are in a batch: those received in an iteration count as trained in it.
         self.monitor.trained(len(rollouts), int(sum(steps for _, _, steps, _ in rollouts)), lags=lags)
         self._episodes(sampled)
         self._learning(learners)
@@ -304,13 +304,13 @@ class _Driver:
             self._lost.add(index)
             self.monitor.worker_lost(index, self._reasons.get(index, "unknown"))
         for index in self._lost & healthy:
-            self._back(index)
+            self._restarted(index)
         for index in self._lost - self._given_up:
             if _is_gone(group, index):
                 self._given_up.add(index)
                 self.monitor.worker_given_up(index)
 
-    def _back(self, index: int) -> None:
+    def _restarted(self, index: int) -> None:
         self._lost.discard(index)
         self._given_up.discard(index)
         self._known.add(index)
@@ -318,54 +318,54 @@ class _Driver:
 
 
 def _run_of(algorithm: Any, run: str | None) -> str | None:
-    """Return what an algorithm's run is called: a trial of Tune, of which one job has several, by its id as well."""
-    folder = getattr(getattr(algorithm, "_storage", None), "trial_dir_name", None)  # RLlib itself loses the trial's id
+    """Return the name of an algorithm's run, with the trial's id under Tune: one job has several trials."""
+    folder = getattr(getattr(algorithm, "_storage", None), "trial_dir_name", None)  # RLlib does not keep the trial's id
     if folder is None:
         return run
-    found = _TRIAL.search(folder)
-    trial = found[1] if found else str(identity.placement_group())[-8:]
+    match = _TRIAL.search(folder)
+    trial = match[1] if match else str(identity.placement_group())[-8:]
     name = identity.checked_run(run) or identity.job_run()
     return f"{name[: identity.LONGEST_RUN - len(trial) - 1]}-{trial}"
 
 
 class _TrialMonitor(Monitor):
-    """A runner's in a placement group, as everything of a trial is: the algorithm says what the run is called.
+    """The monitor of a runner in a placement group, as in a trial of Tune: the algorithm names the run.
 
-    It does so when its runners and learners are all there.
+    It does so once all its runners and learners exist.
     """
 
     _patience_seconds = 60.0
 
-    def _named(self, run: str | None) -> str | None:  # noqa: ARG002  # known to the algorithm alone
+    def _named(self, run: str | None) -> str | None:  # noqa: ARG002  # only the algorithm knows the name
         return None
 
 
 def _is_gone(group: Any, index: int) -> bool:
-    """Tell whether Ray does not restart a runner any more: restarts are switched off or used up."""
+    """Return whether Ray no longer restarts a runner: restarts are off or used up."""
     try:
         actor_id = group._worker_manager.actors()[index]._actor_id.hex()
-    except Exception:  # noqa: BLE001  # private to RLlib: without it the runner shows as restarting
+    except Exception:  # noqa: BLE001  # private to RLlib; without it the runner shows as restarting
         return False
     return ray_internals.is_dead(actor_id)
 
 
 def _rollouts_in(runners: dict[str, dict[str, Any]]) -> list[tuple[int, float, float, float]]:
-    """Return (runner, seconds, steps, version) of every rollout that RLlib's metrics brought."""
-    found = []
-    for runner, figures in runners.items():
-        columns = [_series(figures.get(name)) for name in ("seconds", "steps", "version")]
-        found += [(int(runner), a, b, c) for a, b, c in zip(*columns, strict=False)]
-    return found
+    """Return (runner, seconds, steps, version) of every rollout in RLlib's metrics."""
+    rollouts = []
+    for runner, numbers in runners.items():
+        columns = [_series(numbers.get(name)) for name in ("seconds", "steps", "version")]
+        rollouts += [(int(runner), a, b, c) for a, b, c in zip(*columns, strict=False)]
+    return rollouts
 
 
 def _series(value: Any) -> list[float]:
-    """Return what RLlib made of a series: a list, of a single item the item itself, of none NaN."""
+    """Return a series of RLlib's metrics as a list: RLlib reduces one item to the item and none to NaN."""
     values = value if isinstance(value, list) else [math.nan if value is None else value]
     return [float(each) for each in values if math.isfinite(each)]
 
 
 def _rollouts(monitor: Monitor, sample: Callable[P, R]) -> Callable[P, R]:
-    """Make a runner's `sample` a rollout; what is not stepping the environment is inference and RLlib's connectors."""
+    """Record a runner's `sample` as a rollout; time outside environment steps is inference and connectors."""
 
     @functools.wraps(sample)
     def timed(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -385,13 +385,13 @@ def _in_phase(monitor: Monitor, phase: str, method: Callable[P, R]) -> Callable[
 
 
 def _healthy(group: Any) -> set[int]:
-    """Return the indices of the runners that RLlib takes to be alive."""
-    ids = getattr(group, "healthy_env_runner_ids", None) or group.healthy_worker_ids  # its name in Ray 2.40
+    """Return the indices of the runners that RLlib considers healthy."""
+    ids = getattr(group, "healthy_env_runner_ids", None) or group.healthy_worker_ids  # the name in Ray 2.40
     return set(ids())
 
 
 def _wrap(owner: object, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Replace a method on one object; an owner or a method that RLlib does not have is left alone."""
+    """Replace a method on one object, if the object and the method exist."""
     method = getattr(owner, name, None)
     if callable(method):
         setattr(owner, name, wrapper(method))

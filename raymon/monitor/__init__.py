@@ -1,4 +1,4 @@
-"""Recording, in the user's own processes: `Monitor` where is sampled, `DriverMonitor` where is trained, `instrument`.
+"""Recording in the user's processes: `Monitor` in those that sample, `DriverMonitor` in the one that trains.
 
 Imports the standard library and the catalogue; Ray only inside functions, once the user's process has it.
 """

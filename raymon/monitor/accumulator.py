@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 from raymon.catalog import Metric
 
 MOST_LABEL_SETS: Final = 200
-"""Series one monitor may make of one family; a label without enumerated values could otherwise grow without bound."""
+"""Most series of one family in one monitor; a label without enumerated values could otherwise grow without bound."""
 MOST_WORKER_SETS: Final = 4_000
-"""The same for a family of the driver's with a series per worker: 2,000 workers that were each lost once."""
+"""The same for a family of the driver with a series per worker: 2,000 workers, each lost once."""
 MOST_OBSERVATIONS: Final = 5_000
 """Observations of one series kept until the next flush: Ray's agent replays each in Python (about 3 µs)."""
 LONGEST_LABEL: Final = 64
@@ -28,7 +28,7 @@ class RefusedError(ValueError):
 
 
 class Cell:
-    """A sum that only grows, and how much of it Ray has been given; `scale` turns its unit into the metric's."""
+    """A sum that only grows, and how much of it was exported; `scale` converts its unit to the metric's."""
 
     __slots__ = ("handed", "scale", "total")
 
@@ -38,8 +38,8 @@ class Cell:
         self.scale = scale
 
 
-class Taken(NamedTuple):
-    """What one flush hands over: increases since the last, values now, observations since the last."""
+class Pending(NamedTuple):
+    """What one flush exports: increases since the last one, current values, observations since the last one."""
 
     increases: list[tuple[Key, Cell, float]]
     values: list[tuple[Key, float]]
@@ -59,26 +59,26 @@ class Accumulator:
         self._keys: dict[tuple[object, ...], Key] = {}
 
     def renew_after_fork(self) -> None:
-        """In a forked child: forget what the parent will hand over, and a lock that a vanished thread may hold."""
+        """In a forked child: drop what the parent will export, and replace a lock that a vanished thread may hold."""
         self.lock = threading.RLock()
         for cell in self._cells.values():
             cell.handed = cell.total
         self._observations.clear()
 
     def key(self, metric: Metric, labels: dict[str, object]) -> Key:
-        """Return the key of a series; what was accepted once is not checked again.
+        """Return the key of a series; a combination of labels is checked once.
 
         Raises:
-            RefusedError: When a label is missing, unknown or outside its values, or the family has too many series.
+            RefusedError: A label is missing, unknown or outside its values, or the family has too many series.
         """
         for value in labels.values():
             if value.__class__ is not str and value.__class__ is not int:  # 1, 1.0 and True would be one in a dict
                 return self._checked_key(metric, labels)
-        asked = (metric.name, *labels.items())
-        found = self._keys.get(asked)
-        if found is None:
-            found = self._keys[asked] = self._checked_key(metric, labels)
-        return found
+        combination = (metric.name, *labels.items())
+        key = self._keys.get(combination)
+        if key is None:
+            key = self._keys[combination] = self._checked_key(metric, labels)
+        return key
 
     def _checked_key(self, metric: Metric, labels: dict[str, object]) -> Key:
         if labels.keys() != set(metric.labels):
@@ -90,19 +90,19 @@ class Accumulator:
             if (allowed and value not in allowed) or not 0 < len(value) <= LONGEST_LABEL:
                 raise RefusedError(f"{metric.name}: found {label}={value!r}, expected {allowed or 'a short text'}")
             values.append(value)
-        found = tuple(values)
+        checked = tuple(values)
         with self.lock:
             known = self._sets.setdefault(metric.name, set())
-            if found not in known:
+            if checked not in known:
                 most = MOST_WORKER_SETS if "worker" in metric.labels else MOST_LABEL_SETS
                 if len(known) >= most:
                     raise RefusedError(f"{metric.name}: more than {most} sets of label values")
-                known.add(found)
+                known.add(checked)
                 self.metrics.setdefault(metric.name, metric)
-        return metric.name, found
+        return metric.name, checked
 
     def cell(self, metric: Metric, labels: dict[str, object] | None = None, scale: float = 1.0) -> Cell:
-        """Return the cell of a counter's series; a new one is handed over as 0, so that `increase()` sees the first."""
+        """Return the cell of a counter's series. A new one is exported as 0, so `increase()` sees its first event."""
         if metric.kind != "counter":
             raise RefusedError(f"{metric.name} is a {metric.kind}, it cannot be counted")
         key = self.key(metric, labels or {})
@@ -113,7 +113,7 @@ class Accumulator:
         return cell
 
     def set(self, metric: Metric, labels: dict[str, object], value: float) -> None:
-        """Keep a gauge's value until the next; a value that is not finite is refused."""
+        """Set a gauge; a value that is not finite is refused."""
         if metric.kind != "gauge":
             raise RefusedError(f"{metric.name} is a {metric.kind}, it cannot be set")
         self._values[self.key(metric, labels)] = finite(value)
@@ -130,13 +130,13 @@ class Accumulator:
             waiting.append(finite(value))
 
     def hand_over_again(self) -> None:
-        """Have the next flush hand over whole totals: they are to be exported under other labels."""
+        """Export whole totals at the next flush, because the labels have changed."""
         with self.lock:
             for cell in self._cells.values():
                 cell.handed = 0
 
-    def take(self) -> Taken:
-        """Take what Ray has not been given yet; the caller hands it over or counts it as dropped."""
+    def take(self) -> Pending:
+        """Take what was not exported yet; the caller exports it or counts it as dropped."""
         with self.lock:
             increases = []
             for key, cell in self._cells.items():
@@ -144,16 +144,16 @@ class Accumulator:
                 if increase >= 0:
                     cell.handed = cell.total
                     increases.append((key, cell, increase))
-            observations = [(key, found) for key, found in self._observations.items() if found]
+            observations = [(key, values) for key, values in self._observations.items() if values]
             self._observations = {}
-            return Taken(increases, list(self._values.items()), observations)
+            return Pending(increases, list(self._values.items()), observations)
 
 
 def finite(value: float) -> float:
     """Return the value as a float.
 
     Raises:
-        RefusedError: When it is not one finite number.
+        RefusedError: It is not one finite number.
     """
     try:
         number = float(value)
@@ -165,10 +165,10 @@ def finite(value: float) -> float:
 
 
 def amount(value: float) -> float:
-    """Return what may be added to a counter: a finite number that is not negative; whole numbers stay exact.
+    """Return a finite number, 0 or more, that may be added to a counter; whole numbers stay exact.
 
     Raises:
-        RefusedError: Otherwise.
+        RefusedError: It is negative or not one finite number.
     """
     number = finite(value)
     if number < 0:

@@ -1,7 +1,7 @@
-"""Captures: on a profiler's request, note each phase of this process for some seconds, and let the profiler attach.
+"""Captures: on request, record each phase of this process for some seconds and let the profiler attach.
 
-The flush thread looks once a second for a request: one small file in raymon's folder of the Ray session, which
-`raymon profile` writes. Until there is one, this costs a look at a file that is not there; nothing is noted in advance.
+`raymon profile` writes the request as a small file in raymon's folder of the Ray session. The flush thread looks for it
+once a second; nothing is recorded in advance.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from raymon.monitor.private_files import private_folder, read_file, write_file
 REQUEST: Final = "capture.json"
 LONGEST_SECONDS: Final = 600.0
 MOST_SPANS: Final = 50_000
-"""Spans one monitor notes at most: 5 MB, three hours of rollouts of a second with some phases each."""
+"""Most spans of one monitor: 5 MB, or three hours of one-second rollouts with some phases each."""
 _MOST_REQUEST_BYTES: Final = 4096
 _ID: Final = re.compile(r"[0-9a-z]{1,40}")
 _PR_SET_PTRACER: Final = 0x59616D61
@@ -28,11 +28,11 @@ _ANY: Final = 2**64 - 1
 
 
 class PhaseNotes(NamedTuple):
-    """What one monitor noted, in nanoseconds of the monotonic clock.
+    """The phases one monitor recorded, in nanoseconds of the monotonic clock.
 
     Attributes:
         spans: (phase, began, ended) of each phase, the innermost first.
-        parts: (phase, at, duration) of time that was measured elsewhere and told at a moment.
+        parts: (phase, at, duration) of time that was measured elsewhere and added at one moment.
         lost: Spans and parts beyond `MOST_SPANS`.
     """
 
@@ -48,12 +48,12 @@ class Notes:
         self.notes = PhaseNotes([], [], 0)
 
     def span(self, phase: str, began: int, ended: int) -> None:
-        """Note a phase that ended."""
+        """Record a phase that ended."""
         if self._has_room():
             self.notes.spans.append((phase, began, ended))
 
     def part(self, phase: str, at: int, duration: int) -> None:
-        """Note time that was measured elsewhere."""
+        """Record time that was measured elsewhere."""
         if self._has_room():
             self.notes.parts.append((phase, at, duration))
 
@@ -65,7 +65,7 @@ class Notes:
 
 
 class Capturable(Protocol):
-    """What a capture needs of a monitor."""
+    """What a capture needs from a monitor."""
 
     @property
     def run(self) -> str | None:
@@ -76,14 +76,14 @@ class Capturable(Protocol):
         """The label `worker`."""
 
     def start_notes(self) -> None:
-        """Note each phase from now on."""
+        """Record each phase from now on."""
 
     def end_notes(self) -> PhaseNotes | None:
-        """Note no more; return what was noted, None when nothing was asked for."""
+        """Stop recording phases; return them, or None if no capture runs."""
 
 
 class _Request(NamedTuple):
-    """A request: its id, which names the folder for the answers, and when to stop, by the monotonic clock."""
+    """A request: its id, which names the folder for the results, and its end by the monotonic clock."""
 
     id: str
     session: Path
@@ -100,7 +100,7 @@ class Captures:
 
     def look(self, monitors: Iterable[Capturable], session: Path | None) -> None:
         """Start a requested capture and end one whose time is over; never raise."""
-        with contextlib.suppress(Exception):  # whatever the file holds must not end the flush thread
+        with contextlib.suppress(Exception):  # whatever the file holds, the flush thread goes on
             if self._running is not None:
                 if time.monotonic() >= self._running.until:
                     self.end(monitors)
@@ -110,14 +110,14 @@ class Captures:
                     self._start(request, monitors)
 
     def end(self, monitors: Iterable[Capturable]) -> None:
-        """End the running capture, if there is one, and hand in the notes; never raise."""
+        """End the running capture, if any, and write its phases to files; never raise."""
         request, self._running = self._running, None
         if request is not None:
             _let_attach(False)
             for number, monitor in enumerate(monitors):
                 notes = monitor.end_notes()
                 if notes is not None:
-                    with contextlib.suppress(OSError):  # the profiler has gone, and its folder with it
+                    with contextlib.suppress(OSError):  # the profiler has ended and removed its folder
                         self._hand_in(request, number, monitor, notes)
 
     def _start(self, request: _Request, monitors: Iterable[Capturable]) -> None:
@@ -148,7 +148,7 @@ class Captures:
 
 
 def _read(session: Path) -> _Request | None:
-    """Return the request in the session's folder; None if there is none that holds."""
+    """Return the request in the session's folder; None without a valid one."""
     try:
         with private_folder(session) as folder:
             request = json.loads(read_file(folder, REQUEST, _MOST_REQUEST_BYTES))

@@ -1,7 +1,7 @@
-"""`instrument`: one line that makes any actor class record its rollouts.
+"""`instrument`: record the rollouts of any actor class with one line.
 
-Wraps the constructor, so that a worker shows from its first moment, and the methods that sample; signatures, type
-hints, pickling and everything else of the class stay as they are.
+It wraps the constructor, so that a worker shows from its start, and the methods that sample. Signatures, type hints,
+pickling and everything else of the class stay as they are.
 """
 
 import functools
@@ -67,26 +67,26 @@ def instrument(
         >>> len(Sampler().sample(3))
         3
 
-    Used as a decorator it changes the class it decorates. Called with a class, as in
-    `Theirs = raymon.instrument(Theirs, rollout="sample")`, it leaves that class alone and returns a subclass. Inside a
-    method `raymon.monitor.monitor_of(self)` is the monitor, for phases and figures of your own.
+    As a decorator it changes the decorated class. Called with a class, as in
+    `Theirs = raymon.instrument(Theirs, rollout="sample")`, it leaves that class unchanged and returns a subclass.
+    Inside a method, `raymon.monitor.monitor_of(self)` returns the monitor, for your own phases and metrics.
 
     Args:
-        cls: A class, or what `ray.remote` made of one.
-        rollout: The method that samples, or several; each call is one rollout, with the calls of such methods inside
-            it. Of a method that yields, each item is.
-        steps: How many environment steps a result stands for: a function of the result, a number, or nothing.
-        episodes: From a result to (return, length) of the episodes that ended in it.
-        phase: The phase the time in the method counts as, where no inner phase says otherwise.
-        worker: The name of the constructor's parameter that is the worker's number. By default numbers are assigned as
-            the actors' processes start, which is not the order in which they were created, and kept over restarts.
-        run: The run's name; by default `RAYMON_RUN`, else what the driver's monitor is called, else the Ray job.
-        enabled: False returns the class as it is.
+        cls: A class, plain or decorated with `ray.remote`.
+        rollout: The method that samples, or several. Each call is one rollout, including calls of such methods inside
+            it; if the method is a generator, each item is one rollout.
+        steps: Environment steps of a result: a function of the result, a number, or None to count none.
+        episodes: A function from a result to (return, length) of each episode that ended in it.
+        phase: The phase of time in the method that is in no inner phase.
+        worker: The constructor's parameter that holds the worker's number. By default numbers are assigned as the
+            actors' processes start, which is not the order of their creation, and kept over restarts.
+        run: The run's name; by default `RAYMON_RUN`, else the run of the driver's monitor, else the Ray job.
+        enabled: False returns the class unchanged.
         role: The role of these actors, one of `catalog.ROLES`; workers are compared with those of their role.
 
     Raises:
-        TypeError: When it is not applied to a class.
-        ValueError: When a method, a parameter or a phase does not exist, or another argument cannot be meant.
+        TypeError: `cls` is not a class.
+        ValueError: A method, parameter or phase does not exist, or another argument is invalid.
     """
     plan = Plan(
         (rollout,) if isinstance(rollout, str) else tuple(rollout), steps, episodes, phase, worker, run, enabled, role
@@ -128,9 +128,9 @@ def _instrument(cls: C, plan: Plan, in_place: bool) -> C:
             setattr(plain, name, function)
         return cls
     original = ray_internals.original_class(plain)
-    told = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
-    told["__reduce_ex__"] = _reduction(original, plan)
-    derived: Any = type(original)(original.__name__, (original,), {**told, "__slots__": (), **wrapped})
+    names = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
+    names["__reduce_ex__"] = _reduction(original, plan)
+    derived: Any = type(original)(original.__name__, (original,), {**names, "__slots__": (), **wrapped})
     if remote:
         import ray
 
@@ -140,7 +140,7 @@ def _instrument(cls: C, plan: Plan, in_place: bool) -> C:
 
 
 def _reduction(original: type, plan: Plan) -> Callable[[object, Any], object]:
-    """Return how an instance of the subclass is pickled: pickle finds no class by its name, only the original one."""
+    """Return the `__reduce_ex__` of the subclass: pickle finds the original class by its name, not the subclass."""
     reduce: Any = original.__reduce_ex__
 
     def __reduce_ex__(self: object, protocol: SupportsIndex) -> object:  # noqa: N807  # the name that tracebacks show
@@ -150,12 +150,12 @@ def _reduction(original: type, plan: Plan) -> Callable[[object, Any], object]:
         make, arguments, *rest = reduced
         places = tuple(place for place, argument in enumerate(arguments) if argument is type(self))
         known = tuple(original if argument is type(self) else argument for argument in arguments)
-        return (_made_again, (original, plan, make, known, places), *rest) if places else reduced
+        return (_unpickle, (original, plan, make, known, places), *rest) if places else reduced
 
     return __reduce_ex__
 
 
-def _made_again(
+def _unpickle(
     original: type, plan: Plan, make: Callable[..., object], arguments: tuple[object, ...], places: tuple[int, ...]
 ) -> object:
     derived = _instrument(original, plan, in_place=False)
@@ -169,13 +169,13 @@ def _wrappers(cls: type, plan: Plan) -> dict[str, Callable[..., Any]]:
 
 
 def _method(cls: type, name: str) -> Callable[..., Any]:
-    found = inspect.getattr_static(cls, name, None)
-    if inspect.isfunction(found):
-        return found
+    method = inspect.getattr_static(cls, name, None)
+    if inspect.isfunction(method):
+        return method
     public = sorted(each for each, _ in inspect.getmembers(cls, inspect.isfunction) if each[0] != "_")
-    if found is None:
+    if method is None:
         raise ValueError(f"instrument: {cls.__name__} has no method {name!r}; it has {', '.join(public) or 'none'}")
     raise ValueError(
-        f"instrument: {cls.__name__}.{name} is of type {type(found).__name__}, expected a method with `self`: "
+        f"instrument: {cls.__name__}.{name} is of type {type(method).__name__}, expected a method with `self`: "
         "a worker's rollouts are those of one instance"
     )

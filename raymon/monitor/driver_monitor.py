@@ -1,4 +1,4 @@
-"""`DriverMonitor`: what the process that trains records: ledger of fragments, phases, fleet, learning."""
+"""`DriverMonitor`: recording in the process that trains: fragments, phases, workers, learning."""
 
 import math
 import os
@@ -14,7 +14,7 @@ from raymon.monitor.accumulator import LONGEST_LABEL, RefusedError, amount, fini
 from raymon.monitor.error_details import MOST_LOSSES, describe_loss
 from raymon.monitor.fleet import Fleet
 from raymon.monitor.iterations import Durations, Iteration
-from raymon.monitor.phase import Stayed
+from raymon.monitor.phase import Entry
 from raymon.monitor.reasons import loss_reason
 from raymon.monitor.recorder import NANOSECOND, complain, recording
 from raymon.monitor.refs import HeldRefs
@@ -50,11 +50,11 @@ _START_AT_ZERO: Final = (
     catalog.WORKER_LOSSES,
     catalog.PUT_BYTES,
 )
-"""Counters whose every series is exported from the start, so that `increase()` sees the first event."""
+"""Counters with all series exported from the start, so that `increase()` sees the first event."""
 
 
 def _label(value: object) -> str:
-    """Return a text that can be a label: a class by its name, what is too long cut short."""
+    """Return a text that can be a label: the name of a class, cut if it is too long."""
     text = (value.__name__ if isinstance(value, type) else str(value)) or "none"
     return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
 
@@ -73,20 +73,20 @@ class DriverMonitor(TimedRecorder):
         ...     driver.update(loss=0.5, kl=0.01)
         >>> driver.close()
 
-    The phases of an iteration sum to its wall time exactly; what is in no phase is `other`. Recording never raises and
+    The phases of an iteration sum to its wall time exactly; time in no phase is `other`. Recording never raises and
     never blocks; what cannot be recorded is dropped and counted.
 
     Args:
-        run: The run's name, also for workers that name none; by default `RAYMON_RUN`, else the Ray job.
-        engine: Who trains, in a word; `own` is raymon's trainer and `rllib` RLlib, whose options advice then names.
-        algorithm: As it shall read on the dashboard.
-        sampler: How is sampled, in a word.
-        environment: The environment's id; as the other texts cut short after 64 characters.
-        workers: How many workers are expected.
+        run: The run's name, also for workers that do not name a run; by default `RAYMON_RUN`, else the Ray job.
+        engine: The trainer in one word. For `own` (raymon's trainer) and `rllib`, advice names the trainer's options.
+        algorithm: Its name on the dashboard.
+        sampler: The way of sampling, in one word.
+        environment: The environment's id. These texts are cut after 64 characters.
+        workers: Number of workers expected.
         enabled: False makes every method a no-op.
 
     Raises:
-        ValueError: For a run that cannot be a label or a number of workers below 0.
+        ValueError: The run cannot be a label, or the number of workers is below 0.
     """
 
     PHASES = (*catalog.DRIVER_PHASES, *catalog.LANGUAGE_PHASES)
@@ -137,7 +137,7 @@ class DriverMonitor(TimedRecorder):
         self.introduce()
 
     def iteration(self) -> Iteration:
-        """Time one iteration of collecting and learning; one that does not raise counts as an update of the policy.
+        """Time one iteration of collecting and learning; if it does not raise, it counts as an update of the policy.
 
         An iteration inside another of the same thread or task is part of that one.
         """
@@ -145,10 +145,10 @@ class DriverMonitor(TimedRecorder):
 
     @recording
     def update(self, nonfinite: bool = False, **terms: float | None) -> None:
-        """Set what the last update of the policy came to; any subset of the terms.
+        """Set the statistics of the last update of the policy; any subset of the terms.
 
         Args:
-            nonfinite: The loss or gradient was not finite; found out by itself when such a value is given.
+            nonfinite: Whether the loss or gradient was not finite; also detected from the terms.
             **terms: `policy_loss`, `value_loss`, `entropy_loss`, `loss`, `kl`, `entropy` (nats), `clip_ratio`,
                 `explained_variance`, `gradient_norm`, `learning_rate`.
         """
@@ -167,16 +167,16 @@ class DriverMonitor(TimedRecorder):
     def received(
         self, worker: int | str, seconds: float, env_steps: int, nbytes: float = 0, policy_version: float | None = None
     ) -> None:
-        """Enter a fragment that arrived into the ledger.
+        """Count a fragment that arrived.
 
         Args:
-            worker: Who sampled it.
-            seconds: How long the rollout took, by the worker's clock.
+            worker: The worker that sampled it.
+            seconds: Duration of the rollout, by the worker's clock.
             env_steps: Environment steps in it.
             nbytes: Its size in the object store.
             policy_version: The version it was sampled with.
         """
-        self._fleet.heard_of(str(worker))
+        self._fleet.add(str(worker))
         self.count(catalog.FRAGMENTS, outcome="received")
         self.count(catalog.FRAGMENT_STEPS, env_steps, outcome="received")
         self.count(catalog.PUT_BYTES, nbytes, kind="rollouts")
@@ -186,26 +186,26 @@ class DriverMonitor(TimedRecorder):
 
     @recording
     def trained(self, fragments: int, env_steps: int, lags: Sequence[float] = ()) -> None:
-        """Enter fragments that were trained on; `lags` in updates, by default from the versions that were received."""
+        """Count fragments that were trained on; `lags` in updates, by default from the received versions."""
         self.count(catalog.FRAGMENTS, fragments, outcome="trained")
         self.count(catalog.FRAGMENT_STEPS, env_steps, outcome="trained")
         versions = list(self._versions)
         self._versions.clear()
-        found = [finite(lag) for lag in lags] or [self._version - version for version in versions]
-        if found:
-            self.accumulator.set(catalog.POLICY_LAG, {"statistic": "mean"}, sum(found) / len(found))
-            self.accumulator.set(catalog.POLICY_LAG, {"statistic": "max"}, max(found))
+        updates = [finite(lag) for lag in lags] or [self._version - version for version in versions]
+        if updates:
+            self.accumulator.set(catalog.POLICY_LAG, {"statistic": "mean"}, sum(updates) / len(updates))
+            self.accumulator.set(catalog.POLICY_LAG, {"statistic": "max"}, max(updates))
 
     @recording
     def dropped(self, reason: str, fragments: int = 1, env_steps: int = 0) -> None:
-        """Enter fragments that were dropped, with one of `catalog.DROP_REASONS`."""
+        """Count fragments that were dropped, for one of `catalog.DROP_REASONS`."""
         self.count(catalog.FRAGMENTS_DROPPED, fragments, reason=reason)
         self.count(catalog.FRAGMENTS, fragments, outcome="dropped")
         self.count(catalog.FRAGMENT_STEPS, env_steps, outcome="dropped")
 
     @recording
     def episodes(self, returns: Iterable[float], lengths: Iterable[float]) -> None:
-        """Add episodes of any worker to the fleet's last 100."""
+        """Add episodes of any worker to the last 100 of all workers."""
         found = [finite(value) for value in returns], [finite(value) for value in lengths]
         with self.accumulator.lock:
             self._returns.extend(found[0])
@@ -213,7 +213,7 @@ class DriverMonitor(TimedRecorder):
 
     @recording
     def fleet_episodes(self, mean: float, low: float, high: float, length: float) -> None:
-        """Set the fleet's mean, lowest and highest return and mean length where only those are known."""
+        """Set mean, lowest and highest return and mean length over all workers, if single episodes are not known."""
         with self.accumulator.lock:
             self._returns.clear()
             self._lengths.clear()
@@ -223,13 +223,13 @@ class DriverMonitor(TimedRecorder):
 
     @recording
     def progress(self, trained_env_steps: int, target_env_steps: int = 0) -> None:
-        """Set how far the run is: steps trained on, resumed ones included, and where it ends (0: nowhere)."""
+        """Set the progress of the run: steps trained on, including resumed ones, and the target (0: none)."""
         self.accumulator.set(catalog.TRAINED_STEPS, {}, trained_env_steps)
         self.accumulator.set(catalog.TARGET_STEPS, {}, target_env_steps)
 
     @recording
     def policy_version(self, version: int) -> None:
-        """Set the version of the policy in the learner: the updates made to it."""
+        """Set the version of the learner's policy, which is the number of its updates."""
         self._version = finite(version)
         self.accumulator.set(catalog.LEARNER_VERSION, {}, version)
 
@@ -247,7 +247,7 @@ class DriverMonitor(TimedRecorder):
 
     @recording
     def inference(self, batches: int, observations: int) -> None:
-        """Count batches of observations the driver's policy answered."""
+        """Count batches of observations that the driver's policy answered."""
         more = amount(batches), amount(observations)
         cells = self._cell(catalog.INFERENCE_BATCHES), self._cell(catalog.INFERENCE_OBSERVATIONS)
         with self.accumulator.lock:
@@ -256,24 +256,24 @@ class DriverMonitor(TimedRecorder):
 
     @recording
     def gpu(self, utilization: float, memory_bytes: float) -> None:
-        """Set the learner's GPU: utilisation from 0 to 1 and allocated memory."""
+        """Set the utilization (0 to 1) and allocated memory of the learner's GPU."""
         self.accumulator.set(catalog.GPU_UTILIZATION, {}, utilization)
         self.accumulator.set(catalog.GPU_MEMORY, {}, memory_bytes)
 
     @recording
     def hold(self, ref: object, nbytes: float = 0) -> None:
-        """Note an object reference the driver keeps, with its size; the monitor itself never keeps it alive."""
+        """Register an object reference that the driver keeps, with its size; the monitor does not keep it alive."""
         if not self._refs.hold(ref, amount(nbytes)):
             raise RefusedError("too many references held to keep track of")
 
     @recording
     def release(self, ref: object) -> None:
-        """Note that the driver lets go of a reference; forgotten ones are found out through Ray's own count."""
+        """Register that the driver releases a reference; others are noticed through Ray's reference count."""
         self._refs.release(ref)
 
     @recording
     def worker_up(self, worker: int | str) -> None:
-        """Note that a worker answers."""
+        """Register that a worker answers."""
         self._fleet.put(str(worker), "up")
 
     @recording
@@ -287,20 +287,20 @@ class DriverMonitor(TimedRecorder):
 
     @recording
     def worker_restarted(self, worker: int | str, reason: str | BaseException) -> None:
-        """Count a worker that was replaced and is up again; `reason` is why it had been lost."""
+        """Count a worker that was replaced and is up again; `reason` says why it was lost."""
         self.count(catalog.WORKER_RESTARTS, worker=worker, reason=loss_reason(reason))
         self._fleet.put(str(worker), "up")
 
     @recording
     def worker_given_up(self, worker: int | str) -> None:
-        """Note that a worker is not restarted any more."""
+        """Register that a worker is no longer restarted."""
         self._fleet.put(str(worker), "given_up")
 
     @recording
     def state(self, state: str) -> None:
         """Set the state of the run, one of `catalog.RUN_STATES`.
 
-        `training`, which the first iteration sets as well, starts the clock of the run, once.
+        `training` starts the clock of the run, once; the first iteration sets it too.
         """
         if state not in catalog.RUN_STATES:
             raise RefusedError(f"found state {state!r}, expected one of {catalog.RUN_STATES}")
@@ -317,11 +317,11 @@ class DriverMonitor(TimedRecorder):
             self.state(state)
 
     def close(self, wait: bool = False) -> None:
-        """Hand over what was recorded and record no more; the gauges vanish from the exporter within half a minute.
+        """Flush and stop recording; the gauges vanish from the exporter within half a minute.
 
         Args:
-            wait: Return only after Ray has exported it, which takes one report interval (1 s in a Ray that raymon
-                started, else 10 s): before `ray.shutdown()`, so that the state in which the run ended is seen.
+            wait: Return only after Ray has exported the last state, which takes one report interval (1 s in a Ray that
+                raymon started, else 10 s). Use it before `ray.shutdown()`.
         """
         connected = self.enabled and self._connected()
         super().close()
@@ -335,17 +335,17 @@ class DriverMonitor(TimedRecorder):
             time.sleep(ray_internals.report_seconds() + _EXPORT_MARGIN_SECONDS)
 
     def progress_mark(self) -> object:
-        """Return what changes with every phase, iteration and fragment; None while the driver records none of them."""
+        """Return a value that changes with every phase, iteration and fragment; None before the first."""
         counted = [self._cell(catalog.UPDATES).total]
         counted += [self._cell(catalog.FRAGMENTS, outcome=outcome).total for outcome in ("received", "trained")]
         entered = self._wall_time.entered_at()
         return None if entered is None and not any(counted) else (entered, *counted)
 
     def troubles(self) -> dict[str, Any]:
-        """Return the last workers lost, if any were."""
+        """Return the workers lost last; empty if none were."""
         return {"losses": list(self._losses)} if self._losses else {}
 
-    def _identify(self, settle: bool) -> bool:  # noqa: ARG002  # a driver waits for nobody to name its run
+    def _identify(self, settle: bool) -> bool:  # noqa: ARG002  # a driver names the run itself
         known = super()._identify(settle=True)
         connection = ray_internals.connection()
         if connection != self._published_in and self._run is not None:
@@ -363,7 +363,7 @@ class DriverMonitor(TimedRecorder):
         super()._adopt(run)
         identity.claim_driver(run, self._claim)
 
-    def _begin_iteration(self) -> Stayed:
+    def _begin_iteration(self) -> Entry:
         if self._state == "starting":
             self.state("training")
         around = self._wall_time.innermost()
@@ -391,7 +391,7 @@ class DriverMonitor(TimedRecorder):
         seconds = self._iterations.mean(self._wall_time.settle() * NANOSECOND)
         if seconds:
             self.accumulator.set(catalog.ITERATION_SECONDS, {}, seconds)
-        held = self._refs.now()
+        held = self._refs.summary()
         self.accumulator.set(catalog.REFS_HELD, {}, held.number)
         self.accumulator.set(catalog.REFS_HELD_BYTES, {}, held.nbytes)
         self.accumulator.set(catalog.REFS_OLDEST, {}, held.oldest)

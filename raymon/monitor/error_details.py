@@ -1,4 +1,4 @@
-"""What is known of an error or a death: as plain data, bounded, ready for JSON."""
+"""Details of an error or a lost worker as plain data: bounded, ready for JSON."""
 
 import re
 import time
@@ -58,7 +58,7 @@ def describe_loss(worker: str, cause: str | BaseException) -> dict[str, Any]:
     """Return what an exception of `ray.get`, or a reason, says about a worker that was lost.
 
     Ray puts a process's exit type, detail and signal, and the traceback of the environment's own exception, into the
-    text of its exceptions only. Signals outside the detail are guesses of Ray's at why a process vanished.
+    text of its exceptions only. Signals outside the detail are only Ray's guesses at why a process vanished.
     """
     text = str(cause)
     detail = _first(_EXIT_DETAIL, text)

@@ -1,7 +1,7 @@
-"""The only place that talks to Ray's exporter: one metric object per family and process, tags as text, zero as a start.
+"""The only module that talks to Ray's exporter: one metric object per family and process.
 
-Runs in the flush thread or in `flush()`. Ray is never imported here before the user's process has imported it, and
-nothing is recorded while Ray is not initialised.
+Runs in the flush thread or in `flush()`. It never imports Ray before the user's process has, and exports nothing while
+Ray is not initialized.
 """
 
 import sys
@@ -15,16 +15,16 @@ _metrics: Final[dict[str, Any]] = {}
 
 
 def ray_is_up() -> bool:
-    """Tell whether this process is connected to Ray; does not import it."""
+    """Return whether this process is connected to Ray, without importing it."""
     ray = sys.modules.get("ray")
     try:
         return bool(ray is not None and ray.is_initialized())
-    except Exception:  # noqa: BLE001  # Ray half imported or half shut down: not up
+    except Exception:  # noqa: BLE001  # Ray is half imported or half shut down
         return False
 
 
 def hand_over(metric: Metric, tags: Mapping[str, str], value: float) -> None:
-    """Give Ray an increase of a counter, the value of a gauge or one observation of a histogram.
+    """Export an increase of a counter, the value of a gauge or one observation of a histogram.
 
     Raises:
         Exception: Whatever Ray raises; the caller counts the loss.
@@ -52,7 +52,7 @@ def start_at_zero(metric: Metric, tags: Mapping[str, str]) -> None:
     ray_internals.record_zero(recorder, tags)
 
 
-def _create(metric: Metric) -> Any:  # noqa: ANN401  # one of three classes of Ray, which are not annotated
+def _create(metric: Metric) -> Any:  # noqa: ANN401  # one of three classes of Ray, which is not annotated
     from ray.util import metrics
 
     if metric.kind == "histogram":

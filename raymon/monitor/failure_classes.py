@@ -1,4 +1,4 @@
-"""Failed rollouts: which exceptions are failures, and the bounded label that names their class."""
+"""Which exceptions are failures of a rollout, and the bounded label for their class."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ _NOT_FAILURES: Final = frozenset(
         "SystemExit",
     }
 )
-"""Ends of a rollout that somebody asked for, by name: importing asyncio only for its class would cost 20 ms."""
+"""Exceptions that end a rollout on purpose, by name: importing asyncio for its class would cost 20 ms."""
 
 
 def is_failure(kind: type[BaseException]) -> bool:
@@ -25,7 +25,7 @@ def is_failure(kind: type[BaseException]) -> bool:
 
 
 class FailureClasses:
-    """The exception classes one monitor has named so far, at most `catalog.MOST_FAILURE_CLASSES`."""
+    """The exception classes that one monitor has exported, at most `catalog.MOST_FAILURE_CLASSES`."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()

@@ -1,4 +1,4 @@
-"""The driver's book of its workers: expected, up, restarting, given up."""
+"""The states of the driver's workers: expected, up, restarting, given up."""
 
 from collections.abc import Iterator
 
@@ -6,21 +6,21 @@ from raymon import catalog
 
 
 class Fleet:
-    """The state of every worker the driver ever named."""
+    """The state of every worker that the driver has named."""
 
     def __init__(self, expected: int) -> None:
         self._expected = expected
         self._states: dict[str, str] = {}
-        self._troubled: set[str] = set()
+        self._lost: set[str] = set()
 
     def put(self, worker: str, state: str) -> None:
         """Set a worker's state: `up`, `restarting` or `given_up`."""
         self._states[worker] = state
         if state != "up":
-            self._troubled.add(worker)
+            self._lost.add(worker)
 
-    def heard_of(self, worker: str) -> None:
-        """Take a worker that was never named before as up."""
+    def add(self, worker: str) -> None:
+        """Register a worker as up unless it is known."""
         self._states.setdefault(worker, "up")
 
     def counts(self) -> dict[str, int]:
@@ -32,6 +32,6 @@ class Fleet:
 
     def trouble(self) -> Iterator[tuple[str, str, float]]:
         """Yield worker, state and 1 or 0 for every worker that was ever lost."""
-        for worker in sorted(self._troubled):
+        for worker in sorted(self._lost):
             for state in catalog.WORKER_TROUBLE.values["state"]:
                 yield worker, state, float(self._states[worker] == state)

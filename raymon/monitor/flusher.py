@@ -1,7 +1,7 @@
-"""The flush thread: one daemon thread per process hands over what every monitor of the process has, once a second.
+"""The flush thread: one daemon thread per process, which flushes every monitor once a second.
 
 It starts with the first monitor, never keeps a process or a monitor alive, flushes once more when the process exits,
-and starts afresh in a forked child.
+and starts again in a forked child.
 """
 
 import atexit
@@ -20,13 +20,13 @@ INTERVAL_SECONDS: Final = 1.0
 
 
 class Flushable(Capturable, Observable, Protocol):
-    """A monitor, as the thread needs it."""
+    """What the thread needs from a monitor."""
 
     def flush(self) -> None:
-        """Hand over everything recorded; never raise."""
+        """Export everything recorded; never raise."""
 
     def beat(self) -> None:
-        """Hand over everything recorded unless the run's name is not clear yet; never raise."""
+        """Export everything recorded once the run's name is known; never raise."""
 
     def introduce(self) -> None:
         """Resolve run and worker, now that Ray is up; never raise."""
@@ -35,7 +35,7 @@ class Flushable(Capturable, Observable, Protocol):
         """Flush once more and record nothing from then on."""
 
     def renew_after_fork(self) -> None:
-        """Make a monitor that a forked child inherited harmless."""
+        """Reset a monitor that a forked child inherited."""
 
 
 class Flusher:
@@ -54,20 +54,20 @@ class Flusher:
         self.cpu_seconds = 0.0
 
     def add(self, monitor: Flushable) -> None:
-        """Serve a monitor from now on; start the thread when it does not run."""
+        """Flush a monitor from now on; start the thread if it does not run."""
         with self._lock:
             self._monitors.add(monitor)
         self._register()
         self.ensure_running()
 
     def discard(self, monitor: Flushable) -> None:
-        """Serve a monitor no longer."""
+        """Stop flushing a monitor."""
         with self._lock:
             self._monitors.discard(monitor)
 
     def close(self) -> None:
         """Close every monitor that is still open, each with a last flush."""
-        for monitor in self._served():
+        for monitor in self._open():
             monitor.close()
 
     @property
@@ -76,16 +76,16 @@ class Flusher:
         return len(self._monitors)
 
     def ensure_running(self) -> None:
-        """Start the thread when it does not run, as in a forked child."""
+        """Start the thread if it does not run, as in a forked child."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="raymon-flush", daemon=True)
                 self._thread.start()
 
     def _register(self) -> None:
-        """Have Ray call when it comes up, and have everything flushed at exit.
+        """Register for Ray's start and for the exit of the process.
 
-        Handlers at exit run last in, first out, so Ray's own must be registered before.
+        Exit handlers run last in, first out, so Ray's own must be registered first.
         """
         if not self._hooked:
             self._hooked = ray_internals.call_after_init(self._ray_came_up)
@@ -95,7 +95,7 @@ class Flusher:
 
     def _ray_came_up(self) -> None:
         self._register()
-        for monitor in self._served():
+        for monitor in self._open():
             monitor.introduce()
 
     @property
@@ -104,19 +104,19 @@ class Flusher:
         return self._thread is not None
 
     def _flush_last(self) -> None:
-        self._exiting = True  # Ray shuts down next: the thread must not talk to it any more
-        self._captures.end(self._served())
-        self._standstills.stop(self._served())
-        for monitor in self._served():
+        self._exiting = True  # Ray shuts down next: the thread must not talk to it
+        self._captures.end(self._open())
+        self._standstills.stop(self._open())
+        for monitor in self._open():
             monitor.flush()
 
     def end_with(self, end: dict[str, Any]) -> None:
-        """Write down the exception that ends this process, in the calling thread: no other will run for long."""
+        """Write the exception that ends this process, in the calling thread: no other thread runs for long."""
         session = ray_internals.session_folder()
         if session is not None:
-            self._standstills.end_with(self._served(), session, end)
+            self._standstills.end_with(self._open(), session, end)
 
-    def _served(self) -> list[Flushable]:
+    def _open(self) -> list[Flushable]:
         with self._lock:
             return list(self._monitors)
 
@@ -127,11 +127,11 @@ class Flusher:
             time.sleep(max(0.0, due - time.monotonic()))
             if not self._exiting:
                 self._register()
-                for monitor in self._served():
+                for monitor in self._open():
                     monitor.beat()
                 session = ray_internals.session_folder()
-                self._captures.look(self._served(), session)
-                self._standstills.look(self._served(), session)
+                self._captures.look(self._open(), session)
+                self._standstills.look(self._open(), session)
             self.cpu_seconds = time.thread_time()
 
     def renew_after_fork(self) -> None:

@@ -1,11 +1,11 @@
-"""Stacks as data: which frames belong to the user, and the one line that says where a thread is.
+"""Stacks as data: which frames belong to the user's code, and a one-line summary of where a thread is.
 
     >>> here = [Frame("main", "/home/me/train.py", 10, "step"), Frame("Env.step", "/home/me/my_env.py", 88, "recv")]
     >>> where(here)
     'Env.step → recv (my_env.py:88)'
 
-Frames come from the process itself (`sys._current_frames`) or from what faulthandler wrote; files are classified by
-their path alone, so that a reader in another virtual environment agrees.
+Frames come from the process itself (`sys._current_frames`) or from a dump of faulthandler. Files are classified by
+their path alone, so a reader in another virtual environment classifies them alike.
 """
 
 import linecache
@@ -23,11 +23,11 @@ _LONGEST_NAME: Final = 120
 _LIBRARY: Final = re.compile(
     r"^<|/(?:site|dist)-packages/|/lib(?:64)?/python\d|/lib/python/|/raymon/(?:monitor/|rllib\.py)"
 )
-"""Files that are not the user's: the standard library, installed packages, generated code, raymon's recording."""
+"""Files that are not the user's own: the standard library, installed packages, generated code, raymon's recording."""
 _MACHINERY: Final = re.compile(
     r"^<|/(?:site|dist)-packages/ray/(?!rllib/)|/ray/_private/|/lib(?:64)?/python\d[^/]*/(?!(?:site|dist)-packages/)|/raymon/monitor/"
 )
-"""Files of Python, Ray and raymon's recording: where a thread is idle if it has no other frame."""
+"""Files of Python, Ray and raymon's recording; a thread without any other frame is idle."""
 _CALL: Final = re.compile(r"([A-Za-z_]\w*)\s*\((?:[^()]|\([^()]*\))*\)?\s*$")
 _DUMPED_THREAD: Final = re.compile(r"^(?:Current thread|Thread) (0x[0-9a-f]+)")
 _DUMPED_FRAME: Final = re.compile(r'^\s+File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.+)$')
@@ -52,7 +52,7 @@ class Stack(NamedTuple):
 
 
 def is_users(file: str) -> bool:
-    """Return whether a file is the user's own code, rather than Python's, an installed package's or raymon's."""
+    """Return whether a file is the user's own code, not Python's, an installed package's or raymon's."""
     return not _LIBRARY.search(file)
 
 
@@ -62,9 +62,9 @@ def is_machinery(file: str) -> bool:
 
 
 def where(frames: Sequence[Frame]) -> str:
-    """Return the innermost frame of the user's own code with what it calls; of a library where there is none.
+    """Return the innermost frame of the user's own code, else of a library, with the function it calls.
 
-    Empty when every frame is Ray's, Python's or raymon's recording: such a thread is idle.
+    Empty if every frame is Ray's, Python's or raymon's recording: such a thread is idle.
     """
     for accepts in (is_users, lambda file: not _MACHINERY.search(file)):
         for index in reversed(range(len(frames))):
@@ -77,14 +77,14 @@ def where(frames: Sequence[Frame]) -> str:
 
 
 def first_place(stacks: Iterable[Stack]) -> str:
-    """Return `where` of the first stack that is not idle, one with a frame of the user's own code before others."""
+    """Return `where` of the first stack that is not idle; stacks with a frame of the user's own code come first."""
     places = [(stack, place) for stack in stacks if (place := where(stack.frames))]
     own = [place for stack, place in places if any(is_users(frame.file) for frame in stack.frames)]
     return next(iter(own), places[0][1] if places else "")
 
 
 def current_stacks() -> list[Stack]:
-    """Return the stacks of this process's threads and suspended asyncio tasks, the main thread first; not raymon's."""
+    """Return the stacks of threads and suspended asyncio tasks, the main thread first, without raymon's."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     main = threading.main_thread().ident
     threads = sorted(sys._current_frames().items(), key=lambda item: item[0] != main)
@@ -93,7 +93,9 @@ def current_stacks() -> list[Stack]:
         name = names.get(ident, f"thread {ident}")
         if not name.startswith(_OWN_THREADS):
             tasks = _suspended_tasks(innermost)
-            if not (tasks and innermost.f_code.co_filename.endswith("selectors.py")):  # else the loop itself is idle
+            if not (
+                tasks and innermost.f_code.co_filename.endswith("selectors.py")
+            ):  # otherwise the event loop is idle
                 stacks.append(Stack(name, _outer_frames(innermost)))
             stacks += tasks
     return stacks[:MOST_THREADS]
@@ -109,7 +111,7 @@ def frames_of_error(error: BaseException) -> tuple[Frame, ...]:
 
 
 def parse_dump(text: str) -> list[Stack]:
-    """Return the stacks in what faulthandler wrote, in its order, the outermost frame first."""
+    """Return the stacks in a dump of faulthandler, in its order, the outermost frame first."""
     stacks: list[tuple[str, list[Frame]]] = []
     for line in text.splitlines():
         if thread := _DUMPED_THREAD.match(line):
@@ -139,7 +141,7 @@ def _frame(frame: FrameType, line: int | None, inner: str = "") -> Frame:
 
 
 def _called_in(code: CodeType, line: int, inner: str) -> str:
-    """Return the function that a line of source calls: the frame inside, else the last one named in the line.
+    """Return the function that a line of source calls: that of the inner frame, else the last one named in the line.
 
     A C function has no frame of its own, and Ray's functions are wrapped in others.
     """
@@ -156,7 +158,7 @@ def _inner_name(frame: Frame) -> str:
 
 
 def _suspended_tasks(innermost: FrameType) -> list[Stack]:
-    """Return the stacks of the tasks of the event loop that a thread runs: what they await has no frame of a thread."""
+    """Return the stacks of the tasks of a thread's event loop; what they await is in no thread's frames."""
     frame: FrameType | None = innermost
     while frame is not None and frame.f_code.co_name != "run_forever":
         frame = frame.f_back
@@ -165,7 +167,7 @@ def _suspended_tasks(innermost: FrameType) -> list[Stack]:
         return []
     try:
         tasks = list(asyncio.all_tasks(frame.f_locals["self"]))
-    except (KeyError, RuntimeError, TypeError):  # another kind of loop, or one that changes at this moment
+    except (KeyError, RuntimeError, TypeError):  # another kind of event loop, or one that changes right now
         return []
     stacks = [Stack(f"task {task.get_name()}", _awaiting_frames(task.get_coro())) for task in tasks]
     return [stack for stack in stacks if where(stack.frames)]

@@ -1,11 +1,10 @@
-"""Names of a process: the run's name and the worker's number, kept over restarts.
+"""The run's name and the worker's number of a process, kept over restarts.
 
-Processes agree on both through the key-value store of Ray's control service, which each of them is connected to anyway:
-a few short calls when a monitor starts, no helper actor, nothing to clean up. Keys begin with the job's id, so that two
-jobs never share numbers, and end with the cluster.
+Processes agree on both through the key-value store of Ray's control service: a few short calls when a monitor starts,
+no helper actor, nothing to clean up. Keys begin with the job's id, so two jobs never share numbers.
 
-A name that nobody chose (`job-…`) is provisional: its owner adopts the run's name as soon as a driver's monitor
-publishes one, however late.
+A default name (`job-…`) is provisional: the process adopts the run's name as soon as a driver's monitor publishes one,
+however late.
 """
 
 import logging
@@ -24,7 +23,7 @@ _logged: Final[set[str]] = set()
 
 
 class RunName(NamedTuple):
-    """A run's name; a provisional one gives way to the first that a driver publishes."""
+    """A run's name; a provisional one is replaced by the first that a driver publishes."""
 
     run: str
     provisional: bool
@@ -34,7 +33,7 @@ def checked_run(run: str | None) -> str | None:
     """Return the run's name from the argument or from `RAYMON_RUN`; None if neither names it.
 
     Raises:
-        ValueError: If the argument cannot be a label; such a variable is ignored with one log line.
+        ValueError: The argument cannot be a label. An invalid variable is ignored with one log line.
     """
     if run is None:
         return _from_environment(RUN_VARIABLE, _is_run, f"a text of 1 to {LONGEST_RUN} characters")
@@ -47,7 +46,7 @@ def checked_worker(worker: int | None) -> str | None:
     """Return the worker's number as text from the argument or from `RAYMON_WORKER`; None if it is to be assigned.
 
     Raises:
-        ValueError: If the argument is not a whole number from 0; such a variable is ignored with one log line.
+        ValueError: The argument is not a whole number from 0. An invalid variable is ignored with one log line.
     """
     if worker is None:
         number = _from_environment(WORKER_VARIABLE, str.isdecimal, "a whole number from 0")
@@ -61,7 +60,7 @@ def checked_worker(worker: int | None) -> str | None:
 def publish_run(run: str) -> None:
     """Publish the run's name to the other processes of this Ray job, or of this placement group.
 
-    A process that passes its placement group on to what it creates, as every trial of Tune does, speaks for that group;
+    A process that passes its placement group on to its children, as every trial of Tune does, publishes for that group;
     in the rest of the job the first published name stays.
     """
     group = placement_group() if _passes_group_on() else None
@@ -84,7 +83,7 @@ def publish_run(run: str) -> None:
 def published_run() -> str | None:
     """Return the name that a driver's monitor published for this process; None if none did yet.
 
-    In a placement group that is passed on, the job's name, perhaps of another trial, does not count.
+    In a placement group that is passed on, the job's name is ignored: it may be that of another trial.
     """
     group = placement_group()
     keys = [_key("run-in", group)] if group else []
@@ -96,8 +95,7 @@ def published_run() -> str | None:
 def resolve_run(settle: bool = True) -> RunName | None:
     """Return the name this actor had before a restart, else the published one.
 
-    Without either it is a provisional one (the job's published name or one made from the job's id), or None unless
-    `settle`.
+    Without either, return None, or with `settle` a provisional name: the job's published name or one from the job's id.
     """
     actor = _actor()
     kept = kv_get(_key("run-of", actor)) if actor else None
@@ -113,12 +111,12 @@ def resolve_run(settle: bool = True) -> RunName | None:
 
 
 def job_run() -> str:
-    """Return the name of a run that nobody named: one made from the Ray job's id."""
+    """Return the default name of a run, made from the Ray job's id."""
     return f"job-{_job()}"
 
 
 def keep_run(run: str) -> None:
-    """Have this actor keep its run over a restart, whatever is published until then."""
+    """Store this actor's run, so that it keeps it over a restart whatever is published meanwhile."""
     actor = _actor()
     if actor:
         kv_put(_key("run-of", actor), run.encode(), overwrite=True)
@@ -132,7 +130,7 @@ def reserve_worker(run: str, worker: str) -> None:
 def assign_worker(run: str, preferred: str | None = None) -> str:
     """Return this actor's number within the run: the one it had before a restart, the preferred or next free one.
 
-    A named actor keeps its number also if it is created again under its name.
+    A named actor keeps its number even if it is created again under its name.
     """
     mine = _key("worker-of", run, _self())
     known = kv_get(mine)
@@ -156,7 +154,7 @@ def _next_free_number(run: str) -> str:
 
 
 def note_worker(worker: str) -> None:
-    """Note which worker this actor is, for processes that wait for it."""
+    """Store which worker this actor is, for processes that wait for it."""
     actor = _actor()
     if actor:
         kv_put(_key("number-of", actor), worker.encode(), overwrite=True)
@@ -169,7 +167,7 @@ def worker_of(actor: str) -> str | None:
 
 
 def claim_driver(run: str, monitor: str) -> None:
-    """Make a driver's monitor the one whose gauges describe the run: the newest does."""
+    """Make a driver's monitor, the newest one, the one whose gauges describe the run."""
     kv_put(_key("driver", run), monitor.encode(), overwrite=True)
 
 
@@ -180,7 +178,7 @@ def release_driver(run: str, monitor: str) -> None:
 
 
 def describing_driver(run: str) -> str | None:
-    """Return the driver's monitor whose gauges describe the run; None if none claims to."""
+    """Return the driver's monitor whose gauges describe the run; None if there is none."""
     monitor = kv_get(_key("driver", run))
     return monitor.decode() if monitor else None
 
@@ -213,8 +211,8 @@ def _log_once(line: str) -> None:
 def _context() -> Any:  # noqa: ANN401  # Ray is not annotated
     import ray
 
-    if not ray.is_initialized():  # asked for its context, Ray would start a cluster
-        raise RuntimeError("Ray is not initialised")
+    if not ray.is_initialized():  # asking for the context would start a cluster
+        raise RuntimeError("Ray is not initialized")
     return ray.get_runtime_context()
 
 

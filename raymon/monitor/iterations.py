@@ -1,9 +1,9 @@
-"""Iterations of the driver: how long they take, and the context manager that times one."""
+"""Iterations of the driver: their mean duration, and the context manager that times one."""
 
 from collections import deque
 from typing import Final, Protocol
 
-from raymon.monitor.phase import Guarded, Stay, Stayed
+from raymon.monitor.phase import Entry, Guarded, SpanContext
 from raymon.monitor.wall_time import Span
 
 WINDOW_SECONDS: Final = 10.0
@@ -12,7 +12,7 @@ WINDOW_SECONDS: Final = 10.0
 class Durations:
     """Mean duration of the iterations that ended within the last seconds.
 
-    The running one does not count: limits on silence are multiples of this, and would grow with a hang.
+    The running one is left out: limits on silence are multiples of this mean and would grow during a hang.
     """
 
     def __init__(self) -> None:
@@ -20,18 +20,18 @@ class Durations:
         self._began: float | None = None
 
     def begin(self, now: float) -> None:
-        """Note that an iteration begins, by a monotonic clock in seconds."""
+        """Register the start of an iteration, in seconds of a monotonic clock."""
         self._began = now
 
     def end(self, now: float, finished: bool) -> None:
-        """Note that it ends; one that came to nothing has no duration."""
+        """Register its end; an unfinished one has no duration."""
         began, self._began = self._began, None
         if finished and began is not None:
             self._ended.append((now, now - began))
             self._forget(now)
 
     def mean(self, now: float) -> float:
-        """Return the mean; of the last one alone when none ended within the window; 0 before the first."""
+        """Return the mean; the last duration if none ended within the window; 0 before the first."""
         self._forget(now)
         return sum(seconds for _, seconds in self._ended) / len(self._ended) if self._ended else 0.0
 
@@ -41,14 +41,14 @@ class Durations:
 
 
 class Iterating(Guarded, Protocol):
-    """What an iteration needs of the monitor it belongs to."""
+    """What an iteration needs from its monitor."""
 
-    def _begin_iteration(self) -> Stayed: ...
+    def _begin_iteration(self) -> Entry: ...
 
     def _end_iteration(self, span: Span, finished: bool) -> None: ...
 
 
-class Iteration(Stay[Iterating]):
+class Iteration(SpanContext[Iterating]):
     """The context manager of `DriverMonitor.iteration`."""
 
     __slots__ = ("_updated",)
@@ -59,10 +59,10 @@ class Iteration(Stay[Iterating]):
         self._updated = True
 
     def without_update(self) -> None:
-        """Say that this iteration made no new policy: its time counts, an update does not."""
+        """Mark this iteration as one without an update: its time counts, an update does not."""
         self._updated = False
 
-    def _enter(self) -> Stayed:
+    def _enter(self) -> Entry:
         span, own = self._monitor._begin_iteration()
         self._updated = self._updated or own
         return span, own

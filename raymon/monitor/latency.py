@@ -19,7 +19,7 @@ SLOTS: Final = 12
 
 
 class SlidingQuantiles:
-    """Durations of the last `window_seconds`, forgotten slot by slot (a twelfth of the window each).
+    """Quantiles of durations in the last `window_seconds`, which are forgotten in slots of a twelfth of the window.
 
     Example:
         >>> recent = SlidingQuantiles(60.0)
@@ -44,10 +44,10 @@ class SlidingQuantiles:
         slot[math.ceil(math.log(self._last) / _LOG_GAMMA)] += 1
 
     def quantiles(self, wanted: tuple[float, ...], now: float) -> list[float]:
-        """Return the quantiles of the window, by the nearest rank; none before the first duration.
+        """Return the quantiles of the window by nearest rank; empty before the first duration.
 
-        While the window is empty they are the last duration: rollouts of an hour are not without a latency. What is
-        still running does not count: limits on silence are multiples of the latency, and would grow with a hang.
+        If the window is empty, each is the last duration, so that hour-long rollouts have a latency too. Running
+        rollouts are left out: limits on silence are multiples of the latency and would grow during a hang.
         """
         self._forget(now)
         merged: Counter[int] = Counter()

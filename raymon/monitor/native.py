@@ -1,7 +1,7 @@
 """Native code that holds the GIL: faulthandler's C thread writes every stack when the flush thread cannot run.
 
 The flush thread re-arms faulthandler's timer every second; it expires only while no Python code of the process runs.
-There is one such timer per process: if the user's program uses it, raymon leaves it alone, and says so once.
+There is one such timer per process: if the user's program uses it, raymon leaves it alone and logs that once.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import Any, Final
 from raymon.monitor.private_files import create_file, private_folder
 
 NATIVE_SECONDS: Final = 3
-"""How long native code holds the GIL until the stacks are written."""
+"""Time that native code holds the GIL before the stacks are written."""
 NATIVE_VARIABLE: Final = "RAYMON_NATIVE_STACKS"
 RESUMED: Final = "resumed "
 _KEEP_SECONDS: Final = 60.0
@@ -29,7 +29,7 @@ _cancel: Final = faulthandler.cancel_dump_traceback_later
 
 
 class _UsersTimer:
-    """Whether the user's program has armed faulthandler's timer; noticed by standing in front of its functions."""
+    """Whether the user's program has armed faulthandler's timer, detected by wrapping its functions."""
 
     def __init__(self) -> None:
         self.armed = False
@@ -51,7 +51,7 @@ _users_timer: Final = _UsersTimer()
 
 
 def dump_name(pid: int) -> str:
-    """Return the name of the file with a process's dumps."""
+    """Return the name of a process's dump file."""
     return f"native-{pid}.txt"
 
 
@@ -79,7 +79,7 @@ class NativeWatch:
         _arm(NATIVE_SECONDS, repeat=False, file=self._file)
 
     def disarm(self) -> None:
-        """Write no dump until the next `rearm`."""
+        """Suspend the timer until the next `rearm`."""
         if self._file >= 0 and not _users_timer.armed:
             _cancel()
 
@@ -104,7 +104,7 @@ class NativeWatch:
         self._start = os.write(self._file, _header())
 
     def _end_dump(self) -> None:
-        """Note after a dump that the process runs again, and remove the dump after a while."""
+        """Record after a dump that the process runs again, and remove the dump after a while."""
         if self._dumped_at is None:
             if os.fstat(self._file).st_size > self._start:
                 self._dumped_at = time.monotonic()
@@ -116,6 +116,6 @@ class NativeWatch:
 
 
 def _header() -> bytes:
-    """Return the first line: which of the threads, that faulthandler numbers only, is the main one."""
+    """Return the first line of the file, which names the main thread: faulthandler only numbers threads."""
     main = threading.main_thread().ident or 0
     return (json.dumps({"pid": os.getpid(), "main": hex(main)}) + "\n").encode()

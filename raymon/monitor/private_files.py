@@ -1,7 +1,7 @@
-"""Files in raymon's folder of a Ray session: any user can write to the session's folder, so nothing in it is trusted.
+"""Files in raymon's folder of a Ray session, safe against other users.
 
-Ray's session folder is world-writable. raymon's own folder in it belongs to one user, mode 0700; a folder, link, pipe
-or file that somebody else planted there is refused.
+Ray's session folder is world-writable, so nothing in it is trusted. raymon's own folder belongs to one user, mode 0700;
+a folder, link, pipe or file that another user placed there is refused.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ def private_folder(parent: Path, *names: str, create: bool = False) -> Iterator[
         create: Create `<parent>/raymon` if it does not exist.
 
     Raises:
-        OSError: If one does not exist, or its owner is neither this user nor root, or others may write to it.
+        OSError: A folder does not exist, belongs to neither this user nor root, or others may write to it.
     """
     path = parent / FOLDER
     if create:
@@ -51,7 +51,7 @@ def read_file(folder: int, name: str, most_bytes: int) -> bytes:
     """Read a small regular file, never blocking.
 
     Raises:
-        OSError: If it is no regular file of this user or root, others may write to it, or it is larger.
+        OSError: It is no regular file of this user or root, others may write to it, or it is too large.
     """
     descriptor = os.open(name, _READ, dir_fd=folder)
     try:
@@ -65,7 +65,7 @@ def read_file(folder: int, name: str, most_bytes: int) -> bytes:
 
 
 def create_file(folder: int, name: str) -> int:
-    """Create a file anew, mode 0600, and return its descriptor; a file of that name is removed before."""
+    """Create a file, mode 0600, in place of any of that name; return its descriptor."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
     return os.open(name, _CREATE | os.O_RDWR, 0o600, dir_fd=folder)
@@ -91,4 +91,6 @@ def write_file(folder: int, name: str, content: bytes) -> None:
 def _check(descriptor: int, name: str) -> None:
     status = os.fstat(descriptor)
     if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o022:
-        raise PermissionError(f"{name}: expected a folder or file of this user alone, found one that others may change")
+        raise PermissionError(
+            f"{name}: expected a folder or file that only this user may change, found one that others may change"
+        )

@@ -1,8 +1,8 @@
-"""Read what a process left behind in the Ray session's folder: where it stands, whom it waits for, what it lost.
+"""Read the evidence a process left in the Ray session's folder: where it hangs, what it waits for, failures.
 
     >>> from pathlib import Path
     >>> from raymon.monitor import process_evidence
-    >>> process_evidence.read(Path("/tmp/ray/session_latest"), pid=0) is None  # nothing was written by such a process
+    >>> process_evidence.read(Path("/tmp/ray/session_latest"), pid=0) is None  # such a process wrote nothing
     True
 
 Runs on the same node; `raymon.live.stacks` reads those of other nodes too. The files are trusted no more than any
@@ -28,14 +28,14 @@ State = Literal["python", "native", "none"]
 
 @dataclass(frozen=True)
 class ProcessEvidence:
-    """What one process left behind.
+    """The evidence of one process.
 
     Attributes:
         pid: Process id on its node.
         state: `python` while it makes no progress and its Python threads run; `native` while native code holds the
             GIL, so that nothing else of the process runs; `none` while all is well.
         where: Innermost frame of the user's own code, as `Env.step → recv (my_env.py:88)`; empty if unknown.
-        silent_since: Wall-clock second since when no monitor of the process makes progress; None while all is well.
+        silent_since: Wall-clock second of the last progress of any of its monitors; None while all is well.
         written: Wall-clock second of the newest evidence.
         stacks: Stacks of its threads and asyncio tasks that are not idle.
         waits_for: Workers (or actor ids of other actors) whose results it waits for.
@@ -59,7 +59,7 @@ class ProcessEvidence:
 
 
 def read(session: Path, pid: int) -> ProcessEvidence | None:
-    """Return what a process of this node left behind; None if nothing, or nothing that can be trusted."""
+    """Return the evidence of a process of this node; None if there is none that can be trusted."""
     try:
         with private_folder(session / LOGS) as folder:
             own, dump = _content(folder, file_name(pid), MOST_BYTES), _content(folder, dump_name(pid), MOST_DUMP_BYTES)
@@ -120,7 +120,7 @@ def _own(pid: int, text: bytes) -> ProcessEvidence | None:
 
 
 def _native(pid: int, content: bytes, written: float) -> ProcessEvidence | None:
-    """Return the dump of a process whose native code holds the GIL still; None if it runs again or always did."""
+    """Return the dump of a process whose native code still holds the GIL; None if the process runs."""
     header, _, dumps = content.decode(errors="replace").partition("\n")
     last = dumps.rpartition("Timeout (")[2]
     if not last or RESUMED in last:
@@ -135,6 +135,6 @@ def _native(pid: int, content: bytes, written: float) -> ProcessEvidence | None:
     return ProcessEvidence(pid, "native", first_place(stacks), written - NATIVE_SECONDS, written, tuple(stacks))
 
 
-def _stack(value: Any) -> Stack:  # noqa: ANN401  # any JSON; what is none raises
+def _stack(value: Any) -> Stack:  # noqa: ANN401  # any JSON; invalid content raises
     name, frames = value
     return Stack(str(name), tuple(Frame(str(f), str(file), int(line), str(calls)) for f, file, line, calls in frames))

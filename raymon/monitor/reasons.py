@@ -4,10 +4,10 @@ from raymon import catalog
 
 
 def loss_reason(cause: str | BaseException) -> str:
-    """Return which of `catalog.LOSS_REASONS` a reason, or an exception of `ray.get` on a worker's call, stands for."""
+    """Return the `catalog.LOSS_REASONS` for a reason, or for an exception that `ray.get` raised on a worker's call."""
     if isinstance(cause, str):
         return cause if cause in catalog.LOSS_REASONS else "unknown"
-    from ray import exceptions  # costs a trainer without Ray its import otherwise
+    from ray import exceptions  # otherwise a trainer without Ray would pay for the import
 
     if isinstance(cause, exceptions.OutOfMemoryError):
         return "oom"
@@ -19,7 +19,7 @@ def loss_reason(cause: str | BaseException) -> str:
     if isinstance(cause, exceptions.RayActorError):
         if "creation task" in text:
             return "error"
-        # Ray guesses at "the OOM killer" for every process that vanished; these words are its own memory monitor's.
+        # Ray mentions "the OOM killer" for every vanished process; these words come from its own memory monitor only.
         if "out of memory issue" in text:
             return "oom"
         return "node" if "node died" in text or "node is dead" in text or "node failure" in text else "killed"

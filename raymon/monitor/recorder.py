@@ -1,4 +1,4 @@
-"""What the worker's and the driver's monitor share: identity, own counters and gauges, handing over, never raising."""
+"""The base of both monitors: identity, the user's own metrics, export at each flush, and never raising."""
 
 import functools
 import logging
@@ -23,7 +23,7 @@ _complained: Final = threading.Event()
 
 
 def complain(what: str, error: BaseException) -> None:
-    """Write one log line per process, however much goes wrong."""
+    """Log the first failure of the process; later ones are only counted."""
     if not _complained.is_set():
         _complained.set()
         _logger.warning(
@@ -35,7 +35,7 @@ def complain(what: str, error: BaseException) -> None:
 
 
 def recording(method: Callable[P, None]) -> Callable[P, None]:
-    """Make a recording method a no-op when recording is off, and one that never raises when it is on."""
+    """Make a method do nothing while recording is off, and never raise."""
 
     @functools.wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -50,17 +50,17 @@ def recording(method: Callable[P, None]) -> Callable[P, None]:
 
 
 class Recorder:
-    """A process's identity and accumulator, flushed by the process's one thread.
+    """Identity and accumulator of one monitor, exported by the process's flush thread.
 
     Args:
         run: The run's name; None takes `RAYMON_RUN`, else the name of the job's driver monitor, else the Ray job.
-        worker: The value of the label `worker`; None has a number assigned.
+        worker: The value of the label `worker`; None to have a number assigned.
         enabled: False makes every method a no-op.
     """
 
-    _closed = True  # until the constructor has come that far: a refused declaration leaves nothing to flush
+    _closed = True  # until the constructor is through: a refused argument leaves nothing to flush
     _patience_seconds = 2.0
-    """How long counts wait for a driver's monitor to name the run before they are exported under a provisional name."""
+    """How long to wait for a driver's monitor to name the run before exporting under a provisional name."""
 
     def __init__(self, run: str | None, worker: str | None, enabled: bool) -> None:
         self.enabled = enabled
@@ -81,13 +81,13 @@ class Recorder:
         self._dropped = self._cell(catalog.RECORDING_DROPPED)
 
     def _serve(self) -> None:
-        """Have the thread flush this recorder from now on: the last act of a constructor, when all is in place."""
+        """Have the flush thread export this recorder; called last in a constructor."""
         if self.enabled:
             flusher.add(self)
 
     @property
     def run(self) -> str | None:
-        """The run's name; None up to 2 s from when Ray is up, while a driver's monitor may yet name it."""
+        """The run's name; None for up to 2 s after Ray is up, while a driver's monitor may still name it."""
         return self._run
 
     @property
@@ -97,29 +97,29 @@ class Recorder:
 
     @recording
     def count(self, metric: Metric, n: float = 1, **labels: object) -> None:
-        """Add to a counter of your own, declared as `raymon.Metric(..., "counter", ...)`."""
+        """Add to your own counter, declared as `raymon.Metric(..., "counter", ...)`."""
         cell, more = self.accumulator.cell(metric, labels), amount(n)
         with self.accumulator.lock:
             cell.total += more
 
     @recording
     def set(self, metric: Metric, value: float, **labels: object) -> None:
-        """Set a gauge of your own; it is exported with this value until it is set again."""
+        """Set your own gauge; it keeps this value until it is set again."""
         self.accumulator.set(metric, labels, value)
 
     @recording
     def observe(self, metric: Metric, value: float, **labels: object) -> None:
-        """Observe a value in a histogram of your own; about once per rollout, not per step."""
+        """Observe a value in your own histogram, about once per rollout rather than once per step."""
         self.accumulator.observe(metric, labels, value)
 
     @recording
     def flush(self) -> None:
-        """Hand over everything recorded so far; does nothing while Ray is not initialised."""
+        """Export everything recorded so far; do nothing while Ray is not initialized."""
         self._flush(settle=True)
 
     @recording
     def beat(self) -> None:
-        """Flush as the thread does each second: not while a driver's monitor may yet name the run."""
+        """Flush as the thread does each second: not while a driver's monitor may still name the run."""
         self._flush(settle=False)
 
     @recording
@@ -132,7 +132,7 @@ class Recorder:
                 self._flushing.release()
 
     def close(self) -> None:
-        """Flush and record no more; the gauges vanish from the exporter within half a minute."""
+        """Flush and stop recording; the gauges vanish from the exporter within half a minute."""
         self.flush()
         self._closed = True
         self.enabled = False
@@ -145,22 +145,22 @@ class Recorder:
         complain(what, error)
 
     def progress_mark(self) -> object:
-        """Return what changes with every progress; None where no progress is to be expected."""
+        """Return a value that changes with every progress; None if no progress is expected."""
         return None
 
     def troubles(self) -> dict[str, Any]:
-        """Return what went wrong so far, ready for JSON."""
+        """Return the failures so far, ready for JSON."""
         return {}
 
     def start_notes(self) -> None:
-        """Note each phase from now on; a recorder without phases has nothing to note."""
+        """Record each phase from now on, if the recorder has phases."""
 
     def end_notes(self) -> PhaseNotes | None:
-        """Note no more; return what was noted, None when there is nothing."""
+        """Stop recording phases; return them, or None if there are none."""
         return None
 
     def renew_after_fork(self) -> None:
-        """In a forked child: leave to the parent what the parent counted."""
+        """In a forked child: leave the parent's counts to the parent."""
         self._flushing = threading.RLock()
         self.accumulator.renew_after_fork()
 
@@ -168,7 +168,7 @@ class Recorder:
         return self.accumulator.cell(metric, labels, scale)
 
     def _collect(self) -> None:
-        """Bring gauges and running spans up to date; called under the accumulator's lock before each hand-over."""
+        """Update gauges and open spans; called under the accumulator's lock before each export."""
 
     def _connected(self) -> bool:
         return not self._closed and export.ray_is_up() and not flusher.lost_by_fork
@@ -183,20 +183,20 @@ class Recorder:
                 self._next_look = time.monotonic() + LOOK_SECONDS
                 try:
                     self._look_again()
-                except Exception as error:  # noqa: BLE001  # names can wait for the next look, figures cannot
+                except Exception as error:  # noqa: BLE001  # the name can wait for the next look, the counts cannot
                     complain("the run's name", error)
             with self.accumulator.lock:
                 self._measure_process()
                 try:
                     self._collect()
-                except Exception as error:  # noqa: BLE001  # one family that is refused must not silence the others
+                except Exception as error:  # noqa: BLE001  # one refused family must not stop the others
                     self.drop("collect", error)
-                taken = self.accumulator.take()
-            values = taken.values if self._describes_run else []
-            self._hand_over_all(taken.increases, values, taken.observations)
+                pending = self.accumulator.take()
+            values = pending.values if self._describes_run else []
+            self._hand_over_all(pending.increases, values, pending.observations)
 
     def _identify(self, settle: bool) -> bool:
-        """Resolve run and number; return whether they are known, which `settle` enforces."""
+        """Resolve run and worker, with `settle` without waiting for a driver; return whether they are known."""
         if self._known:
             return True
         if self._run is None:
@@ -215,13 +215,13 @@ class Recorder:
         return True
 
     def _look_again(self) -> None:
-        """Adopt the name that a driver published for the run after this process had to choose a provisional one."""
+        """Adopt the run's name if a driver published it after this process chose a provisional one."""
         run = identity.published_run() if self._provisional else None
         if run is not None and run != self._run:
             self._adopt(run)
 
     def _adopt(self, run: str) -> None:
-        """Record under another run from now on: whole totals are exported anew, the old gauges are not set again."""
+        """Record under another run from now on: totals are exported again in full, old gauges are no longer set."""
         if self._assigned:
             self._worker = identity.assign_worker(run, preferred=self._worker)
         elif self._worker is not None and self._worker != catalog.DRIVER:
@@ -235,7 +235,7 @@ class Recorder:
     def _reserve(self, run: str, worker: str) -> None:
         try:
             identity.reserve_worker(run, worker)
-        except Exception as error:  # noqa: BLE001  # the number was given: recording can do without
+        except Exception as error:  # noqa: BLE001  # the user chose the number: recording works without
             complain("the worker's number", error)
 
     def _note_worker(self) -> None:
@@ -273,8 +273,8 @@ class Recorder:
                     cell.handed -= increase
         for key, value in values:
             self._hand_over(key, value)
-        for key, found in observations:
-            lost = sum(not self._hand_over(key, value) for value in found)
+        for key, observed in observations:
+            lost = sum(not self._hand_over(key, value) for value in observed)
             with self.accumulator.lock:
                 self._dropped.total += lost
 
@@ -288,7 +288,7 @@ class Recorder:
                     export.start_at_zero(metric, tags)
                 self._tags[key] = tags
             export.hand_over(metric, tags, value)
-        except Exception as error:  # noqa: BLE001  # whatever Ray raises, the sum is kept for the next flush
+        except Exception as error:  # noqa: BLE001  # whatever Ray raises, the sum waits for the next flush
             complain(metric.name, error)
             return False
         return True

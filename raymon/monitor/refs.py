@@ -1,7 +1,7 @@
-"""Which object references the driver holds: a reference kept is memory kept, `ray.get` frees nothing.
+"""Object references that the driver holds: their objects stay in memory, `ray.get` does not free them.
 
-Never keeps a reference itself. Ray's references cannot be referred to weakly (2.60), so only their ids are kept, and
-those that the process no longer counts any reference to are forgotten at the next look.
+Only ids are stored, because Ray's references support no weak references (2.60). Ids to which the process no longer
+counts a reference are dropped at the next look.
 """
 
 import time
@@ -12,8 +12,8 @@ from raymon import ray_internals
 MOST_HELD: Final = 100_000
 
 
-class Held(NamedTuple):
-    """References held now: how many, their bytes, when the oldest was made (wall clock; 0 without any)."""
+class HeldSummary(NamedTuple):
+    """Number and bytes of the references held, and when the oldest was created (wall clock; 0 without any)."""
 
     number: int
     nbytes: float
@@ -21,30 +21,30 @@ class Held(NamedTuple):
 
 
 class HeldRefs:
-    """Ids of references with their size and age; oldest first, as a dict keeps the order of insertion."""
+    """Ids of held references with size and age, oldest first."""
 
     def __init__(self) -> None:
         self._held: dict[str, tuple[float, float]] = {}
 
     def hold(self, ref: object, nbytes: float) -> bool:
-        """Note a reference; False when there are too many to keep track of."""
+        """Register a reference; return False if there are too many to track."""
         if len(self._held) >= MOST_HELD:
             return False
         self._held.setdefault(_id_of(ref), (nbytes, time.time()))
         return True
 
     def release(self, ref: object) -> None:
-        """Forget a reference; one that was never held is none of our business."""
+        """Drop a reference; ignore one that is not registered."""
         self._held.pop(_id_of(ref), None)
 
-    def now(self) -> Held:
-        """Return what is held, after forgetting what the process let go of without a word."""
+    def summary(self) -> HeldSummary:
+        """Return what is held, after dropping references that the process released without calling `release`."""
         counted = ray_internals.referenced_objects() if self._held else None
         if counted is not None:
             for gone in self._held.keys() - counted:
-                self._held.pop(gone, None)  # which another thread may just have released
+                self._held.pop(gone, None)  # another thread may just have released it
         sizes = list(self._held.values())
-        return Held(len(sizes), sum(nbytes for nbytes, _ in sizes), sizes[0][1] if sizes else 0.0)
+        return HeldSummary(len(sizes), sum(nbytes for nbytes, _ in sizes), sizes[0][1] if sizes else 0.0)
 
 
 def _id_of(ref: object) -> str:

@@ -1,4 +1,4 @@
-"""What a process costs its node, read by itself: resident memory and CPU time. Never raises, with or without /proc."""
+"""Resident memory and CPU time of this process. Never raises, with or without /proc."""
 
 import os
 import resource
@@ -11,7 +11,7 @@ _STATM: Final = Path("/proc/self/statm")
 
 
 def resident_bytes() -> float | None:
-    """Return the resident memory of this process now; its peak where the system tells no more; None if unknown."""
+    """Return this process's resident memory; its peak if the system reports only that; None if unknown."""
     try:
         return int(_STATM.read_text().split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError):

@@ -1,10 +1,9 @@
-"""What a process leaves behind while it makes no progress: stacks, whom it waits for, errors, in one small file.
+"""Writes the evidence of a process that makes no progress to one small file: stacks, what it waits for, errors.
 
-The flush thread compares each monitor's progress once a second, which costs a comparison while all is well. After
-`SILENT_SECONDS` without progress a thread of its own takes the stacks (reading source lines from a disk that hangs must
-not stop the heartbeat) and replaces `<session>/logs/raymon/process-<pid>.json`, which
-`raymon.monitor.process_evidence` reads. It is among Ray's logs, so that the Ray Dashboard hands it to readers on other
-machines.
+The flush thread compares each monitor's progress once a second. After `SILENT_SECONDS` without progress, a separate
+thread takes the stacks (reading source lines from a hanging disk must not stop the heartbeat) and replaces
+`<session>/logs/raymon/process-<pid>.json`, which `raymon.monitor.process_evidence` reads. It is in Ray's log folder, so
+the Ray Dashboard serves it to other machines.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ from raymon.monitor.native import NativeWatch
 from raymon.monitor.private_files import private_folder, write_file
 
 LOGS: Final = "logs"
-"""Ray's folder of logs in the folder of a session."""
+"""Ray's log folder in a session's folder."""
 SILENT_SECONDS: Final = 3.0
 _RETAKE_SECONDS: Final = 5.0
 _LATER_RETAKE_SECONDS: Final = 30.0
@@ -34,7 +33,7 @@ _MOST_AWAITED: Final = 16
 
 
 class Observable(Protocol):
-    """What is needed of a monitor."""
+    """What a standstill needs from a monitor."""
 
     @property
     def run(self) -> str | None:
@@ -45,10 +44,10 @@ class Observable(Protocol):
         """The label `worker`."""
 
     def progress_mark(self) -> object:
-        """Return what changes with every progress; None where no progress is to be expected."""
+        """Return a value that changes with every progress; None if no progress is expected."""
 
     def troubles(self) -> dict[str, Any]:
-        """Return what went wrong so far, ready for JSON: the last failed rollout, lost workers."""
+        """Return the last failed rollout and lost workers, ready for JSON."""
 
 
 class _Silence(NamedTuple):
@@ -77,18 +76,18 @@ class Standstills:
         self._logs: Path | None = None
 
     def look(self, monitors: Iterable[Observable], session: Path | None) -> None:
-        """Take and write down what is due; never raise, never block."""
+        """Write the evidence that is due; never raise, never block."""
         if session is None:
             self._native.disarm()
             return
         self._logs = session / LOGS
-        with contextlib.suppress(Exception):  # evidence that cannot be written must not end the flush thread
+        with contextlib.suppress(Exception):  # if evidence cannot be written, the flush thread goes on
             self._native.rearm(session / LOGS)
         with contextlib.suppress(Exception):
             self._look(list(monitors), session / LOGS)
 
     def stop(self, monitors: Iterable[Observable]) -> None:
-        """Remove the files: the process is about to end in order. A driver leaves the moment."""
+        """Remove the files: the process ends normally. A driver leaves the moment of its end."""
         if self._logs is not None and not self._ends and any(each.worker == DRIVER for each in monitors):
             with contextlib.suppress(Exception):
                 self.end_with(monitors, self._logs.parent, {"at": time.time(), "exception": "", "message": ""})
@@ -160,7 +159,7 @@ class Standstills:
         with contextlib.suppress(Exception):  # see `look`
             stacks = [stack for stack in current_stacks() if where(stack.frames)] if silent else []
             if self._folder is None and not stacks and not any(len(entry) > 3 for entry in entries):
-                return  # an idle process: its next call will come
+                return  # an idle process that waits for its next call
             content: dict[str, Any] = {
                 "pid": os.getpid(),
                 "written": time.time(),
@@ -181,6 +180,6 @@ class Standstills:
 
 
 def _awaited() -> list[dict[str, str | None]]:
-    """Return the actors whose results this process waits for, with their numbers as workers where they have one."""
+    """Return the actors whose results this process waits for, with their worker numbers if they have one."""
     actors = ray_internals.awaited_actors()[:_MOST_AWAITED]
     return [{"actor": actor, "worker": identity.worker_of(actor)} for actor in actors]

@@ -1,4 +1,4 @@
-"""What both monitors share beyond recording: the phases their time goes into, being pickled, being forgotten."""
+"""A recorder with phases: the part that both monitors share, with pickling and closing."""
 
 import time
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ _FEWEST_RESPONSES: Final = 4
 
 
 class TimedRecorder(Recorder):
-    """A recorder whose time is divided into phases; a subclass says which, and the counter they are counted in."""
+    """A recorder that divides its time into phases; a subclass names them and their counter."""
 
     PHASES: ClassVar[tuple[str, ...]]
     PHASE_METRIC: ClassVar[Metric]
@@ -53,27 +53,27 @@ class TimedRecorder(Recorder):
             self.flush()
 
     def phase(self, phase: str) -> Phase:
-        """Time a part of the work, one of `PHASES`; inner phases are not counted in the outer."""
+        """Time a phase, one of `PHASES`; time in an inner phase does not count in the outer one."""
         return Phase(self, phase, self.PHASES)
 
     @recording
     def add_phase(self, phase: str, seconds: float) -> None:
-        """Count time of a phase that was measured elsewhere; inside an open phase it is taken from that one."""
+        """Add time of a phase that was measured elsewhere; inside an open phase it is subtracted from that one."""
         if phase not in self.PHASES:
             raise RefusedError(f"found phase {phase!r}, expected one of {self.PHASES}")
         self._export_phase(phase)
         self._wall_time.add(phase, round(amount(seconds) / NANOSECOND))
 
     def start_notes(self) -> None:
-        """Note each phase from now on: a capture begins."""
+        """Record each phase from now on: a capture begins."""
         self._wall_time.start_notes()
 
     def end_notes(self) -> PhaseNotes | None:
-        """Note no more; return what was noted, None when nothing was asked for."""
+        """Stop recording phases; return them, or None if no capture runs."""
         return self._wall_time.end_notes()
 
     def renew_after_fork(self) -> None:
-        """In a forked child: leave to the parent what the parent counted and timed."""
+        """In a forked child: leave the parent's counts and times to the parent."""
         super().renew_after_fork()
         self._wall_time.renew_after_fork(self.accumulator.lock)
 
@@ -84,8 +84,8 @@ class TimedRecorder(Recorder):
         Args:
             lengths: Tokens of each response, truncated and aborted ones included.
             prompt_tokens: Tokens of all their prompts.
-            truncated: How many of them ended at the length limit.
-            aborted: How many of them were given up.
+            truncated: Responses that ended at the length limit.
+            aborted: Responses that were abandoned.
         """
         tokens = [amount(length) for length in lengths]
         if truncated + aborted > len(tokens):
@@ -123,13 +123,13 @@ class TimedRecorder(Recorder):
 
     @recording
     def groups(self, number: int, without_signal: int = 0) -> None:
-        """Count groups of responses to one prompt, and those of them whose rewards are all equal."""
+        """Count groups of responses to one prompt, and the groups in which all rewards are equal."""
         self.count(catalog.GROUPS, number - without_signal, signal="yes")
         self.count(catalog.GROUPS, without_signal, signal="no")
 
     @recording
     def buffer(self, depth: int, capacity: int = 0, oldest_seconds: float | None = None) -> None:
-        """Set how many samples wait in the buffer, how many it can hold (0: no limit), and the age of the oldest."""
+        """Set the number of samples in the buffer, its capacity (0: no limit) and the age of the oldest sample."""
         self.accumulator.set(catalog.BUFFER_DEPTH, {}, depth)
         self.accumulator.set(catalog.BUFFER_CAPACITY, {}, capacity)
         if oldest_seconds is not None or not depth:
@@ -148,7 +148,7 @@ class TimedRecorder(Recorder):
             self.accumulator.set(catalog.RESPONSE_LENGTH, {"quantile": quantile}, length)
 
     def _export_phase(self, phase: str) -> None:
-        """Export a phase of language models from its first use on: a run without them has no series of them."""
+        """Export a phase of language-model training from its first use on; other runs have no series for it."""
         if phase not in self._phase_cells:
             self._phase_cells[phase] = self._cell(self.PHASE_METRIC, NANOSECOND, phase=phase)
 

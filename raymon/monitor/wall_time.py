@@ -1,9 +1,9 @@
-"""Where a process's wall time goes: open spans, nested and concurrent, credited so that nothing is counted twice.
+"""Divides a process's wall time between its phases, nested and concurrent, so that nothing is counted twice.
 
-At any moment the time passes for the innermost open spans only. With one thread that is one span, so nested phases are
-exclusive and the phases sum to the wall time exactly (integer nanoseconds). Where several threads or asyncio tasks are
-in spans at once, the time is shared equally between them, so the sum is still the wall time. A span that is open is
-credited at every flush, so a phase of an hour shows while it lasts.
+Only the innermost open spans are credited. With one thread that is one span: nested phases are exclusive, and phases
+sum to the wall time exactly (integer nanoseconds). If several threads or asyncio tasks are in spans at once, they share
+the time equally, so the sum is still the wall time. Open spans are credited at every flush, so a phase of an hour shows
+while it lasts.
 """
 
 import threading
@@ -18,11 +18,11 @@ _current: ContextVar["Span | None"] = ContextVar("raymon_span", default=None)
 
 
 class Span:
-    """One stay in a phase; `inner` counts the open spans directly inside it, `own` its nanoseconds outside those.
+    """One visit to a phase; `inner` counts the open spans directly inside it, `own` its nanoseconds outside those.
 
-    `parent` is the span around it of its own wall_time, `outer` that of whatever wall_time: a driver may sample itself.
-    `cell` holds the nanoseconds of its phase; None when they are counted nowhere. `whole` names what the span is
-    besides, for captures: a rollout that consists of one phase.
+    `parent` is the enclosing span of the same `WallTime`, `outer` the enclosing span of any: a driver may sample
+    itself. `cell` holds the nanoseconds of the phase; None if they are not counted. `whole` is a second name for
+    captures, for a rollout that consists of one phase.
     """
 
     __slots__ = ("began", "cell", "inner", "opened", "outer", "own", "parent", "phase", "wall_time", "whole")
@@ -62,7 +62,7 @@ class WallTime:
 
     Args:
         cells: Phase to the cell that holds its nanoseconds.
-        lock: The ledger's lock, so that crediting and taking exclude each other.
+        lock: The accumulator's lock, so that crediting and taking exclude each other.
         clock: Monotonic nanoseconds.
     """
 
@@ -95,7 +95,7 @@ class WallTime:
         return span
 
     def leave(self, span: Span) -> int:
-        """Close a span; one that is closed already stays closed. Return the clock's reading."""
+        """Close a span unless it is closed already; return the clock's reading."""
         with self.lock:
             now = self.settle()
             if span.opened:
@@ -105,14 +105,14 @@ class WallTime:
         return now
 
     def idle(self, phase: str | None) -> None:
-        """From now on credit the time outside all spans to a phase; None ends that."""
+        """Credit the time outside all spans to a phase from now on; None ends that."""
         with self.lock:
             if phase != self._idle:
                 self.settle()
                 self._idle = phase
 
     def add(self, phase: str, nanoseconds: int) -> None:
-        """Credit time measured elsewhere, and take it from the span it was spent in, as far as that has it."""
+        """Credit time measured elsewhere; subtract it from the innermost open span, at most what that span has."""
         with self.lock:
             now = self.settle()
             if self._notes is not None:
@@ -148,22 +148,22 @@ class WallTime:
         return span
 
     def passing(self) -> str | None:
-        """Return the phase the time passes for now; of several the one entered last."""
+        """Return the phase that is credited now; of several, the one entered last."""
         with self.lock:
             return next(reversed(self._leaves)).phase if self._leaves else self._idle
 
     def entered_at(self) -> int | None:
-        """Return when the span that the time passes for was entered; None outside all spans."""
+        """Return when the span that is credited now was entered; None outside all spans."""
         with self.lock:
             return next(reversed(self._leaves)).began if self._leaves else None
 
     def start_notes(self) -> None:
-        """Note each phase from now on: a capture begins."""
+        """Record each phase from now on: a capture begins."""
         with self.lock:
             self._notes = Notes()
 
     def end_notes(self) -> PhaseNotes | None:
-        """Note no more; return what was noted and what is still open; None when nothing was asked for."""
+        """Stop recording phases; return those recorded and those still open, or None if no capture runs."""
         with self.lock:
             notes, self._notes = self._notes, None
             if notes is None:

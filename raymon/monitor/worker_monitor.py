@@ -1,4 +1,4 @@
-"""`Monitor`: what a process that samples records. Plain additions here; the flush thread talks to Ray."""
+"""`Monitor`: recording in a process that samples. It only adds numbers; the flush thread talks to Ray."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from raymon.monitor.error_details import describe_failure
 from raymon.monitor.failure_classes import FailureClasses, is_failure
 from raymon.monitor.flusher import flusher
 from raymon.monitor.latency import SlidingQuantiles
-from raymon.monitor.phase import Stay, Stayed
+from raymon.monitor.phase import Entry, SpanContext
 from raymon.monitor.recorder import NANOSECOND, recording
 from raymon.monitor.timed import TimedRecorder
 from raymon.monitor.wall_time import Span
@@ -21,14 +21,14 @@ from raymon.monitor.wall_time import Span
 WINDOW_SECONDS: Final = 60.0
 LAST_EPISODES: Final = 100
 _FAILURE_SECONDS: Final = 1.0
-"""How often the frames of a failed rollout are kept: formatting them for each would cost some 50 µs."""
+"""Shortest time between two failed rollouts whose frames are kept: formatting them takes about 50 µs."""
 _ACTIVITIES: Final = dict.fromkeys(catalog.ACTIVITIES)
 _ROLLOUT: Final = "rollout"
-"""The span of a rollout itself: time in it but in no phase is overhead and counted in no phase."""
+"""The span of a rollout itself: its time outside phases is overhead and counts in no phase."""
 
 
 class Monitor(TimedRecorder):
-    """Records what one sampling process does, for well under a microsecond a step.
+    """Records what one sampling process does, at well under a microsecond per step.
 
     Example:
         >>> import raymon
@@ -40,14 +40,14 @@ class Monitor(TimedRecorder):
         ...         monitor.steps(1)
         >>> monitor.close()
 
-    Recording never raises and never blocks; what cannot be recorded is dropped and counted. Before Ray is initialised
-    everything is kept and handed over once it is. Several threads or asyncio tasks may use one monitor.
+    Recording never raises and never blocks; what cannot be recorded is dropped and counted. Until Ray is initialized,
+    everything is kept. Several threads or asyncio tasks may use one monitor.
 
     Args:
-        worker: The worker's number, from 0; by default `RAYMON_WORKER`, else the lowest free one of the run as the
-            process starts, kept over restarts of the actor.
-        run: The run's name; by default `RAYMON_RUN`, else what the driver's monitor is called, which is waited for for
-            2 s without blocking, else the Ray job.
+        worker: The worker's number, from 0; by default `RAYMON_WORKER`, else the lowest free number of the run, kept
+            over restarts of the actor.
+        run: The run's name; by default `RAYMON_RUN`, else the run of the driver's monitor (awaited for 2 s without
+            blocking), else the Ray job.
         enabled: False makes every method a no-op.
         role: The process's role, one of `catalog.ROLES`; workers are compared with those of their role.
 
@@ -61,8 +61,8 @@ class Monitor(TimedRecorder):
     def __init__(
         self, worker: int | None = None, run: str | None = None, enabled: bool = True, role: str = "env"
     ) -> None:
-        made_with = (worker, run, enabled, role)
-        super().__init__(self._named(run), identity.checked_worker(worker), enabled, made_with, role)
+        arguments = (worker, run, enabled, role)
+        super().__init__(self._named(run), identity.checked_worker(worker), enabled, arguments, role)
         self._steps = self._cell(catalog.ENV_STEPS)
         self._rollouts = self._cell(catalog.ROLLOUTS)
         self._rollout_time = self._cell(catalog.ROLLOUT_SECONDS, NANOSECOND)
@@ -85,10 +85,10 @@ class Monitor(TimedRecorder):
             with self.accumulator.lock:
                 self._steps.total += n
         else:
-            self._odd_steps(n)
+            self._checked_steps(n)
 
     @recording
-    def _odd_steps(self, n: float) -> None:
+    def _checked_steps(self, n: float) -> None:
         more = amount(n)
         with self.accumulator.lock:
             self._steps.total += more
@@ -99,7 +99,7 @@ class Monitor(TimedRecorder):
 
         Args:
             return_: Its undiscounted return.
-            length: Its steps; checked, but exported by the driver alone (`DriverMonitor.episodes`).
+            length: Its steps; checked here, exported only by the driver (`DriverMonitor.episodes`).
         """
         finite(length)
         value = finite(return_)
@@ -109,15 +109,15 @@ class Monitor(TimedRecorder):
 
     @recording
     def episodes(self, returns: Iterable[float]) -> None:
-        """Count episodes that ended, by their undiscounted returns: `episode` for each of them, at less cost."""
-        found = list(returns)
+        """Count episodes that ended, by their undiscounted returns; cheaper than `episode` for each."""
+        returns = list(returns)
         try:
-            values = [float(value) for value in found]
+            values = [float(value) for value in returns]
             sound = all(map(math.isfinite, values))
         except (TypeError, ValueError, OverflowError, RuntimeError):
             sound = False
-        if not sound:  # those that are numbers count all the same
-            for value in found:
+        if not sound:  # the finite ones count all the same
+            for value in returns:
                 self.episode(value)
             return
         with self.accumulator.lock:
@@ -125,55 +125,55 @@ class Monitor(TimedRecorder):
             self._returns.extend(values)
 
     def rollout(self, phase: str | None = None) -> "Rollout":
-        """Time one rollout: its latency, count and seconds; between rollouts the worker waits.
+        """Time one rollout; between rollouts the worker counts as waiting.
 
         A rollout inside another of the same thread or task is part of that one. A rollout that raises counts as failed,
-        by the class of its exception; one that is cancelled or interrupted counts as neither.
+        by the class of its exception; a cancelled or interrupted one is not counted.
 
         Args:
-            phase: What its time outside inner phases is counted as, one of `PHASES`; by default as nothing.
+            phase: The phase of its time outside inner phases, one of `PHASES`; None counts that time nowhere.
         """
         return Rollout(self, phase)
 
     def activity(self, activity: str) -> None:
-        """Say what the worker does, one of `catalog.ACTIVITIES`, until the next rollout or phase begins or ends."""
+        """Set the worker's activity, one of `catalog.ACTIVITIES`, until the next rollout or phase begins or ends."""
         if activity.__class__ is str and activity in _ACTIVITIES:
             self._activity = activity
         else:
-            self._odd_activity(activity)
+            self._checked_activity(activity)
 
     @recording
-    def _odd_activity(self, activity: str) -> None:
+    def _checked_activity(self, activity: str) -> None:
         if activity not in catalog.ACTIVITIES:
             raise RefusedError(f"found activity {activity!r}, expected one of {catalog.ACTIVITIES}")
         self._activity = str(activity)
 
     @recording
     def policy_version(self, version: int) -> None:
-        """Set the version of the policy that is sampled with: the updates made to it."""
+        """Set the version of the sampling policy, which is the number of its updates."""
         self.accumulator.set(catalog.POLICY_VERSION, {}, version)
 
     def elapsed(self) -> float:
-        """Return the seconds the running rollout has taken so far; of several the oldest's, 0 without any."""
+        """Return the seconds since the oldest running rollout began; 0 without one."""
         with self.accumulator.lock:
             began = min((began for began, _ in self._open.values()), default=None)
             return 0.0 if began is None else (self._wall_time.settle() - began) * NANOSECOND
 
     def progress_mark(self) -> object:
-        """Return what changes with every step, rollout, episode and phase."""
+        """Return a value that changes with every step, rollout, episode and phase."""
         return self._steps.total, self._rollouts.total, self._episodes.total, self._wall_time.entered_at()
 
     def troubles(self) -> dict[str, Any]:
-        """Return the last failed rollout, if one failed."""
+        """Return the last failed rollout; empty if none failed."""
         return {} if self._failure is None else {"failure": self._failure}
 
     def renew_after_fork(self) -> None:
-        """In a forked child: leave to the parent what the parent counted and timed."""
+        """In a forked child: leave the parent's counts and times to the parent."""
         super().renew_after_fork()
         self._open.clear()
 
     def _named(self, run: str | None) -> str | None:
-        """Return the run's name where it is known from the start."""
+        """Return the run's name if it is known from the start."""
         return identity.checked_run(run)
 
     def _enter_phase(self, phase: str) -> Span:
@@ -184,7 +184,7 @@ class Monitor(TimedRecorder):
         self._activity = None
         self._wall_time.leave(span)
 
-    def _begin_rollout(self, phase: str | None) -> Stayed:
+    def _begin_rollout(self, phase: str | None) -> Entry:
         if phase is not None and phase not in self.PHASES:
             raise RefusedError(f"found phase {phase!r}, expected one of {self.PHASES}")
         self._activity = None
@@ -240,8 +240,8 @@ class Monitor(TimedRecorder):
         self._collect_activity()
         if self._returns:
             self.accumulator.set(catalog.EPISODE_RETURN, {}, sum(self._returns) / len(self._returns))
-        found = self._latency.quantiles(catalog.QUANTILES, now * NANOSECOND)
-        for quantile, seconds in zip(catalog.QUANTILES, found, strict=False):
+        latencies = self._latency.quantiles(catalog.QUANTILES, now * NANOSECOND)
+        for quantile, seconds in zip(catalog.QUANTILES, latencies, strict=False):
             self.accumulator.set(catalog.ROLLOUT_LATENCY, {"quantile": quantile}, seconds)
 
     def _collect_progress(self) -> None:
@@ -259,7 +259,7 @@ class Monitor(TimedRecorder):
             self.accumulator.set(catalog.ACTIVITY, {"activity": activity}, float(activity == doing))
 
 
-class Rollout(Stay[Monitor]):
+class Rollout(SpanContext[Monitor]):
     """The context manager of `Monitor.rollout`."""
 
     __slots__ = ("_phase",)
@@ -269,7 +269,7 @@ class Rollout(Stay[Monitor]):
         super().__init__(monitor)
         self._phase = phase
 
-    def _enter(self) -> Stayed:
+    def _enter(self) -> Entry:
         return self._monitor._begin_rollout(self._phase)
 
     def _leave(self, span: Span, error: BaseException | None) -> None:

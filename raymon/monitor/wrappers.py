@@ -1,7 +1,7 @@
-"""The functions that `instrument` puts in place of a class's own: they time and count, and otherwise do what those did.
+"""Wrappers that `instrument` puts around a class's methods: they time and count, and change nothing else.
 
-They reach the instance's monitor through this module, never through a variable of their own: Ray pickles an actor class
-by value, and the monitor must be one of the process that runs it.
+They look up the instance's monitor in this module and never capture it: Ray pickles an actor class by value, and the
+monitor must belong to the process that runs the actor.
 """
 
 import contextlib
@@ -22,12 +22,13 @@ Steps = Callable[[Any], int] | int | None
 Episodes = Callable[[Any], Iterable[tuple[float, float]]] | None
 
 _NUMBERED: Final = "__raymon_numbered__"
-"""Attribute of a constructor that knows the worker's number: that of a derived class leaves the monitor to it."""
+"""Attribute of a constructor that knows the worker's number; the constructor of a derived class then creates no
+monitor."""
 
 _monitors: Final[dict[int, Monitor]] = {}
-"""Monitors by the id of the instance they belong to: an attribute would change how instances pickle and compare."""
-_lasting: Final[set[int]] = set()
-"""Ids of instances that tell nobody when they go."""
+"""Monitors by the id of their instance; an attribute would change how instances pickle and compare."""
+_without_weakref: Final[set[int]] = set()
+"""Ids of instances that cannot be referenced weakly (classes with slots), so their end is not noticed."""
 _constructing: Final[set[int]] = set()
 
 
@@ -51,27 +52,27 @@ def _unrecorded() -> Monitor:
 
 
 def monitor_of(instance: object) -> Monitor:
-    """Return the monitor of an instance of an instrumented class; of any other object one that records nothing."""
+    """Return the monitor of an instance of an instrumented class; for any other object, one that records nothing."""
     return _monitors.get(id(instance)) or _unrecorded()
 
 
 def start(instance: object, plan: Plan, worker: int | None = None) -> Monitor:
-    """Return the monitor of an instance, made when it has none yet."""
+    """Return the monitor of an instance; create it if there is none."""
     monitor = _monitors.get(id(instance))
     if monitor is None:
-        monitor = _monitors[id(instance)] = _made(worker, plan)
+        monitor = _monitors[id(instance)] = _create_monitor(worker, plan)
         try:
             weakref.finalize(instance, _monitors.pop, id(instance), None).atexit = False
-        except TypeError:  # of a class with slots the monitor stays until another instance has the id
-            _lasting.add(id(instance))
+        except TypeError:  # a class with slots: the monitor stays until another instance has the id
+            _without_weakref.add(id(instance))
     return monitor
 
 
 class _Call:
-    """One call of an instrumented method: a rollout, and the counts its result stands for.
+    """One call of an instrumented method: a rollout and the counts derived from its result.
 
-    An instrumented method may call another, or itself through `super()`: what the outer call counts is not counted
-    again in the inner.
+    An instrumented method may call another one, or itself through `super()`: what the outer call counts, the inner one
+    does not count again.
     """
 
     __slots__ = ("_monitor", "_open", "_outer", "_plan", "_rollout")
@@ -99,18 +100,18 @@ class _Call:
             _call.set(self._outer)
 
     def count(self, result: object) -> None:
-        """Count what a result stands for; a counting function that fails is a drop, never an error of the method."""
+        """Count steps and episodes of a result; a counting function that fails counts as a drop and never raises."""
         plan, monitor = self._plan, self._monitor
         try:
-            if plan.steps is not None and not self._is_inside(lambda outer: outer.steps is not None):
+            if plan.steps is not None and not self._is_counted_outside(lambda outer: outer.steps is not None):
                 monitor.steps(plan.steps(result) if callable(plan.steps) else plan.steps)
-            if plan.episodes is not None and not self._is_inside(lambda outer: outer.episodes is not None):
+            if plan.episodes is not None and not self._is_counted_outside(lambda outer: outer.episodes is not None):
                 for return_, length in plan.episodes(result):
                     monitor.episode(return_, length)
         except Exception as error:  # noqa: BLE001  # recording never breaks training
             monitor.drop("instrument", error)
 
-    def _is_inside(self, counted: Callable[[Plan], bool]) -> bool:
+    def _is_counted_outside(self, counted: Callable[[Plan], bool]) -> bool:
         outer = self._outer
         while outer is not None:
             if outer._open and outer._monitor is self._monitor and counted(outer._plan):
@@ -126,7 +127,7 @@ def wrap_constructor(cls: type, plan: Plan) -> Callable[..., None] | None:
     """Return a constructor that starts the monitor first; None when `__new__` takes the arguments.
 
     Raises:
-        ValueError: When the plan's worker is no parameter of the constructor.
+        ValueError: The plan's worker is no parameter of the constructor.
     """
     constructor: Callable[..., None] = cls.__init__  # type: ignore[misc]  # of this very class, not of a subclass
     signature = inspect.signature(constructor)
@@ -141,7 +142,7 @@ def wrap_constructor(cls: type, plan: Plan) -> Callable[..., None] | None:
     def construct(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # whatever the class takes
         with _construction(args[0]):
             if not numbered:
-                start(args[0], plan, _given_worker(signature, plan, args, kwargs))
+                start(args[0], plan, _worker_argument(signature, plan, args, kwargs))
             constructor(*args, **kwargs)
             start(args[0], plan)
 
@@ -157,8 +158,8 @@ def _construction(instance: object) -> Iterator[None]:
     if key in _constructing:
         yield
         return
-    if key in _lasting:
-        _lasting.discard(key)
+    if key in _without_weakref:
+        _without_weakref.discard(key)
         _monitors.pop(key, None)
     _constructing.add(key)
     try:
@@ -178,10 +179,10 @@ def wrap_method(method: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
     return _plain(method, plan)
 
 
-def _made(worker: int | None, plan: Plan) -> Monitor:
+def _create_monitor(worker: int | None, plan: Plan) -> Monitor:
     try:
         return Monitor(worker, plan.run, role=plan.role)
-    except ValueError as error:  # the number came from the user's constructor: have one assigned instead
+    except ValueError as error:  # the user's constructor passed an invalid number: have one assigned
         monitor = Monitor(None, plan.run, role=plan.role)
         monitor.drop("instrument", error)
         return monitor
@@ -200,7 +201,7 @@ def _bare_constructor(cls: type, plan: Plan) -> Callable[..., None]:
     return __init__
 
 
-def _given_worker(
+def _worker_argument(
     signature: inspect.Signature, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> int | None:
     if plan.worker is None:
@@ -210,8 +211,8 @@ def _given_worker(
     except TypeError:
         return None  # the constructor itself is about to say so
     bound.apply_defaults()
-    found: int | None = bound.arguments[plan.worker]
-    return found
+    worker: int | None = bound.arguments[plan.worker]
+    return worker
 
 
 def _plain(method: Callable[P, R], plan: Plan) -> Callable[P, R]:
