@@ -1,1 +1,1 @@
-"""The trainer: PPO with three ways to sample from parallel environments, visible through raymon's metrics."""
+"""raymon's own trainer: PPO with three ways to sample from parallel environments, recorded by raymon."""

@@ -1,6 +1,6 @@
-"""What the policy chooses: discrete or Gaussian actions. Runs in every worker and needs numpy and gymnasium only.
+"""The policy's actions, discrete or Gaussian. Runs in every worker and needs only numpy and gymnasium.
 
-Environments arrive in the plain forms of `raymon.envs`: flat float32 observations; `Discrete`, one-dimensional
+Environments have the plain forms of `raymon.envs`: flat float32 observations; `Discrete`, one-dimensional
 `MultiDiscrete` or `Box` actions counted from 0. Letters: N environments, K action components (choices or dimensions).
 """
 
@@ -50,7 +50,7 @@ class ActionSpec:
         return len(self.sizes)
 
     def to_environment(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """Turn the policy's actions `[N, K]` into a batch the vector environment takes.
+        """Convert the policy's actions `[N, K]` to a batch for the vector environment.
 
         A bounded box is centred and scaled, so that the policy's -1 and 1 are the bounds; `clip` then cuts what lies
         beyond, while the log-probability stays that of the uncut sample. With `squash` the stored action is the sample

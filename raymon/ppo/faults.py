@@ -1,8 +1,8 @@
-"""Trouble on purpose, for tests and demonstrations: `--inject "slow worker=1 factor=5 after=20s"`.
+"""Injected faults, for tests and demonstrations: `--inject "slow worker=1 factor=5 after=20s"`.
 
-Faults of a worker act inside its environments' step, where real trouble arises; those of the driver act in the training
-loop. `after` counts from the start of training. A fault that ends a worker acts in its first life only, or in as many
-as `times` says, so that the replacement can be seen at work. Imported in workers: no torch, no Ray.
+Worker faults act inside the environments' step, where real problems arise; driver faults act in the training loop.
+`after` counts from the start of training. A fault that ends a worker acts in its first life only, or in the first
+`times` lives, so that the replacement can work. Imported in workers: no torch, no Ray.
 """
 
 import os
@@ -37,11 +37,11 @@ _DEFAULTS: Final[dict[str, dict[str, float]]] = {
 
 
 class FaultError(UserError):
-    """A fault that cannot be read."""
+    """A fault that cannot be parsed."""
 
 
 class InjectedError(RuntimeError):
-    """Raised by an environment because `--inject env-error` asked for it."""
+    """Raised by an environment for `--inject env-error`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Fault:
 
     Attributes:
         kind: One of `WORKER_FAULTS` or `DRIVER_FAULTS`.
-        worker: Which worker; None means every one (worker faults) or does not matter.
+        worker: The worker; None means every worker, or is meaningless for driver faults.
         after: Seconds of training before it begins.
         until: Seconds it lasts; infinite by default.
         strength: `factor` of slow and slow-learner, `mb` per second of leak and ref-leak, `times` of the others.
@@ -63,12 +63,12 @@ class Fault:
     strength: float
 
     def active(self, elapsed: float) -> bool:
-        """Tell whether the fault acts `elapsed` seconds into training."""
+        """Return whether the fault is active `elapsed` seconds into training."""
         return self.after <= elapsed < self.after + self.until
 
 
 def parse_fault(text: str) -> Fault:
-    """Read `kind key=value …`; raises `FaultError` that lists what is possible."""
+    """Parse `kind key=value …`; raise `FaultError`, which lists the choices."""
     kind, *pairs = text.split() or [""]
     if kind not in _DEFAULTS:
         raise FaultError(f"--inject {text!r}: unknown fault {kind!r}; expected one of {', '.join(_DEFAULTS)}")
@@ -95,16 +95,16 @@ def _number(text: str, pair: str, value: str, seconds: bool) -> float:
 
 
 def of_worker(faults: Sequence[Fault], worker: int, restarts: int, elapsed: float) -> tuple[Fault, ...]:
-    """Return the faults that act in a worker that was restarted so often and starts `elapsed` seconds into training.
+    """Return the faults of a worker, given its restarts and the `elapsed` seconds of training at its start.
 
-    One that ended the worker's earlier life does not strike again, unless its `times` says so.
+    A fault that ended an earlier life of the worker does not act again, unless `times` says so.
     """
     mine = [f for f in faults if f.kind in WORKER_FAULTS and f.worker in (None, worker)]
     return tuple(f for f in mine if f.kind in ("slow", "leak") or restarts < f.strength or elapsed < f.after)
 
 
 def with_faults(vector: Vector, faults: Sequence[Fault], elapsed: float) -> Vector:
-    """Return a vector environment in which faults happen, `elapsed` seconds into training."""
+    """Return the vector environment with faults injected, `elapsed` seconds into training."""
     if not faults:
         return vector
     trouble = Trouble(faults, elapsed)
@@ -115,7 +115,7 @@ def with_faults(vector: Vector, faults: Sequence[Fault], elapsed: float) -> Vect
 
 
 class Trouble:
-    """The faults of one worker, acting around a step."""
+    """The faults of one worker, injected around its steps."""
 
     def __init__(self, faults: Sequence[Fault], elapsed: float) -> None:
         self._faults = faults
@@ -123,7 +123,7 @@ class Trouble:
         self._leaked: list[bytearray] = []
 
     def around(self, step: Callable[[], T]) -> T:
-        """Take a step with whatever trouble is due."""
+        """Take a step with the faults that are due."""
         elapsed = time.perf_counter() - self._began
         due = [fault for fault in self._faults if fault.active(elapsed)]
         began = time.perf_counter()
@@ -139,7 +139,7 @@ class Trouble:
         if fault.kind == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
         elif fault.kind == "env-error":
-            raise InjectedError("the environment failed because --inject env-error asked for it")
+            raise InjectedError("the environment failed because of --inject env-error")
         elif fault.kind == "hang":
             time.sleep(1e9)
         elif fault.kind == "leak":
@@ -149,7 +149,7 @@ class Trouble:
 
 
 class FaultyVector:
-    """A vector environment stepped in lock-step in which faults happen."""
+    """A lock-step vector environment with injected faults."""
 
     def __init__(self, inner: Vector, trouble: Trouble) -> None:
         self._inner, self._trouble = inner, trouble
@@ -158,11 +158,11 @@ class FaultyVector:
         self.single_action_space = inner.single_action_space
 
     def reset(self, *, seed: int | None = None) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Reset the environments; no fault acts here."""
+        """Reset the environments, without faults."""
         return self._inner.reset(seed=seed)
 
     def step(self, actions: NDArray[Any]) -> Step:
-        """Step the environments, with whatever trouble is due."""
+        """Step the environments with the faults that are due."""
         return self._trouble.around(lambda: self._inner.step(actions))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The driver's books: every fragment received is trained on, dropped for a named reason, or still waiting."""
+"""The driver's ledger: every received fragment is trained on, dropped for a named reason, or still waiting."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class FragmentLedger:
 
     Attributes:
         waiting: Fragments in the driver that no update has used yet.
-        losses: Reason to workers lost.
+        losses: Number of workers lost, by reason.
     """
 
     monitor: DriverMonitor
@@ -31,7 +31,7 @@ class FragmentLedger:
     calls: int = 0
 
     def receive(self, fragment: Fragment) -> None:
-        """Enter a fragment; one whose numbers are not finite is dropped at once."""
+        """Record a received fragment; drop it at once if its numbers are not finite."""
         self._enter(fragment)
         if len(fragment.returns):
             self.monitor.episodes(fragment.returns.tolist(), fragment.lengths.tolist())
@@ -41,7 +41,7 @@ class FragmentLedger:
             self.drop(fragment, "invalid")
 
     def lose(self, part: Fragment, reason: str) -> None:
-        """Enter the part of a fragment that will never be full, and drop it."""
+        """Record and drop the part of a fragment that will never be complete."""
         self._enter(part)
         self.drop(part, reason)
 
@@ -57,13 +57,13 @@ class FragmentLedger:
         )
 
     def drop(self, fragment: Fragment, reason: str) -> None:
-        """Book a received fragment, already taken out of `waiting`, as dropped."""
+        """Record a fragment, already removed from `waiting`, as dropped."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
         self.dropped_steps += fragment.env_steps
         self.monitor.dropped(reason, fragments=1, env_steps=fragment.env_steps)
 
     def drop_stale(self, version: int, max_lag: int) -> None:
-        """Drop what waits from a policy more than `max_lag` updates older than `version`."""
+        """Drop waiting fragments of policies more than `max_lag` updates older than `version`."""
         fresh = [fragment for fragment in self.waiting if version - fragment.version <= max_lag]
         for fragment in self.waiting:
             if version - fragment.version > max_lag:
@@ -76,20 +76,20 @@ class FragmentLedger:
         return taken
 
     def train(self, fragments: Sequence[Fragment], version: int) -> None:
-        """Book taken fragments as trained on by the policy `version`."""
+        """Record fragments as trained on by the policy `version`."""
         steps = sum(fragment.env_steps for fragment in fragments)
         self.trained += len(fragments)
         self.trained_steps += steps
         self.monitor.trained(len(fragments), steps, lags=[version - fragment.version for fragment in fragments])
 
     def close(self) -> None:
-        """Drop what still waits at the end."""
+        """Drop the fragments that still wait at the end."""
         for fragment in self.waiting:
             self.drop(fragment, "shutdown")
         self.waiting = []
 
     def balanced(self) -> bool:
-        """Tell whether received = trained + dropped + waiting, in fragments and in steps."""
+        """Return whether received = trained + dropped + waiting, in fragments and in steps."""
         waiting_steps = sum(fragment.env_steps for fragment in self.waiting)
         fragments = self.trained + sum(self.dropped.values()) + len(self.waiting)
         return self.received == fragments and self.received_steps == (
@@ -97,27 +97,27 @@ class FragmentLedger:
         )
 
     def called(self, calls: int = 1) -> None:
-        """Book sampling calls made to actors."""
+        """Count sampling calls to actors."""
         self.calls += calls
         self.monitor.called(calls)
 
     def lost(self, worker: int, reason: str) -> None:
-        """Book a lost worker."""
+        """Count a lost worker."""
         self.losses[reason] = self.losses.get(reason, 0) + 1
         self.monitor.worker_lost(worker, reason)
 
     def restarted(self, worker: int, reason: str) -> None:
-        """Book a worker's replacement that has answered."""
+        """Count a worker that was replaced and has answered."""
         self.restarts += 1
         self.monitor.worker_restarted(worker, reason)
 
     def give_up(self, worker: int) -> None:
-        """Book a worker that is not replaced any more."""
+        """Record a worker that is no longer replaced."""
         self.given_up.append(worker)
         self.monitor.worker_given_up(worker)
 
     def as_plain(self) -> dict[str, Any]:
-        """Return the books for the summary."""
+        """Return the ledger as plain data for the summary."""
         skipped = ("monitor", "waiting")
         plain = {name: value for name, value in vars(self).items() if name not in skipped}
         return {**plain, "waiting": len(self.waiting), "balanced": self.balanced()}

@@ -1,7 +1,7 @@
-"""From the steps of a rollout to the fragment that learning takes. Runs in the worker (in the driver with `step`).
+"""Converts the steps of a rollout to a fragment for the learner. Runs in the worker (in the driver with `step`).
 
-Letters: T steps, N environments, D observation, H head outputs, K action components, M = the rows that count (T * N
-less the reset steps).
+Letters: T steps, N environments, D observation, H head outputs, K action components, M valid rows (T * N minus the
+reset steps).
 """
 
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ from raymon.ppo.policy import Policy
 
 
 class Fragment(NamedTuple):
-    """What one rollout returns: the rows that count, flattened, advantages computed where the values are.
+    """The result of one rollout: its valid rows, flattened, with advantages.
 
     Attributes:
-        version: Of the policy that sampled (the oldest, when several did).
+        version: Version of the sampling policy; the oldest if there were several.
         seconds: Wall time of the rollout.
         observations: `[M, D]`, normalised as the policy saw them.
         actions: `[M, K]`, before bounds are applied.
         log_probabilities: `[M]`.
         advantages: `[M]`.
         values: `[M]`.
-        returns: Undiscounted, of the episodes that ended in the fragment.
-        lengths: Of the same episodes.
-        seen: What the observations were before normalisation; None when they are left alone.
-        rewards_seen: The same of the discounted return.
+        returns: Undiscounted returns of the episodes that ended in the fragment.
+        lengths: Lengths of the same episodes.
+        seen: Moments of the observations before normalization; None if they are not normalized.
+        rewards_seen: The same for the discounted return.
     """
 
     worker: int
@@ -48,7 +48,7 @@ class Fragment(NamedTuple):
 
     @property
     def env_steps(self) -> int:
-        """M: environment steps taken; a reset is none."""
+        """M: environment steps, without resets."""
         return len(self.observations)
 
     @property
@@ -57,7 +57,7 @@ class Fragment(NamedTuple):
         return sum(field.nbytes for field in self if isinstance(field, np.ndarray))
 
     def finite(self) -> bool:
-        """Tell whether every number that learning would use is finite."""
+        """Return whether every number that the learner would use is finite."""
         used: list[NDArray[Any]] = [self.observations, self.log_probabilities, self.advantages, self.values]
         for seen in (self.seen, self.rewards_seen):
             if seen is not None:
@@ -73,15 +73,15 @@ class Steps:
         observations: `[T + 1, N, D]`, normalised, the one after the last step included.
         heads: `[T, N, H]`, the policy's outputs.
         actions: `[T, N, K]`, before bounds are applied.
-        rewards: `[T, N]`, as the environments gave them.
+        rewards: `[T, N]`, as returned by the environments.
         terminated: `[T, N]`.
         done: `[T, N]`, terminated or truncated.
         counted: `[T, N]`, False in the step after an episode's end, which only resets.
-        raw: `[T, N, D]`, observations before normalisation; None when they are left alone.
-        discounted: `[T, N]`, running discounted returns; None when rewards are left alone.
-        returns: Of the episodes that ended.
-        lengths: Of the same episodes.
-        log_probabilities: `[T, N]`, where they were computed as the policy acted, because it may have changed since.
+        raw: `[T, N, D]`, observations before normalization; None if they are not normalized.
+        discounted: `[T, N]`, running discounted returns; None if rewards are not normalized.
+        returns: Returns of the episodes that ended.
+        lengths: Lengths of the same episodes.
+        log_probabilities: `[T, N]`, if they were computed when the policy acted, because it may have changed since.
     """
 
     observations: Floats
@@ -108,7 +108,7 @@ class Discounts(NamedTuple):
 def finish(
     steps: Steps, policy: Policy, discounts: Discounts, scaling: Scaling | None, worker: int, version: int
 ) -> Fragment:
-    """Compute values, advantages and log-probabilities, and return the rows that count; `seconds` is left 0."""
+    """Compute values, advantages and log-probabilities; return the valid rows. `seconds` stays 0."""
     length, count, size = steps.heads.shape
     rewards, rewards_seen = steps.rewards, None
     if steps.discounted is not None:
@@ -142,7 +142,7 @@ def finish(
 
 
 def unfinished(steps: Steps, length: int, worker: int, version: int) -> Fragment:
-    """Return the first `length` steps of a rollout that will never be full: to be booked, not to be learned from."""
+    """Return the first `length` steps of a rollout that stays incomplete; they are counted, not learned from."""
     rows = steps.counted[:length].reshape(-1)
     zeros = np.zeros(int(rows.sum()), np.float32)
     return Fragment(

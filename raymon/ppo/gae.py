@@ -1,4 +1,4 @@
-"""Advantages from rewards and values, with what gymnasium's next-step autoreset asks for. Numpy only."""
+"""Advantages from rewards and values, for gymnasium's next-step autoreset. Numpy only."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,9 @@ def advantages(
 ) -> Floats:
     """Return generalised advantage estimates `[T, N]`.
 
-    An episode that terminated has no future; one that was truncated is bootstrapped with the value of its last
-    observation, which next-step autoreset delivers as the next row. The row after `done` is the reset step: its action
-    was ignored, its estimate means nothing and must be masked out of the loss.
+    A terminated episode has no future return; a truncated one is bootstrapped with the value of its last observation,
+    which next-step autoreset delivers as the next row. The row after `done` is the reset step: its action was ignored,
+    and its estimate must be masked out of the loss.
 
     Args:
         rewards: `[T, N]`.

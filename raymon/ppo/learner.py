@@ -1,7 +1,7 @@
 """The learner: PPO's update on one flat tensor of weights. Runs in the driver, on the CPU (one thread) or on CUDA.
 
-A minibatch whose loss or gradient is not finite changes nothing: it is skipped and counted, and the rest of that update
-with it, so the weights stay what they were.
+If the loss or gradient of a minibatch is not finite, it and the rest of the update are skipped and counted; the
+weights stay as they were.
 """
 
 import itertools
@@ -24,19 +24,19 @@ from raymon.ppo.policy import LOG_STD_RANGE, ModelSpec
 
 
 class DeviceError(UserError):
-    """A device that is not there."""
+    """A device that is not available."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What one update did: means over the minibatches of its last epoch.
+    """Statistics of one update: means over the minibatches of its last epoch.
 
     Attributes:
         losses: Policy, value, entropy, total.
         explained_variance: `1 - Var[return - value] / Var[return]` of the batch.
-        gradient_norm: Before clipping.
-        nonfinite: Whether a loss or gradient was not finite and the update was broken off.
-        gradient_steps: Steps the optimiser took.
+        gradient_norm: Norm before clipping.
+        nonfinite: Whether a loss or gradient was not finite, which ends the update.
+        gradient_steps: Gradient steps taken.
     """
 
     losses: dict[str, float]
@@ -52,7 +52,7 @@ class Update:
 
 @dataclass(slots=True)
 class _Sums:
-    """Sums over minibatches; kept as tensors so that nothing waits for the device."""
+    """Sums over minibatches, kept as tensors so that nothing waits for the device."""
 
     rows: int = 0
     totals: dict[str, Tensor] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class _Sums:
 
 
 class Batch:
-    """The rows of all fragments of one update, on the learner's device."""
+    """All rows of one update's fragments, on the learner's device."""
 
     def __init__(self, fragments: Sequence[Fragment], device: torch.device) -> None:
         def gather(name: str) -> Tensor:
@@ -86,29 +86,29 @@ class Batch:
         return len(self.observations)
 
     def shuffled(self, order: NDArray[np.int64]) -> dict[str, Tensor]:
-        """Return the arrays in another order; gathered once per epoch, so that minibatches are slices."""
+        """Return the arrays in another order, gathered once per epoch so that minibatches are slices."""
         index = torch.from_numpy(order).to(self.observations.device)
         return {name: tensor.index_select(0, index) for name, tensor in vars(self).items()}
 
     def explained_variance(self) -> float:
-        """Return how much of the returns' variance the values explain; 0 for constant returns."""
+        """Return the share of the returns' variance that the values explain; 0 for constant returns."""
         variance = float(self.targets.var(correction=0))
         return 1.0 - float(self.advantages.var(correction=0)) / variance if variance > 1e-12 else 0.0
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device for `cpu`, `cuda` or `auto`; raises `DeviceError` when CUDA is asked for and absent."""
+    """Return the device for `cpu`, `cuda` or `auto`; raises `DeviceError` if CUDA is requested and absent."""
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceError("found no CUDA device for --device cuda; take --device cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 class Learner:
-    """Weights, gradients and Adam, each one flat tensor."""
+    """PPO's learner: weights, gradients and Adam's state, each as one flat tensor."""
 
     def __init__(self, config: Hyperparameters, spec: ModelSpec, weights: Floats, device: torch.device) -> None:
         self._config, self._spec, self.device = config, spec, device
-        torch.set_num_threads(1)  # small matrices gain nothing from more, and the workers need the cores
+        torch.set_num_threads(1)  # more threads do not help small matrices, and the workers need the cores
         self._flat = torch.from_numpy(weights.copy()).to(device)
         self._gradient = torch.zeros_like(self._flat)
         self._policy = Mlp(spec, "policy", self._flat, self._gradient)
@@ -126,12 +126,12 @@ class Learner:
         """Set by an injected fault: the next minibatch's loss is not a number."""
 
     def gpu(self) -> tuple[float, float] | None:
-        """Return utilisation (0 to 1) and allocated bytes of the learner's GPU; None on the CPU or when unknown."""
+        """Return utilization (0 to 1) and allocated bytes of the learner's GPU; None on the CPU or when unknown."""
         if self.device.type != "cuda":
             return None
         try:
             busy = torch.cuda.utilization(self.device) / 100
-        except Exception:  # noqa: BLE001  # the driver's management library may be missing: no reason to stop training
+        except Exception:  # noqa: BLE001  # without the driver's management library, training goes on
             return None
         return busy, float(torch.cuda.memory_allocated(self.device))
 
@@ -141,12 +141,12 @@ class Learner:
         return weights
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return what a checkpoint holds: arrays, and the state of the random numbers."""
+        """Return the learner's part of a checkpoint: arrays, and the state of the random numbers."""
         arrays = {f"adam_{name}": tensor.cpu().numpy() for name, tensor in self._moments.items()}
         return {"weights": self.weights(), **arrays}, dict(self._rng.bit_generator.state)
 
     def restore(self, arrays: dict[str, NDArray[Any]], rng: dict[str, Any]) -> None:
-        """Take over what `state` returned."""
+        """Restore what `state` returned."""
         self._flat.copy_(torch.from_numpy(arrays["weights"]))
         for name, tensor in self._moments.items():
             tensor.copy_(torch.from_numpy(arrays[f"adam_{name}"]))
@@ -182,7 +182,7 @@ class Learner:
         return self._summary(sums, batch, rate, steps, finite)
 
     def _minibatch(self, rows: dict[str, Tensor], clip: float, sums: _Sums) -> bool:
-        """Take one gradient step; return False, changing nothing, when loss or gradient is not finite."""
+        """Take one gradient step; return False and change nothing if the loss or gradient is not finite."""
         config = self._config
         count = len(rows["observations"])
         head = self._policy.forward(rows["observations"])
@@ -252,7 +252,7 @@ class Learner:
 
 
 def _adam_state(adam: torch.optim.Adam, parameter: torch.nn.Parameter) -> dict[str, Tensor]:
-    """Make Adam's state now, as its first step would, so that it can be saved and restored from the start."""
+    """Create Adam's state now, as its first step would, so that it can be saved and restored from the start."""
     state = {
         "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
         "exp_avg": torch.zeros_like(parameter.data),

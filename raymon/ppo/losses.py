@@ -1,4 +1,4 @@
-"""PPO's loss and its gradient with respect to the networks' outputs, written out by hand on torch tensors.
+"""PPO's loss and its hand-written gradient with respect to the networks' outputs, on torch tensors.
 
 With two small MLPs, autograd's bookkeeping costs as much as the arithmetic; the formulas are short and the tests
 compare them with autograd. Letters: B rows of a minibatch, H head outputs, K action components.
@@ -15,7 +15,7 @@ _HALF_LOG_2PI: Final = 0.9189385332046727
 
 
 class Policies(NamedTuple):
-    """What the policy's head says about a minibatch.
+    """The policy evaluated on a minibatch.
 
     Attributes:
         log_probability: `[B]`, of the actions taken.

@@ -1,6 +1,6 @@
-"""Running mean and variance shared between actors: each sends what it saw since last time, the driver merges.
+"""Running mean and variance shared between actors: each sends what it saw since its last fragment, the driver merges.
 
-Numpy only. The driver's totals go back to the workers with the weights, so that all normalise alike.
+Numpy only. The driver sends its totals to the workers with the weights, so that all normalize alike.
 """
 
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ from raymon.ppo.actions import Floats
 
 Doubles = NDArray[np.float64]
 CLIP = 10.0
-"""Normalised observations and rewards are cut here, as Stable-Baselines3's VecNormalize does."""
+"""Normalized observations and rewards are clipped to this, as in Stable-Baselines3's VecNormalize."""
 
 
 class Moments(NamedTuple):
-    """How many rows, their mean and their sum of squared deviations, per component."""
+    """Number of rows, and mean and sum of squared deviations per component."""
 
     rows: float
     mean: Doubles
@@ -25,11 +25,11 @@ class Moments(NamedTuple):
 
 
 def moments_of(rows: NDArray[Any]) -> Moments:
-    """Return the moments of rows `[M, D]`; an empty batch counts nothing."""
+    """Return the moments of rows `[M, D]`, which may be empty."""
     if not len(rows):
         return Moments(0.0, np.zeros(rows.shape[1]), np.zeros(rows.shape[1]))
     values = rows.astype(np.float64)
-    with np.errstate(invalid="ignore"):  # whose numbers are not finite, that fragment is dropped
+    with np.errstate(invalid="ignore"):  # a fragment with numbers that are not finite is dropped
         mean = values.mean(axis=0)
         return Moments(float(len(rows)), mean, ((values - mean) ** 2).sum(axis=0))
 
@@ -49,14 +49,14 @@ def merge(one: Moments, other: Moments) -> Moments:
 
 
 def scale_of(moments: Moments) -> Floats:
-    """Return 1 / standard deviation per component; 1 before anything was seen."""
+    """Return 1 / standard deviation per component; 1 before the first row."""
     if moments.rows < 2:
         return np.ones(len(moments.mean), np.float32)
     return np.asarray(1.0 / np.sqrt(moments.squares / moments.rows + 1e-8), np.float32)
 
 
 class Scaling(NamedTuple):
-    """What a worker needs to normalise: sent with the weights.
+    """What a worker needs to normalize; sent with the weights.
 
     Attributes:
         mean: `[D]`, of observations.
@@ -69,13 +69,13 @@ class Scaling(NamedTuple):
     reward_scale: float
 
     def apply(self, observations: Floats) -> Floats:
-        """Return normalised observations of any leading shape."""
+        """Return normalized observations of any leading shape."""
         return np.asarray(np.clip((observations - self.mean) * self.scale, -CLIP, CLIP), np.float32)
 
 
 @dataclass
 class Normalizer:
-    """The driver's totals; `observations` is None when observations are left alone, and so for rewards."""
+    """The driver's totals; `observations` and `rewards` are None if they are not normalized."""
 
     observations: Moments | None = None
     rewards: Moments | None = None
@@ -83,7 +83,7 @@ class Normalizer:
 
     @classmethod
     def fresh(cls, size: int, observations: bool, rewards: bool) -> "Normalizer":
-        """Return empty totals for what is to be normalised, D being `size`."""
+        """Return empty totals for what is normalized; D is `size`."""
 
         def empty(width: int) -> Moments:
             return Moments(0.0, np.zeros(width), np.zeros(width))
@@ -91,14 +91,14 @@ class Normalizer:
         return cls(empty(size) if observations else None, empty(1) if rewards else None, size)
 
     def add(self, observations: Moments | None, rewards: Moments | None) -> None:
-        """Merge what one fragment saw."""
+        """Merge the moments of one fragment."""
         if self.observations is not None and observations is not None:
             self.observations = merge(self.observations, observations)
         if self.rewards is not None and rewards is not None:
             self.rewards = merge(self.rewards, rewards)
 
     def scaling(self) -> Scaling | None:
-        """Return what workers apply; None when nothing is normalised."""
+        """Return what the workers apply; None if nothing is normalized."""
         if self.observations is None and self.rewards is None:
             return None
         seen = self.observations

@@ -1,4 +1,4 @@
-"""Where the driver's time goes: phases of the iterations, for the metrics and for the run's own records."""
+"""Phases of the driver's iterations, for the metrics and for the run's records."""
 
 import contextlib
 import time
@@ -11,7 +11,7 @@ _HAND_OVER_SECONDS: Final = 0.2
 
 
 class Phases:
-    """Times phases, which do not nest, and hands them to the monitor too."""
+    """Times phases, which do not nest, and passes them to the monitor."""
 
     def __init__(self, monitor: DriverMonitor) -> None:
         self._monitor = monitor
@@ -33,7 +33,7 @@ class Phases:
 
     @contextlib.contextmanager
     def brief(self, name: str) -> Iterator[None]:
-        """Time a phase of microseconds that comes thousands of times a second: the monitor gets the sums in lots."""
+        """Time a phase of microseconds that occurs thousands of times a second; the monitor gets sums in batches."""
         began = time.perf_counter()
         try:
             yield
@@ -45,11 +45,11 @@ class Phases:
                 self._hand_over(now)
 
     def begin(self) -> None:
-        """Start anew: what was before training counts nowhere."""
+        """Restart the clock: time before training counts nowhere."""
         self._since, self._seconds, self._owed, self.totals = time.perf_counter(), {}, {}, {}
 
     def lap(self) -> dict[str, float]:
-        """Return the seconds per phase since the last lap, what no phase covers as `other`, and start anew."""
+        """Return the seconds per phase since the last lap, the rest as `other`, and start the next lap."""
         now = time.perf_counter()
         self._hand_over(now)
         seconds, self._seconds = self._seconds, {}

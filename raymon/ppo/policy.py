@@ -1,6 +1,6 @@
 """The policy in plain numpy, as workers run it: two MLPs on one flat float32 array of weights.
 
-For a small MLP numpy takes half the time of torch, and one flat array is the cheapest thing to send to an actor. The
+For a small MLP numpy takes half the time of torch, and one flat array is the cheapest to send to an actor. The
 learner uses the same layout through torch views. Needs numpy only. Letters: D observation, H head outputs, K action
 components, M any number of rows.
 """
@@ -23,15 +23,15 @@ _HALF_LOG_2PI: Final = 0.5 * float(np.log(2.0 * np.pi))
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """The shape of policy and value network.
+    """The architecture of policy and value network.
 
     Attributes:
         observation_size: D.
-        actions: What the policy chooses.
+        actions: The policy's actions.
         hidden: Sizes of the hidden layers, the same for policy and value.
-        activation: Between the layers.
+        activation: Activation between the layers.
         deviation: `free` is one log-deviation per action dimension, `state` lets the network give it; box only.
-        initial_log_std: Where the log-deviation starts.
+        initial_log_std: Initial log-deviation.
     """
 
     observation_size: int
@@ -50,7 +50,7 @@ class ModelSpec:
 
     @property
     def free_deviation(self) -> bool:
-        """Whether the weights hold a log-deviation of their own."""
+        """Whether the weights include a free log-deviation."""
         return self.actions.kind == "box" and self.deviation == "free"
 
     def layout(self) -> dict[str, tuple[int, tuple[int, ...]]]:
@@ -132,7 +132,7 @@ class Policy:
         self._buffers: dict[int, list[Floats]] = {}
 
     def load(self, flat: Floats) -> None:
-        """Take weights of the layout's length."""
+        """Copy the weights, an array of the layout's length."""
         self._flat[:] = flat
 
     def head(self, observations: Floats, out: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 Runs in the driver. A worker is lost when its process dies, when its environment raises, or when it does not reply in
 time. It is replaced, with a new seed, after a growing pause, until it has been replaced `max_restarts` times. A worker
-that the cluster has no CPU for is waited for: that is no loss.
+for which the cluster has no CPU is waited for and does not count as lost.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ SlotState = Literal["placing", "starting", "idle", "busy", "pausing", "given_up"
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _PLACING_SECONDS: Final = 8.0
-"""Placing an actor takes a second or two; after this long the free resources are looked at."""
+"""Placing an actor takes a second or two; after this time, check the free resources."""
 _LOOK_SECONDS: Final = 2.0
 
 
@@ -69,7 +69,7 @@ class WorkerPool:
     Attributes:
         make: Starts the actor of one worker in one life.
         first_life: The life the workers start with; above 0 in a resumed run.
-        notices: Sentences for the user that nobody has printed yet.
+        notices: Messages for the user that are not printed yet.
     """
 
     make: Callable[[int, int], Any]
@@ -84,13 +84,13 @@ class WorkerPool:
     _looked: float = 0.0
 
     def start(self) -> None:
-        """Start every worker; they reply later."""
+        """Start every worker, without waiting for replies."""
         self.slots = [Slot(worker, life=self.first_life) for worker in range(self.count)]
         for slot in self.slots:
             self._launch(slot)
 
     def idle(self) -> list[Slot]:
-        """Return the workers that can take a call."""
+        """Return the idle workers."""
         return [slot for slot in self.slots if slot.state == "idle"]
 
     def busy(self) -> int:
@@ -98,12 +98,12 @@ class WorkerPool:
         return sum(slot.state == "busy" for slot in self.slots)
 
     def first_starts(self) -> bool:
-        """Return whether a worker starts for the first time and will be up soon."""
+        """Return whether a worker is starting for the first time."""
         starting = (slot for slot in self.slots if slot.state in ("placing", "starting"))
         return any(not slot.restarts and not slot.waits_for_cpu for slot in starting)
 
     def up(self) -> int:
-        """Return how many workers sample or are ready to."""
+        """Return how many workers sample or are idle."""
         return sum(slot.state in ("idle", "busy") for slot in self.slots)
 
     def call(self, slot: Slot, method: str, *arguments: Any) -> None:  # noqa: ANN401  # whatever the method takes
@@ -113,9 +113,9 @@ class WorkerPool:
         self.ledger.called()
 
     def wait(self, seconds: float, least: int = 1) -> list[Slot]:
-        """Wait until `least` workers have replied, at most `seconds`; return those whose reply can be fetched.
+        """Wait until `least` workers have replied, at most `seconds`; return the workers whose reply can be fetched.
 
-        Starts replacements that are due and loses workers that take too long.
+        Starts replacements that are due and counts workers that take too long as lost.
 
         Raises:
             PoolError: Every worker has been given up.
@@ -135,7 +135,7 @@ class WorkerPool:
         return [slot for slot in slots if slot.state == "busy"]
 
     def fetch(self, slot: Slot) -> Any:  # noqa: ANN401  # whatever the method returns
-        """Return a worker's reply; None if the call failed, which loses the worker."""
+        """Return a worker's reply; None if the call failed, after which the worker counts as lost."""
         try:
             reply = ray.get(slot.ref)
         except exceptions.RayError as error:
@@ -160,7 +160,7 @@ class WorkerPool:
         self.notices.append(f"worker {slot.worker} lost ({reason}): {error or 'no further details'}")
 
     def end(self, seconds: float) -> None:
-        """Let the workers flush and end, at most `seconds`, then kill the rest."""
+        """Let the workers flush and end within `seconds`, then kill the rest."""
         closing = [slot.actor.close.remote() for slot in self.slots if slot.state == "idle"]
         if closing:
             with contextlib.suppress(exceptions.RayError):
@@ -177,7 +177,7 @@ class WorkerPool:
         self._enter(slot, "placing")
 
     def _advance(self, slot: Slot) -> None:
-        """Take the reply of a worker that was placed or has started."""
+        """Handle the reply of a worker that was placed or has started."""
         try:
             reply = ray.get(slot.ref)
         except exceptions.RayError as error:
@@ -212,7 +212,7 @@ class WorkerPool:
             raise PoolError(f"every worker has been given up; the last error: {self.slots[-1].error}")
 
     def _look_for_cpus(self, now: float) -> None:
-        """Find out whether workers that are not placed yet wait for a CPU, and say so once."""
+        """Check whether workers that are not placed yet wait for a CPU; add one notice."""
         placing = [slot for slot in self.slots if slot.state == "placing" and now - slot.since > _PLACING_SECONDS]
         if not placing or now - self._looked < _LOOK_SECONDS:
             return
@@ -222,11 +222,11 @@ class WorkerPool:
             self.notices.append(sentence)
         for slot in placing:
             if slot.waits_for_cpu and not sentence:
-                slot.since = now  # from now on it has to start in time
+                slot.since = now  # its start time-out begins now
             slot.waits_for_cpu = bool(sentence)
 
     def _kill(self, slot: Slot, by_signal: bool = False) -> None:
-        """End an actor; a stopped process cannot obey Ray, so one on this node can be killed by a signal too."""
+        """Kill an actor. A stopped process cannot obey Ray, so on this node it is killed by a signal as well."""
         slot.ref = None
         if slot.actor is None:
             return
@@ -252,7 +252,7 @@ def missing_cpus(workers: list[int]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """Return the sentence that says what happened, without Ray's traceback, harmless to a terminal."""
+    """Return the cause of an error as one printable line, without Ray's traceback."""
     cause = error.cause if isinstance(error, exceptions.RayTaskError) else None
     if cause is not None:
         return one_line(f"{type(cause).__name__}: {cause}"[:500])

@@ -1,4 +1,4 @@
-"""The arrays of one worker's rollouts, allocated once, and what is carried from one rollout to the next. Numpy only.
+"""The arrays of one worker's rollouts, allocated once, and the state between rollouts. Numpy only.
 
 Letters: T steps, N environments, D observation.
 """
@@ -13,7 +13,7 @@ from raymon.ppo.policy import ModelSpec
 
 
 def action_array(model: ModelSpec, shape: tuple[int, ...]) -> NDArray[np.generic]:
-    """Return an empty array for actions `[..., K]`, as small a type as holds them."""
+    """Return an empty array for actions `[..., K]` of the smallest type that holds them."""
     whole = (*shape, model.actions.components)
     if model.actions.kind == "box":
         return np.empty(whole, np.float32)
@@ -21,11 +21,11 @@ def action_array(model: ModelSpec, shape: tuple[int, ...]) -> NDArray[np.generic
 
 
 class Rollouts:
-    """What N environments do in lock-step.
+    """The rollouts of N environments in lock-step.
 
     Attributes:
         last_raw: `[N, D]`, the observations the next rollout begins with.
-        last_done: `[N]`, whether its first step only resets.
+        last_done: `[N]`, whether the next rollout's first step only resets.
     """
 
     def __init__(self, model: ModelSpec, steps: int, raw: Floats, keep_raw: bool, discount: float | None) -> None:
@@ -49,7 +49,7 @@ class Rollouts:
         self.observations[t] = raw if scaling is None else scaling.apply(raw)
 
     def steps(self, length: int) -> Steps:
-        """Return views of the first `length` steps, without what is carried from rollout to rollout."""
+        """Return views of the first `length` steps, without the state between rollouts."""
         done = self.done[:length]
         counted = ~np.concatenate([self.last_done[None], done[:-1]])
         raw = None if self.raw is None else self.raw[:length]
@@ -68,7 +68,7 @@ class Rollouts:
         )
 
     def end(self, length: int) -> Steps:
-        """Return the finished rollout's steps, its episodes counted, and get ready for the next one."""
+        """Return the finished rollout's steps with its episodes counted, and prepare the next rollout."""
         steps = self.steps(length)
         steps.returns, steps.lengths = self._episodes(steps)
         if self._discount is not None:
@@ -93,7 +93,7 @@ class Rollouts:
 
 
 def numbers_of(rewards: Floats) -> Floats:
-    """Return the rewards with 0 in place of what is no finite number."""
+    """Return the rewards with 0 for numbers that are not finite."""
     return rewards if np.isfinite(rewards).all() else np.nan_to_num(rewards, nan=0.0, posinf=0.0, neginf=0.0)
 
 
@@ -102,8 +102,8 @@ def discounted_returns(
 ) -> NDArray[np.float64]:
     """Write the running discounted return after each step `[T, ...]` to `out`; return the last one.
 
-    Its deviation is what rewards are divided by. It starts anew with each episode, whose first row is not `counted`. A
-    reward that is no finite number counts as 0: its fragment is dropped, and what comes after must not suffer.
+    Rewards are divided by its deviation. It restarts with each episode, whose first row is not `counted`. A reward that
+    is not finite counts as 0: its fragment is dropped, and later fragments must not suffer.
     Source: Engstrom et al. 2020, "Implementation Matters in Deep Policy Gradients", section 2, point 2.
     """
     running = before

@@ -1,7 +1,7 @@
-"""How fragments come to the learner: from this process, strictly on-policy, or overlapped. Runs in the driver.
+"""Samplers, which collect fragments: in this process, strictly on-policy, or overlapped. Run in the driver.
 
-Every sampler has `collect`, which returns the fragments of one update (fewer or none when the run is to stop), and
-`end`. The third way, one call per environment step, is in `stepping`.
+Every sampler has `collect`, which returns the fragments of one update (fewer or none if the run stops), and `end`. The
+sampler with one call per environment step is in `stepping`.
 """
 
 import time
@@ -19,9 +19,9 @@ from raymon.ppo.pool import Slot, WorkerPool
 from raymon.ppo.worker import Worker
 
 POLL_SECONDS: Final = 0.2
-"""How long a wait for workers lasts before stop requests and time-outs are looked at."""
+"""Longest wait for workers between two checks of stop requests and time-outs."""
 _DIRECT_BYTES: Final = 100_000
-"""Ray passes arguments up to this size inside the call; larger ones go into the object store, once, not per call."""
+"""Ray passes arguments up to this size inside the call; larger ones are put into the object store once."""
 
 
 class PolicySnapshot(NamedTuple):
@@ -33,16 +33,16 @@ class PolicySnapshot(NamedTuple):
 
 
 class Sampler(Protocol):
-    """What the training loop needs of a sampler."""
+    """What the training loop needs from a sampler."""
 
     def collect(self, policy: PolicySnapshot) -> list[Fragment]:
         """Return the fragments of one update."""
 
     def drain(self, seconds: float) -> None:
-        """Take in what is still under way, at most `seconds`, so that the books close."""
+        """Receive running calls for at most `seconds`, so that the ledger balances."""
 
     def end(self, seconds: float) -> None:
-        """Let the workers flush and end, at most `seconds`."""
+        """Let the workers flush and end, within `seconds`."""
 
 
 class LocalSampler:
@@ -60,7 +60,7 @@ class LocalSampler:
         return self._ledger.take(1)
 
     def drain(self, seconds: float) -> None:
-        """Nothing is ever under way."""
+        """Do nothing: no call is ever running."""
 
     def end(self, seconds: float) -> None:  # noqa: ARG002  # nothing to wait for
         """Close the environments."""
@@ -68,7 +68,7 @@ class LocalSampler:
 
 
 class PoolSampler:
-    """What the samplers over actors share: giving out work and taking in fragments."""
+    """The base of samplers with actors: it sends work and receives fragments."""
 
     def __init__(self, pool: WorkerPool, ledger: FragmentLedger, phases: Phases, stopping: Callable[[], bool]) -> None:
         self._pool, self._ledger, self._phases, self._stopping = pool, ledger, phases, stopping
@@ -104,7 +104,7 @@ class PoolSampler:
                     self._ledger.receive(fragment)
 
     def drain(self, seconds: float) -> None:
-        """Take in fragments that are nearly done, so that the books close."""
+        """Receive fragments that are nearly done, so that the ledger balances."""
         deadline = time.perf_counter() + seconds
         while self._pool.busy() and time.perf_counter() < deadline:
             self._take_in(POLL_SECONDS)
@@ -119,7 +119,7 @@ class SyncSampler(PoolSampler):
     """Strictly on-policy: every worker samples with the same policy, and all are waited for."""
 
     def collect(self, policy: PolicySnapshot) -> list[Fragment]:
-        """Return one fragment of every worker that is up, in the order of the workers."""
+        """Return one fragment of every worker that is up, in worker order."""
         while self._pool.first_starts() and not self._stopping():
             self._take_in(POLL_SECONDS)
         while not self._ledger.waiting and not self._stopping():
@@ -150,7 +150,7 @@ class AsyncSampler(PoolSampler):
         self._batch, self._max_lag = batch, max_lag
 
     def collect(self, policy: PolicySnapshot) -> list[Fragment]:
-        """Return the first fragments to come that are fresh enough, the workers being busy again already."""
+        """Return the first fragments that are fresh enough; their workers are busy again already."""
         while not self._stopping():
             self._ledger.drop_stale(policy.version, self._max_lag)
             self._give_work(self._wanted(), policy)
@@ -160,7 +160,7 @@ class AsyncSampler(PoolSampler):
         return []
 
     def _wanted(self) -> list[Slot]:
-        """Return the workers to give work; with no lag allowed, no more than this update still needs."""
+        """Return the workers that get work; with no lag allowed, no more than this update still needs."""
         idle = self._pool.idle()
         if self._max_lag:
             return idle

@@ -1,7 +1,7 @@
-"""One call per environment step: one actor per environment, the policy answering in the driver.
+"""A sampler with one call per environment step: one actor per environment, the policy in the driver.
 
-The pattern most people write first. It is here, correct and measured, so that its cost can be seen: calls per second,
-batch sizes and time waiting are among the metrics. Letters: T steps of a fragment, D observation, K action components.
+Most people write this pattern first. It is included, correct and measured, to show its cost: metrics count calls per
+second, batch sizes and waiting time. Letters: T steps of a fragment, D observation, K action components.
 """
 
 import time
@@ -27,7 +27,7 @@ from raymon.ppo.worker import WorkerSpec, placement
 
 
 class Transition(NamedTuple):
-    """What one step of one environment gives; of a reset, only the observation `[1, D]` means something."""
+    """The result of one step of one environment; after a reset only the observation `[1, D]` is valid."""
 
     observation: Floats
     reward: float = 0.0
@@ -42,11 +42,11 @@ class StepWorker:
         self._spec = spec
 
     def placed(self) -> tuple[str, int]:
-        """Return node and process id of the actor, before anything that may take long."""
+        """Return node and process id of the actor; called first, because it is quick."""
         return placement()
 
     def start(self) -> None:
-        """Make the environment; nothing else may be called before."""
+        """Make the environment; must be called before the other methods."""
         spec = self._spec
         self._monitor = raymon.Monitor(worker=spec.worker, run=spec.run, enabled=spec.recording)
         self._environments = spec.make_environments()
@@ -109,8 +109,8 @@ class _Column:
         log_probabilities: `[T, 1]`, of the actions under the policy that chose them.
         t: Steps taken of it.
         version: Of the policy at its start.
-        actor: Whose steps these are; another one after a replacement.
-        asked: Whether the worker awaits an action.
+        actor: The actor that took these steps; it changes when a worker is replaced.
+        awaits_action: Whether the worker awaits an action.
     """
 
     log_probabilities: Floats
@@ -119,7 +119,7 @@ class _Column:
     version: int = 0
     began: float = 0.0
     actor: Any = None
-    asked: bool = False
+    awaits_action: bool = False
 
 
 class StepSampler(PoolSampler):
@@ -154,15 +154,15 @@ class StepSampler(PoolSampler):
         return []
 
     def _answer(self, policy: PolicySnapshot) -> None:
-        """Let the policy choose for every worker that awaits an action, in one batch, and send the actions."""
+        """Compute the actions of every worker that awaits one, in one batch, and send them."""
         idle = self._pool.idle()
         for slot in idle:
             column = self._columns[slot.worker]
             if column.actor is not slot.actor:
                 self._give_up(slot.worker, "lost")
-                column.actor, column.asked = slot.actor, False
+                column.actor, column.awaits_action = slot.actor, False
                 self._pool.call(slot, "reset")
-        asking = [slot for slot in idle if self._columns[slot.worker].asked]
+        asking = [slot for slot in idle if self._columns[slot.worker].awaits_action]
         if not asking:
             return
         with self._phases.brief("inference"):
@@ -175,7 +175,7 @@ class StepSampler(PoolSampler):
                     column.version, column.began = policy.version, time.perf_counter()
                 rollouts.heads[column.t, 0], rollouts.actions[column.t, 0] = heads[row], actions[row]
                 column.log_probabilities[column.t, 0] = log_probabilities[row]
-                column.asked = False
+                column.awaits_action = False
                 self._pool.call(slot, "step", actions[row : row + 1], policy.version)
 
     def _choose(self, columns: list[_Column]) -> tuple[Floats, NDArray[Any], Floats]:
@@ -196,9 +196,9 @@ class StepSampler(PoolSampler):
                 self._enter(slot, transition, policy.scaling)
 
     def _enter(self, slot: Slot, transition: Transition, scaling: Scaling | None) -> None:
-        """Put what a worker answered into its column; a full column is a fragment."""
+        """Store a worker's answer in its column; a full column is a fragment."""
         column = self._columns[slot.worker]
-        column.asked = True
+        column.awaits_action = True
         if column.rollouts is None:
             column.rollouts, column.t = self._rollouts_of(slot.worker, transition.observation), 0
             column.rollouts.put(0, transition.observation, scaling)
@@ -219,7 +219,7 @@ class StepSampler(PoolSampler):
             column.t = 0
 
     def _give_up(self, worker: int, reason: str) -> None:
-        """Book the steps of a fragment that will never be full."""
+        """Count the steps of a fragment that will never be complete."""
         column = self._columns[worker]
         if column.rollouts is not None and column.t:
             steps = column.rollouts.steps(column.t)
@@ -227,7 +227,7 @@ class StepSampler(PoolSampler):
         column.rollouts, column.t = None, 0
 
     def drain(self, seconds: float) -> None:
-        """Take in the steps under way and book what is in unfinished fragments."""
+        """Receive the running steps and count those of unfinished fragments."""
         deadline = time.perf_counter() + seconds
         while self._pool.busy() and time.perf_counter() < deadline:
             for slot in self._pool.wait(POLL_SECONDS):

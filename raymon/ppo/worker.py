@@ -1,4 +1,4 @@
-"""What samples: environments and the policy in one object, in an actor or in the driver's own process.
+"""The sampling worker: environments and policy in one object, in an actor or in the driver's process.
 
 Imported in every worker, so it must not import torch. Letters: T steps, N environments, D observation, B environments
 that are ready.
@@ -22,20 +22,20 @@ from raymon.ppo.policy import ModelSpec, Policy
 from raymon.ppo.rollouts import Rollouts, discounted_returns
 
 _STEPS_SECONDS: Final = 0.05
-"""How often steps are counted within a rollout: far more often than they are exported, far less often than taken."""
+"""Interval of counting steps within a rollout: shorter than that of export, longer than a step."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """All a worker needs to know.
+    """The configuration of a worker.
 
     Attributes:
         life: How often this worker was started before, in this run and those it resumes.
         restarts: How often it was started before in this process of the run; for injected faults.
-        longest_seconds: A rollout that takes longer ends after fewer steps, so that the driver hears of it.
-        strict: Every environment contributes the same steps to a fragment, all of one policy version.
-        step_threads: Threads that step the environments; None lets the environments decide.
-        elapsed_seconds: How long training has been going on, for injected faults.
+        longest_seconds: A rollout that takes longer ends after fewer steps, so that the driver gets a reply.
+        strict: Every environment contributes the same number of steps to a fragment, all with one policy version.
+        step_threads: Threads that step the environments; None decides by timing a few steps.
+        elapsed_seconds: Seconds since training began, for injected faults.
     """
 
     run: str
@@ -64,7 +64,7 @@ class WorkerSpec:
         return int(np.random.SeedSequence([self.seed, self.life]).generate_state(1)[0])
 
     def make_environments(self) -> Vector | ThreadedVector:
-        """Make this worker's environments, with injected faults in them where there are any."""
+        """Make this worker's environments, with injected faults if there are any."""
         vector = make_vector(
             self.env, self.num_envs, seed=self.life_seed(), worker=self.worker, step_threads=self.step_threads
         )
@@ -86,26 +86,28 @@ def placement() -> tuple[str, int]:
 
 
 class Worker:
-    """Environments, policy and monitor of one worker. `sample` is all that is called while training."""
+    """Environments, policy and monitor of one worker; during training only `sample` is called."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
 
     def placed(self) -> tuple[str, int]:
-        """Return node and process id of the actor, before anything that may take long."""
+        """Return node and process id of the actor; called first, because it is quick."""
         return placement()
 
     def start(self) -> None:
-        """Make the environments; nothing else may be called before."""
+        """Make the environments; must be called before the other methods."""
         spec = self._spec
         self._monitor = raymon.Monitor(worker=spec.worker, run=spec.run, enabled=spec.recording)
         self._environments = spec.make_environments()
         self._policy = Policy(spec.model)
         rng = np.random.default_rng([spec.life_seed(), spec.worker, 1])
         if isinstance(self._environments, ThreadedVector):
-            self._way: _LockStep | _OwnPace = _OwnPace(spec, self._environments, self._policy, self._monitor, rng)
+            self._way: _LockStepLoop | _ThreadedLoop = _ThreadedLoop(
+                spec, self._environments, self._policy, self._monitor, rng
+            )
         else:
-            self._way = _LockStep(spec, self._environments, self._policy, self._monitor, rng)
+            self._way = _LockStepLoop(spec, self._environments, self._policy, self._monitor, rng)
 
     def sample(self, weights: Floats, version: int, scaling: Scaling | None) -> Fragment:
         """Take T steps in each environment with a policy and return the fragment."""
@@ -127,8 +129,8 @@ class Worker:
         self._monitor.close()
 
 
-class _LockStep:
-    """All environments step together: for those that take microseconds."""
+class _LockStepLoop:
+    """Steps all environments together, for steps of microseconds."""
 
     def __init__(
         self, spec: WorkerSpec, vector: Vector, policy: Policy, monitor: raymon.Monitor, rng: np.random.Generator
@@ -172,8 +174,8 @@ class _LockStep:
         return rollouts.end(t + 1), seconds, version
 
 
-class _OwnPace:
-    """Every environment steps in a thread as fast as it can: for those that take milliseconds and mostly wait."""
+class _ThreadedLoop:
+    """Steps every environment in a thread at its own pace, for steps of milliseconds that mostly wait."""
 
     def __init__(
         self,
@@ -191,7 +193,8 @@ class _OwnPace:
         """Collect one rollout; return its steps, the seconds spent waiting for environments, and its version."""
         policy, monitor, actions_of = self._policy, self._monitor, self._spec.model.actions
         length, count = self._spec.fragment_steps, len(self._discounted)
-        # One draw for all makes a strict fragment independent of who answers first; else a row may be needed twice.
+        # One draw for all rows makes a strict fragment independent of the order of answers; else a row may be
+        # needed twice.
         noise = policy.noise(self._rng, (length, count)) if self._spec.strict else None
 
         def act(raw: Floats, steps: NDArray[Any], numbers: NDArray[Any]) -> tuple[NDArray[Any], dict[str, Floats]]:

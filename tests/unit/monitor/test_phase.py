@@ -58,7 +58,7 @@ def test_a_phase_shared_by_threads_leaves_no_time_running():
     for thread in threads:
         thread.join(60)
     assert not monitor._wall_time._leaves
-    assert not phase._stays
+    assert not phase._entries
 
 
 def test_a_kept_rollout_counts_each_time_but_not_nested():
