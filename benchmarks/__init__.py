@@ -1,6 +1,6 @@
 """Measurements of raymon: each module is a script that prints what it measured.
 
-They share helpers with the tests, such as the synthetic cluster, so `tests/` is put on the import path.
+They share helpers with the tests, such as the synthetic cluster, so `tests/` is added to the import path.
 """
 
 import sys

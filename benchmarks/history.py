@@ -1,7 +1,7 @@
-"""Writes a past into a Prometheus: what it would have stored had it scraped the synthetic nodes all the time.
+"""Writes history into a Prometheus, as if it had scraped the synthetic nodes all the time.
 
-Prometheus's remote-write protocol, version 1: a protobuf message, snappy-compressed; https://prometheus.io/docs/specs/prw/.
-Both are so small here that they are written by hand: snappy as one literal, that is uncompressed.
+Prometheus's remote-write protocol, version 1: a protobuf message, snappy-compressed;
+https://prometheus.io/docs/specs/prw/. Both are written by hand here: snappy as one literal, that is uncompressed.
 """
 
 import re
@@ -13,7 +13,7 @@ from synthetic import Page
 from synthetic_values import Value
 
 SLICE_SECONDS = 300.0
-"""Time is written slice by slice: Prometheus refuses samples an hour older than its newest."""
+"""Length of a slice of time: Prometheus refuses samples an hour older than its newest."""
 SERIES_PER_MESSAGE = 1000
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -24,11 +24,11 @@ def write_history(
     """Write every series of raymon's and of Ray's that dashboards read; return the number of samples.
 
     Args:
-        url: Of a Prometheus started with `--web.enable-remote-write-receiver`.
+        url: A Prometheus started with `--web.enable-remote-write-receiver`.
         pages: The nodes.
-        targets: Their `host:port`, which becomes the label `instance`.
+        targets: Their `host:port`, used as label `instance`.
         begin: Seconds since the epoch of the first sample.
-        end: And of the last.
+        end: The same for the last sample.
         step: The scrape interval, in seconds.
     """
     series = [found for page, target in zip(pages, targets, strict=True) for found in _series(page, target)]

@@ -1,7 +1,7 @@
-"""Does this PPO learn as well as the published ones? Trains and evaluates, and writes the table of `docs/learning.md`.
+"""Trains and evaluates raymon's PPO and writes the comparison with published results in `docs/learning.md`.
 
-Each line of the table is `raymon train` with the options below and `raymon evaluate` on what it left, per seed, one
-after the other. The returns are of 500 episodes with the most likely actions, as in the reference.
+Each line of the table is `raymon train` with the options below and `raymon evaluate` of the result, for each seed. The
+returns are of 500 episodes with the most likely actions, as in the reference.
 
     python -m benchmarks.learning                                    # all environments, seeds 1 2 3
     python -m benchmarks.learning --env Pendulum-v1 --seeds 1
@@ -38,7 +38,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One environment: the options that train it and what is published."""
+    """One environment: its training options and the published result."""
 
     options: tuple[str, ...]
     env_steps: int
@@ -143,12 +143,12 @@ class Outcome:
 
 
 def train_command(env: str, seed: int, env_steps: int) -> list[str]:
-    """Return the arguments of the training run that a line of the table stands for."""
+    """Return the arguments of the training run of one line of the table."""
     return ["train", "--env", env, *TASKS[env].options, "--total-env-steps", str(env_steps), "--seed", str(seed)]
 
 
 def measure(env: str, seed: int, env_steps: int) -> Outcome:
-    """Train and evaluate once; raises `CalledProcessError` with the output when either fails."""
+    """Train and evaluate once; raise `CalledProcessError` with the output if either fails."""
     with tempfile.TemporaryDirectory(prefix="rm-", dir="/tmp") as folder:
         place = ["--runs", f"{folder}/runs", "--name", "run", "--ray-temp-dir", f"{folder}/ray"]
         quiet = ["--no-page", "--no-dashboard", "--exit-when-done"]
@@ -198,7 +198,7 @@ def table(outcomes: dict[str, list[Outcome]]) -> str:
 
 
 def machine() -> str:
-    """Return what it was measured on, in a sentence."""
+    """Return a sentence on the machine that was used."""
     model = platform.processor() or platform.machine()
     cpu = Path("/proc/cpuinfo")
     if cpu.exists():
@@ -210,7 +210,7 @@ def machine() -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace what follows the mark in a page; raises `ValueError` when it has none."""
+    """Replace the text after the mark in a page; raise `ValueError` if there is no mark."""
     page = path.read_text()
     if MARK not in page:
         raise ValueError(f"{path} lacks the line {MARK}")
@@ -218,11 +218,11 @@ def write(path: Path, text: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print the table, and write it where asked."""
+    """Measure and print the table; write it with `--write`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=__doc__.splitlines()[0])
     parser.add_argument("--env", choices=TASKS, action="append", help="only this one; may be given several times")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--share", type=float, default=1.0, help="train for this share of the steps, to try things out")
+    parser.add_argument("--share", type=float, default=1.0, help="train for this share of the steps, for a trial")
     parser.add_argument("--write", type=Path, help="put the table into this page, after its mark")
     options = parser.parse_args(arguments)
     outcomes: dict[str, list[Outcome]] = {}

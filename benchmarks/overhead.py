@@ -1,10 +1,10 @@
-"""What recording costs a trainer, for each sampler, the decorator and RLlib, by switching it on and off in one run.
+"""Measures the cost of recording for each sampler, the decorator and RLlib by switching it on and off in one run.
 
 `python -m benchmarks.overhead [--cases decorator sync async step step-fast rllib] [--pairs 100] [--seconds 0.5]`: a run
-records for a while, then does not, then does; each pair of neighbours yields a ratio of steps per second (on /
-off), and the median over the pairs is what counts. Between two runs these machines drift by more than recording costs;
-within one they hardly do. What is off then: every call, the flush and Ray's share of it. In the sampler `step` every
-call is a rollout: `step` makes calls of 5 ms, `step-fast` of half a millisecond, far below what recording is made for.
+turns recording on and off in turn. Each pair of neighbouring slices yields a ratio of steps per second (on / off); the
+result is the median over the pairs. Machines drift more between two runs than recording costs, but hardly within one.
+Off means no calls, no flush and no share of Ray in it. In the sampler `step` every
+call is a rollout: `step` makes calls of 5 ms, `step-fast` of half a millisecond, far below the intended use.
 """
 
 import argparse
@@ -41,7 +41,7 @@ _MEDIAN_ERROR: Final = 0.93
 """Standard error of the median of normal values, in interquartile ranges over the root of their number."""
 MEMORY_ROLLOUTS: Final = 1_000
 SETTLE_SECONDS: Final = 5.0
-"""Training goes on for so long before anything counts."""
+"""Seconds of training before the measurement starts."""
 TRAINERS: Final[dict[str, dict[str, Any]]] = {
     "sync": {"sampler": "sync"},
     "async": {"sampler": "async"},
@@ -57,7 +57,7 @@ TRAINERS: Final[dict[str, dict[str, Any]]] = {
 
 
 class Slices:
-    """Alternates between recording and not, and measures the steps per second of each slice of time.
+    """Switches recording on and off and measures the steps per second of each slice.
 
     Args:
         switch: Turns recording on or off everywhere in the run.
@@ -70,7 +70,7 @@ class Slices:
         self.rates: list[tuple[bool, float]] = []
 
     def over(self, steps: float) -> bool:
-        """Take note of how many steps were taken so far, switch when it is time; return whether all is measured."""
+        """Register the steps so far, switch if a slice is over; return whether all slices are measured."""
         now = time.perf_counter()
         if now - self._begun >= self._seconds:
             if self._steps is not None:
@@ -111,7 +111,7 @@ class Sampler:
         return 128
 
     def resident(self, rollouts: int) -> int:
-        """Return the process's memory in bytes after some rollouts; needs nothing of raymon, which would weigh."""
+        """Return the process's memory in bytes after some rollouts, without importing raymon."""
         for _ in range(rollouts):
             self.sample()
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -128,7 +128,7 @@ class Both:
         self.recorded.rounds, self.recorded.matrix = self.plain.rounds, self.plain.matrix  # alignment costs more
 
     def ratios(self, seconds: float, pairs: int) -> list[float]:
-        """Sample with the one and the other in turn, inside the actor: Ray's calls would blur the comparison."""
+        """Sample with each in turn inside the actor: Ray's calls would add noise."""
         chosen: list[Sampler] = [self.recorded]
 
         def switch(recording: bool) -> None:
@@ -142,7 +142,7 @@ class Both:
 
 
 def added_bytes() -> float:
-    """Return how much more memory an instrumented actor needs than a plain one, raymon's modules included."""
+    """Return the additional memory of an instrumented actor, including raymon's modules."""
     recorded = raymon.instrument(Sampler, rollout="sample", steps=lambda n: n, run="overhead")
     actors = [ray.remote(each).remote() for each in (recorded, Sampler)]
     with_it, without = ray.get([actor.resident.remote(MEMORY_ROLLOUTS) for actor in actors])
@@ -150,23 +150,23 @@ def added_bytes() -> float:
 
 
 class SwitchedWorker(Worker):
-    """A worker that can be told not to record."""
+    """A worker whose recording can be switched off."""
 
     def record(self, recording: bool) -> None:
-        """Record from the next call on, or do not."""
+        """Switch recording on or off from the next call on."""
         self._monitor.enabled = recording
 
 
 class SwitchedStepWorker(StepWorker):
-    """The same of the sampler `step`."""
+    """The same for the sampler `step`."""
 
     def record(self, recording: bool) -> None:
-        """Record from the next call on, or do not."""
+        """Switch recording on or off from the next call on."""
         self._monitor.enabled = recording
 
 
 class SwitchedTrainer(Trainer):
-    """raymon's trainer, recording and not in turn, until all is measured."""
+    """raymon's trainer with recording switched on and off until all slices are measured."""
 
     def measure(self, seconds: float, pairs: int) -> list[float]:
         """Train, and return the ratios."""
@@ -219,7 +219,7 @@ def rllib_trainer(config: Config, seconds: float, pairs: int) -> list[float]:
 
 
 def measure(case: str, seconds: float, pairs: int, folder: Path) -> dict[str, Any]:
-    """Run one case on a Ray of its own, started as the trainer does."""
+    """Run one case on its own Ray, started as by the trainer."""
     config = Config(
         total_env_steps=10**9,
         runs=folder / "runs",
@@ -238,7 +238,7 @@ def measure(case: str, seconds: float, pairs: int, folder: Path) -> dict[str, An
 
 
 def main() -> None:
-    """Measure the cases asked for and print one JSON object each."""
+    """Measure the selected cases and print a JSON object for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", nargs="+", default=["decorator", *TRAINERS], choices=["decorator", *TRAINERS])
     parser.add_argument("--pairs", type=int, default=100)

@@ -1,4 +1,4 @@
-"""Processes below one another, and the CPU time they used, from /proc."""
+"""Process trees and their CPU time, from /proc."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def below(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
+    """Return a process and its descendants."""
     parents: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*"):
         if fields := _fields(int(path.name)):
@@ -19,7 +19,7 @@ def below(pid: int) -> list[int]:
 
 
 def title(pid: int) -> str:
-    """Return a process's command line; empty when it has ended."""
+    """Return a process's command line; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
@@ -27,31 +27,31 @@ def title(pid: int) -> str:
 
 
 def begun(pid: int) -> str:
-    """Return when a process began, in the kernel's ticks, so that a number used again is not mistaken for it."""
+    """Return when a process began, in the kernel's ticks, to recognize a reused process id."""
     fields = _fields(pid)
     return fields[19] if fields else ""
 
 
 class CpuSeconds:
-    """CPU seconds of a process and its descendants: look often, and what has ended is still counted as last seen."""
+    """CPU seconds of a process and its descendants; ended ones count with their last known value."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._seen: dict[int, float] = {}
 
     def look(self) -> None:
-        """Take down what each has used so far."""
+        """Update the CPU time of each process."""
         for pid in below(self._pid):
             if fields := _fields(pid):
                 self._seen[pid] = (int(fields[11]) + int(fields[12])) / _TICKS
 
     def total(self) -> float:
-        """Return the sum of what was seen."""
+        """Return the total CPU time."""
         return sum(self._seen.values())
 
 
 def _fields(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat behind the name; none when the process has ended."""
+    """Return the fields of /proc/PID/stat after the name; none if the process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

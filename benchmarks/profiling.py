@@ -1,4 +1,4 @@
-"""What `raymon profile` costs the run it looks into: steps per second while it looks against before and after.
+"""Measures the cost of `raymon profile`: steps per second during a profile, relative to before and after.
 
 python -m benchmarks.profiling --rounds 6
 """
@@ -20,13 +20,13 @@ STRETCH_SECONDS = 10.0
 
 
 def trained(progress: Path) -> tuple[float, float]:
-    """Return seconds and environment steps of the newest update that is written down whole."""
+    """Return seconds and environment steps of the newest complete record."""
     last = json.loads(progress.read_text().rpartition("\n")[0].rpartition("\n")[2])
     return last["time_seconds"], last["env_steps"]
 
 
 def rate(progress: Path, until: subprocess.Popen[bytes] | None = None) -> float:
-    """Return the steps per second of a stretch: of one length, or until a program has ended."""
+    """Return the steps per second for some time, or until a program has ended."""
     begun = trained(progress)
     if until is None:
         time.sleep(STRETCH_SECONDS)
@@ -37,7 +37,7 @@ def rate(progress: Path, until: subprocess.Popen[bytes] | None = None) -> float:
 
 
 def main() -> None:
-    """Train, let stretches with and without a profile take turns, and print the ratios."""
+    """Train, measure with and without a profile in turn, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6, help="profiles to take")
     rounds = parser.parse_args().rounds

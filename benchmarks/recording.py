@@ -1,4 +1,4 @@
-"""Nanoseconds per recording call, with the flush thread at work, and the memory of a monitor.
+"""Measures nanoseconds per recording call while the flush thread runs, and the memory of a monitor.
 
 python benchmarks/recording.py [--json]
 """
@@ -17,7 +17,7 @@ REPEATS = 5
 
 
 def nanoseconds_per_call(call: Callable[[], object]) -> float:
-    """Return the best mean over `REPEATS` loops, less an empty loop's."""
+    """Return the best mean over `REPEATS` loops, minus that of an empty loop."""
 
     def loop(body: Callable[[], object], number: int) -> float:
         began = time.perf_counter()
@@ -34,7 +34,7 @@ def nanoseconds_per_call(call: Callable[[], object]) -> float:
 
 
 def calls() -> dict[str, Callable[[], object]]:
-    """Return what is measured, by name."""
+    """Return the measured calls by name."""
     monitor, driver = raymon.Monitor(0, "benchmark"), raymon.DriverMonitor("benchmark", workers=1)
     own = raymon.Metric("benchmark_total", "counter", "Calls of this benchmark.")
 
@@ -63,7 +63,7 @@ def calls() -> dict[str, Callable[[], object]]:
 
 
 def kilobytes_per_monitor(number: int = 100) -> float:
-    """Return the growth of Python's heap per monitor made."""
+    """Return the growth of Python's heap per monitor."""
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]

@@ -3,9 +3,9 @@
     python -m benchmarks.scale                      # 1,000 workers on 16 nodes, two runs, an hour of history
     python -m benchmarks.scale --workers 20 --nodes 2 --minutes 2
 
-The past is written first, through Prometheus's remote-write receiver, sample for sample as it would have been scraped.
-Then Prometheus scrapes the nodes live, and each query is asked as Grafana asks it, with the whole past on the screen.
-Exit code 1 when a bar is missed.
+The history is written first, through Prometheus's remote-write receiver, with the samples that scraping would have
+stored. Then Prometheus scrapes the nodes live, and each query is sent as by Grafana, over the whole history. Exit code
+1 if a limit is exceeded.
 """
 
 import argparse
@@ -43,7 +43,7 @@ GRAPHS = ("timeseries", "bargauge")
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long a panel's query took each time, and how many series it returned, how many a graph draws at once."""
+    """Durations of a panel's query, the number of series it returned, and how many a graph draws at once."""
 
     name: str
     seconds: tuple[float, ...]
@@ -69,7 +69,7 @@ class Server:
             return json.load(reply)["data"]
 
     def ready(self) -> bool:
-        """Tell whether it answers."""
+        """Return whether it answers."""
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/-/ready") as reply:
             return bool(reply.status == 200)
         return False
@@ -80,14 +80,14 @@ class Server:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def processor_seconds(self) -> float:
-        """Return the processor time it has used."""
+        """Return its CPU seconds."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
 def prometheus(folder: Path, discovery: Path, port: int) -> Iterator[Server]:
-    """Run Debian's Prometheus on our configuration with the discovery file exchanged."""
+    """Run Debian's Prometheus with raymon's configuration and another discovery file."""
     config = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
     config["scrape_configs"][0]["file_sd_configs"][0]["files"] = [str(discovery)]
     config["rule_files"] = [str(ROOT / "prometheus" / "rules.yml")]
@@ -121,7 +121,7 @@ def panel_queries() -> Iterator[tuple[str, str, Query]]:
 
 
 def time_queries(server: Server, history_seconds: float, repeats: int) -> list[Timing]:
-    """Ask every panel's query some times over the last hour."""
+    """Run every panel's query several times over the last hour."""
     timings = []
     for name, kind, query in panel_queries():
         expression = query.fill(rate_interval=RATE_INTERVAL, worker="1" if "worker:" in name else ".+")
@@ -142,20 +142,20 @@ def time_queries(server: Server, history_seconds: float, repeats: int) -> list[T
 
 
 def drawn_at_once(result: list[dict[str, Any]]) -> int:
-    """Return how many series have a value at the same moment, at most."""
+    """Return the largest number of series with a value at the same moment."""
     moments = Counter(moment for found in result for moment, _ in found.get("values", [found.get("value")]))
     return max(moments.values(), default=0)
 
 
 def count(server: Server, selector: str) -> int:
-    """Return how many series there are of a kind."""
+    """Return the number of series that match a selector."""
     return int(server.api("query", query=f"count({selector})")["result"][0]["value"][1])
 
 
 def report(
-    given: argparse.Namespace, server: Server, timings: Sequence[Timing], nodes: Sequence[Node], cores: float
+    args: argparse.Namespace, server: Server, timings: Sequence[Timing], nodes: Sequence[Node], cores: float
 ) -> int:
-    """Print what was found; return how many bars were missed."""
+    """Print the results; return how many limits were exceeded."""
     workers = sum(process.worker != catalog.DRIVER for node in nodes for process in node.processes)
     own = "|".join(metric.name for metric in (*catalog.of("process"), *catalog.of("worker")))
     ours = count(server, f'{{__name__=~"{catalog.PREFIX}.+"}}')
@@ -172,7 +172,7 @@ def report(
     print(f"series: {everything} in Prometheus, {ours} of raymon, {per_worker:.1f} per worker")
     print(f"Prometheus: {server.memory_bytes() / 1e6:.0f} MB, {cores:.2f} cores; ", end="")
     print(f"slowest scrape {float(scrape):.2f} s")
-    print(f"{len(timings)} queries over {given.minutes} minutes, each asked {given.repeats} times; the slowest by p95:")
+    print(f"{len(timings)} queries over {args.minutes} minutes, each run {args.repeats} times; the slowest by p95:")
     for timing in slow[:10]:
         print(f"  {timing.p95 * 1000:7.0f} ms  {timing.series:5d} series  {timing.name}")
     print(f"{len(over)} queries have a p95 above {BAR_SECONDS * 1000:.0f} ms")
@@ -181,24 +181,22 @@ def report(
     return missed
 
 
-def measure(given: argparse.Namespace, folder: Path) -> int:
-    """Serve, fill, scrape, ask; return how many bars were missed."""
-    nodes = fleet(given.workers, given.nodes, given.runs, started=time.time() - 60 * given.minutes - 600)
-    with serve(nodes) as targets, prometheus(folder, folder / "discovery.json", given.port) as server:
+def measure(args: argparse.Namespace, folder: Path) -> int:
+    """Serve, write history, scrape and query; return how many limits were exceeded."""
+    nodes = fleet(args.workers, args.nodes, args.runs, started=time.time() - 60 * args.minutes - 600)
+    with serve(nodes) as targets, prometheus(folder, folder / "discovery.json", args.port) as server:
         begun = time.perf_counter()
         now = time.time()
         pages = [Page(node) for node in nodes]
-        samples = write_history(server.url, pages, targets, now - 60 * given.minutes, now, SCRAPE_SECONDS)
-        print(
-            f"wrote {samples:,} samples of {given.minutes} minutes in {time.perf_counter() - begun:.0f} s", flush=True
-        )
+        samples = write_history(server.url, pages, targets, now - 60 * args.minutes, now, SCRAPE_SECONDS)
+        print(f"wrote {samples:,} samples of {args.minutes} minutes in {time.perf_counter() - begun:.0f} s", flush=True)
         write_discovery(folder / "discovery.json", targets)
         wait_for_scrapes(server, len(targets))
         used, begun = server.processor_seconds(), time.perf_counter()
-        time.sleep(given.seconds)
+        time.sleep(args.seconds)
         cores = (server.processor_seconds() - used) / (time.perf_counter() - begun)
-        timings = time_queries(server, 60.0 * given.minutes, given.repeats)
-        return report(given, server, timings, nodes, cores)
+        timings = time_queries(server, 60.0 * args.minutes, args.repeats)
+        return report(args, server, timings, nodes, cores)
 
 
 def wait_for_scrapes(server: Server, number: int) -> None:
@@ -216,9 +214,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1000, help="workers of all runs together")
     parser.add_argument("--nodes", type=int, default=16, help="nodes they are spread over")
     parser.add_argument("--runs", type=int, default=2, help="runs they belong to")
-    parser.add_argument("--minutes", type=int, default=60, help="of past that is written first and asked for")
-    parser.add_argument("--seconds", type=float, default=30, help="of plain scraping, for the cost of Prometheus")
-    parser.add_argument("--repeats", type=int, default=5, help="times each query is asked")
+    parser.add_argument("--minutes", type=int, default=60, help="of history that is written first and queried")
+    parser.add_argument("--seconds", type=float, default=30, help="of scraping, to measure the cost of Prometheus")
+    parser.add_argument("--repeats", type=int, default=5, help="number of times each query runs")
     parser.add_argument("--port", type=int, default=19099, help="of the Prometheus that is started")
     with tempfile.TemporaryDirectory(prefix="raymon-scale-") as folder:
         return int(measure(parser.parse_args(), Path(folder)) > 0)

@@ -1,7 +1,7 @@
-"""PPO as the well-known single-file implementations write it: one process, torch in the loop, settings of CleanRL's.
+"""PPO in the style of single-file implementations, with CleanRL's settings, for comparison.
 
-Something to compare with, in our own writing: eight gymnasium environments stepped one after the other, the policy
-asked in torch at every step, autograd, a shared clip of the gradient. Source of the settings: CleanRL's `ppo.py`.
+Eight gymnasium environments are stepped one after the other, the policy runs in torch at every step, with autograd and
+a shared clip of the gradient. Source of the settings: CleanRL's `ppo.py`.
 """
 
 import time
@@ -43,7 +43,7 @@ class Rollouts:
         self.running = np.zeros(ENVS)
 
     def collect(self, policy: nn.Module, value: nn.Module) -> dict[str, Tensor]:
-        """Return observations, actions, log-probabilities, advantages and values of the steps that count, flat."""
+        """Return observations, actions, log-probabilities, advantages and values of the valid steps, flat."""
         rows: dict[str, list[Any]] = {
             name: [] for name in ("observation", "action", "log_p", "value", "reward", "over", "reset", "terminated")
         }

@@ -1,7 +1,7 @@
-"""Do slow environments reach their own rate? 64 that take 10 to 50 ms a step, on two workers, beside the ideal.
+"""Measures the rate of 64 environments with steps of 10 to 50 ms on two workers, relative to the ideal.
 
-The ideal is the sum of the environments' own rates: 64 environments at 30 ms a step make 2,133 steps a second. Three
-ways to step them, each a real `raymon train`, one after the other; the rate is that of the second half of the run.
+The ideal is the sum of the environments' rates: 64 environments at 30 ms a step make 2,133 steps a second. Three ways
+to step them, each a real `raymon train`, run one after the other; the rate is that of the second half of the run.
 
     python -m benchmarks.slow_environments
     python -m benchmarks.slow_environments --env-steps 20000 --only own-pace
@@ -71,7 +71,7 @@ def measure(way: str, env_steps: int, fragment_steps: int) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print a table; exit code 1 when the way made for slow environments stays below 90 % of the ideal."""
+    """Measure and print a table; exit code 1 if the way for slow environments stays below 90 % of the ideal."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.slow_environments", description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=WAYS, action="append", help="only this way; may be given several times")
     parser.add_argument("--env-steps", type=int, default=80_000, help="steps of a run (default: %(default)s)")
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("| Way | steps/s | of the ideal |\n|---|---|---|", flush=True)
     reached = 1.0
     for way in options.only or WAYS:
-        # the slow way gets a share of the steps, or it would take half an hour
+        # the slow way takes fewer steps, or it would run for half an hour
         steps = options.env_steps if way != "one-after-the-other" else options.env_steps // 20
         found = measure(way, steps, options.fragment_steps)
         if way == "own-pace":

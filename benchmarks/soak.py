@@ -1,4 +1,4 @@
-"""Does memory stay flat? Ten minutes of training, the driver and its workers watched from outside.
+"""Measures memory growth of the driver and its workers over ten minutes of training.
 
 python -m benchmarks.soak --minutes 10
 """
@@ -34,14 +34,14 @@ def samplers(driver: int) -> list[int]:
 
 
 def store_bytes(url: str) -> float:
-    """Return what the object store holds, from the node's metrics."""
+    """Return the bytes in the object store, from the node's metrics."""
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as reply:
         lines = reply.read().decode().splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("ray_object_store_used_memory{"))
 
 
 def started(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until training has begun; return the metrics endpoint that was printed."""
+    """Wait until training has begun; return the printed metrics endpoint."""
     while process.poll() is None:
         lines = log.read_text().splitlines()
         if any(line.startswith("start-up ") for line in lines):
@@ -65,7 +65,7 @@ def watch(process: subprocess.Popen[bytes], url: str, seconds: float) -> tuple[l
 
 
 def main() -> None:
-    """Run, watch, and print growth after the first minute; end with 1 when it is more than allowed."""
+    """Run, measure and print the growth after the first minute; exit code 1 if it exceeds the limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long to train")
     seconds = parser.parse_args().minutes * 60

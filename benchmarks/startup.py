@@ -1,4 +1,6 @@
-"""Seconds from the command to the first update, by part; the first of the runs warms the file cache and is left out.
+"""Measures the seconds from the command to the first update, by part.
+
+The first run warms the file cache and is left out.
 
 python -m benchmarks.startup --rounds 5
 """

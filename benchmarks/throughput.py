@@ -1,4 +1,4 @@
-"""How fast raymon trains on CartPole-v1, learning included, and what recording costs.
+"""Measures raymon's training speed on CartPole-v1, including learning, and the cost of recording.
 
 python -m benchmarks.throughput                  # rates, seconds to 475, recording on and off in pairs
 python -m benchmarks.throughput --scaling        # workers and environments per worker, shares of the wall time
@@ -38,7 +38,7 @@ def share(run: dict[str, Any], phase: str) -> float:
 
 
 def solving(rounds: int) -> None:
-    """Print how long it takes to a mean return of 475 over 100 episodes."""
+    """Print the time to a mean return of 475 over 100 episodes."""
     setting = {**FAST, "anneal": False, "total-env-steps": 2_000_000, "stop-at-return": SOLVED, "checkpoint-every": 0}
     runs = [train({**setting, "seed": seed})[0] for seed in range(1, rounds + 1)]
     seconds = [run["time_seconds"] for run in runs]
@@ -50,7 +50,7 @@ def solving(rounds: int) -> None:
 
 
 def recording(steps: int, rounds: int) -> None:
-    """Print what recording does to the rate and to the CPU time of all processes, in pairs that alternate in order."""
+    """Print the effect of recording on the rate and on the CPU time of all processes, in pairs of alternating order."""
     ratios, costs = [], []
     for number in range(rounds):
         pair = {}
@@ -66,7 +66,7 @@ def recording(steps: int, rounds: int) -> None:
 
 
 def scaling(steps: int) -> None:
-    """Print rates and shares against workers and environments per worker."""
+    """Print rates and shares by number of workers and environments per worker."""
     print("| workers | envs per worker | env steps/s | learn | transfer | waiting |\n|---|---|---|---|---|---|")
     for workers in (1, 2, 4):
         for envs in (8, 32, 128):
@@ -82,17 +82,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="runs per setting")
     parser.add_argument("--only", choices=("rates", "solving", "recording"), help="one of the three measurements")
     parser.add_argument("--scaling", action="store_true", help="the scaling table instead")
-    given = parser.parse_args()
+    args = parser.parse_args()
     print(machine(), "\n")
-    if given.scaling:
-        scaling(given.steps)
+    if args.scaling:
+        scaling(args.steps)
         return
-    if given.only in (None, "rates"):
-        rates(given.steps, given.rounds)
-    if given.only in (None, "solving"):
-        solving(given.rounds)
-    if given.only in (None, "recording"):
-        recording(given.steps, given.rounds)
+    if args.only in (None, "rates"):
+        rates(args.steps, args.rounds)
+    if args.only in (None, "solving"):
+        solving(args.rounds)
+    if args.only in (None, "recording"):
+        recording(args.steps, args.rounds)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the measurements of training share: settings, one run as a child process, a description of the machine."""
+"""Shared parts of the training benchmarks: settings, one run as a child process, a description of the machine."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from benchmarks.processes import CpuSeconds
 FAST: Final = {"workers": 2, "envs-per-worker": 32, "fragment-steps": 64, "minibatch": 1024, "epochs": 4}
 """Solves CartPole-v1 fastest."""
 WIDE: Final = {"workers": 2, "envs-per-worker": 128, "fragment-steps": 32, "minibatch": 4096, "epochs": 4}
-"""Makes the most steps a second and still solves it."""
+"""Takes the most steps per second and still solves it."""
 QUIET: Final = ("--no-page", "--exit-when-done")
 
 
@@ -83,7 +83,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def machine() -> str:
-    """Describe the machine in a line."""
+    """Return a one-line description of the machine."""
     model = next(
         (
             line.split(":", 1)[1].strip()

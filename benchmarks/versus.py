@@ -1,9 +1,9 @@
-"""raymon beside RLlib, Stable-Baselines3 and a single-file PPO on CartPole-v1, with the same hyperparameters.
+"""Compares raymon with RLlib, Stable-Baselines3 and a single-file PPO on CartPole-v1, with the same hyperparameters.
 
     python -m benchmarks.versus                 # all, three seeds each, in alternating runs
     python -m benchmarks.versus --only sb3 --rounds 1 --steps 50000
 
-Each trainer runs in a process of its own. Rates leave out start-up; learning is included.
+Each trainer runs in its own process. Rates include learning, but not start-up.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SB3 = {"batch": 256, "minibatch": 256, "epochs": 20, "rate": 1e-3, "discount": 0
 
 
 def rllib(steps: int, seed: int) -> dict[str, float]:
-    """Train RLlib's PPO; its networks are separate, as raymon's are."""
+    """Train RLlib's PPO with separate networks, as in raymon."""
     import ray
     from ray.rllib.algorithms.ppo import PPOConfig
     from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
@@ -110,7 +110,7 @@ def stable_baselines(steps: int, seed: int) -> dict[str, float]:
 
 
 def raymon(steps: int, seed: int, like: dict[str, float], **more: int) -> dict[str, float]:
-    """Train raymon with the other's settings: the same batch, minibatches, epochs and step size."""
+    """Train raymon with the other trainer's settings: the same batch, minibatches, epochs and step size."""
     settings = {
         "total-env-steps": steps,
         "seed": seed,
@@ -176,13 +176,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200_000, help="environment steps per run")
     parser.add_argument("--one", choices=TRAINERS, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.one:
-        print(json.dumps(TRAINERS[given.one](given.steps, given.seed)))
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(TRAINERS[args.one](args.steps, args.seed)))
         return
     print(machine(), "\n\n| trainer | env steps/s | seconds to 475 by seed |\n|---|---|---|")
-    for other in [given.only] if given.only else OTHERS:
-        compare(other, given.steps, given.rounds)
+    for other in [args.only] if args.only else OTHERS:
+        compare(other, args.steps, args.rounds)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Workers that each train on their own data; the driver averages their weights: a common home-made pattern.
+"""Workers train on their own data and the driver averages their weights, a common home-made pattern.
 
 Recorded by raymon: the lines marked with `# raymon`.
 """

@@ -1,7 +1,7 @@
-"""An actor that wraps a C++ simulator over ZeroMQ: the time in the simulator is a phase of its own.
+"""An actor that wraps a C++ simulator over ZeroMQ; the time in the simulator is a phase.
 
-Start the server first (`docs/environments.md` says how to build it): `build/cpp_env/cpp_env --port 5555 --count 2`.
-Recorded by raymon: the lines marked with `# raymon`.
+Start the server first (`docs/environments.md` describes how to build it): `build/cpp_env/cpp_env --port 5555 --count
+2`. Recorded by raymon: the lines marked with `# raymon`.
 """
 
 import argparse

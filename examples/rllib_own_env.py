@@ -1,4 +1,4 @@
-"""RLlib with an environment of one's own; raymon is one line of the configuration."""
+"""RLlib with a custom environment; raymon is one line of the configuration."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""A sampler as many people write it: one actor per environment, `ray.wait`, inference in batches, a buffer.
+"""A common kind of sampler: one actor per environment, `ray.wait`, inference in batches, a buffer.
 
 Recorded by raymon: the lines marked with `# raymon`.
 """
@@ -40,7 +40,7 @@ class Balancer:
 
 
 def sample(actors, steps, weights, driver):
-    """Collect transitions: whoever is ready gets its next action, as many at once as are ready."""
+    """Collect transitions: environments that are ready get their next action, in one batch."""
     buffer = []
     waiting = {actor.reset.remote(): actor for actor in actors}
     while len(buffer) < steps:
@@ -60,7 +60,7 @@ def sample(actors, steps, weights, driver):
 
 
 def learn(buffer, weights):
-    """Stand in for a learner: prefer the directions in which long episodes were seen."""
+    """A stand-in for a learner: prefer the directions of long episodes."""
     lengths = [result["episode"][1] for result in buffer if result["episode"]]
     return weights * 0.9 + np.array([-1.0, -0.3]) * 0.1, lengths
 

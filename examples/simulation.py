@@ -1,4 +1,4 @@
-"""No reinforcement learning at all: a parallel simulation whose actors are recorded with one line.
+"""A parallel simulation without reinforcement learning; one line records its actors.
 
 Estimates pi with random points; a worker's "steps" are the points it drew.
 """

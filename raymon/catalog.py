@@ -1,10 +1,10 @@
 """Every metric raymon records, declared once.
 
 Read by the recorder, the query book, the dashboards, the rules, the status page, the metric reference and the tests:
-nothing else in the repository spells a metric's name. Runs at import and uses the standard library only. A wrong
-declaration raises `CatalogError`, so a bad catalogue cannot be imported.
+nothing else in the repository spells a metric's name. Runs at import and uses the standard library only. An invalid
+metric raises `CatalogError` when it is declared, so an invalid catalogue cannot be imported.
 
-Names are the names Prometheus stores. Ray adds the prefix `ray_` to every custom metric, so `recorded_name` strips it.
+Names are those that Prometheus stores. Ray prefixes custom metrics with `ray_`, so `recorded_name` strips that.
 """
 
 import re
@@ -18,20 +18,20 @@ Source = Literal["worker", "driver", "process", "flow", "export", "user"]
 
 PREFIX: Final = "ray_raymon_"
 DRIVER: Final = "driver"
-"""The value of the label `worker` on what the driving process records about itself."""
+"""Value of the label `worker` for what the driver records about itself."""
 
 # Enumerated label values: a value outside these is refused, so that no label can grow without bound.
 ROLES: Final = ("env", "rollout", "trainer", "reward", "reference", "critic", "buffer")
 """Roles of a process: `env` samples environments, the others work on language models."""
 LANGUAGE_PHASES: Final = ("generate", "reward", "reference", "advantage", "train", "weight_sync")
-"""Phases of training language models, of workers and drivers; one is exported from its first use on."""
+"""Phases of training language models, in workers and drivers; each is exported from its first use on."""
 ACTIVITIES: Final = ("starting", "environment", "inference", "sending", "waiting", *LANGUAGE_PHASES)
 WORK_PHASES: Final = ("environment", "inference", "sending")
-"""What a worker is busy with; the rest of its time it waits."""
+"""Phases in which a worker is busy; the rest of its time it waits."""
 WORKER_PHASES: Final = (*WORK_PHASES, "waiting")
 DRIVER_PHASES: Final = ("sample", "inference", "transfer", "weights", "learn", "checkpoint", "log", "other")
 RUN_STATES: Final = ("starting", "training", "finished", "stopped", "failed")
-"""`finished` reached its end, `stopped` was ended by its user, `failed` by an error."""
+"""`finished` reached its target, `stopped` was ended by the user, `failed` ended with an error."""
 FLEET_STATES: Final = ("expected", "up", "restarting", "given_up")
 LOSS_REASONS: Final = ("killed", "oom", "error", "timeout", "node", "unknown")
 DROP_REASONS: Final = ("stale", "invalid", "lost", "shutdown")
@@ -63,11 +63,11 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
 class CatalogError(ValueError):
-    """A metric declared wrongly: the message says what was found, what was expected and what to do."""
+    """An invalid declaration of a metric; the message says what was found, what was expected and what to do."""
 
 
 _known: "dict[str, Metric]" = {}
-"""Every declaration of this process by name: what two of one name recorded would be told apart by nobody."""
+"""Every declaration of this process by name, to refuse two different metrics of the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,10 @@ class Metric:
         >>> resets.name
         'ray_raymon_resets_total'
 
-    Declared again, a name must be declared the same.
+    A name may be declared again only with the same attributes.
 
     Attributes:
-        name: The stored name; `ray_raymon_` is put in front when it is missing.
+        name: The stored name; `ray_raymon_` is added if it is missing.
         kind: `counter` (only grows, ends in `_total`), `gauge` or `histogram`.
         help: One sentence, ending in a full stop.
         unit: One of "", seconds, bytes, ratio, timestamp, nats, steps, reward; the name ends accordingly.
@@ -91,7 +91,7 @@ class Metric:
             and `export` carry no label `worker` unless they name it.
         values: The allowed values of each label in `labels`; a label missing here takes any short string.
         buckets: Upper bounds of a histogram, rising and positive.
-        present: When the family exists, as a condition in words; empty when every run has it.
+        present: When the family exists, in words; empty if every run has it.
     """
 
     name: str
@@ -134,7 +134,7 @@ class Metric:
         for label in self.labels:
             if label in _UNBOUNDED or label in _RESERVED or label == "run" or not _NAME.fullmatch(label):
                 raise CatalogError(
-                    f"{self.name}: label {label!r} is reserved or takes unboundedly many values; "
+                    f"{self.name}: label {label!r} is reserved or has an unbounded number of values; "
                     "put it into a log line, not into a metric"
                 )
         if len(set(self.labels)) != len(self.labels):
@@ -151,7 +151,7 @@ class Metric:
 
     @property
     def recorded_name(self) -> str:
-        """The name handed to Ray, which puts `ray_` in front."""
+        """The name passed to Ray, which adds `ray_`."""
         return self.name.removeprefix("ray_")
 
     @property
@@ -162,7 +162,7 @@ class Metric:
 
     @property
     def series(self) -> int:
-        """How many series one process contributes at most; labels without enumerated values count once."""
+        """Most series of one process; labels without enumerated values count once."""
         count = 1
         for label in self.labels:
             count *= len(self.values.get(label, ("",)))
@@ -196,14 +196,14 @@ HEARTBEAT = _declare(
     "heartbeat_timestamp_seconds",
     "gauge",
     "process",
-    "When this process last handed its metrics to Ray; it stands still when the process is dead or stopped.",
+    "When this process last exported its metrics to Ray; constant once the process is dead or stopped.",
     "timestamp",
 )
 PROCESS_ID = _declare(
     "process_pid", "gauge", "process", "Process id on its node, as a value so that a restart adds no series."
 )
 RESIDENT_MEMORY = _declare(
-    "process_resident_memory_bytes", "gauge", "process", "Resident memory of the process, read by itself.", "bytes"
+    "process_resident_memory_bytes", "gauge", "process", "Resident memory of the process.", "bytes"
 )
 CPU_SECONDS = _declare(
     "process_cpu_seconds_total", "counter", "process", "User and system CPU time of the process.", "seconds"
@@ -212,11 +212,11 @@ RECORDING_SECONDS = _declare(
     "recording_seconds_total",
     "counter",
     "process",
-    "CPU time the flush thread has used in the process.",
+    "CPU time used by raymon's flush thread in the process.",
     "seconds",
 )
 RECORDING_DROPPED = _declare(
-    "recording_dropped_total", "counter", "process", "Observations raymon could not hand to Ray and dropped."
+    "recording_dropped_total", "counter", "process", "Observations that raymon could not export and dropped."
 )
 
 # --- a worker: a process that samples -------------------------------------------------------------------------------
@@ -224,14 +224,14 @@ PROGRESS = _declare(
     "worker_progress_timestamp_seconds",
     "gauge",
     "worker",
-    "When this worker last finished a step, an episode or a rollout; it stands still while the worker waits or hangs.",
+    "When this worker last finished a step, an episode or a rollout; constant while the worker waits or hangs.",
     "timestamp",
 )
 ACTIVITY = _declare(
     "worker_activity",
     "gauge",
     "worker",
-    "1 for what the worker is doing now, 0 for everything else.",
+    "1 for the worker's current activity, 0 for the others.",
     labels=("activity",),
     values={"activity": ACTIVITIES},
 )
@@ -258,7 +258,7 @@ WORKER_PHASE = _declare(
     "worker_phase_seconds_total",
     "counter",
     "worker",
-    "Wall time of the worker by phase; what is missing to the wall is overhead of Ray and Python.",
+    "Wall time of the worker by phase; the rest of the wall time is overhead of Ray and Python.",
     "seconds",
     labels=("phase",),
     values={"phase": (*WORKER_PHASES, *LANGUAGE_PHASES)},
@@ -276,14 +276,14 @@ RUN_INFO = _declare(
     "run_info",
     "gauge",
     "driver",
-    "1, with what the run is as labels.",
+    "Always 1; the labels describe the run.",
     labels=("engine", "algorithm", "sampler", "environment"),
 )
 RUN_STATE = _declare(
     "run_state",
     "gauge",
     "driver",
-    "1 for the state the run is in, 0 for the others.",
+    "1 for the current state of the run, 0 for the others.",
     labels=("state",),
     values={"state": RUN_STATES},
 )
@@ -291,16 +291,20 @@ RUN_START = _declare(
     "run_start_timestamp_seconds", "gauge", "driver", "When training began in this process; set once.", "timestamp"
 )
 TARGET_STEPS = _declare(
-    "target_env_steps", "gauge", "driver", "Environment steps after which the run ends; 0 when it has no end.", "steps"
+    "target_env_steps",
+    "gauge",
+    "driver",
+    "Environment steps after which the run ends; 0 if there is no target.",
+    "steps",
 )
 TRAINED_STEPS = _declare(
-    "trained_env_steps", "gauge", "driver", "Environment steps trained on so far, resumed ones included.", "steps"
+    "trained_env_steps", "gauge", "driver", "Environment steps trained on so far, including resumed ones.", "steps"
 )
 WORKERS = _declare(
     "workers",
     "gauge",
     "driver",
-    "Workers the driver expects, sees up, is restarting and has given up.",
+    "Workers by state: expected by the driver, up, restarting, given up.",
     labels=("state",),
     values={"state": FLEET_STATES},
 )
@@ -350,14 +354,14 @@ FRAGMENTS = _declare(
     "fragments_total",
     "counter",
     "driver",
-    "Fragments by what became of them; received = trained + dropped + waiting in the driver.",
+    "Fragments by outcome; received = trained + dropped + waiting in the driver.",
     labels=("outcome",),
 )
 FRAGMENT_STEPS = _declare(
     "fragment_env_steps_total",
     "counter",
     "driver",
-    "Environment steps in fragments by what became of them.",
+    "Environment steps in fragments, by outcome.",
     labels=("outcome",),
 )
 FRAGMENTS_DROPPED = _declare(
@@ -403,7 +407,7 @@ REFS_OLDEST = _declare(
     "object_refs_oldest_timestamp_seconds",
     "gauge",
     "driver",
-    "When the oldest reference the driver still holds was made; 0 when it holds none.",
+    "When the oldest reference that the driver holds was created; 0 if it holds none.",
     "timestamp",
 )
 FLEET_RETURN = _declare(
@@ -437,7 +441,7 @@ EXPLAINED_VARIANCE = _declare(
 GRADIENT_NORM = _declare(
     "gradient_norm", "gauge", "driver", "Norm of the gradient before clipping, mean over the last update."
 )
-LEARNING_RATE = _declare("learning_rate", "gauge", "driver", "Step size of the optimiser.")
+LEARNING_RATE = _declare("learning_rate", "gauge", "driver", "Step size of the optimizer.")
 NONFINITE_UPDATES = _declare(
     "nonfinite_updates_total", "counter", "driver", "Updates whose loss or gradient was not finite; they are skipped."
 )
@@ -460,7 +464,7 @@ GPU_UTILIZATION = _declare(
     "learner_gpu_utilization_ratio",
     "gauge",
     "driver",
-    "Utilisation of the learner's GPU.",
+    "Utilization of the learner's GPU.",
     "ratio",
     present="with the learner on CUDA",
 )
@@ -478,21 +482,21 @@ RUN_VERDICT = _declare(
     "run_verdict",
     "gauge",
     "export",
-    "1 for the present verdict on the run: the code of its first finding, with its severity.",
+    "1 for the current verdict on the run, by code and severity of its first finding.",
     labels=("code", "severity"),
 )
 RUN_FINDING = _declare(
     "run_finding",
     "gauge",
     "export",
-    "1 for each code found about the run now, the verdict included, with its severity.",
+    "1 for each current finding on the run, including the verdict, by code and severity.",
     labels=("code", "severity"),
 )
 WORKER_STATE = _declare(
     "worker_state",
     "gauge",
     "export",
-    "1 for the state that raymon sees the worker in now, with its severity.",
+    "1 for the worker's current state, with its severity.",
     labels=("worker", "state", "severity"),
 )
 
@@ -502,7 +506,7 @@ ROLE = _declare(
     "role",
     "gauge",
     "flow",
-    "1 for the role of this process; a process without it samples environments or drives.",
+    "1 for the role of this process; processes that sample environments and drivers have none.",
     labels=("role",),
     present="for roles other than env",
 )
@@ -562,7 +566,7 @@ GROUPS = _declare(
     present=_LANGUAGE,
 )
 BUFFER_DEPTH = _declare(
-    "buffer_depth", "gauge", "flow", "Samples that wait in the buffer to be trained on.", present=_LANGUAGE
+    "buffer_depth", "gauge", "flow", "Samples in the buffer that wait for training.", present=_LANGUAGE
 )
 BUFFER_CAPACITY = _declare(
     "buffer_capacity", "gauge", "flow", "Samples that the buffer can hold; 0 without a limit.", present=_LANGUAGE
@@ -571,7 +575,7 @@ BUFFER_OLDEST = _declare(
     "buffer_oldest_timestamp_seconds",
     "gauge",
     "flow",
-    "When the oldest sample in the buffer was generated; 0 when the buffer is empty.",
+    "When the oldest sample in the buffer was generated; 0 if the buffer is empty.",
     "timestamp",
     present=_LANGUAGE,
 )
@@ -593,7 +597,7 @@ A worker whose rollouts fail exceeds its budget by `MOST_FAILURE_CLASSES + 1` at
 
 
 def series_of(role: Literal["worker", "driver"]) -> int:
-    """Return how many series one process of the role contributes at most, process families included.
+    """Return the most series of one process of the role, including the process families.
 
     A worker's families that have a condition (`present`) are not counted: a healthy worker does not export them.
     """

@@ -182,8 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         fake.requests.append((self.command, path, self.headers.get("Authorization")))
         prefix = f"/{fake.sub_path}" if fake.sub_path else ""
-        if fake.misbehave and (told := fake.misbehave(path)):
-            status, headers, content = told
+        if fake.misbehave and (answer := fake.misbehave(path)):
+            status, headers, content = answer
         elif not path.startswith(f"{prefix}/api/"):
             status, headers, content = html(404, "Not found")(path)
         else:

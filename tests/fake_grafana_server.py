@@ -56,8 +56,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        told = {"database": "ok", "version": "11.6.0"} if self.path == "/api/health" else provisioned()
-        body = json.dumps(told).encode()
+        reply = {"database": "ok", "version": "11.6.0"} if self.path == "/api/health" else provisioned()
+        body = json.dumps(reply).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

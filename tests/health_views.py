@@ -4,7 +4,7 @@ from raymon.views import RunView, WorkerView
 
 
 def worker(name="0", cost=0.1, **more):
-    told = {
+    values = {
         "activity": "environment",
         "heartbeat_age_seconds": 0.5,
         "progress_age_seconds": 0.5,
@@ -17,7 +17,7 @@ def worker(name="0", cost=0.1, **more):
         "seen_seconds": 100.0,
         **more,
     }
-    return WorkerView(worker=name, **told)
+    return WorkerView(worker=name, **values)
 
 
 def fleet(*costs, **more):
@@ -25,5 +25,5 @@ def fleet(*costs, **more):
 
 
 def run(*workers, **more):
-    told = {"state": "training", "data_age_seconds": 0.5, "report_seconds": 1.0, "exporter_age_seconds": 0.5, **more}
-    return RunView(run="r", workers=workers, **told)
+    values = {"state": "training", "data_age_seconds": 0.5, "report_seconds": 1.0, "exporter_age_seconds": 0.5, **more}
+    return RunView(run="r", workers=workers, **values)

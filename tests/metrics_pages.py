@@ -1,4 +1,4 @@
-"""Metrics pages as a Ray node serves them, for a run whose every number a test decides."""
+"""Metrics pages as a Ray node serves them, for a run whose numbers the test sets."""
 
 from raymon import catalog
 from raymon.live.collector import Collector
@@ -10,8 +10,8 @@ NOW = 1_800_000_000.0
 
 
 def line(name, value, node="10.0.0.1", worker_id="", **labels):
-    told = {"Component": "core_worker", "NodeAddress": node, "SessionName": "s", "WorkerId": worker_id, **labels}
-    pairs = ",".join(f'{key}="{text}"' for key, text in told.items())
+    all_labels = {"Component": "core_worker", "NodeAddress": node, "SessionName": "s", "WorkerId": worker_id, **labels}
+    pairs = ",".join(f'{key}="{text}"' for key, text in all_labels.items())
     return f"{name}{{{pairs}}} {value}\n"
 
 
@@ -144,11 +144,11 @@ class FakeCluster:
         return (collector or self.collector).digest([page])
 
     def move(self, address, port, *processes):
-        """End the Ray session; another one begins with these processes."""
+        """End the Ray session and begin another one with these processes."""
         self.url, self.address, self.processes = f"http://{address}:{port}/metrics", address, list(processes)
 
     def run(self, seconds, each=None):
-        """Let time pass, a second and a look at a time; return the last snapshot."""
+        """Let time pass with a collection each second; return the last snapshot."""
         snapshot = None
         for _ in range(seconds):
             self.now += 1.0

@@ -1,4 +1,4 @@
-"""A stage for the status page: metrics of runs in every state, served over HTTP, and the page that looks at them."""
+"""A test bed for the status page: metrics of runs in every state, served over HTTP, and the page that reads them."""
 
 import contextlib
 import re
@@ -14,7 +14,7 @@ from raymon import catalog
 
 
 def processes(run, faults=None, workers=4, age=3600.0):
-    """A driver and its workers; `faults` maps a worker to what is wrong with it, since now."""
+    """A driver and its workers; `faults` maps a worker to its fault, which begins now."""
     now = time.time()
     driver = Process(run, catalog.DRIVER, now - age, 900, workers=workers)
     crew = [
@@ -24,10 +24,10 @@ def processes(run, faults=None, workers=4, age=3600.0):
 
 
 class Stage:
-    """One metrics endpoint whose page can be changed while somebody looks.
+    """A metrics endpoint whose page can be changed while it is scraped.
 
     Attributes:
-        asked: How often it was asked.
+        asked: Number of requests.
         silent: Whether it refuses to answer.
     """
 
@@ -39,11 +39,11 @@ class Stage:
         self.play(*cast)
 
     def play(self, *cast):
-        """Show these processes from now on."""
+        """Serve these processes from now on."""
         self._page = Page(Node(0, tuple(cast)))
 
     def edit(self, metric, run, value, **labels):
-        """Show another value for the series of a run that have these labels; None takes them away."""
+        """Serve another value for the series of a run with these labels; None removes them."""
         wanted = [f'run="{run}"', *(f'{name}="{text}"' for name, text in labels.items())]
         self._edits.append((f"{metric.name}{{", wanted, value))
 
@@ -58,7 +58,7 @@ class Stage:
                 lines.append(line)
         return "\n".join(lines) + "\n"
 
-    def _handler(stage):  # noqa: N805  # the handler below is the one called self
+    def _handler(stage):  # noqa: N805  # `self` is the handler below
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 stage.asked += 1
@@ -99,13 +99,13 @@ def looking_at(*urls, options=(), **env):
 
 
 def show(page, url, query="", view="run"):
-    """Open the page and wait until it has drawn a view: run, empty or gate."""
+    """Open the page and wait until it shows a view: run, empty or login."""
     page.goto(f"{url}/{query}")
     page.wait_for_selector(f'.raymon .page[data-view="{view}"]', timeout=60_000)
 
 
 def verdict(page):
-    """The state of the verdict and its words."""
+    """The state of the verdict and its text."""
     section = page.locator(".verdict")
     return section.get_attribute("data-state"), section.inner_text()
 

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def poll(condition: Callable[[], T], seconds: float = 30.0, what: str = "", every: float = 0.1) -> T:
-    """Return the first true result of `condition`; fail with what was seen last after `seconds`."""
+    """Return the first true result of `condition`; after `seconds`, fail with the last result."""
     deadline = time.monotonic() + seconds
     seen: object = None
     while True:
@@ -40,12 +40,12 @@ def poll(condition: Callable[[], T], seconds: float = 30.0, what: str = "", ever
 
 
 def settle(check: Callable[[], object], seconds: float = 30.0) -> None:
-    """Call `check`, which asserts, until it passes: what several processes report arrives at different moments."""
+    """Call `check`, which asserts, until it passes, since reports of several processes arrive at different moments."""
     poll(lambda: check() is None, seconds, check.__name__)
 
 
 def alive(pid: int) -> bool:
-    """Tell whether a process runs; one that has ended and nobody has waited for does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
@@ -53,7 +53,7 @@ def alive(pid: int) -> bool:
 
 
 def free_port(count: int = 1) -> int:
-    """Return a TCP port of the loopback that nothing listens on, nor on the next ones, `count` in all."""
+    """Return the first of `count` consecutive free TCP ports of the loopback interface."""
     while True:
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError, OverflowError):
             probes = [stack.enter_context(socket.socket()) for _ in range(count)]
@@ -65,7 +65,7 @@ def free_port(count: int = 1) -> int:
 
 
 def get(url: str, timeout: float = 10.0) -> str:
-    """Return the body of a GET; proxies of the environment are not used."""
+    """Return the body of a GET, without the environment's proxies."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=timeout) as reply:
         return str(reply.read().decode())
@@ -82,7 +82,7 @@ def short_folder() -> Iterator[Path]:
 
 
 class Command:
-    """`python -m raymon …` (or another program) as a child in a process group of its own."""
+    """`python -m raymon …` (or another program) as a child in its own process group."""
 
     def __init__(
         self, *arguments: str, cwd: Path, program: tuple[str, ...] = (sys.executable, "-m", "raymon"), **env: str
@@ -195,7 +195,7 @@ def chromium_page(width: int = 1280, height: int = 900, dark: bool = False) -> I
 
 @contextlib.contextmanager
 def ray_session(num_cpus: int = 2, dashboard: bool = False, **options: Any) -> Iterator[Path]:
-    """Start a local Ray with fast metrics and a temp dir of its own; yield the temp dir (holds the discovery file)."""
+    """Start a local Ray with fast metrics and its own temp dir; yield the temp dir (holds the discovery file)."""
     import ray
 
     with short_folder() as folder:

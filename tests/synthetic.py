@@ -1,7 +1,7 @@
 """A synthetic cluster: the `/metrics` pages of its nodes in Ray's own format, of any size, served over HTTP.
 
-Tests and benchmarks use it where they need a thousand workers on one machine. Names, labels and values come from
-the catalogue; the pages also carry Ray's own families, most of which nobody asks for, as a real page does.
+Tests and benchmarks use it for a thousand workers on one machine. Names, labels and values come from
+the catalogue; the pages also contain Ray's own families, most of which are not read, as a real page does.
 
     with serve(fleet(workers=1000, nodes=16, runs=2)) as targets:   # ["127.0.0.1:40001", ...], each with /metrics
         ...
@@ -40,9 +40,9 @@ from raymon.catalog import Metric
 
 SESSION: Final = "session_2026-01-02_03-04-05_678901_4242"
 FAULT_SECONDS: Final = 120.0
-"""How long before the cluster was made the faults began."""
+"""Age of the faults when the cluster is created."""
 UNREAD_FAMILIES: Final = 80
-"""Histograms of Ray that nothing reads, 9 lines each: they bring an empty page to the size of a real one."""
+"""Histograms of Ray that are not read, 9 lines each, which give an empty page the size of a real one."""
 _SCOPE: Final = {
     "otel_scope_name": "ray._private.telemetry.open_telemetry_metric_recorder",
     "otel_scope_schema_url": "",
@@ -71,11 +71,11 @@ def fleet(
     """Spread the workers of some runs, `run-0`, `run-1`, …, evenly over nodes; the drivers are on node 0.
 
     Args:
-        workers: Of all runs together; each run counts its own from 0.
-        nodes: How many machines.
-        runs: How many drivers.
-        faults: From the position of a worker in the whole fleet to what is wrong with it.
-        started: When the runs began; an hour ago when not given.
+        workers: Workers of all runs together; each run numbers its own from 0.
+        nodes: Number of machines.
+        runs: Number of drivers.
+        faults: Position of a worker among all to its fault.
+        started: When the runs began; by default an hour ago.
     """
     now = time.time()
     began = now - 3600.0 if started is None else started
@@ -104,7 +104,7 @@ def _text(name: str, labels: Mapping[str, str]) -> str:
 
 
 class Page:
-    """The `/metrics` page of one node: everything but the values is made once."""
+    """The `/metrics` page of one node; everything except the values is built once."""
 
     def __init__(self, node: Node) -> None:
         self._address = f"10.0.0.{node.index + 1}"
@@ -176,10 +176,10 @@ class Page:
             name = f"ray_unread_{number}_time_ms"
             for bound in ("1.0", "10.0", "100.0", "1000.0", "10000.0", "100000.0", "+Inf"):
                 prefix = _text(f"{name}_bucket", {**raylet, "le": bound, "Method": "A.grpc_server.Method"})
-                self._add(name, "histogram", "Of Ray, read by nobody.", prefix, constant(7.0))
+                self._add(name, "histogram", "Of Ray, not read.", prefix, constant(7.0))
             for suffix in ("count", "sum"):
                 prefix = _text(f"{name}_{suffix}", {**raylet, "Method": "A.grpc_server.Method"})
-                self._add(name, "histogram", "Of Ray, read by nobody.", prefix, constant(7.0))
+                self._add(name, "histogram", "Of Ray, not read.", prefix, constant(7.0))
 
 
 def _handler(page: Page, clock: Callable[[], float]) -> type[BaseHTTPRequestHandler]:
@@ -201,7 +201,7 @@ def _handler(page: Page, clock: Callable[[], float]) -> type[BaseHTTPRequestHand
 
 @contextlib.contextmanager
 def serve(nodes: Sequence[Node], clock: Callable[[], float] = time.time) -> Iterator[list[str]]:
-    """Serve each node's page on a loopback port of its own; yield `host:port` for each, in order."""
+    """Serve each node's page on its own loopback port; yield `host:port` for each, in order."""
     servers = [ThreadingHTTPServer(("127.0.0.1", 0), _handler(Page(node), clock)) for node in nodes]
     for server in servers:
         server.daemon_threads = True
@@ -215,7 +215,7 @@ def serve(nodes: Sequence[Node], clock: Callable[[], float] = time.time) -> Iter
 
 
 def write_discovery(path: Path, targets: Sequence[str]) -> None:
-    """Write the targets as Ray writes its discovery file: replaced as a whole, never half written."""
+    """Write the targets as Ray writes its discovery file, atomically."""
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps([{"labels": {"job": "ray"}, "targets": list(targets)}]))
     fresh.replace(path)
@@ -225,8 +225,8 @@ def main() -> int:
     """Serve a synthetic cluster until Ctrl-C and print its targets."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--workers", type=int, default=1000, help="workers of all runs together")
-    parser.add_argument("--nodes", type=int, default=16, help="nodes they are spread over")
-    parser.add_argument("--runs", type=int, default=2, help="runs they belong to")
+    parser.add_argument("--nodes", type=int, default=16, help="nodes of the cluster")
+    parser.add_argument("--runs", type=int, default=2, help="number of runs")
     parser.add_argument("--discovery", type=Path, help="also write the targets to this file, as Ray does")
     given = parser.parse_args()
     with serve(fleet(given.workers, given.nodes, given.runs)) as targets:

@@ -1,4 +1,4 @@
-"""What the processes and nodes of a synthetic cluster report: plausible, repeatable values for every family."""
+"""Plausible, repeatable values of every family, for the processes and nodes of a synthetic cluster."""
 
 import itertools
 import math
@@ -34,7 +34,7 @@ class Process:
 
     @property
     def speed(self) -> float:
-        """Environment steps per second, the fault considered."""
+        """Environment steps per second, with the fault."""
         return self.steps_per_second * (0.1 if self.fault == "slow" else 1.0)
 
     def worked(self, now: float) -> float:
@@ -58,7 +58,7 @@ UPDATE_SECONDS: Final = 4.0
 INFO: Final = {"engine": "own", "algorithm": "PPO", "sampler": "async", "environment": "CartPole-v1"}
 
 Numbers = Mapping[Metric, float | Mapping[str, float]]
-"""A number per family, or per value of the family's last label; a value not named has 0."""
+"""A number per family, or per value of the family's last label; others are 0."""
 
 
 def _wave(now: float, middle: float, swing: float, period: float = 300.0) -> float:
@@ -66,7 +66,7 @@ def _wave(now: float, middle: float, swing: float, period: float = 300.0) -> flo
 
 
 def _rates(process: Process) -> Numbers:
-    """What the counters of the process grow by in a second of work."""
+    """Growth of the process's counters per second of work."""
     own: Numbers = {catalog.CPU_SECONDS: 0.9, catalog.RECORDING_SECONDS: 0.001}
     if process.worker != catalog.DRIVER:
         return {
@@ -98,7 +98,7 @@ def _rates(process: Process) -> Numbers:
 
 
 def _levels(process: Process) -> Numbers:
-    """Around what the gauges of the process swing."""
+    """The means of the process's oscillating gauges."""
     own: Numbers = {catalog.RESIDENT_MEMORY: 3.2e8}
     if process.worker != catalog.DRIVER:
         seconds = ROLLOUT_SHARE * STEPS_PER_ROLLOUT / process.speed
@@ -165,7 +165,7 @@ def constant(value: float) -> Value:
 
 
 def around(middle: float, swing: float | None = None) -> Value:
-    """Return a series that swings around a value, by a tenth of it when not told."""
+    """Return a series that oscillates around a value, by default by a tenth of it."""
     return lambda now: _wave(now, middle, middle / 10 if swing is None else swing)
 
 

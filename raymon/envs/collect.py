@@ -1,9 +1,8 @@
-"""Make fragments from environments that advance at their own pace.
+"""Collects fragments from environments that advance at their own pace.
 
-In lock-step every step of a worker lasts as long as its slowest environment's. Here each environment gets its next
-action as soon as it has answered, in small inference batches of whatever is ready, so the worker reaches the sum of its
-environments' own rates. Runs in the worker, in place of its lock-step loop, when `make_vector` returned a
-`ThreadedVector`.
+In lock-step, every step takes as long as the slowest environment's. Here each environment gets its next action as soon
+as it has answered, in small inference batches, so the worker reaches the sum of its environments' rates. Runs in the
+worker instead of its lock-step loop if `make_vector` returned a `ThreadedVector`.
 """
 
 import time
@@ -19,23 +18,23 @@ from raymon.envs.threaded import ThreadedVector
 Policy = Callable[[Array, Array, Array], tuple[Array, Mapping[str, Array]]]
 """(observations `[B, D]`, step in segment `[B]`, environment `[B]`) to (actions `[B, ...]`, named extras `[B, ...]`).
 
-It runs in the collecting thread between steps: whatever should happen there (an injected fault) may happen in it.
+It runs in the collecting thread between steps, so injected faults may act in it.
 """
 
 
 @dataclass(slots=True)
-class Sampled:
+class SampledFragment:
     """One fragment: N segments of T consecutive steps, each of one environment.
 
     Attributes:
-        observations: `[T, N, D]` float32, what the policy saw.
+        observations: `[T, N, D]` float32, as the policy saw them.
         actions: `[T, N, ...]`.
         rewards: `[T, N]` float32.
         terminated, truncated: `[T, N]` bool.
         valid: `[T, N]` bool, False where the step was a reset and the action was ignored.
-        extras: What the policy returned beside the actions (log-probabilities, values), `[T, N, ...]` each.
+        extras: What the policy returned besides the actions (log-probabilities, values), `[T, N, ...]` each.
         last_observations: `[N, D]`, after the last step, to bootstrap from.
-        environments: `[N]`, which environment each segment is of.
+        environments: `[N]`, the environment of each segment.
         version: The oldest policy version that acted in the fragment.
         returns, lengths: Of the episodes that ended since the last fragment.
         environment_seconds, inference_seconds: Wall time spent waiting for environments and in the policy.
@@ -69,10 +68,10 @@ class FragmentCollector:
         (5, 3, 4)
         >>> vector.close()
 
-    A fragment is complete as soon as N segments are, whichever environments they are of: a fast environment may have
-    two in it, a slow one none, and no environment ever waits for another. A segment begun under one policy version may
-    therefore end under the next (`Sampled.version` is the oldest). With `strict`, every environment contributes exactly
-    one segment and all of one version, at the price of waiting for the slowest at the end of each fragment.
+    A fragment is complete as soon as N segments are, from whichever environments: a fast one may contribute two, a slow
+    one none, and none waits for another. A segment may begin under one policy version and end under the next
+    (`SampledFragment.version` is the oldest). With `strict`, every environment contributes exactly one segment, all of
+    one version; each fragment then waits for the slowest environment.
     """
 
     def __init__(self, vector: ThreadedVector, steps: int, *, strict: bool = False) -> None:
@@ -80,7 +79,7 @@ class FragmentCollector:
         size, width = vector.num_envs, vector.single_observation_space.shape[0]
         space = vector.single_action_space
         dtype = np.float32 if isinstance(space, spaces.Box) else np.int64
-        slots = 2 * size  # N segments in the making and fewer than N complete ones
+        slots = 2 * size  # N unfinished segments and fewer than N complete ones
         self._store: dict[str, Array] = {
             "observations": np.zeros((slots, steps, width), np.float32),
             "actions": np.zeros((slots, steps, *(space.shape or ())), dtype),
@@ -98,7 +97,9 @@ class FragmentCollector:
         self._return, self._length = np.zeros(size), np.zeros(size, np.int64)
         self._waiting: list[int] | None = None  # None: nothing collected yet
 
-    def collect(self, policy: Policy, version: int = 0, on_steps: Callable[[int], None] | None = None) -> Sampled:
+    def collect(
+        self, policy: Policy, version: int = 0, on_steps: Callable[[int], None] | None = None
+    ) -> SampledFragment:
         """Return the next fragment.
 
         Args:
@@ -154,7 +155,7 @@ class FragmentCollector:
     def _record(
         self, numbers: Array, returns: list[float], lengths: list[int], on_steps: Callable[[int], None] | None
     ) -> list[int]:
-        """Store the results of `numbers` and return those that may act at once."""
+        """Store the results of environments `numbers`; return those that may act at once."""
         vector, slots, times = self._vector, self._slot[numbers], self._time[numbers]
         self._store["rewards"][slots, times] = vector.rewards[numbers]
         self._store["terminated"][slots, times] = vector.terminated[numbers]
@@ -181,7 +182,7 @@ class FragmentCollector:
         self._waiting = [*(self._waiting or ()), *numbers[full].tolist()]
         return [int(number) for number in numbers[~full]]
 
-    def _assemble(self) -> Sampled:
+    def _assemble(self) -> SampledFragment:
         size = self._vector.num_envs
         slots, self._complete = self._complete[:size], self._complete[size:]
         if self._strict:
@@ -189,7 +190,7 @@ class FragmentCollector:
         parts = {name: np.ascontiguousarray(values[slots].swapaxes(0, 1)) for name, values in self._store.items()}
         extras = {name: np.ascontiguousarray(values[slots].swapaxes(0, 1)) for name, values in self._extras.items()}
         self._free += slots
-        return Sampled(
+        return SampledFragment(
             observations=parts["observations"],
             actions=parts["actions"],
             rewards=parts["rewards"],

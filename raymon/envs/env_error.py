@@ -1,7 +1,7 @@
-"""The error of this package."""
+"""The error of environments."""
 
 from raymon.errors import UserError
 
 
 class EnvError(UserError):
-    """An environment that cannot be made or that breaks its promises; says what was found, expected and what to do."""
+    """An environment that cannot be made or violates its interface."""

@@ -1,6 +1,6 @@
-"""The one factory the trainer makes its environments with: from an id to N environments that step together.
+"""Makes N environments that step together from an environment id.
 
-Cheap environments are stepped one after the other, those that bring a vectorised form through it, slow ones that mostly
+Cheap environments are stepped one after the other, those with a vectorized form through it, and slow ones that mostly
 wait (for a simulator, a socket) in a thread each.
 """
 
@@ -25,12 +25,12 @@ from raymon.envs.vector import NativeVector, SerialVector, Vector
 simulated.register()
 
 SAME_DYNAMICS: Final = frozenset({"CartPole-v1"})
-"""Ids whose vectorised form gives the same transitions as the ordinary one: a test compares them step by step."""
+"""Ids whose vectorized form gives the same transitions as the ordinary one; a test compares them step by step."""
 
 SLOW_STEP_SECONDS: Final = 0.001
-"""From here on a thread switch (about 0.05 ms) costs little beside a step."""
+"""Steps at least this long are long compared with a thread switch (about 0.05 ms)."""
 WAITING_SHARE: Final = 0.5
-"""Threads help an environment that waits this share of a step or more; computing ones would only fight for the GIL."""
+"""Threads help if an environment waits for this share of a step or more; otherwise they compete for the GIL."""
 _PROBE_STEPS: Final = 5
 _PROBE_SECONDS: Final = 0.5
 
@@ -62,14 +62,14 @@ def make_vector(
         (4, 4)
 
     Args:
-        env_id: A gymnasium id, `module:Id-v0` (the module is imported first), or `zmq://host:port`; arguments of the
-            environment may follow as in a URL, `LunarLander-v3?continuous=true&gravity=-8`.
-        num_envs: How many.
-        seed: The run's seed; every worker and environment gets its own from it.
+        env_id: A gymnasium id, `module:Id-v0` (the module is imported first), or `zmq://host:port`; keyword arguments
+            may follow as in a URL, `LunarLander-v3?continuous=true&gravity=-8`.
+        num_envs: Number of environments.
+        seed: The run's seed; each worker and environment derives its own from it.
         worker: The worker's number.
         step_threads: Threads that step the environments concurrently; 0 for none, None to time a few steps and decide.
         step_timeout: Seconds after which a step in a thread counts as hung.
-        env_kwargs: Keyword arguments of the environment, over those in the name.
+        env_kwargs: Keyword arguments of the environment; they override those in the id.
 
     Returns:
         A `ThreadedVector` if the environments step in threads. Pass it to `raymon.envs.FragmentCollector`, which lets
@@ -108,7 +108,7 @@ def make_single(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> gym
         return _make_remote(env_id, 1, 0, kwargs)[0]
     try:
         with warnings.catch_warnings():
-            # raised by SWIG modules such as Box2D at import; where warnings are errors, that crashes the interpreter
+            # SWIG modules such as Box2D warn at import; if warnings are errors, that crashes the interpreter
             warnings.filterwarnings("ignore", ".*has no __module__ attribute", DeprecationWarning)
             return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
     except Exception as error:
@@ -139,7 +139,7 @@ def find(env_id: str) -> gymnasium.envs.registration.EnvSpec:
     """Return the registration of an id, importing the module named before a colon.
 
     Raises:
-        EnvError: There is none; the message names the nearest ids.
+        EnvError: There is none; the message lists similar ids.
     """
     try:
         module, colon, name = env_id.partition(":")
@@ -151,14 +151,14 @@ def find(env_id: str) -> gymnasium.envs.registration.EnvSpec:
 
 
 def explain(env_id: str, error: Exception) -> EnvError:
-    """Return what is wrong with an environment that could not be made, and what to do."""
+    """Return the error for an environment that could not be made, with what to do."""
     if isinstance(error, EnvError):
         return error
     text = f"{type(error).__name__}: {error}".strip()
     if isinstance(error, gymnasium.error.UnregisteredEnv | gymnasium.error.DeprecatedEnv):
         near = difflib.get_close_matches(env_id, gymnasium.registry, n=3, cutoff=0.5)
         hint = f"; nearest: {', '.join(near)}" if near else ""
-        return EnvError(f"unknown environment {env_id!r}{hint}. Own ones: module:Id-v0 imports the module first")
+        return EnvError(f"unknown environment {env_id!r}{hint}. To use your own, module:Id-v0 imports the module first")
     if isinstance(error, gymnasium.error.DependencyNotInstalled | ImportError):
         for package, command in _EXTRAS.items():
             if package in text.lower():
@@ -177,7 +177,7 @@ def _make_remote(url: str, num_envs: int, worker: int, kwargs: Mapping[str, Any]
         raise EnvError(f"{url}: {error}; the only keyword argument is timeout_seconds") from error
     except EnvError:
         for env in envs:
-            env.close()  # type: ignore[no-untyped-call]  # gymnasium left it bare
+            env.close()  # type: ignore[no-untyped-call]  # not annotated in gymnasium
         raise
     return envs
 
@@ -192,10 +192,10 @@ def _make_native(
 
 
 def waits(env: gymnasium.Env[Any, Any]) -> bool:
-    """Take a few random steps and tell whether the environment is slow and mostly waits, so that threads help.
+    """Take a few random steps; return whether the environment is slow and mostly waits, so that threads help.
 
-    On a busy machine an environment that computes is kept from the processor for much of its step too, but it never
-    gives the processor up by itself, as one that waits does in every step.
+    On a busy machine an environment that computes also spends much of its step off the CPU, but involuntarily; one that
+    waits yields the CPU voluntarily in every step.
     """
     env.reset(seed=0)
     env.action_space.seed(0)
@@ -213,5 +213,5 @@ def waits(env: gymnasium.Env[Any, Any]) -> bool:
 
 
 def _times_given_up() -> int:
-    """Return how often this thread (where the system does not tell, this process) gave the processor up by itself."""
+    """Return the voluntary context switches of this thread, or of this process if the system reports only those."""
     return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_nvcsw

@@ -1,7 +1,7 @@
 """An environment in another process or language, reached over ZeroMQ: `--env zmq://host:port`.
 
-Every wait has an end: a server that is dead, slow or lies becomes an `EnvError` that says what was found and what was
-expected. After one the connection is closed; whoever wants to go on makes a new environment.
+Every wait is bounded: a dead, slow or faulty server becomes an `EnvError` that says what was found and what was
+expected. An error closes the connection; to go on, make a new environment.
 """
 
 import urllib.parse
@@ -47,10 +47,10 @@ class RemoteEnv(gymnasium.Env[Array, Any]):
         Args:
             host: Name or address of the server's machine.
             port: TCP port of this environment.
-            timeout_seconds: Longest time an answer may take, the first included.
+            timeout_seconds: Longest time for any answer, including the first.
 
         Raises:
-            EnvError: Nobody answers, or the answer is wrong.
+            EnvError: There is no answer, or an invalid one.
         """
         if not 0 < port <= _MAX_PORT:
             raise EnvError(f"found port {port} for an environment, expected at most {_MAX_PORT}; start at a lower port")
@@ -85,7 +85,7 @@ class RemoteEnv(gymnasium.Env[Array, Any]):
     def _ask(self, expected: str, header: wire.Header, array: Array | None = None) -> tuple[wire.Header, list[bytes]]:
         """Send a request and return the answer; any failure closes the connection."""
         if self._socket.closed:
-            raise EnvError(f"{self._name}: the connection was closed after an error; make the environment anew")
+            raise EnvError(f"{self._name}: the connection was closed after an error; make the environment again")
         try:
             self._socket.send_multipart(wire.encode(header, array), flags=zmq.NOBLOCK)
             reply = wire.receive(self._socket, self._timeout)
@@ -131,6 +131,6 @@ class RemoteEnv(gymnasium.Env[Array, Any]):
             try:
                 self._socket.send_multipart(wire.encode({"op": "close"}), flags=zmq.NOBLOCK)
             except zmq.ZMQError:
-                pass  # in the middle of a request, or nobody there: there is nobody to tell
+                pass  # in the middle of a request, or no server
             finally:
                 self._socket.close()

@@ -1,7 +1,7 @@
 """Serve a gymnasium environment over ZeroMQ: `python -m raymon.envs.server CartPole-v1 --port 5555`.
 
 The reference for servers in other languages, and a way to run an environment in another process, Python or machine.
-It listens on the loopback unless told otherwise: the protocol has no authentication.
+It listens on the loopback interface by default: the protocol has no authentication.
 """
 
 import argparse
@@ -34,10 +34,10 @@ class Session:
         self._dtype = "float32" if isinstance(self._action.space, spaces.Box) else "int32"
 
     def answer(self, request: list[bytes]) -> list[bytes]:
-        """Return the reply to a request; whatever goes wrong becomes a reply too."""
+        """Return the reply to a request; an error becomes a reply too."""
         try:
             return self._answer(request)
-        except Exception as error:  # noqa: BLE001  # told to the client, which raises it
+        except Exception as error:  # noqa: BLE001  # sent to the client, which raises it
             return wire.encode({"op": "error", "message": f"{type(error).__name__}: {error}"[:500]})
 
     def _answer(self, request: list[bytes]) -> list[bytes]:
@@ -72,18 +72,18 @@ class Session:
 
 
 def serve(env: gymnasium.Env[Any, Any], host: str, port: int, stop: threading.Event) -> None:
-    """Answer requests on one port until `stop` is set; raises `EnvError` for one that would exhaust the memory."""
+    """Answer requests on one port until `stop` is set; raise `EnvError` for one that would exhaust the memory."""
     session = Session(env)
     with zmq.Context() as context, wire.open_socket(context, zmq.REP) as socket:
         socket.bind(f"tcp://{host}:{port}")
         while not stop.is_set():
             if (request := wire.receive(socket, _WAIT_SECONDS, stop.is_set)) is not None:
                 socket.send_multipart(session.answer(request))
-    env.close()  # type: ignore[no-untyped-call]  # gymnasium left it bare
+    env.close()  # type: ignore[no-untyped-call]  # not annotated in gymnasium
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve as many environments as asked for, each on a port of its own, until interrupted."""
+    """Serve the environments, each on its own port, until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m raymon.envs.server", description=__doc__.splitlines()[0])
     parser.add_argument("env", help="gymnasium id, or module:Id-v0")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""`raymon/Simulated-v0`: an environment that takes its time, as a real simulator does, and needs nothing installed.
+"""`raymon/Simulated-v0`: an environment as slow as a real simulator that needs no further package.
 
 For demonstrations, tests and tuning: a step sleeps for a random time, so throughput has a known ideal (one environment
 makes `1 / mean step time` steps a second). It can be learned: the reward is 1 when the action names the largest of the
@@ -53,9 +53,9 @@ class Simulated(gymnasium.Env[Array, int]):
             observation_size: Entries of an observation, at least `num_actions`.
             num_actions: Number of discrete actions.
             end_probability: Chance that a step ends the episode.
-            slowdown: Worker number to the factor its steps take longer, for example `{1: 5.0}`.
-            worker: Which worker this environment belongs to; `make_vector` fills it in.
-            render_mode: Only None: there is nothing to see.
+            slowdown: Worker number to the factor by which its steps are slower, for example `{1: 5.0}`.
+            worker: The worker of this environment; set by `make_vector`.
+            render_mode: Only None.
         """
         if not 0.0 <= low_seconds <= high_seconds:
             raise EnvError(
@@ -92,12 +92,12 @@ class Simulated(gymnasium.Env[Array, int]):
         return self._observation
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Begin an episode; takes no time."""
+        """Begin an episode, without delay."""
         super().reset(seed=seed, options=options)
         return self._observe(), {}
 
     def step(self, action: int) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Sleep for a drawn time and answer."""
+        """Sleep for a random time and return a step."""
         seconds = self._duration() * self._factor
         if seconds > 0.0:
             time.sleep(seconds)
@@ -107,6 +107,6 @@ class Simulated(gymnasium.Env[Array, int]):
 
 
 def register() -> None:
-    """Make the environment known to gymnasium; done by importing `raymon.envs`."""
+    """Register the environment with gymnasium; importing `raymon.envs` does so."""
     if ID not in gymnasium.registry:
         gymnasium.register(ID, entry_point="raymon.envs.simulated:Simulated", kwargs={"worker": 0})

@@ -1,8 +1,8 @@
-"""Bring any supported space into the two forms the trainer knows: flat float32 observations, flat actions.
+"""Converts supported spaces to the two forms the trainer uses: flat float32 observations, flat actions.
 
 Observations of every space gymnasium can flatten become one row of float32. Actions become `Discrete(n)` or
-one-dimensional `MultiDiscrete`, both counted from 0, or one-dimensional float32 `Box`; the forms here turn them back
-into what the environment expects. Runs once when environments are made, `split` once per step.
+one-dimensional `MultiDiscrete`, both counted from 0, or one-dimensional float32 `Box`; `split` converts them back to
+what the environment expects. Runs once when environments are made; `split` runs once per step.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,11 +19,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True)
 class ObservationForm:
-    """How observations of one environment become rows.
+    """The conversion of one environment's observations to rows.
 
     Attributes:
         space: The flat space of one row, `[D]` float32.
-        flatten: Observation to something that fits a row; None when the environment's own observations do.
+        flatten: Observation to a row; None if the environment's observations are rows already.
     """
 
     space: spaces.Box
@@ -35,17 +35,17 @@ class ObservationForm:
         if flat.shape != self.space.shape:
             raise EnvError(
                 f"found an observation of shape {flat.shape}, the observation space says {self.space.shape}; "
-                "mend the environment's observation_space"
+                "correct the environment's observation_space"
             )
         return flat
 
 
 @dataclass(frozen=True, slots=True)
 class ActionForm:
-    """How the trainer's actions become actions of one environment.
+    """The conversion of the trainer's actions to actions of the environments.
 
     Attributes:
-        space: What the policy acts in: `Discrete`, `MultiDiscrete` `[K]` or float32 `Box` `[A]`, counted from 0.
+        space: The policy's action space: `Discrete`, `MultiDiscrete` `[K]` or float32 `Box` `[A]`, counted from 0.
         split: Actions `[N, ...]` to one action per environment.
     """
 
@@ -74,7 +74,7 @@ def observation_form(space: spaces.Space[Any]) -> ObservationForm:
 
 
 def action_form(space: spaces.Space[Any]) -> ActionForm:
-    """Return the form in which a policy acts in an action space.
+    """Return the flat form of an action space.
 
     Raises:
         EnvError: The space is none of Discrete, MultiDiscrete, MultiBinary and Box.

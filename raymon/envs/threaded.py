@@ -1,8 +1,8 @@
-"""Environments that take milliseconds a step, each stepping in a thread while the others step too.
+"""Environments with steps of milliseconds, stepped concurrently in threads.
 
-Every environment belongs to one thread from the first call here on, so it may hold sockets or contexts that must not
-wander. With `send` and `receive` each advances at its own pace (`raymon.envs.collect` makes fragments that way); `step`
-moves all in lock-step and therefore waits for the slowest. Threads help as long as a step waits or releases the GIL.
+Every environment belongs to one thread from the first call on, so it may hold sockets or contexts that are bound to a
+thread. With `send` and `receive` each advances at its own pace (`raymon.envs.collect` collects fragments that way);
+`step` moves all in lock-step and waits for the slowest. Threads help as long as a step waits or releases the GIL.
 """
 
 import contextlib
@@ -171,7 +171,7 @@ class ThreadedVector:
                 self._ready.put(number)
         for number in served:
             with contextlib.suppress(Exception):
-                self._envs[number].close()  # type: ignore[no-untyped-call]  # gymnasium left it bare
+                self._envs[number].close()  # type: ignore[no-untyped-call]  # not annotated in gymnasium
 
     def _advance(self, number: int, action: Any, seed: int | None) -> None:  # noqa: ANN401  # any environment's action
         env = self._envs[number]

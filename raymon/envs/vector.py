@@ -1,4 +1,4 @@
-"""What the trainer needs of many environments at once, and the two cheap ways to have it.
+"""The interface of environments that step together, and its two cheap implementations.
 
 All follow gymnasium's next-step autoreset: the step after `terminated` or `truncated` resets that environment; its
 action is ignored, its reward is 0 and both flags are False. N is the number of environments, D the size of a flat
@@ -43,7 +43,7 @@ class Vector(Protocol):
         """
 
     def close(self) -> None:
-        """Release everything; no other call may follow."""
+        """Release all resources; no other call may follow."""
 
 
 def seeds_for(seed: int, worker: int, num_envs: int) -> list[int]:
@@ -52,7 +52,7 @@ def seeds_for(seed: int, worker: int, num_envs: int) -> list[int]:
 
 
 class SerialVector:
-    """Ordinary environments stepped one after the other with as little around them as possible."""
+    """Ordinary environments, stepped one after the other with little overhead."""
 
     def __init__(self, envs: Sequence[gymnasium.Env[Any, Any]], *, seed: int, worker: int) -> None:
         self._envs = list(envs)
@@ -102,11 +102,11 @@ class SerialVector:
     def close(self) -> None:
         """Close every environment."""
         for env in self._envs:
-            env.close()  # type: ignore[no-untyped-call]  # gymnasium left it bare
+            env.close()  # type: ignore[no-untyped-call]  # not annotated in gymnasium
 
 
 class NativeVector:
-    """An environment that brings its own vectorised form (gymnasium's vector entry point)."""
+    """An environment with its own vectorized form (gymnasium's vector entry point)."""
 
     def __init__(self, envs: gymnasium.vector.VectorEnv[Any, Any, Any], *, seed: int, worker: int) -> None:
         self._envs = envs
@@ -139,7 +139,7 @@ class NativeVector:
 
 
 def broken(worker: int, number: int | None, error: Exception) -> EnvError:
-    """Return the error for an exception raised inside an environment, naming which one."""
+    """Return the error for an exception raised inside an environment, with the environment's number."""
     which = "the environments" if number is None else f"environment {number}"
     text = str(error) if isinstance(error, EnvError) else f"{type(error).__name__}: {error}"
     return EnvError(f"{which} of worker {worker} failed: {text}")

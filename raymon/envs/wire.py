@@ -1,8 +1,8 @@
-"""Messages between raymon and an environment in another process: what `docs/environments.md` specifies, in Python.
+"""Messages between raymon and an environment in another process, as specified in `docs/environments.md`.
 
 A message is a list of ZeroMQ frames: first a msgpack map (the header), then at most one array, little-endian and
 contiguous: float32 for observations and box actions, int32 for discrete ones. Used by the client and the Python server.
-The peer may be hostile: what it announces is bounded before it is multiplied or allocated.
+The peer may be hostile: announced sizes are bounded before they are multiplied or allocated.
 """
 
 import math
@@ -24,7 +24,7 @@ MAX_HEADER_BYTES: Final = 1 << 20
 MAX_FRAME_BYTES: Final = 1 << 26
 _MAX_FRAMES: Final = 3
 _MAX_MESSAGE_BYTES: Final = 1 << 29
-"""Memory that may pile up while a message arrives; ZeroMQ bounds frames, but neither their number nor their sum."""
+"""Most memory for one incoming message; ZeroMQ bounds the size of frames, but not their number or sum."""
 _SLICE_MILLISECONDS: Final = 50
 _MAX_SIZE: Final = MAX_FRAME_BYTES // 4
 _MAX_DIMENSIONS: Final = 8
@@ -55,7 +55,7 @@ def receive(
     """Wait for a message and return its frames; None if there is none in time, or before `stopping` returns True.
 
     Raises:
-        EnvError: The message is so large that it would exhaust the memory. The socket must be closed then.
+        EnvError: The message would exhaust the memory. The socket must then be closed.
     """
     deadline = time.monotonic() + seconds
     before = 0
@@ -68,13 +68,13 @@ def receive(
     frames = [socket.recv(zmq.NOBLOCK)]
     while socket.getsockopt(zmq.RCVMORE):
         frame = socket.recv(zmq.NOBLOCK)
-        if len(frames) <= _MAX_FRAMES:  # of more, only the first ones are kept: `decode` refuses them
+        if len(frames) <= _MAX_FRAMES:  # keep only the first ones: `decode` refuses the message
             frames.append(frame)
     return frames
 
 
 def _resident_bytes() -> int:
-    """Return the memory of this process; 0 where the system does not say."""
+    """Return the resident memory of this process; 0 if unknown."""
     try:
         with open("/proc/self/statm", "rb") as file:  # noqa: PTH123  # a kernel file, read while waiting
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -86,7 +86,7 @@ def decode(frames: Sequence[bytes], expected: str) -> tuple[Header, Sequence[byt
     """Return the header and the frames after it.
 
     Raises:
-        EnvError: The first frame is no msgpack map, says another `op` than `expected`, or reports an error.
+        EnvError: The first frame is no msgpack map, has another `op` than `expected`, or reports an error.
     """
     header = header_from(frames)
     if header.get("op") == "error":
@@ -187,7 +187,7 @@ def action_space(announced: object) -> spaces.Space[Any]:
         if fits and len(choices) == 1:
             return spaces.Discrete(choices[0])
     if kind == "box" and _numbers(low) and _numbers(high):
-        with np.errstate(over="ignore"):  # bounds beyond float32 are none
+        with np.errstate(over="ignore"):  # bounds beyond float32 count as none
             bottom, top = np.array(low, np.float32), np.array(high, np.float32)
         if bottom.shape == top.shape and bottom.size and (bottom < top).all():
             return spaces.Box(bottom, top, dtype=np.float32)

@@ -144,7 +144,7 @@ def nodes_of_run(nodes: Mapping[str, NodeView], subjects: Collection[Subject]) -
 
 
 def node_cpu(memory: Memory, now: float) -> Mapping[str, float]:
-    """Return the CPU utilisation, 0 to 1, of every node that answers, by address."""
+    """Return the CPU utilization, 0 to 1, of every node that answers, by address."""
     return {
         address or url: value / 100.0
         for url, node in answering(memory, now).items()

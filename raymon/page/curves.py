@@ -33,7 +33,7 @@ CURVES: Final = (
     Curve("clip_ratio", "Clipped", share, True, "Share of the samples whose probability ratio was clipped."),
     Curve("explained_variance", "Explained variance", plain, True, "1 - Var[return - value] / Var[return]; best is 1."),
     Curve("gradient_norm", "Gradient norm", plain, True, "Before clipping, mean over the last update."),
-    Curve("learning_rate", "Learning rate", plain, True, "Step size of the optimiser."),
+    Curve("learning_rate", "Learning rate", plain, True, "Step size of the optimizer."),
 )
 
 

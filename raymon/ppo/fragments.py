@@ -22,7 +22,7 @@ class Fragment(NamedTuple):
     Attributes:
         version: Version of the sampling policy; the oldest if there were several.
         seconds: Wall time of the rollout.
-        observations: `[M, D]`, normalised as the policy saw them.
+        observations: `[M, D]`, normalized, as the policy saw them.
         actions: `[M, K]`, before bounds are applied.
         log_probabilities: `[M]`.
         advantages: `[M]`.
@@ -70,7 +70,7 @@ class Steps:
     """The steps of one rollout.
 
     Attributes:
-        observations: `[T + 1, N, D]`, normalised, the one after the last step included.
+        observations: `[T + 1, N, D]`, normalized, including the one after the last step.
         heads: `[T, N, H]`, the policy's outputs.
         actions: `[T, N, K]`, before bounds are applied.
         rewards: `[T, N]`, as returned by the environments.

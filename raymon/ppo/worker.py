@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import raymon
-from raymon.envs import FragmentCollector, Sampled, ThreadedVector, Vector, make_vector
+from raymon.envs import FragmentCollector, SampledFragment, ThreadedVector, Vector, make_vector
 from raymon.ppo.actions import Floats
 from raymon.ppo.faults import Fault, of_worker, with_faults
 from raymon.ppo.fragments import Discounts, Fragment, Steps, finish
@@ -212,7 +212,7 @@ class _ThreadedLoop:
         monitor.activity("inference")
         return self._steps(sampled, scaling), sampled.environment_seconds, sampled.version
 
-    def _steps(self, sampled: Sampled, scaling: Scaling | None) -> Steps:
+    def _steps(self, sampled: SampledFragment, scaling: Scaling | None) -> Steps:
         last = sampled.last_observations if scaling is None else scaling.apply(sampled.last_observations)
         discounted = None
         if self._spec.normalize_rewards:

@@ -42,7 +42,7 @@ class Checkpoint:
     Attributes:
         config: The run's options as plain data.
         model: The networks' shape.
-        arrays: `weights` and the optimiser's state.
+        arrays: `weights` and the optimizer's state.
         normalizer: The totals of observations and rewards.
         rng: State of the learner's random number generator.
         counters: `update`, `env_steps`, `time_seconds`, `life` and the last 100 episodes.

@@ -1,19 +1,19 @@
-"""`raymon demo`: a small run with one injected fault, so that page and dashboards show what trouble looks like.
+"""`raymon demo`: a small run with one injected fault, to show what a problem looks like on page and dashboards.
 
-A table of faults to options of `raymon train`, which does the rest; options given here are handed on and win.
+It maps faults to options of `raymon train`; the user's own options are passed on and take precedence.
 """
 
 import argparse
 from typing import Final, NamedTuple
 
 
-class Scene(NamedTuple):
+class Demonstration(NamedTuple):
     """One demonstration.
 
     Attributes:
-        inject: The fault, without its beginning; empty for none.
-        look: What there is to see, and where.
-        options: Options of `raymon train` beyond the usual ones.
+        inject: The fault without `after`; empty for none.
+        look: What to look at.
+        options: Further options of `raymon train`.
     """
 
     inject: str
@@ -21,7 +21,7 @@ class Scene(NamedTuple):
     options: tuple[str, ...] = ()
 
 
-# Sleeping environments leave the machine free, so that only the injected trouble shows; five minutes of them.
+# Environments that sleep leave the machine idle, so that only the injected fault shows; for five minutes.
 _SIMULATED: Final = (
     "--env",
     "raymon/Simulated-v0?low_seconds=0.005&high_seconds=0.015",
@@ -36,32 +36,32 @@ _SIMULATED: Final = (
 )
 _CARTPOLE: Final = ("--env", "CartPole-v1", "--workers", "2", "--total-env-steps", "20000000")
 
-SCENES: Final = {
-    "none": Scene("", "nothing is wrong: the picture to compare the others with", _SIMULATED),
-    "slow": Scene(
-        "slow worker=1 factor=5", "worker 1 turns slow: its rollouts take five times as long as the others'", _SIMULATED
+DEMONSTRATIONS: Final = {
+    "none": Demonstration("", "no fault, to compare the others with", _SIMULATED),
+    "slow": Demonstration(
+        "slow worker=1 factor=5", "worker 1 is slow: its rollouts take five times as long as the others'", _SIMULATED
     ),
-    "hang": Scene(
+    "hang": Demonstration(
         "hang worker=1",
-        "worker 1 stands still and turns stalled; after 30 seconds it is replaced",
+        "worker 1 hangs and becomes stalled; after 30 seconds it is replaced",
         (*_SIMULATED, "--worker-timeout", "30"),
     ),
-    "crash": Scene(
-        "crash worker=1 times=3", "worker 1 is killed three times, counted and replaced; the others go on", _SIMULATED
+    "crash": Demonstration(
+        "crash worker=1 times=3", "worker 1 is killed three times and replaced; the others continue", _SIMULATED
     ),
-    "env-error": Scene(
+    "env-error": Demonstration(
         "env-error worker=1 times=3", "the environment of worker 1 raises; the worker is replaced", _SIMULATED
     ),
-    "leak": Scene("leak worker=1 mb=10", "the memory of worker 1 grows by 10 MB a second", _SIMULATED),
-    "ref-leak": Scene(
+    "leak": Demonstration("leak worker=1 mb=10", "the memory of worker 1 grows by 10 MB a second", _SIMULATED),
+    "ref-leak": Demonstration(
         "ref-leak mb=2", "the driver keeps object references: held bytes and the age of the oldest grow", _SIMULATED
     ),
-    "slow-learner": Scene(
+    "slow-learner": Demonstration(
         "slow-learner factor=5",
         "learning takes most of the time, the workers wait: the learner is the limit",
         _CARTPOLE,
     ),
-    "nan-loss": Scene(
+    "nan-loss": Demonstration(
         "nan-loss times=5", "losses that are not finite: those updates are skipped and counted", _CARTPOLE
     ),
 }
@@ -73,31 +73,33 @@ def main(arguments: list[str]) -> int:
         prog="raymon demo",
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Start a small run with one injected fault, to see on page and dashboards what trouble looks like.",
+        description="Start a small run with one injected fault, to see it on the status page and dashboards.",
         epilog="\n".join(
             [
                 "faults:",
-                *(f"  {name:<13} {scene.look}" for name, scene in SCENES.items()),
+                *(f"  {name:<13} {demonstration.look}" for name, demonstration in DEMONSTRATIONS.items()),
                 "",
                 "Every other option goes to raymon train, for example --page-port 8600, --stack or --sampler sync.",
             ]
         ),
     )
-    parser.add_argument("--fault", choices=tuple(SCENES), default="slow", help="what goes wrong (default: %(default)s)")
-    parser.add_argument("--after", type=float, default=20.0, help="seconds of training before it does (default: 20)")
+    parser.add_argument(
+        "--fault", choices=tuple(DEMONSTRATIONS), default="slow", help="the fault (default: %(default)s)"
+    )
+    parser.add_argument("--after", type=float, default=20.0, help="seconds of training before the fault (default: 20)")
     options, rest = parser.parse_known_args(arguments)
     if not 0 <= options.after < float("inf"):
         parser.error(f"found --after {options.after}, expected seconds, 0 or more")
     from raymon.train import command
 
-    scene = SCENES[options.fault]
-    begins = f" From {options.after:g} seconds on" if scene.inject else ""
-    print(f"raymon demo: {options.fault}.{begins or ' Look'}: {scene.look}.", flush=True)
+    demonstration = DEMONSTRATIONS[options.fault]
+    begins = f" From {options.after:g} seconds on" if demonstration.inject else ""
+    print(f"raymon demo: {options.fault}.{begins or ' Look'}: {demonstration.look}.", flush=True)
     return command.main(train_arguments(options.fault, options.after, rest))
 
 
 def train_arguments(fault: str, after: float, rest: list[str]) -> list[str]:
-    """Return the arguments of `raymon train` for a fault; `rest` comes last and therefore wins."""
-    scene = SCENES[fault]
-    inject = ("--inject", f"{scene.inject} after={after:g}s") if scene.inject else ()
-    return [*scene.options, *inject, *rest]
+    """Return the arguments of `raymon train` for a fault; `rest` comes last and takes precedence."""
+    demonstration = DEMONSTRATIONS[fault]
+    inject = ("--inject", f"{demonstration.inject} after={after:g}s") if demonstration.inject else ()
+    return [*demonstration.options, *inject, *rest]

@@ -1,4 +1,4 @@
-"""`raymon evaluate`: play episodes with a checkpoint's policy, print the statistics of their returns, film one.
+"""`raymon evaluate`: play episodes with a checkpoint's policy, print statistics of their returns, record a video.
 
 Needs neither Ray nor torch. Exit codes: 0 played, 2 wrong use or a checkpoint or environment that cannot be used.
 """
@@ -23,7 +23,7 @@ from raymon.ppo.actions import Floats, action_spec
 from raymon.ppo.policy import Policy
 from raymon.train import checkpoint, video
 from raymon.train.checkpoint import Checkpoint
-from raymon.train.video import FilmError
+from raymon.train.video import VideoError
 
 _AT_ONCE: Final = 8
 _USUAL_RATE: Final = 30.0
@@ -38,15 +38,15 @@ class EvaluateOptions:
     episodes: int = 20
     """How many episodes to play."""
     seed: int = 1_000_003
-    """Seed of environments and actions; the default is none that training is likely to use."""
+    """Seed of environments and actions; training is unlikely to use the default."""
     sample: bool = False
     """Sample actions as in training, instead of taking the most likely one."""
     env: str = ""
     """Play in another environment with the same spaces; empty takes the one it was trained in."""
     render: Path | None = None
-    """Film one more episode to a .gif or .mp4 file."""
+    """Record one more episode to a .gif or .mp4 file."""
     max_steps: int = 100_000
-    """Cut an episode after this many steps; the next one of that environment goes on from there."""
+    """Cut an episode after this many steps; the environment's next one continues from there."""
     as_json: bool = False
     """Print the result as one JSON object."""
 
@@ -80,7 +80,7 @@ class Evaluation:
         }
 
     def sentence(self) -> str:
-        """Return the statistics in words."""
+        """Return the statistics as text."""
         plain = self.as_plain()
         return (
             f"{self.env}, trained for {self.trained_env_steps:,} steps, {plain['episodes']} episodes with "
@@ -118,17 +118,17 @@ def main(arguments: list[str]) -> int:
     result = evaluate(options)
     print(json.dumps(result.as_plain()) if options.as_json else result.sentence())
     if options.render is not None and not options.as_json:
-        print(f"film of one episode in {options.render}")
+        print(f"video of one episode in {options.render}")
     return 0
 
 
 def evaluate(options: EvaluateOptions) -> Evaluation:
-    """Play as asked.
+    """Play the episodes and return their statistics.
 
     Raises:
         CheckpointError: The checkpoint cannot be used.
-        EnvError: The environment cannot, or does not fit the checkpoint.
-        FilmError: The film cannot be made.
+        EnvError: The environment cannot be used or does not fit the checkpoint.
+        VideoError: The video cannot be recorded.
     """
     if options.episodes < 1 or options.max_steps < 1:
         raise EnvError(f"found {options.episodes} episodes of {options.max_steps} steps, expected at least 1 of each")
@@ -166,7 +166,7 @@ def _check_fit(env: str, vector: Vector, saved: Checkpoint) -> None:
 def play(player: Player, vector: Vector, episodes: int, max_steps: int) -> tuple[list[float], list[int]]:
     """Play episodes and return their returns and lengths.
 
-    Each environment plays a fixed number of them: taking those that end first would favour short ones.
+    Each environment plays a fixed number of episodes: taking those that end first would favour short ones.
     """
     count = vector.num_envs
     left = np.array([episodes // count + (number < episodes % count) for number in range(count)])
@@ -187,22 +187,24 @@ def play(player: Player, vector: Vector, episodes: int, max_steps: int) -> tuple
 
 
 def with_pictures(env_id: str) -> gymnasium.Env[Any, Any]:
-    """Make an environment that gives pictures; raises `FilmError` for one that has none."""
+    """Make an environment that renders images; raise `VideoError` if it cannot."""
     if env_id.startswith(SCHEME):
-        raise FilmError(f"found --render with {env_id}, expected an environment of this process: it sends no pictures")
-    for kind in ("VIDEO", "AUDIO"):  # pygame draws into memory: no screen, no loudspeaker
+        raise VideoError(
+            f"found --render with {env_id}, expected an environment of this process: remote ones send no images"
+        )
+    for kind in ("VIDEO", "AUDIO"):  # pygame renders into memory, without screen or sound
         os.environ.setdefault(f"SDL_{kind}DRIVER", "dummy")
     name, arguments = split_arguments(env_id)
     plain = make_single(name, arguments)
     modes = plain.metadata.get("render_modes", [])
-    plain.close()  # type: ignore[no-untyped-call]  # gymnasium left it bare
+    plain.close()  # type: ignore[no-untyped-call]  # not annotated in gymnasium
     if "rgb_array" not in modes:
-        raise FilmError(f"found --render with {env_id}, which can draw {modes or 'nothing'}, expected rgb_array")
+        raise VideoError(f"found --render with {env_id}, which can draw {modes or 'nothing'}, expected rgb_array")
     return make_single(name, {**arguments, "render_mode": "rgb_array"})
 
 
 def watch(player: Player, env: gymnasium.Env[Any, Any], seed: int, max_steps: int) -> list[NDArray[np.uint8]]:
-    """Play one episode and return its pictures; raises `FilmError`."""
+    """Play one episode and return its frames; raise `VideoError`."""
     observe, act = observation_form(env.observation_space), action_form(env.action_space)
     try:
         seen, _ = env.reset(seed=seed)
@@ -214,7 +216,7 @@ def watch(player: Player, env: gymnasium.Env[Any, Any], seed: int, max_steps: in
             if terminated or truncated:
                 break
     except Exception as error:
-        raise FilmError(f"the episode cannot be filmed: {type(error).__name__}: {error}") from error
+        raise VideoError(f"the episode cannot be recorded: {type(error).__name__}: {error}") from error
     finally:
-        env.close()  # type: ignore[no-untyped-call]  # gymnasium left it bare
+        env.close()  # type: ignore[no-untyped-call]  # not annotated in gymnasium
     return frames

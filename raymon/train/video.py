@@ -14,16 +14,16 @@ _LONGEST_SIDE: Final = 320
 _FRAMES_PER_SECOND: Final = 30
 
 
-class FilmError(UserError):
-    """A film that cannot be made: says what was found, what was expected and what to do."""
+class VideoError(UserError):
+    """A video that cannot be written."""
 
 
 def check(path: Path) -> None:
-    """Raise `FilmError` when a film cannot be written there, before anything was played."""
+    """Raise `VideoError` if no video can be written there; called before an episode is played."""
     if path.suffix.lower() not in FORMATS:
-        raise FilmError(f"found --render {path}, expected a name that ends in {' or '.join(FORMATS)}")
+        raise VideoError(f"found --render {path}, expected a name that ends in {' or '.join(FORMATS)}")
     if not path.parent.is_dir():
-        raise FilmError(f"found --render {path}, but there is no folder {path.parent}")
+        raise VideoError(f"found --render {path}, but there is no folder {path.parent}")
     _writer()
 
 
@@ -31,20 +31,20 @@ def _writer() -> Any:  # noqa: ANN401  # a module of an extra
     try:
         import imageio.v3
     except ImportError as error:
-        raise FilmError(f"--render needs a package: pip install 'raymon-rl[render]' ({error})") from error
+        raise VideoError(f"--render needs a package: pip install 'raymon-rl[render]' ({error})") from error
     return imageio.v3
 
 
 def write(path: Path, frames: Sequence[NDArray[np.uint8]], source_rate: float) -> None:
-    """Write frames `[height, width, 3]`, shown at the speed of life.
+    """Write frames `[height, width, 3]`, played in real time.
 
     Args:
         path: Ends in .gif or .mp4.
         frames: At least one.
-        source_rate: Frames per second of the environment; above 30, some are left out.
+        source_rate: Frames per second of the environment; above 30, frames are skipped.
 
     Raises:
-        FilmError: A package is missing or the file cannot be written.
+        VideoError: A package is missing or the file cannot be written.
     """
     imageio = _writer()
     keep = max(1, round(source_rate / _FRAMES_PER_SECOND))
@@ -56,13 +56,13 @@ def write(path: Path, frames: Sequence[NDArray[np.uint8]], source_rate: float) -
         else:
             imageio.imwrite(path, small, plugin="pyav", codec="libx264", fps=round(rate))
     except ImportError as error:
-        raise FilmError(f"{path} needs a package: pip install 'raymon-rl[render]' ({error})") from error
+        raise VideoError(f"{path} needs a package: pip install 'raymon-rl[render]' ({error})") from error
     except OSError as error:
-        raise FilmError(f"{path} cannot be written: {error}") from error
+        raise VideoError(f"{path} cannot be written: {error}") from error
 
 
 def _shrink(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Average blocks of pixels until the longest side is small, and make both sides even, as video wants them."""
+    """Average blocks of pixels until the longest side is small, and make both sides even, as video codecs require."""
     block = -(-max(frame.shape[:2]) // _LONGEST_SIDE)
     height, width = (size // block // 2 * 2 for size in frame.shape[:2])
     cut = frame[: height * block, : width * block, :3].astype(np.uint16)

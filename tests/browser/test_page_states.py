@@ -85,9 +85,9 @@ def test_healthy(page, status):
 def test_every_number_explains_how_it_is_computed(page, status):
     show(page, status.url, "?run=good&worker=1")
     for place in (".tile .name", ".facts dt", ".chart .name", "th button"):
-        told = page.eval_on_selector_all(place, "all => all.map(one => one.dataset.help || '')")
-        assert len(told) > 5, place
-        assert all(len(text) > 15 for text in told), (place, told)
+        help_texts = page.eval_on_selector_all(place, "all => all.map(one => one.dataset.help || '')")
+        assert len(help_texts) > 5, place
+        assert all(len(text) > 15 for text in help_texts), (place, help_texts)
     page.locator(".tile .name").first.hover()
     poll(lambda: "step counters" in page.locator(".tip").inner_text(), 5, "the help is shown")
 

@@ -142,12 +142,12 @@ def test_hung_and_stopped_workers_show_their_frames():
         progress = folder / "runs/p/progress.jsonl"
         with Command("top", "--once", "--json", "--seconds", "22", "--metrics-url", url, cwd=folder) as top:
             top.wait(60)
-            told = {worker["worker"]: worker for worker in json.loads(top.text())["workers"]}
-        assert told["1"]["state"] == "stalled", told
+            workers = {worker["worker"]: worker for worker in json.loads(top.text())["workers"]}
+        assert workers["1"]["state"] == "stalled", workers
         text = profile(folder, url, "--seconds", "2", "--worker", "1")
         assert "stalled; " in text
         assert "Trouble._strike (raymon/ppo/faults.py" in text
-        pid = told["2"]["pid"]
+        pid = workers["2"]["pid"]
         os.kill(pid, signal.SIGSTOP)
         try:
             text = profile(folder, url, "--seconds", "2", "--worker", "2", expected=1)

@@ -73,7 +73,7 @@ def test_the_sentence_names_environment_steps_and_statistics(run, capsys):
 
 
 @pytest.mark.parametrize("name", ["episode.gif", "episode.mp4"])
-def test_an_episode_is_filmed(run, capsys, tmp_path, name):
+def test_an_episode_is_recorded_as_video(run, capsys, tmp_path, name):
     import imageio.v3 as imageio
 
     code, out, _ = evaluate(capsys, run, "--episodes", 1, "--max-steps", 60, "--render", tmp_path / name)
@@ -91,7 +91,7 @@ def test_an_episode_is_filmed(run, capsys, tmp_path, name):
     assert (tmp_path / name).stat().st_size < 300_000
 
 
-def test_episodes_are_not_taken_by_who_ends_first():
+def test_short_episodes_are_not_favoured():
     class Uneven:
         """Environment 0 plays episodes of 1 step, environment 1 of 10; each step pays 1."""
 
@@ -129,7 +129,7 @@ def test_observations_are_normalised_as_in_training(run):
     assert Player(saved, False, 1).act(tilted).tolist() == [0, 0]
 
 
-def test_what_cannot_be_evaluated_is_explained(run, capsys, tmp_path):
+def test_evaluation_errors_say_what_to_do(run, capsys, tmp_path):
     (tmp_path / "cut.npz").write_bytes((run / "checkpoint.npz").read_bytes()[:3000])
     cases = [
         ([tmp_path / "missing"], "found no checkpoint"),
@@ -148,7 +148,7 @@ def test_what_cannot_be_evaluated_is_explained(run, capsys, tmp_path):
         assert "Traceback" not in err
 
 
-def test_an_environment_without_pictures_cannot_be_filmed(tmp_path, capsys):
+def test_an_environment_that_cannot_render_is_refused(tmp_path, capsys):
     options = [
         "--env",
         "raymon/Simulated-v0?low_seconds=0&high_seconds=0",

@@ -97,7 +97,7 @@ def test_a_simulation_that_learns_nothing(run):
     settle(recorded)
 
 
-def test_rllib_with_an_environment_of_one_s_own(run, wait_for_runner):
+def test_rllib_with_a_custom_environment(run, wait_for_runner):
     wait_for_runner("corridor")
     assert "mean return" in run("rllib_own_env")
 

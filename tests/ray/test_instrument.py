@@ -102,7 +102,7 @@ def test_a_worker_shows_before_its_first_rollout():
     settle(shown)
 
 
-def test_a_number_that_was_given_is_not_assigned_to_another():
+def test_a_chosen_number_is_not_assigned_again():
     given = [raymon.instrument(Ranked, rollout="sample", run="mixed", worker="rank").remote(rank) for rank in (1, 3)]
     ray.get([worker.__ray_ready__.remote() for worker in given])
     for number in ("0", "2", "4"):

@@ -124,7 +124,7 @@ def recorded_tokens(number):
     assert total(catalog.TOKENS, worker="6", direction="out") == number
 
 
-def test_where_a_process_stands():
+def test_evidence_of_a_hanging_process():
     assert run("Where a process stands")["found"] is None
 
 
@@ -136,7 +136,7 @@ def test_rllib_s_one_line():
     assert config.callbacks_class is importlib.import_module("raymon.rllib").Callbacks
 
 
-def test_figures_of_one_s_own():
+def test_custom_metrics():
     monitor = raymon.Monitor(8, "figures")
     collisions = run("Figures of your own", raymon=raymon, monitor=monitor)["COLLISIONS"]
     monitor.close()

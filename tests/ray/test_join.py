@@ -40,7 +40,7 @@ def test_a_run_joins_a_cluster_by_its_address_with_the_token(head, tmp_path):
     assert "finished: " in text
 
 
-def test_without_a_token_it_is_told_what_to_do_at_once(head, tmp_path, monkeypatch):
+def test_a_missing_token_is_reported_at_once(head, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)  # a Ray of another test in this process has set it
     (tmp_path / "home").mkdir()
     code, text = train(head, tmp_path, HOME=str(tmp_path / "home"))
@@ -49,7 +49,7 @@ def test_without_a_token_it_is_told_what_to_do_at_once(head, tmp_path, monkeypat
     assert len(text.strip().splitlines()) == 1
 
 
-def test_who_does_not_answer_wants_no_token():
+def test_a_silent_server_gets_no_token():
     from raymon.cluster.join import wants_token
 
     assert not wants_token("127.0.0.1:1")

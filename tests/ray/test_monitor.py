@@ -133,7 +133,7 @@ def test_numbers_are_assigned_and_kept_over_a_restart():
     assert after[1][2] != before[1][2]
 
 
-def test_a_named_actor_keeps_its_number_when_it_is_made_anew():
+def test_a_named_actor_keeps_its_number_when_recreated():
     first = Worker.options(name="monitor-named").remote()
     number = ray.get(first.who.remote())[1]
     ray.kill(first)
@@ -148,7 +148,7 @@ def test_an_actor_that_leaves_loses_nothing():
     poll(lambda: total(catalog.ENV_STEPS, run=RUN, worker=6) == 123, 30, "the steps of its last moment")
 
 
-def test_the_driver_knows_what_it_keeps_alive_without_keeping_it_alive(early):
+def test_held_references_are_counted_and_not_kept_alive(early):
     before = time.time()
     kept, let_go = ray.put(b"x" * 1000), ray.put(b"y" * 500)
     early.hold(kept, nbytes=1000)
@@ -182,7 +182,7 @@ def test_two_monitors_of_one_process_share_the_families(early):
         monitor.close()
 
 
-def test_own_figures_beside_the_catalogue_s(early):
+def test_custom_metrics_next_to_those_of_the_catalogue(early):
     bumps = raymon.Metric(
         "test_bumps_total", "counter", "Bumps seen.", labels=("kind",), values={"kind": ("soft", "hard")}
     )

@@ -35,7 +35,7 @@ def taken(monitor, metric):
     return sum(more for (name, _), _, more in monitor.accumulator.take().increases if name == metric.name)
 
 
-def test_without_ray_nothing_is_imported_said_or_raised():
+def test_without_ray_recording_is_silent():
     done = run_script("""
         import sys, time, raymon
         monitor, driver = raymon.Monitor(), raymon.DriverMonitor()

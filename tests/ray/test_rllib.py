@@ -59,7 +59,7 @@ def ppo():
     algorithm.stop()
 
 
-def test_what_ppo_sampled_arrives_by_runner_and_in_the_ledger(ppo):
+def test_rollouts_of_ppo_arrive_by_runner_and_in_the_ledger(ppo):
     result = {}
     for _ in range(3):
         result = ppo.train()
@@ -96,7 +96,7 @@ def test_where_ppo_s_time_goes(ppo):
     settle(arrived)
 
 
-def test_what_ppo_s_learner_made_of_it(ppo):
+def test_learning_statistics_of_ppo(ppo):
     run = "rllib-ppo"
 
     def arrived():
@@ -203,7 +203,7 @@ def test_a_runner_that_is_not_restarted_is_given_up(run, tolerance):
     algorithm.stop()
 
 
-def test_each_trial_of_tune_is_a_run_of_its_own(tmp_path):
+def test_each_trial_of_tune_is_a_run(tmp_path):
     from ray import tune
 
     config = configured("PPO", "rllib-tuned", minibatch_size=64, num_epochs=1)

@@ -75,6 +75,6 @@ def test_it_trains_and_writes_the_same_records(tmp_path):
         (["--env", "zmq://127.0.0.1:5555"], "takes gymnasium ids"),
     ],
 )
-def test_what_rllib_cannot_do_is_one_sentence(options, said, capsys):
+def test_unsupported_rllib_options_are_refused(options, said, capsys):
     assert cli.main(["train", "--engine", "rllib", *options]) == 2
     assert said in capsys.readouterr().err

@@ -141,7 +141,7 @@ def test_async_solves_cartpole(run):
     assert shares == pytest.approx(rows[-1]["time_seconds"], rel=0.2)
 
 
-def test_one_call_per_step_trains_and_books_what_is_unfinished(run):
+def test_step_sampler_trains_and_counts_unfinished_fragments(run):
     summary = run(sampler="step", workers=3, wait_for=2, total_env_steps=400, fragment_steps=16, minibatch=48)()
     books = summary["ledger"]
     assert summary["env_steps"] >= 400

@@ -139,7 +139,7 @@ def fired(tmp_path_factory):
 
 
 def process_of(prometheus, run, worker):
-    """Return the process id of a worker, as its own gauge told it."""
+    """Return the process id of a worker, from its own gauge."""
     expression = workers.ONE_PROCESS.fill(run=run, worker=worker)
     found = poll(lambda: prometheus.query(expression), 10, "the worker's process id")
     return int(float(found[0]["value"][1]))

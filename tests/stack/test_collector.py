@@ -36,8 +36,8 @@ def prometheus(answers):
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked = self.path.partition("?")[0].rsplit("/", 1)[-1]
-            body = answers[asked] if isinstance(answers, dict) else answers
+            route = self.path.partition("?")[0].rsplit("/", 1)[-1]
+            body = answers[route] if isinstance(answers, dict) else answers
             if not isinstance(body, bytes):
                 body = json.dumps({"status": "success", "data": body}).encode()
             self.send_response(200)
@@ -47,13 +47,13 @@ def prometheus(answers):
         def log_message(self, *_):
             pass
 
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{made.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        made.shutdown()
-        made.server_close()
+        server.shutdown()
+        server.server_close()
 
 
 def series(first, count):
@@ -63,9 +63,9 @@ def series(first, count):
 
 def test_alerts_that_fire_there_are_shown_and_others_not():
     with prometheus({"rules": rules(ALERT, PENDING), "values": [], "query_range": series(0, 0)}) as url:
-        asked = Prometheus(url)
-        asked.refresh()
-    (alert,) = asked.alerts()
+        client = Prometheus(url)
+        client.refresh()
+    (alert,) = client.alerts()
     assert (alert.name, alert.run, alert.worker, alert.source) == ("RaymonWorkerStalled", "r", "3", "Prometheus")
     assert alert.summary == "Worker 3 stood\N{REPLACEMENT CHARACTER}[2J still."
     assert alert.active_seconds > 1000
@@ -74,68 +74,68 @@ def test_alerts_that_fire_there_are_shown_and_others_not():
 def test_history_from_before_the_viewer_was_opened_is_put_in_front():
     now = time.time()
     with prometheus({"rules": rules(), "values": [], "query_range": series(now - 600, 20)}) as url:
-        asked = Prometheus(url)
-        asked.refresh()
+        client = Prometheus(url)
+        client.refresh()
     mine = RunHistory(
         np.array([now - 400, now]), {"steps_per_second": np.array([1.0, 2.0]), "policy": np.array([3.0, 4.0])}
     )
-    longer = asked.extended("r", mine)
+    longer = client.extended("r", mine)
     assert len(longer.times) == 14 + 2
     assert np.all(np.diff(longer.times) > 0)
     assert longer.values["steps_per_second"].tolist() == [100.0 + n for n in range(14)] + [1.0, 2.0]
     assert np.isnan(longer.values["policy"][:14]).all()
-    assert asked.extended("another", mine) is mine
+    assert client.extended("another", mine) is mine
 
 
 def test_the_collector_names_the_source_of_alerts():
-    made = FakeCluster(FakeDriver(), FakeWorker("0"), FakeWorker("1"))
+    cluster = FakeCluster(FakeDriver(), FakeWorker("0"), FakeWorker("1"))
     with prometheus({"rules": rules(ALERT), "values": ["r"], "query_range": series(0, 0)}) as url:
-        made.collector = Collector(["a:1"], clock=lambda: made.now, prometheus_url=url)
-        made.collector._prometheus.refresh()
-        snapshot = made.run(12)
+        cluster.collector = Collector(["a:1"], clock=lambda: cluster.now, prometheus_url=url)
+        cluster.collector._prometheus.refresh()
+        snapshot = cluster.run(12)
         assert [alert.source for alert in snapshot.alerts] == ["Prometheus"]
         assert url in snapshot.source
-    made.collector._prometheus.refresh()
-    assert not made.collector._prometheus.answers()
-    made.processes[2].beats = False
-    snapshot = made.run(15)
+    cluster.collector._prometheus.refresh()
+    assert not cluster.collector._prometheus.answers()
+    cluster.processes[2].beats = False
+    snapshot = cluster.run(15)
     assert "does not answer: connection refused" in snapshot.source
     (alert,) = snapshot.alerts
     assert (alert.source, alert.worker) == ("local", "1")
     assert 1.0 < alert.active_seconds < 15.0
 
 
-def test_a_prometheus_without_our_rules_silences_nobody():
-    made = FakeCluster(FakeDriver(), FakeWorker("0"), FakeWorker("1"))
+def test_a_prometheus_without_rules_hides_no_alert():
+    cluster = FakeCluster(FakeDriver(), FakeWorker("0"), FakeWorker("1"))
     with prometheus({"rules": {"groups": [{"rules": [FOREIGN]}]}, "values": [], "query_range": series(0, 0)}) as url:
-        made.collector = Collector(["a:1"], clock=lambda: made.now, prometheus_url=url)
-        made.collector._prometheus.refresh()
-    made.run(12)
-    made.processes[2].beats = False
-    snapshot = made.run(15)
+        cluster.collector = Collector(["a:1"], clock=lambda: cluster.now, prometheus_url=url)
+        cluster.collector._prometheus.refresh()
+    cluster.run(12)
+    cluster.processes[2].beats = False
+    snapshot = cluster.run(15)
     assert "without raymon's rules" in snapshot.source
     assert [(alert.source, alert.worker) for alert in snapshot.alerts] == [("local", "1")]
 
 
-def test_the_prometheus_of_another_cluster_silences_nobody():
-    made = FakeCluster(FakeDriver(), FakeWorker("0"), FakeWorker("1"))
+def test_another_clusters_prometheus_hides_no_alert():
+    cluster = FakeCluster(FakeDriver(), FakeWorker("0"), FakeWorker("1"))
     with prometheus({"rules": rules(ALERT), "values": ["theirs"], "query_range": series(0, 0)}) as url:
-        made.collector = Collector(["a:1"], clock=lambda: made.now, prometheus_url=url)
-        made.collector._prometheus.refresh()
-    made.run(12)
-    made.processes[2].beats = False
-    snapshot = made.run(15)
+        cluster.collector = Collector(["a:1"], clock=lambda: cluster.now, prometheus_url=url)
+        cluster.collector._prometheus.refresh()
+    cluster.run(12)
+    cluster.processes[2].beats = False
+    snapshot = cluster.run(15)
     assert "has not scraped these runs" in snapshot.source
     assert [(alert.source, alert.worker) for alert in snapshot.alerts] == [("local", "1")]
 
 
-def test_where_prometheus_usually_is_nobody_needs_to_answer():
-    made = FakeCluster(FakeDriver(), FakeWorker("0"))
-    made.collector = Collector(
-        ["a:1"], clock=lambda: made.now, prometheus_url="http://127.0.0.1:1", prometheus_expected=False
+def test_a_missing_default_prometheus_is_no_problem():
+    cluster = FakeCluster(FakeDriver(), FakeWorker("0"))
+    cluster.collector = Collector(
+        ["a:1"], clock=lambda: cluster.now, prometheus_url="http://127.0.0.1:1", prometheus_expected=False
     )
-    made.collector._prometheus.refresh()
-    assert "Prometheus" not in made.run(3).source
+    cluster.collector._prometheus.refresh()
+    assert "Prometheus" not in cluster.run(3).source
 
 
 @pytest.mark.parametrize(
@@ -161,11 +161,11 @@ def test_where_prometheus_usually_is_nobody_needs_to_answer():
 )
 def test_nonsense_is_harmless(answer):
     with prometheus(answer) as url:
-        asked = Prometheus(url)
-        asked.refresh()
-    assert asked.alerts() == ()
+        client = Prometheus(url)
+        client.refresh()
+    assert client.alerts() == ()
     history = RunHistory()
-    assert asked.extended("r", history) is history
+    assert client.extended("r", history) is history
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ SCHEMA = {
 }
 
 
-def test_the_file_holds_only_what_compose_knows():
+def test_the_file_uses_only_keys_of_compose():
     jsonschema.Draft202012Validator(SCHEMA).validate(COMPOSE)
 
 
@@ -119,7 +119,7 @@ def sources(service):
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_what_is_mounted_exists_and_cannot_be_written(service):
+def test_mounts_exist_and_are_read_only(service):
     for source, _target, read_only in sources(service):
         if source in COMPOSE["volumes"]:
             continue
@@ -138,7 +138,7 @@ def test_nothing_listens_beyond_the_loopback(service):
 
 
 @pytest.mark.parametrize("service", [name for name in SERVICES if name.startswith("grafana")])
-def test_grafana_is_closed_unless_asked_and_its_paths_agree(service):
+def test_grafana_needs_a_login_by_default_and_its_paths_agree(service):
     environment = SERVICES[service]["environment"]
     for name in ("GF_AUTH_ANONYMOUS_ENABLED", "GF_SECURITY_ALLOW_EMBEDDING"):
         assert environment[name] == "${RAYMON_ANONYMOUS:-false}"
@@ -163,8 +163,8 @@ def test_configuration_and_datasource_are_found(service):
     targets = {target: source for source, target, _ in sources(service)}
     config = flags["--config.file"]
     source = targets.get(config) or f"{targets[str(Path(config).parent)]}/{Path(config).name}"
-    told = yaml.safe_load((ROOT / source).read_text())
-    for rule_file in told["rule_files"]:
+    config = yaml.safe_load((ROOT / source).read_text())
+    for rule_file in config["rule_files"]:
         path = str(Path(config).parent / rule_file)
         assert path in targets or str(Path(path).parent) in targets
     assert flags["--storage.tsdb.path"] in targets, "data outlives the container"

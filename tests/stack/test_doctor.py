@@ -31,8 +31,8 @@ class Live:
         self.address, self.temp_dir, self.directory, self.grafana = address, temp_dir, directory, grafana
         self.prometheus_url = ""
 
-    def asked(self, **other):
-        told = {
+    def options(self, **other):
+        values = {
             "address": self.address,
             "directory": self.directory,
             "prometheus_url": self.prometheus_url,
@@ -40,10 +40,10 @@ class Live:
             "grafana_auth": "secret-admin",
             "timeout": 5.0,
         }
-        return CheckOptions(**{**told, **other})
+        return CheckOptions(**{**values, **other})
 
     def examine(self, **other):
-        return {result.check: result for result in examine(self.asked(**other))}
+        return {result.check: result for result in examine(self.options(**other))}
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +106,11 @@ def test_all_is_well(live):
 
 def test_the_command_prints_lines_and_json(live, capsys):
     flags = ["--address", live.address, "--directory", str(live.directory), "--grafana-url", live.grafana.url]
-    assert main([*flags, "--prometheus-url", live.prometheus_url, "--json"]) == 2  # no token: dashboards not told
-    told = json.loads(capsys.readouterr().out)
-    assert [entry["check"] for entry in told] == [check.name for check in CHECKS]
-    assert set(told[0]) == {"check", "question", "state", "evidence", "mend"}
-    by_name = {entry["check"]: entry for entry in told}
+    assert main([*flags, "--prometheus-url", live.prometheus_url, "--json"]) == 2  # no token: dashboards unknown
+    results = json.loads(capsys.readouterr().out)
+    assert [entry["check"] for entry in results] == [check.name for check in CHECKS]
+    assert set(results[0]) == {"check", "question", "state", "evidence", "mend"}
+    by_name = {entry["check"]: entry for entry in results}
     assert by_name["dashboards"]["state"] == "unknown"
     assert "--grafana-token-file" in by_name["dashboards"]["mend"]
     assert main([*flags, "--prometheus-url", f"http://127.0.0.1:{free_port()}"]) == 1
@@ -129,7 +129,7 @@ def test_ray_finds_itself(live, monkeypatch):
 
 @pytest.mark.parametrize("token", ["wrong-token", None])
 def test_the_token_is_wrong_or_missing(live, monkeypatch, tmp_path, token):
-    dashboard = Inspection(live.asked()).dashboard_url
+    dashboard = Inspection(live.options()).dashboard_url
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
@@ -243,7 +243,7 @@ def test_prometheus_cannot_reach_the_nodes(live, tmp_path):
     assert "TLS handshake" in results["scraping"].evidence
 
 
-def test_a_rule_that_fails_is_told(live, tmp_path):
+def test_a_failing_rule_is_reported(live, tmp_path):
     broken = tmp_path / "broken.yml"
     rule = {
         "record": "broken:rule",
@@ -276,7 +276,7 @@ def test_grafana_is_gone_and_the_ray_dashboard_sees_it(live):
     assert "shows its box" in results["ray-grafana"].evidence
 
 
-def test_a_grafana_that_ray_was_not_told_of(live):
+def test_a_grafana_unknown_to_ray(live):
     with fake_grafana.running() as other:
         put_everything(other)
         live.grafana.misbehave = fake_grafana.html(503)
@@ -363,8 +363,8 @@ def elsewhere(monkeypatch, tmp_path):
     thread.start()
 
     def ask(**other):
-        told = {"metrics_urls": (f"{server.url}/metrics",), "directory": tmp_path, "timeout": 1.0, **other}
-        return {result.check: result for result in examine(CheckOptions(**told))}
+        values = {"metrics_urls": (f"{server.url}/metrics",), "directory": tmp_path, "timeout": 1.0, **other}
+        return {result.check: result for result in examine(CheckOptions(**values))}
 
     server.ask = ask
     yield server
@@ -387,7 +387,7 @@ def test_a_metrics_url_alone_is_enough(elsewhere):
     results = elsewhere.ask()
     assert {results[name].state for name in ("endpoints", "families", "gauges")} == {"ok"}
     assert results["ray"].state == "absent"
-    assert exit_code(list(results.values())) == 2, "without another clock the clock cannot be told"
+    assert exit_code(list(results.values())) == 2, "without another clock the clock is unknown"
 
 
 def test_a_dashboard_lists_the_nodes(elsewhere):
@@ -505,7 +505,7 @@ def test_an_address_where_no_ray_is(elsewhere, address):
     assert address in results["ray"].evidence
 
 
-def test_a_discovery_file_nobody_writes_any_more(elsewhere, tmp_path):
+def test_an_outdated_discovery_file(elsewhere, tmp_path):
     found = tmp_path / "prom_metrics_service_discovery.json"
     found.write_text('[{"labels": {"job": "ray"}, "targets": ["10.0.0.1:8080"]}]')
     os.utime(found, (time.time() - 300, time.time() - 300))

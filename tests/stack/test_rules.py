@@ -81,7 +81,7 @@ def test_there_are_few_alerts():
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_reads_what_is_recorded(name):
+def test_an_alert_reads_recorded_rules(name):
     known = {metric.name for metric in catalog.every()}
     known |= {value for value in vars(queries.ray_families).values() if isinstance(value, str)}
     known |= {recording_rules.STEPS_RATE, recording_rules.STEP_COST}

@@ -112,8 +112,8 @@ def test_the_ray_dashboard_finds_the_stack_of_a_run(tmp_path, path):
             parts = poll(lambda: state.read(tmp_path / "data" / "raymon").parts, 10, "the stack is written down")
             assert set(parts) == set(PARTS)
             for name in ("prometheus", "grafana"):
-                told = poll(lambda name=name: ask_dashboard(f"{found[1]}/api/{name}_health"), 60, f"{name}'s health")
-                assert told["result"] is True, told
+                reply = poll(lambda name=name: ask_dashboard(f"{found[1]}/api/{name}_health"), 60, f"{name}'s health")
+                assert reply["result"] is True, reply
             assert ask_dashboard(f"{found[1]}/api/grafana_health")["data"]["grafanaHost"] == parts["grafana"].url
             prometheus = Prometheus(parts["prometheus"].url)
             poll(lambda: prometheus.query(f"{catalog.UPDATES.name} > 0"), 90, "the run's metrics are stored")
@@ -158,7 +158,7 @@ def test_a_stack_that_ran_before_goes_on_and_keeps_its_sources(tmp_path, path, m
         stop_stack()
 
 
-def test_a_run_and_a_plain_up_leave_what_up_was_asked_for(directory, tmp_path):
+def test_a_run_and_a_plain_up_keep_earlier_options(directory, tmp_path):
     raymon("up", "--anonymous", "--target", "127.0.0.1:1", "--dashboard-url", "http://127.0.0.1:2")
     before = running(directory)
     raymon("up")
@@ -174,7 +174,7 @@ def test_a_run_and_a_plain_up_leave_what_up_was_asked_for(directory, tmp_path):
     assert state.read(directory) == state.StackState()
 
 
-def test_a_run_uses_the_prometheus_that_up_was_given(directory, tmp_path):
+def test_a_run_uses_the_prometheus_url_of_up(directory, tmp_path):
     (tmp_path / "other.yml").write_text("{}")
     with running_prometheus(tmp_path / "other.yml", tmp_path / "other") as other:
         raymon("up", "--prometheus-url", other.url, "--no-grafana")
@@ -187,7 +187,7 @@ def test_a_run_uses_the_prometheus_that_up_was_given(directory, tmp_path):
         assert set(running(directory)) == {"prometheus"}, "whoever chooses its port wants one of their own"
 
 
-def test_what_a_run_asked_for_ends_with_it(directory, tmp_path):
+def test_options_of_a_run_end_with_it(directory, tmp_path):
     with start_before_ray(tmp_path / "ray"):
         pass
     assert state.read(directory) == state.StackState()
@@ -216,7 +216,7 @@ def test_a_run_that_ends_leaves_the_stack_to_the_runs_that_go_on(directory, tmp_
         assert running(directory) == {}
 
 
-def test_raymon_up_keeps_what_a_run_started(directory, tmp_path):
+def test_raymon_up_keeps_parts_that_a_run_started(directory, tmp_path):
     with training(tmp_path) as run:
         before = running(directory)
         raymon("up", "--ray-temp-dir", str(tmp_path / "ray"))
@@ -226,7 +226,7 @@ def test_raymon_up_keeps_what_a_run_started(directory, tmp_path):
     assert running(directory) == {}
 
 
-def test_a_run_stops_only_the_part_that_nobody_else_asked_for(directory, tmp_path):
+def test_a_run_stops_only_parts_that_nobody_else_uses(directory, tmp_path):
     raymon("up", "--no-grafana", "--no-export")
     before = running(directory)
     with training(tmp_path) as run:
@@ -286,7 +286,7 @@ def test_an_interrupted_start_leaves_nothing_behind(directory, tmp_path, command
     assert state.read(directory).parts == {}
 
 
-def test_an_interrupted_start_leaves_alone_what_ran_before(directory, tmp_path):
+def test_an_interrupted_start_keeps_earlier_parts(directory, tmp_path):
     raymon("up", "--no-grafana", "--no-export")
     before = running(directory)
     (tmp_path / "programs" / "grafana-server").write_text("#!/bin/sh\nexec sleep 600\n")

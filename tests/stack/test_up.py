@@ -71,16 +71,16 @@ def test_up_starts_both_provisioned_and_on_the_loopback(directory, tmp_path, onl
     stack = start_stack(options(directory, tmp_path))
     assert stack.problems == ()
     assert stack.started == ("prometheus", "grafana")
-    told = json.loads(get(f"{stack.grafana_url}/provisioned"))
-    assert told["dashboards"]["raymon"] == [model["uid"] for model in files.dashboards().values()]
-    assert told["dashboards"]["Ray"] == ["rayDefaultDashboard"]
+    served = json.loads(get(f"{stack.grafana_url}/provisioned"))
+    assert served["dashboards"]["raymon"] == [model["uid"] for model in files.dashboards().values()]
+    assert served["dashboards"]["Ray"] == ["rayDefaultDashboard"]
     (link,) = json.loads((directory / "grafana/ray/d.json").read_text())["links"]
     assert link["tags"] == ["raymon"], "Ray's dashboards link back to raymon's"
-    (source,) = told["datasources"]
+    (source,) = served["datasources"]
     assert (source["uid"], source["url"]) == (files.datasource()["uid"], stack.prometheus_url)
     interval = yaml.safe_load((directory / "prometheus.yml").read_text())["global"]["scrape_interval"]
     assert source["jsonData"]["timeInterval"] == interval
-    assert told["password"] == stack.password
+    assert served["password"] == stack.password
     assert len(stack.password) >= 20
     for port in (part.port for part in state.read(directory).parts.values()):
         assert listening_addresses(port) == {"127.0.0.1"}
@@ -98,19 +98,19 @@ def listening_addresses(port):
     return found
 
 
-def test_grafana_lets_nobody_in_without_a_password_unless_asked(directory, tmp_path, only_these, monkeypatch):
+def test_grafana_needs_a_password_by_default(directory, tmp_path, only_these, monkeypatch):
     monkeypatch.setenv("GF_AUTH_ANONYMOUS_ENABLED", "true")
     first = options(directory, tmp_path)
-    told = json.loads(get(f"{start_stack(first).grafana_url}/provisioned"))
-    assert told["ini"]["auth.anonymous"]["enabled"] == "false"
-    assert told["ini"]["security"]["allow_embedding"] == "false"
-    assert told["ini"]["analytics"]["reporting_enabled"] == "false"
-    assert told["overrides"] == [], "a GF_ variable of the user's would override the configuration"
+    served = json.loads(get(f"{start_stack(first).grafana_url}/provisioned"))
+    assert served["ini"]["auth.anonymous"]["enabled"] == "false"
+    assert served["ini"]["security"]["allow_embedding"] == "false"
+    assert served["ini"]["analytics"]["reporting_enabled"] == "false"
+    assert served["overrides"] == [], "a GF_ variable of the user's would override the configuration"
     again = start_stack(StackOptions(directory, first.sources, anonymous=True))
     assert again.restarted == ("grafana",), "it has to start again to read its configuration"
-    told = json.loads(get(f"{again.grafana_url}/provisioned"))
-    assert told["ini"]["auth.anonymous"] == {"enabled": "true", "org_role": "Viewer"}
-    assert told["ini"]["security"]["allow_embedding"] == "true"
+    served = json.loads(get(f"{again.grafana_url}/provisioned"))
+    assert served["ini"]["auth.anonymous"] == {"enabled": "true", "org_role": "Viewer"}
+    assert served["ini"]["security"]["allow_embedding"] == "true"
 
 
 def test_secrets_are_for_their_owner_and_shown_once(directory, tmp_path, only_these):
@@ -216,7 +216,7 @@ def test_a_part_that_died_is_started_again(directory, tmp_path, only_these):
     assert (again.started, again.problems) == (("prometheus",), ())
 
 
-def test_what_is_missing_is_named_with_the_command_that_gets_it(directory, tmp_path, only_these):
+def test_missing_programs_are_named_with_their_install_command(directory, tmp_path, only_these):
     for name in ("prometheus", "grafana-server"):
         (only_these / name).unlink()
     for name in ("apt-get", "brew"):
@@ -224,11 +224,11 @@ def test_what_is_missing_is_named_with_the_command_that_gets_it(directory, tmp_p
         (only_these / name).chmod(0o755)
     stack = start_stack(options(directory, tmp_path))
     assert stack.environment == {}
-    told = "\n".join(stack.problems)
-    assert "no prometheus on PATH" in told
-    assert "sudo apt-get install -y prometheus" in told
-    assert "brew install grafana" in told
-    assert "apt.grafana.com" in told
+    problems = "\n".join(stack.problems)
+    assert "no prometheus on PATH" in problems
+    assert "sudo apt-get install -y prometheus" in problems
+    assert "brew install grafana" in problems
+    assert "apt.grafana.com" in problems
 
 
 def put_docker(folder, *, compose):
@@ -275,7 +275,7 @@ def test_a_wrong_grafana_password_comes_with_the_fix(directory, tmp_path, only_t
     assert start_stack(asked).problems == ()
 
 
-def test_a_grafana_that_ends_at_once_is_told_with_its_last_words(directory, tmp_path, only_these, monkeypatch):
+def test_a_grafana_that_ends_at_once_is_reported_with_its_log(directory, tmp_path, only_these, monkeypatch):
     monkeypatch.setenv("FAKE_GRAFANA_FAILS", "1")
     stack = start_stack(options(directory, tmp_path))
     assert stack.started == ("prometheus",)
@@ -285,7 +285,7 @@ def test_a_grafana_that_ends_at_once_is_told_with_its_last_words(directory, tmp_
     assert set(state.read(directory).parts) == {"prometheus"}
 
 
-def test_a_taken_port_is_told_and_a_free_one_found(directory, tmp_path, only_these, monkeypatch):
+def test_a_taken_port_is_reported_and_replaced(directory, tmp_path, only_these, monkeypatch):
     taken = start_stack(options(directory, tmp_path, with_grafana=False))
     port = state.read(directory).parts["prometheus"].port
     other = tmp_path / "other"
@@ -325,13 +325,13 @@ def test_the_commands_as_a_user_types_them(directory, tmp_path, programs):
     flags = ["--ray-temp-dir", str(ray), "--prometheus-port", str(free_port()), "--grafana-port", str(free_port())]
     with run(directory, "up", *flags, path=programs) as up:
         assert up.wait(60) == 0, up.text()
-        told = up.text()
+        printed = up.text()
     urls = {name: part.url for name, part in state.read(directory).parts.items()}
-    assert f"export RAY_PROMETHEUS_HOST={urls['prometheus']}" in told
-    assert f"export RAY_GRAFANA_HOST={urls['grafana']}" in told
-    assert f"export RAY_GRAFANA_IFRAME_HOST={urls['grafana']}" in told
+    assert f"export RAY_PROMETHEUS_HOST={urls['prometheus']}" in printed
+    assert f"export RAY_GRAFANA_HOST={urls['grafana']}" in printed
+    assert f"export RAY_GRAFANA_IFRAME_HOST={urls['grafana']}" in printed
     password = (directory / "grafana-admin-password").read_text().strip()
-    assert password in told
+    assert password in printed
     with run(directory, "up", *flags, path=programs) as again:
         assert again.wait(60) == 0
         assert "running already" in again.text()
@@ -369,7 +369,7 @@ def foreground(directory, programs):
     return run(directory, "up", *flags, path=programs)
 
 
-def test_foreground_tells_a_part_that_ended_by_itself(directory, programs):
+def test_foreground_reports_a_part_that_ended(directory, programs):
     with foreground(directory, programs) as stays:
         poll(lambda: "Ctrl-C stops what no other process uses" in stays.text(), 30, "raymon up is up")
         os.kill(state.read(directory).parts["prometheus"].pid, signal.SIGKILL)
@@ -401,7 +401,7 @@ def test_foreground_ends_well_when_raymon_down_stops_everything(directory, progr
         ("--target", "h:99999", "is not a target"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_anything_starts(tmp_path, capsys, flag, value, expected):
+def test_invalid_options_are_refused_before_anything_starts(tmp_path, capsys, flag, value, expected):
     with pytest.raises(SystemExit) as ended:
         up.main([f"{flag}={value}", "--directory", str(tmp_path / "stack")])
     assert ended.value.code == 2
@@ -409,19 +409,19 @@ def test_what_cannot_be_meant_is_refused_before_anything_starts(tmp_path, capsys
     assert not (tmp_path / "stack").exists()
 
 
-def test_what_can_be_meant_is_taken():
+def test_valid_options_are_accepted():
     given = up.build_parser().parse_args(
         ["--target", "[::1]:8080", "--target", "node-1:1", "--dashboard-url", "https://h/ray/"]
     )
     assert (given.target, given.dashboard_url) == (["[::1]:8080", "node-1:1"], ["https://h/ray"])
 
 
-def test_a_prometheus_that_is_named_and_not_there_is_told(directory, only_these, capsys):
+def test_a_missing_named_prometheus_is_reported(directory, only_these, capsys):
     url = f"http://127.0.0.1:{free_port()}"
     assert up.main(["--prometheus-url", url, "--no-grafana", "--directory", str(directory)]) == 1
-    told = capsys.readouterr()
-    assert f"{url} does not answer as a Prometheus that is ready: connection refused" in told.err
-    assert "running already" not in told.out
+    captured = capsys.readouterr()
+    assert f"{url} does not answer as a Prometheus that is ready: connection refused" in captured.err
+    assert "running already" not in captured.out
 
 
 def test_a_refused_prometheus_configuration_is_reported_not_kept(directory, tmp_path, only_these):
@@ -445,7 +445,7 @@ def test_the_data_folder_follows_the_xdg_variable(monkeypatch, tmp_path):
     assert state.default_directory() == Path.home() / ".local/share/raymon"
 
 
-def test_a_folder_that_cannot_be_used_is_told(tmp_path):
+def test_an_unusable_folder_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with Command("up", "--directory", str(tmp_path / "file" / "below"), cwd=ROOT) as refused:
         assert refused.wait(20) == 1

@@ -61,7 +61,7 @@ def test_metrics_survive_copies_and_pickling():
         assert pickle.loads(pickle.dumps(metric)) == metric == copy.deepcopy(metric)
 
 
-def test_a_name_stands_for_one_declaration():
+def test_a_name_has_one_declaration():
     first = Metric("test_twice_total", "counter", SENTENCE, labels=("room",))
     assert Metric("test_twice_total", "counter", SENTENCE, labels=("room",)) == first
     for more in ({}, {"labels": ("room",), "values": {"room": ("kitchen",)}}):
@@ -94,7 +94,7 @@ def test_series_stay_within_the_budget():
         assert catalog.series_of(role) <= budget
 
 
-def test_moments_are_timestamps_and_nothing_tells_a_rate_or_an_age():
+def test_times_are_timestamps_and_no_metric_is_a_rate_or_age():
     for metric in catalog.every():
         assert not re.search(
             r"per_second|_rate$|_age|since|_count$|_sum$|_ms|percent", metric.name.replace("learning_rate", "")
@@ -123,7 +123,7 @@ def test_promtool_finds_nothing_to_say_about_our_families():
 GENERATED = {"dashboards", "prometheus", "docs"}
 
 
-def test_nobody_else_spells_a_name():
+def test_metric_names_are_spelled_only_in_the_catalogue():
     stray = []
     tracked = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True

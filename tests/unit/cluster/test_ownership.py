@@ -101,7 +101,7 @@ def test_own_listener_is_trusted():
         assert listener_is_trusted("127.0.0.1", listener.getsockname()[1])
 
 
-def test_token_goes_to_no_address_that_was_only_found(tmp_path, monkeypatch, foreign_listener):
+def test_token_is_sent_to_no_discovered_address(tmp_path, monkeypatch, foreign_listener):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(discovery, "raylets", lambda: ())

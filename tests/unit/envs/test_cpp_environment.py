@@ -33,7 +33,7 @@ def server(program, tmp_path):
         yield port, command
 
 
-def test_it_makes_whole_episodes_from_given_seeds(server):
+def test_it_plays_whole_episodes_from_seeds(server):
     port, command = server
     vector = make_vector(f"zmq://127.0.0.1:{port}", 4, seed=1, worker=0)
     assert isinstance(vector, ThreadedVector)
@@ -85,7 +85,7 @@ def test_it_answers_wrong_requests_with_an_error_and_lives_on(server, request_fr
                 assert part in header["message"]
 
 
-def test_it_says_what_is_wrong_with_its_options(program):
+def test_invalid_options_are_explained(program):
     done = subprocess.run([program, "--ports", "1"], capture_output=True, text=True, timeout=10, check=False)
     assert done.returncode == 2
     assert "unknown option --ports" in done.stderr

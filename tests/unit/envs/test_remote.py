@@ -89,7 +89,7 @@ def test_an_environment_behind_the_server_is_the_same_environment():
         assert command.wait(10) == 0
 
 
-def test_each_environment_of_each_worker_has_a_port_of_its_own():
+def test_each_environment_of_each_worker_has_its_port():
     with contextlib.ExitStack() as stack:
         base = free_port()
         asked = []
@@ -157,7 +157,7 @@ def changed(**entries):
         (wire.encode(SPACES) * 4, ["more than 3 frames"]),
     ],
 )
-def test_a_wrong_greeting_is_an_error_that_says_what_was_found(hello, parts):
+def test_an_invalid_greeting_is_explained(hello, parts):
     with scripted_server(hello=hello) as (port, _), pytest.raises(EnvError) as error:
         RemoteEnv("127.0.0.1", port)
     for part in (f"zmq://127.0.0.1:{port}", *parts):
@@ -183,7 +183,7 @@ def test_a_wrong_greeting_is_an_error_that_says_what_was_found(hello, parts):
         ([b"\x00" * 7], "expected a msgpack map"),
     ],
 )
-def test_a_lying_server_is_an_error_that_says_what_was_found(step, part):
+def test_an_invalid_answer_is_explained(step, part):
     with scripted_server(step=step) as (port, _):
         vector = make_vector(f"zmq://127.0.0.1:{port}", 1, seed=1, worker=0)
         vector.reset()
@@ -203,7 +203,7 @@ def test_a_wrong_first_observation_is_an_error():
             vector.reset()
 
 
-def test_nobody_there_ends_within_the_time_out():
+def test_a_missing_server_ends_within_the_time_out():
     began = time.perf_counter()
     with pytest.raises(EnvError, match=r"no answer to 'hello' within 0\.3 s.*is the server running there"):
         make_vector(f"zmq://127.0.0.1:{free_port()}", 2, seed=1, worker=0, env_kwargs={"timeout_seconds": 0.3})

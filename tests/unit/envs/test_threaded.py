@@ -106,7 +106,7 @@ def test_a_fast_environment_does_not_wait_for_a_slow_one():
     assert (owners == 0).sum() >= 6
 
 
-def test_truncation_and_termination_are_told_apart():
+def test_truncation_differs_from_termination():
     vector = ThreadedVector([Counting(0, 3), Counting(1, 3, truncates=True)], seed=1, worker=0)
     sampled = FragmentCollector(vector, 8, strict=True).collect(zeros)
     assert np.flatnonzero(sampled.terminated[:, 0]).tolist() == [2, 6]
@@ -243,7 +243,7 @@ def test_simulated_steps_last_as_long_as_they_should():
     assert time.perf_counter() - began >= 0.03
 
 
-def test_simulated_is_told_its_worker_by_the_factory():
+def test_the_factory_passes_the_worker_to_simulated():
     kwargs = {"low_seconds": 0.0, "high_seconds": 0.0, "slowdown": {1: 9.0}}
     for worker, factor in ((0, 1.0), (1, 9.0)):
         vector = make_vector("raymon/Simulated-v0", 1, seed=1, worker=worker, env_kwargs=kwargs)

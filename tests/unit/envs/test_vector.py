@@ -105,7 +105,7 @@ def test_seeds_differ_between_environments_and_repeat():
         ("zmq://localhost", ["zmq://host:port"]),
     ],
 )
-def test_what_cannot_be_made_is_explained(env_id, parts):
+def test_environments_that_cannot_be_made_are_explained(env_id, parts):
     with pytest.raises(EnvError) as error:
         make_vector(env_id, 2, seed=1, worker=0)
     for part in parts:

@@ -105,7 +105,7 @@ def test_the_schema_finds_a_misspelt_field():
         jsonschema.validate(document, SCHEMAS["PodMonitor"])
 
 
-def test_what_kustomize_names_is_there():
+def test_files_named_by_kustomize_exist():
     named = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
     assert set(named) | {"kustomization.yaml"} == {path.name for path in FOLDER.glob("*.yaml")}
 

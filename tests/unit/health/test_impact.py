@@ -22,12 +22,12 @@ def test_asynchronous_straggler_costs_its_own_missing_steps():
     assert finding.sentence.endswith("this costs 22 % of the throughput (600 of 2,700 steps/s).")
 
 
-def test_synchronous_straggler_costs_what_the_others_wait_for_it():
+def test_synchronous_straggler_costs_the_others_waiting_time():
     finding = slow_fleet(sampler="sync", phase_ratio={"sample": 0.9, "learn": 0.1}).findings[0]
     assert finding.cost_ratio == pytest.approx(0.9 * (1.0 - 1.0 / 3.0))
 
 
-def test_lost_worker_costs_what_the_others_make():
+def test_lost_worker_costs_the_rate_of_a_healthy_one():
     workers = [worker(str(number), steps_per_second=1000.0) for number in range(3)]
     lost = worker("3", lifecycle="given_up", steps_per_second=0.0)
     finding = judge(run(*workers, lost, steps_per_second=3000.0, sampler="async")).findings[0]

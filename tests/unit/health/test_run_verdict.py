@@ -24,8 +24,8 @@ def sampling(shares, **more):
 
 
 def healthy(**more):
-    told = {"phase_ratio": {"sample": 0.45, "learn": 0.45, "other": 0.1}, **more}
-    return dataclasses.replace(fleet(0.1, 0.1, 0.1), **told)
+    values = {"phase_ratio": {"sample": 0.45, "learn": 0.45, "other": 0.1}, **more}
+    return dataclasses.replace(fleet(0.1, 0.1, 0.1), **values)
 
 
 def nodes(**more):
@@ -34,13 +34,13 @@ def nodes(**more):
 
 
 def failing(name, **more):
-    told = {"activity": "waiting", "rollouts_per_second": 0.0, "steps_per_second": 0.0, "rollouts_total": 0.0}
-    return worker(name, **told, failures={"TypeError": 23.0}, failures_total=400.0, **more)
+    values = {"activity": "waiting", "rollouts_per_second": 0.0, "steps_per_second": 0.0, "rollouts_total": 0.0}
+    return worker(name, **values, failures={"TypeError": 23.0}, failures_total=400.0, **more)
 
 
 def idle(name):
-    told = {"activity": "waiting", "rollouts_per_second": 0.0, "steps_per_second": 0.0, "rollouts_total": 0.0}
-    return worker(name, **told, mean_rollout_seconds=None)
+    values = {"activity": "waiting", "rollouts_per_second": 0.0, "steps_per_second": 0.0, "rollouts_total": 0.0}
+    return worker(name, **values, mean_rollout_seconds=None)
 
 
 UNPLACED = run(
@@ -166,7 +166,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", sorted(CASES))
-def test_what_is_said_first(case):
+def test_first_finding(case):
     view, state, severity = CASES[case]
     verdict = judge(view)
     assert (verdict.state, verdict.severity) == (state, severity), verdict.sentence
@@ -205,7 +205,7 @@ def test_worker_without_a_success_is_not_running():
     assert states == {"starting", "failing"}
 
 
-def test_loop_without_phases_is_told_so_and_the_workers_figures_are_used():
+def test_loop_without_phases_is_judged_by_its_workers():
     unnamed = sampling(PHASES, driver_heartbeat_age_seconds=0.5)
     verdict = judge(dataclasses.replace(unnamed, phase_ratio={"other": 1.0}))
     assert [finding.code for finding in verdict.findings] == ["environment_bound", "no_phases"]
@@ -257,10 +257,10 @@ def test_advice_for_rllib_names_settings_that_its_configuration_has():
 
 
 def test_advice_for_any_other_trainer_is_plain_words():
-    told = " ".join(advices("custom"))
-    assert "fewer epochs, a smaller network or a GPU." in told
-    assert set(MARK.findall(told)) == {"ray.init(object_store_memory=...)"}
-    assert "{" not in told
+    advice = " ".join(advices("custom"))
+    assert "fewer epochs, a smaller network or a GPU." in advice
+    assert set(MARK.findall(advice)) == {"ray.init(object_store_memory=...)"}
+    assert "{" not in advice
 
 
 @pytest.mark.parametrize("name", ["{x}", "{", "}{0}", "{minibatch!r:>99}"])
@@ -276,7 +276,7 @@ def test_with_a_full_cpu_more_workers_are_not_advised():
     assert any("CPU of every node is full" in sentence for sentence in full.evidence)
 
 
-def test_what_else_is_wrong_is_evidence():
+def test_further_findings_are_evidence():
     view = run(
         worker(heartbeat_age_seconds=30.0),
         worker("1", rss_growth_bytes_per_second=9e6),
@@ -288,9 +288,9 @@ def test_what_else_is_wrong_is_evidence():
     )
     verdict = judge(view)
     assert verdict.state == "worker_stalled"
-    told = " ".join(verdict.evidence)
+    evidence = " ".join(verdict.evidence)
     for word in ("KL divergence", "memory", "The update takes", "Throughput fell to 100 steps/s (normally 900)"):
-        assert word in told
+        assert word in evidence
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_what_else_is_wrong_is_evidence():
         ((-200, -250, -210), "The mean return, -210, has not risen for 2 min."),
     ],
 )
-def test_whether_it_learns_is_told_beside_the_verdict(returns, sentence):
+def test_learning_is_reported_next_to_the_verdict(returns, sentence):
     history = tuple((60.0 * at, float(value)) for at, value in enumerate(returns))
     verdict = judge(healthy(return_history=history))
     assert verdict.state == "healthy"

@@ -19,7 +19,7 @@ def one(**more):
 
 
 @pytest.mark.parametrize(
-    ("told", "state"),
+    ("values", "state"),
     [
         ({}, "running"),
         ({"activity": "waiting", "progress_age_seconds": 500.0, "stuck_seconds": 0.2}, "waiting"),
@@ -39,8 +39,8 @@ def one(**more):
         ({"heartbeat_age_seconds": None, "present": False, "lifecycle": None}, "unknown"),
     ],
 )
-def test_one_worker(told, state):
-    verdict = one(**told)
+def test_one_worker(values, state):
+    verdict = one(**values)
     assert verdict.state == state
     assert verdict.reason
 
@@ -51,7 +51,7 @@ def test_every_state_is_in_the_vocabulary():
     assert health.worker_rank("running") == health.worker_rank("waiting") > health.worker_rank("stalled")
 
 
-def test_when_all_are_silent_nobody_is_singled_out():
+def test_when_all_are_silent_no_worker_is_blamed():
     silent = [worker(str(number), heartbeat_age_seconds=9.5) for number in range(3)]
     assert states(run(*silent, data_age_seconds=9.5)) == ["unknown"] * 3
     assert "no process of this run" in judge_workers(run(*silent, data_age_seconds=9.5))[0].reason
@@ -64,7 +64,7 @@ def test_heartbeats_may_be_older_with_slow_exports():
     assert states(run(late, data_age_seconds=1.0, report_seconds=None)) == ["running"], "not known yet: Ray's default"
 
 
-def test_after_the_end_nobody_is_stalled():
+def test_after_the_end_no_worker_is_stalled():
     silent = worker(heartbeat_age_seconds=500.0, present=False)
     assert states(run(silent, state="finished")) == ["unknown"]
 
@@ -111,7 +111,7 @@ def test_workers_of_different_speed_by_design_are_not_slow(costs):
     assert set(states(fleet(*costs))) == {"running"}
 
 
-def test_one_of_a_thousand_is_found_and_a_thousand_are_quick_to_judge():
+def test_one_slow_worker_of_a_thousand_is_found_quickly():
     view = fleet(*[0.1 + 0.00002 * (number % 50) for number in range(999)], 0.35)
     assert states(view).count("slow") == 1
     assert states(view)[-1] == "slow"

@@ -78,7 +78,7 @@ def test_long_rollouts_without_step_counts_set_the_limit():
     assert states(made.run(30))["1"] == "stalled"
 
 
-def test_a_straggler_is_told_before_its_first_slow_rollout_ends():
+def test_a_straggler_is_reported_during_its_first_slow_rollout():
     made = long_rollouts(counts=True)
     made.run(50)
     made.processes[2].speed = 250.0
@@ -99,7 +99,7 @@ def test_a_restart_never_takes_counts_away():
     assert made.run(1).run().workers[1].log_id == "r-1-2", "the newest process speaks for the worker"
 
 
-def test_a_counter_that_begins_anew_does_not_go_backwards():
+def test_a_restarted_counter_does_not_go_backwards():
     made = cluster()
     made.run(20)
     made.processes[1].set(catalog.ENV_STEPS, 0.0)
@@ -232,7 +232,7 @@ def test_a_finished_run_keeps_its_last_state():
     assert snapshot.run().updates == 44
 
 
-def test_a_viewer_that_slept_calls_nobody_stalled():
+def test_a_suspended_viewer_reports_no_stall():
     made = cluster()
     made.run(20)
     made.now += 600.0
@@ -254,7 +254,7 @@ def test_a_node_whose_clock_differs_is_not_stalled(behind):
     assert seconds_until(made, lambda s: states(s)["1"] == "stalled") <= 15
 
 
-def test_ten_seconds_between_exports_alarm_nobody():
+def test_ten_seconds_between_exports_raise_no_alarm():
     made = cluster()
     made.exports = True
     alarmed = []
@@ -292,7 +292,7 @@ def test_workers_without_a_driver_are_shown_too():
     assert states(made.run(60))["0"] == "dead"
 
 
-def test_a_series_that_stands_twice_counts_once():
+def test_a_duplicate_series_counts_once():
     made = cluster()
     page = made.page
 
@@ -319,7 +319,7 @@ def test_broken_pages_between_good_ones_change_nothing():
     assert [run.run for run in snapshot.runs] == ["r"]
 
 
-def test_terminal_escapes_and_endless_labels_are_made_harmless():
+def test_terminal_escapes_and_long_labels_are_harmless():
     made = FakeCluster()
     worker = FakeWorker("0", run="\x1b[2J" + "x" * 500)
     made.processes.append(worker)
@@ -366,7 +366,7 @@ def test_memory_that_jumps_once_is_no_leak_memory_that_climbs_is():
     assert slopes["jump"] < 1e5
 
 
-def test_memory_growth_of_the_driver_is_told_from_one_buffer():
+def test_memory_growth_of_the_driver_differs_from_one_buffer():
     climbs, jumps = Ring(), Ring()
     for second in range(30):
         climbs.add(float(second), {"driver_rss_bytes": 300e6 + 5e6 * second}, {})

@@ -131,7 +131,7 @@ def test_escapes_in_labels_are_undone_and_unprintable_ones_escaped():
 
 
 @pytest.mark.parametrize("text", ["NaN", "+Inf", "1_000", "0x10", "", "five", "1 2 3", "\uff11"])
-def test_what_is_no_finite_number_is_none(text):
+def test_values_that_are_not_finite_are_none(text):
     assert number(text.encode()) is None
 
 
@@ -166,8 +166,8 @@ values = st.one_of(
 )
 
 
-def pairs(told):
-    safe = {key: text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for key, text in told.items()}
+def pairs(labels):
+    safe = {key: text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for key, text in labels.items()}
     return ",".join(f'{key}="{text}"' for key, text in safe.items())
 
 
@@ -178,7 +178,7 @@ def test_any_samples_of_any_family_leave_a_snapshot_that_can_be_shown(rounds, da
     collector = Collector([URL], clock=lambda: now)
     for rows in rounds:
         now += data.draw(st.sampled_from([0.0, 1.0, 20.0, -50.0, 1e6]))
-        text = "".join(f"{name}{{{pairs(told)}}} {value}\n" for name, told, value in rows)
+        text = "".join(f"{name}{{{pairs(labels)}}} {value}\n" for name, labels, value in rows)
         snapshot = collector.digest([Page(URL, text.encode("utf-8", "replace"))])
     for run in snapshot.runs:
         assert run.run.isprintable()
@@ -189,7 +189,7 @@ def test_any_samples_of_any_family_leave_a_snapshot_that_can_be_shown(rounds, da
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "error"),
     [
         (dripping(OK), "within 1 s"),
         (dripping(b"HTTP/1.1 200 OK\r\nX-Slow: "), "within 1 s"),
@@ -203,18 +203,18 @@ def test_any_samples_of_any_family_leave_a_snapshot_that_can_be_shown(rounds, da
         (sending(b""), "does not speak HTTP"),
     ],
 )
-def test_a_misbehaving_server_costs_bounded_time(answer, told):
+def test_a_misbehaving_server_costs_bounded_time(answer, error):
     scraper = Scraper(timeout_seconds=1.0, most_bytes=2_000_000)
     with server(answer) as bad, server(sending(OK, SAMPLE)) as good:
         begun = time.perf_counter()
         pages = scraper.fetch([bad, good])
         assert time.perf_counter() - begun < 5.0
-    assert told in pages[0].error
+    assert error in pages[0].error
     assert pages[0].body == b""
     assert (pages[1].error, pages[1].body) == ("", SAMPLE)
 
 
-def test_hanging_servers_are_asked_at_once_and_leave_no_threads():
+def test_hanging_servers_are_scraped_in_parallel():
     before = threading.active_count()
     scraper = Scraper(timeout_seconds=1.0)
     with server(silent) as bad:
@@ -276,14 +276,14 @@ def test_any_discovery_document_is_harmless(document):
     assert all(url.startswith("http") for url in urls)
 
 
-def test_a_dashboard_is_asked_with_rays_token(tmp_path, monkeypatch):
+def test_the_dashboard_gets_rays_token(tmp_path, monkeypatch):
     seen = []
 
     def answer(connection, _):
         seen.append(connection.recv(65536).decode())
         body = b'[{"targets": ["10.0.0.1:8080"]}]'
-        told = b"200 OK" if "Bearer secret" in seen[-1] else b"401 Unauthorized"
-        connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (told, len(body), body))
+        status = b"200 OK" if "Bearer secret" in seen[-1] else b"401 Unauthorized"
+        connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
 
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     with server(answer) as url:

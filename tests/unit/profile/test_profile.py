@@ -126,9 +126,9 @@ def test_parts_belong_to_the_innermost_span():
 
 
 def test_trace_follows_the_perfetto_format():
-    told = timeline.chrome(timeline.tracks([trace("driver", [("other", 0.0, 1.0), ("learn", 0.25, 0.75)])]))
-    json.dumps(told)
-    complete = [event for event in told["traceEvents"] if event["ph"] == "X"]
+    trace_events = timeline.chrome(timeline.tracks([trace("driver", [("other", 0.0, 1.0), ("learn", 0.25, 0.75)])]))
+    json.dumps(trace_events)
+    complete = [event for event in trace_events["traceEvents"] if event["ph"] == "X"]
     assert [(e["name"], e["ts"], e["dur"]) for e in complete] == [
         ("iteration", 0.0, 1_000_000.0),
         ("learn", 250_000.0, 500_000.0),

@@ -28,8 +28,8 @@ def push(grafana, tmp_path, capsys, monkeypatch):
             (tmp_path / "token").write_text(token + "\n")
             login = ["--token-file", str(tmp_path / "token")]
         code = cli.main(["dashboards", "push", "--url", url or grafana.url, *login, *options])
-        told = capsys.readouterr()
-        return code, told.out + told.err
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
 
     return run
 
@@ -43,8 +43,8 @@ def overview():
 
 
 def test_the_first_push_makes_folder_datasource_and_dashboards(grafana, push):
-    code, told = push("--prometheus-url", "http://prometheus:9090")
-    assert code == 0, told
+    code, output = push("--prometheus-url", "http://prometheus:9090")
+    assert code == 0, output
     assert grafana.folders == {"raymon": "raymon"}
     source = grafana.datasources[files.datasource()["uid"]]
     assert (source["url"], source["type"], source["isDefault"]) == ("http://prometheus:9090", "prometheus", False)
@@ -58,10 +58,10 @@ def test_the_first_push_makes_folder_datasource_and_dashboards(grafana, push):
 def test_the_second_push_changes_nothing(grafana, push):
     push("--prometheus-url", "http://prometheus:9090")
     grafana.requests.clear()
-    code, told = push("--prometheus-url", "http://prometheus:9090")
+    code, output = push("--prometheus-url", "http://prometheus:9090")
     assert code == 0
     assert {method for method, *_ in grafana.requests} == {"GET"}
-    assert told.count(": unchanged") == len(wanted()) + 2
+    assert output.count(": unchanged") == len(wanted()) + 2
 
 
 def test_without_a_prometheus_url_the_datasources_are_left_alone(grafana, push):
@@ -74,9 +74,9 @@ def test_an_older_version_of_ours_is_updated(grafana, push):
     grafana.folders["raymon"] = "raymon"
     old = {**overview(), "title": "Older"}
     grafana.put_dashboard(old, "raymon", compare.message(old), by="raymon-bot")
-    code, told = push()
-    assert code == 0, told
-    assert f"dashboard {old['uid']}: updated" in told
+    code, output = push()
+    assert code == 0, output
+    assert f"dashboard {old['uid']}: updated" in output
     assert grafana.dashboards[old["uid"]]["model"]["title"] == overview()["title"]
     assert grafana.dashboards[old["uid"]]["model"]["version"] == 2
     assert f"dashboard {old['uid']}: unchanged" in push()[1], "the server's count of versions is no difference"
@@ -86,41 +86,41 @@ def test_a_dry_run_shows_the_difference_and_changes_nothing(grafana, push):
     grafana.folders["raymon"] = "raymon"
     old = {**overview(), "title": "Older"}
     grafana.put_dashboard(old, "raymon", compare.message(old))
-    code, told = push("--dry-run")
-    assert code == 0, told
-    assert '-  "title": "Older"'.replace("-  ", "- ") in told
-    assert f'+ "title": "{overview()["title"]}"' in told
+    code, output = push("--dry-run")
+    assert code == 0, output
+    assert '-  "title": "Older"'.replace("-  ", "- ") in output
+    assert f'+ "title": "{overview()["title"]}"' in output
     assert {method for method, *_ in grafana.requests} == {"GET"}
     assert list(grafana.dashboards) == [old["uid"]]
 
 
-def test_a_dry_run_tells_new_dashboards_in_a_line_each(grafana, push):
-    code, told = push("--dry-run")
+def test_a_dry_run_prints_a_line_for_each_new_dashboard(grafana, push):
+    code, output = push("--dry-run")
     assert code == 0
-    assert f"would create\n    {overview()['title']!r}, " in told
-    assert told.count(" panels\n") == len(wanted())
-    assert len(told.splitlines()) < 20
+    assert f"would create\n    {overview()['title']!r}, " in output
+    assert output.count(" panels\n") == len(wanted())
+    assert len(output.splitlines()) < 20
 
 
 def test_another_teams_dashboard_is_kept_without_force(grafana, push):
     theirs = {"uid": overview()["uid"], "title": "Sales", "tags": ["sales"], "panels": []}
     grafana.put_dashboard(theirs, "", "", by="bob")
-    code, told = push()
+    code, output = push()
     assert code == 1
-    assert "another team's dashboard 'Sales'" in told
-    assert "--force" in told
+    assert "another team's dashboard 'Sales'" in output
+    assert "--force" in output
     assert grafana.dashboards[theirs["uid"]]["model"]["title"] == "Sales"
     assert set(grafana.dashboards) == set(wanted()), "the others are pushed all the same"
     assert push("--force")[0] == 0
     assert grafana.dashboards[theirs["uid"]]["model"]["title"] == overview()["title"]
 
 
-def test_an_edit_made_in_grafana_is_not_lost_without_force(grafana, push):
+def test_an_edit_in_grafana_is_kept_without_force(grafana, push):
     push()
     grafana.put_dashboard({**overview(), "title": "Edited"}, "raymon", "nicer title", by="alice")
-    code, told = push()
+    code, output = push()
     assert code == 1
-    assert "alice edited it" in told
+    assert "alice edited it" in output
     assert grafana.dashboards[overview()["uid"]]["model"]["title"] == "Edited"
     assert push("--force")[0] == 0
     assert grafana.dashboards[overview()["uid"]]["model"]["title"] == overview()["title"]
@@ -128,26 +128,26 @@ def test_an_edit_made_in_grafana_is_not_lost_without_force(grafana, push):
 
 def test_a_provisioned_dashboard_is_left_alone_even_with_force(grafana, push):
     grafana.put_dashboard({**overview(), "title": "From a file"}, provisioned=True)
-    code, told = push("--force")
+    code, output = push("--force")
     assert code == 1
-    assert "provisioned on the server from boards.json" in told
+    assert "provisioned on the server from boards.json" in output
 
 
-def test_a_dashboard_moved_to_another_folder_is_told(grafana, push):
+def test_a_moved_dashboard_is_reported(grafana, push):
     push()
     grafana.folders["ops"] = "Operations"
     grafana.dashboards[overview()["uid"]]["folder"] = "ops"
-    code, told = push()
+    code, output = push()
     assert code == 1
-    assert "it is in folder 'Operations'" in told
+    assert "it is in folder 'Operations'" in output
 
 
 def test_a_server_that_migrates_models_still_counts_as_current(grafana, push):
     push()
     for kept in grafana.dashboards.values():
         kept["model"]["schemaVersion"] = 42
-    code, told = push()
-    assert (code, told.count(": unchanged")) == (0, len(wanted()) + 1), told
+    code, output = push()
+    assert (code, output.count(": unchanged")) == (0, len(wanted()) + 1), output
 
 
 def test_versions_of_older_servers_are_understood(grafana, push):
@@ -184,25 +184,25 @@ def test_a_default_datasource_stays_the_default(grafana, push):
 def test_a_datasource_that_is_not_ours_to_change_is_left_alone(grafana, push, change, expected):
     uid = files.datasource()["uid"]
     grafana.datasources[uid] = {"id": 1, "readOnly": False, **files.datasource(), "url": "http://new:9090", **change}
-    code, told = push("--prometheus-url", "http://new:9090")
+    code, output = push("--prometheus-url", "http://new:9090")
     assert code == 1
-    assert expected in told
+    assert expected in output
 
 
 def test_a_url_with_a_sub_path(tmp_path, push):
     with fake_grafana.running(sub_path="tools/grafana") as fake:
         assert push(url=fake.url + "/")[0] == 0
         assert set(fake.dashboards) == set(wanted())
-        code, told = push(url=fake.url.removesuffix("/tools/grafana"))
+        code, output = push(url=fake.url.removesuffix("/tools/grafana"))
         assert code == 1
-        assert "sub-path" in told
+        assert "sub-path" in output
 
 
-def one_sentence(told):
-    lines = told.strip().splitlines()
-    assert len(lines) == 1, told
-    assert "Traceback" not in told
-    assert "object at 0x" not in told
+def one_sentence(output):
+    lines = output.strip().splitlines()
+    assert len(lines) == 1, output
+    assert "Traceback" not in output
+    assert "object at 0x" not in output
     return lines[0]
 
 
@@ -215,18 +215,18 @@ def only(path_part, answer):
     [("wrong", "HTTP 401, Unauthorized: the token is missing, wrong or expired"), ("", "HTTP 401")],
 )
 def test_a_wrong_login(push, token, expected):
-    code, told = push(token=token)
+    code, output = push(token=token)
     assert code == 1
-    assert expected in one_sentence(told)
+    assert expected in one_sentence(output)
 
 
 def test_a_token_without_the_right(grafana, push):
-    code, told = push(token="secret-viewer")
+    code, output = push(token="secret-viewer")
     assert code == 1
-    assert "HTTP 403" in one_sentence(told)
-    assert "Editor" in told
-    code, told = push("--prometheus-url", "http://p:9090", token="secret-editor")
-    assert (code, "Admin for the datasource" in one_sentence(told)) == (1, True)
+    assert "HTTP 403" in one_sentence(output)
+    assert "Editor" in output
+    code, output = push("--prometheus-url", "http://p:9090", token="secret-editor")
+    assert (code, "Admin for the datasource" in one_sentence(output)) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -247,32 +247,32 @@ def test_a_token_without_the_right(grafana, push):
 )
 def test_answers_that_are_not_grafanas(grafana, push, answer, expected):
     grafana.misbehave = answer
-    code, told = push()
+    code, output = push()
     assert code == 1
-    assert expected in one_sentence(told)
+    assert expected in one_sentence(output)
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"dashboard": null}', b'{"dashboard": {}, "meta": []}'])
-def test_a_dashboard_without_its_model_is_told(grafana, push, body):
+def test_a_dashboard_without_its_model_is_reported(grafana, push, body):
     grafana.misbehave = only("/dashboards/uid/", fake_grafana.plain(200, body))
-    code, told = push()
+    code, output = push()
     assert code == 1
-    assert f"gave no model for the dashboard {overview()['uid']}" in one_sentence(told)
+    assert f"gave no model for the dashboard {overview()['uid']}" in one_sentence(output)
 
 
 def test_an_unusual_dashboard_reply_does_not_count_as_ours(grafana, push):
     body = b'{"dashboard": {"panels": null, "tags": ["raymon"]}, "versions": [null]}'
     grafana.misbehave = only("/dashboards/uid/", fake_grafana.plain(200, body))
-    code, told = push("--dry-run")
+    code, output = push("--dry-run")
     assert code == 0
-    assert "Traceback" not in told
+    assert "Traceback" not in output
 
 
 def test_a_server_whose_database_fails_gets_nothing(grafana, push):
     grafana.misbehave = only("/api/health", fake_grafana.plain(200, b'{"database": "failing"}'))
-    code, told = push()
+    code, output = push()
     assert code == 1
-    assert "says its database is 'failing'" in one_sentence(told)
+    assert "says its database is 'failing'" in one_sentence(output)
     assert not grafana.folders
 
 
@@ -284,11 +284,11 @@ def test_wrong_use(push, capsys, option):
     assert option.partition("=")[2] in capsys.readouterr().err
 
 
-def test_a_conflict_of_names_is_told(grafana, push):
+def test_a_conflict_of_names_is_reported(grafana, push):
     grafana.folders["other"] = "raymon"
-    code, told = push()
+    code, output = push()
     assert code == 1
-    assert "HTTP 409, a folder with the same name already exists" in one_sentence(told)
+    assert "HTTP 409, a folder with the same name already exists" in one_sentence(output)
     assert not grafana.dashboards, "nothing is put where nobody asked for it"
 
 
@@ -304,20 +304,20 @@ def test_a_dashboard_changed_meanwhile_is_not_overwritten(grafana, push):
         grafana.put_dashboard({**overview(), "title": "Just edited"}, "raymon", "edit")
 
     grafana.before_save = meddle
-    code, told = push()
+    code, output = push()
     assert code == 1
-    assert f"dashboard {uid}: failed: HTTP 412, The dashboard has been changed by someone else" in told
+    assert f"dashboard {uid}: failed: HTTP 412, The dashboard has been changed by someone else" in output
     assert grafana.dashboards[uid]["model"]["title"] == "Just edited"
-    assert told.count(": updated") == len(wanted()) - 1
+    assert output.count(": updated") == len(wanted()) - 1
 
 
-def test_failures_while_saving_are_told_for_each_dashboard(grafana, push):
+def test_failures_while_saving_are_reported_for_each_dashboard(grafana, push):
     grafana.misbehave = only(
         "/dashboards/db", fake_grafana.plain(400, b'{"message": "Cannot save provisioned dashboard"}')
     )
-    code, told = push()
+    code, output = push()
     assert code == 1
-    assert told.count("HTTP 400, Cannot save provisioned dashboard: it comes from a file on the server") == len(
+    assert output.count("HTTP 400, Cannot save provisioned dashboard: it comes from a file on the server") == len(
         wanted()
     )
     grafana.misbehave = only("/dashboards/db", fake_grafana.plain(400, b'{"message": "folder not found"}'))
@@ -326,16 +326,16 @@ def test_failures_while_saving_are_told_for_each_dashboard(grafana, push):
 
 def test_a_server_that_does_not_answer(grafana, push):
     grafana.misbehave = fake_grafana.silence(3)
-    code, told = push("--timeout", "0.3")
+    code, output = push("--timeout", "0.3")
     assert code == 1
-    assert "did not answer within 0.3 s" in one_sentence(told)
+    assert "did not answer within 0.3 s" in one_sentence(output)
 
 
-def test_nobody_listens(push):
-    code, told = push(url=f"http://127.0.0.1:{free_port()}")
+def test_no_server_listens(push):
+    code, output = push(url=f"http://127.0.0.1:{free_port()}")
     assert code == 1
-    assert "cannot be reached" in one_sentence(told)
-    assert "refused" in told
+    assert "cannot be reached" in one_sentence(output)
+    assert "refused" in output
 
 
 def test_https_with_an_unknown_certificate_and_with_its_authority(tmp_path, push):
@@ -366,10 +366,10 @@ def test_https_with_an_unknown_certificate_and_with_its_authority(tmp_path, push
     assert made.returncode == 0, made.stderr
     pem.write_text((tmp_path / "key").read_text() + (tmp_path / "ca.pem").read_text())
     with fake_grafana.running(certificate=pem) as fake:
-        code, told = push(url=fake.url)
+        code, output = push(url=fake.url)
         assert code == 1
-        assert "TLS error" in one_sentence(told)
-        assert "--ca-file" in told
+        assert "TLS error" in one_sentence(output)
+        assert "--ca-file" in output
         assert push("--ca-file", str(tmp_path / "ca.pem"), url=fake.url)[0] == 0
 
 
@@ -377,16 +377,16 @@ def test_https_with_an_unknown_certificate_and_with_its_authority(tmp_path, push
     "url",
     ["grafana.example.org", "ftp://host", "http://host:notaport", "http://", "http://host/?orgId=1", "http://[::1"],
 )
-def test_what_is_not_an_address_is_refused(push, url):
-    code, told = push(url=url)
+def test_an_invalid_address_is_refused(push, url):
+    code, output = push(url=url)
     assert code == 1
-    assert "is not the address of a Grafana" in one_sentence(told)
+    assert "is not the address of a Grafana" in one_sentence(output)
 
 
 def test_a_password_in_the_url_is_refused_without_being_repeated(push):
-    code, told = push(url="http://admin:hunter2@host:3000")
+    code, output = push(url="http://admin:hunter2@host:3000")
     assert code == 1
-    assert "hunter2" not in told
+    assert "hunter2" not in output
 
 
 def test_logins(grafana, tmp_path, capsys, monkeypatch, push):
@@ -410,7 +410,7 @@ def test_without_a_login_no_authorization_is_sent(grafana, push, monkeypatch, tm
     assert {authorization for *_, authorization in grafana.requests} == {None}
 
 
-def test_export_writes_what_grafana_loads(tmp_path, capsys):
+def test_export_writes_files_that_grafana_loads(tmp_path, capsys):
     assert cli.main(["dashboards", "export", str(tmp_path / "new" / "folder")]) == 0
     written = sorted((tmp_path / "new" / "folder").iterdir())
     assert [json.loads(path.read_text()) for path in written] == list(files.dashboards().values())

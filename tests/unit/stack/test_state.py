@@ -24,7 +24,7 @@ def written(folder):
     return json.loads((folder / "state.json").read_text())
 
 
-def test_what_was_written_is_read(tmp_path):
+def test_state_round_trip(tmp_path):
     written(tmp_path)
     assert state.read(tmp_path) == StackState({"grafana": PART}, Sources(targets=("h:1",)), True, "http://h:9090", True)
 

@@ -162,7 +162,7 @@ def test_a_spoilt_or_foreign_file_is_one_clear_error(spoil, saved, tmp_path):
     spoil(path, saved)
     with pytest.raises(CheckpointError, match=checkpoint.FILE_NAME) as refused:
         checkpoint.load(path)
-    assert "pickle" not in str(refused.value), "nobody is told how to load it all the same"
+    assert "pickle" not in str(refused.value), "the message does not suggest unsafe loading"
 
 
 def test_every_truncation_is_an_error_and_not_something_else(saved, tmp_path):

@@ -4,14 +4,14 @@ import pytest
 
 from raymon.ppo.faults import DRIVER_FAULTS, WORKER_FAULTS
 from raymon.train import command
-from raymon.train.demo import SCENES, main, train_arguments
+from raymon.train.demo import DEMONSTRATIONS, main, train_arguments
 
 
 def test_every_fault_of_the_trainer_has_a_scene():
-    assert set(SCENES) == {*WORKER_FAULTS, *DRIVER_FAULTS, "none"}
+    assert set(DEMONSTRATIONS) == {*WORKER_FAULTS, *DRIVER_FAULTS, "none"}
 
 
-@pytest.mark.parametrize("fault", SCENES)
+@pytest.mark.parametrize("fault", DEMONSTRATIONS)
 def test_every_scene_is_accepted_by_the_trainer(fault):
     config = command.parse(train_arguments(fault, 20.0, ["--no-page", "--workers", "3"]))
     config.check()
@@ -22,7 +22,7 @@ def test_every_scene_is_accepted_by_the_trainer(fault):
     assert config.total_env_steps >= 900_000
 
 
-def test_wrong_use_is_told(capsys):
+def test_wrong_use_is_explained(capsys):
     for arguments, part in ((["--fault", "gremlins"], "invalid choice: 'gremlins'"), (["--after", "-3"], "0 or more")):
         with pytest.raises(SystemExit) as ended:
             main(arguments)
@@ -31,4 +31,4 @@ def test_wrong_use_is_told(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
-    assert all(scene.look.split()[0] in shown for scene in SCENES.values())
+    assert all(scene.look.split()[0] in shown for scene in DEMONSTRATIONS.values())

@@ -88,7 +88,7 @@ def test_any_values_are_accepted_or_refused(plain):
         (["--resume", str(RELEASE)], (1500, None)),
     ],
 )
-def test_a_run_ends_by_what_was_asked_for(arguments, limits):
+def test_limits_end_a_run(arguments, limits):
     config = command.parse(arguments)
     assert (config.max_env_steps, config.max_seconds) == limits
 

@@ -31,11 +31,11 @@ def updates(folder):
     return [json.loads(line)["update"] for line in (folder / "progress.jsonl").read_text().splitlines()]
 
 
-def test_names_made_in_the_same_second_differ():
+def test_names_of_the_same_second_differ():
     assert len({new_name("CartPole-v1") for _ in range(20)}) == 20
 
 
-def test_nobody_else_writes_there_until_it_is_closed(config, tmp_path):
+def test_the_directory_is_locked_until_it_is_closed(config, tmp_path):
     directory = RunDirectory(config)
     for _ in range(3):
         directory.append(row(1))
@@ -77,7 +77,7 @@ def test_resuming_removes_rows_after_the_checkpoint(config, tmp_path):
     assert not (folder / "summary.json").exists()
 
 
-def test_tensorboard_forgets_what_is_made_again(config, tmp_path):
+def test_tensorboard_drops_repeated_updates(config, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     config = dataclasses.replace(config, tensorboard=True)
@@ -91,7 +91,7 @@ def test_tensorboard_forgets_what_is_made_again(config, tmp_path):
     assert [event.step for event in events.Scalars("raymon/loss_policy")] == [10, 20, 30, 40, 50]
 
 
-def test_a_full_disk_is_told_in_a_sentence(tmp_path):
+def test_a_full_disk_is_one_sentence(tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "progress.csv").symlink_to("/dev/full")
     with Command("train", *ENDLESS, "--runs", str(tmp_path), cwd=tmp_path) as run:
