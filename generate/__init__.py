@@ -1,4 +1,4 @@
 """Generated from catalogue, query book and thresholds: dashboards, rules, Kubernetes objects, metric reference.
 
-Run as `python -m generate` to write them anew, with `--check` to compare. Used at build, never in a job.
+Run `python -m generate` to write them again, with `--check` to compare. Used at build, never in a job.
 """

@@ -146,7 +146,7 @@ class NodeView:
         exporter_age_seconds: Since any of its own numbers changed; None while not known.
         workers: Labels of the run's workers that were last seen on it.
         driver: Whether the driver of the run was last seen on it.
-        clock_offset_seconds: How far its clock is behind ours; 0 while that cannot be told from a delay.
+        clock_offset_seconds: How far its clock is behind ours; 0 while that cannot be distinguished from a delay.
     """
 
     url: str

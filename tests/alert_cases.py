@@ -132,7 +132,7 @@ CASES: Final = (
     ),
     Case(
         "RaymonWorkerDead",
-        "the run began anew with fewer workers",
+        "the run began again with fewer workers",
         {BEAT_0: f"{NOW}60", BEAT_1: f"{NOW}12 stale _x60", TRAINING: "1x60", series(catalog.RUN_START): "1x12 70x60"},
         silent_at=(95, 120, 200),
     ),
@@ -191,7 +191,7 @@ CASES: Final = (
     # Ray exports every ten seconds: between two exports the age grows by what nobody knows, not by a hang.
     Case(
         "RaymonWorkerStalled",
-        "it is healthy, and told rarely",
+        "it is healthy, and reports rarely",
         _progress(
             "0 0 0 10 10 20 20 30 30 40 40 50 50 60x3 75x3 90x40",
             "1x80",

@@ -22,7 +22,7 @@ given = parser.parse_args()
 ini = configparser.RawConfigParser()
 ini.read_string("\n".join(line for line in given.config.read_text().splitlines() if not line.startswith("#")))
 if os.environ.get("FAKE_GRAFANA_FAILS"):
-    sys.exit("Error: ✗ *api.HTTPServer run error: the fake was told to fail")
+    sys.exit("Error: ✗ *api.HTTPServer run error: the fake has to fail")
 
 
 def secret(text):

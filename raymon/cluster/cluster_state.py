@@ -103,7 +103,7 @@ class StateFollower:
         """Start the child process and the thread that reads it."""
         self._child = subprocess.Popen(
             [sys.executable, "-m", "raymon.cluster.cluster_state", self.address, str(self.period_seconds)],
-            stdin=subprocess.PIPE,  # its end tells the child that this process is gone
+            stdin=subprocess.PIPE,  # its end shows the child that this process is gone
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -37,7 +37,7 @@ class SampledFragment:
         environments: `[N]`, the environment of each segment.
         version: The oldest policy version that acted in the fragment.
         returns, lengths: Of the episodes that ended since the last fragment.
-        environment_seconds, inference_seconds: Wall time spent waiting for environments and in the policy.
+        environment_seconds: Wall time spent waiting for environments.
     """
 
     observations: Array
@@ -53,7 +53,6 @@ class SampledFragment:
     returns: list[float] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     environment_seconds: float = 0.0
-    inference_seconds: float = 0.0
 
 
 class FragmentCollector:
@@ -130,7 +129,6 @@ class FragmentCollector:
                 self._waiting += act
                 sampled = self._assemble()
                 sampled.returns, sampled.lengths = returns, lengths
-                sampled.inference_seconds = inference
                 sampled.environment_seconds = time.perf_counter() - began - inference
                 return sampled
 

@@ -121,11 +121,6 @@ class ThreadedVector:
             numbers.append(answer)
         return numbers
 
-    @property
-    def in_flight(self) -> int:
-        """How many environments have been sent an action and not been received."""
-        return len(self._sent_at)
-
     def close(self) -> None:
         """End the threads and close the environments; one that hangs is left behind."""
         for inbox in self._inboxes:

@@ -1,4 +1,4 @@
-"""Whether the run learns: one sentence from the history of the mean return. A remark beside a verdict, never an alarm.
+"""Whether the run learns: one sentence from the history of the mean return. It never raises an alarm.
 
 Returns of different tasks have no common limit, so the sentence says how far the mean has come and when it was best.
 """

@@ -1,4 +1,4 @@
-"""The verdict on each worker: what the driver says first, then its signs of life, then its speed beside the others'."""
+"""The verdict on each worker: its lifecycle in the driver, then its signs of life, then its relative speed."""
 
 from collections.abc import Mapping, Set
 from typing import Final, NamedTuple
@@ -87,7 +87,7 @@ def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerSt
 
 
 def _silence(worker: WorkerView, run: RunView, beat: float, silence: float, limits: Thresholds) -> WorkerState | None:
-    """Judge a worker whose heartbeat stands still although others report: it is stopped, dead, starved or busy."""
+    """Judge a worker without a heartbeat while others report: it is stopped, dead, starved or busy."""
     limit, native = silence_limit(worker, run, limits), is_native(worker, limits)
     if silence > limit:
         if worker.lifecycle is None and not worker.present and beat > limits.dead_seconds:

@@ -1,6 +1,6 @@
 """The vocabulary of page, terminal and reports: one word, one shape and one colour class for every state and phase.
 
-Colours are in `style.css`, under the class of the same name. No colour stands alone: a shape and a word go with it.
+Colours are in `style.css`, under the class of the same name. Each colour comes with a shape and a word.
 """
 
 from collections.abc import Mapping

@@ -93,7 +93,7 @@ def _with_hang(result: PostMortem, directory: Path) -> PostMortem:
 
 
 def _from_summary(directory: Path, reason: RecordingError) -> PostMortem:
-    """Say what a run's directory without a recording tells."""
+    """Report on a run's directory without a recording."""
     try:
         summary: Any = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
         state, at = str(summary["state"]), (directory / "summary.json").stat().st_mtime

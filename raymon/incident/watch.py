@@ -1,6 +1,6 @@
 """`raymon watch`: watch one run without a screen, for a tmux pane, systemd or a pod.
 
-Prints a line when the verdict changes, collects incidents, records what it sees and tells somebody. It only reads: the
+Prints a line when the verdict changes, collects incidents, records the run and sends notifications. It only reads: the
 training is never slowed, changed or joined as a driver.
 
 Exit codes: 0 the run finished or the watch was stopped, 1 the run failed or its driver is gone, 2 wrong use.

@@ -45,7 +45,7 @@ class Clock:
             lags.popleft()
 
     def skew(self, node: str) -> float:
-        """Return by how many seconds the node's clock is behind ours; 0 while that cannot be told from a delay."""
+        """Return by how many seconds the node's clock is behind ours; 0 while that may be a delay."""
         lags = self._lags.get(node)
         if not lags:
             return 0.0

@@ -193,7 +193,7 @@ def _defines(cls: type, name: str) -> bool:
 
 
 def _bare_constructor(cls: type, plan: Plan) -> Callable[..., None]:
-    def __init__(self: object) -> None:  # noqa: N807  # stands in for a constructor, and is introspected as one
+    def __init__(self: object) -> None:  # noqa: N807  # replaces a constructor, and is introspected as one
         start(self, plan)
 
     __init__.__qualname__ = f"{cls.__qualname__}.__init__"

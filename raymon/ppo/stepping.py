@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-import raymon
 from raymon.ppo.actions import Floats
 from raymon.ppo.fragment_ledger import FragmentLedger
 from raymon.ppo.fragments import Discounts, Fragment, finish, unfinished
@@ -23,7 +22,7 @@ from raymon.ppo.policy import ModelSpec, Policy
 from raymon.ppo.pool import Slot, WorkerPool
 from raymon.ppo.rollouts import Rollouts
 from raymon.ppo.samplers import POLL_SECONDS, PolicySnapshot, PoolSampler
-from raymon.ppo.worker import WorkerSpec, placement
+from raymon.ppo.worker import EnvironmentActor
 
 
 class Transition(NamedTuple):
@@ -35,21 +34,13 @@ class Transition(NamedTuple):
     truncated: bool = False
 
 
-class StepWorker:
-    """One environment in an actor."""
-
-    def __init__(self, spec: WorkerSpec) -> None:
-        self._spec = spec
-
-    def placed(self) -> tuple[str, int]:
-        """Return node and process id of the actor; called first, because it is quick."""
-        return placement()
+class StepWorker(EnvironmentActor):
+    """A worker with one environment and without a policy."""
 
     def start(self) -> None:
-        """Make the environment; must be called before the other methods."""
+        """Make the environment."""
+        super().start()
         spec = self._spec
-        self._monitor = raymon.Monitor(worker=spec.worker, run=spec.run, enabled=spec.recording)
-        self._environments = spec.make_environments()
         self._to_environment = spec.model.actions.to_environment
         self._steps_of_rollout = spec.fragment_steps
         self._steps = 0
@@ -93,11 +84,6 @@ class StepWorker:
         if done:
             self._monitor.episode(self._return, self._length)
             self._return, self._length = 0.0, 0
-
-    def close(self) -> None:
-        """Flush the last counts and close the environment."""
-        self._environments.close()
-        self._monitor.close()
 
 
 @dataclass

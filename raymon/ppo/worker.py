@@ -85,8 +85,8 @@ def placement() -> tuple[str, int]:
     return ray.get_runtime_context().get_node_id(), os.getpid()
 
 
-class Worker:
-    """Environments, policy and monitor of one worker; during training only `sample` is called."""
+class EnvironmentActor:
+    """The environments and the monitor of one worker; `start` must be called before other methods."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
@@ -96,18 +96,32 @@ class Worker:
         return placement()
 
     def start(self) -> None:
-        """Make the environments; must be called before the other methods."""
+        """Make the environments."""
         spec = self._spec
         self._monitor = raymon.Monitor(worker=spec.worker, run=spec.run, enabled=spec.recording)
         self._environments = spec.make_environments()
+
+    def close(self) -> None:
+        """Flush the last counts and close the environments."""
+        self._environments.close()
+        self._monitor.close()
+
+
+class Worker(EnvironmentActor):
+    """A worker that holds the policy too; during training only `sample` is called."""
+
+    def start(self) -> None:
+        """Make the environments and the policy."""
+        super().start()
+        spec = self._spec
         self._policy = Policy(spec.model)
         rng = np.random.default_rng([spec.life_seed(), spec.worker, 1])
         if isinstance(self._environments, ThreadedVector):
-            self._way: _LockStepLoop | _ThreadedLoop = _ThreadedLoop(
+            self._loop: _LockStepLoop | _ThreadedLoop = _ThreadedLoop(
                 spec, self._environments, self._policy, self._monitor, rng
             )
         else:
-            self._way = _LockStepLoop(spec, self._environments, self._policy, self._monitor, rng)
+            self._loop = _LockStepLoop(spec, self._environments, self._policy, self._monitor, rng)
 
     def sample(self, weights: Floats, version: int, scaling: Scaling | None) -> Fragment:
         """Take T steps in each environment with a policy and return the fragment."""
@@ -115,18 +129,13 @@ class Worker:
         self._policy.load(weights)
         monitor.policy_version(version)
         with monitor.rollout():
-            steps, environment_seconds, oldest = self._way.take(version, scaling)
+            steps, environment_seconds, oldest = self._loop.collect(version, scaling)
             fragment = finish(steps, self._policy, self._spec.discounts, scaling, self._spec.worker, oldest)
             total = time.perf_counter() - began
             monitor.add_phase("environment", environment_seconds)
             monitor.add_phase("inference", total - environment_seconds)
             monitor.episodes(fragment.returns.tolist())
         return fragment._replace(seconds=total)
-
-    def close(self) -> None:
-        """Flush the last counts and close the environments."""
-        self._environments.close()
-        self._monitor.close()
 
 
 class _LockStepLoop:
@@ -138,7 +147,7 @@ class _LockStepLoop:
         self._spec, self._vector, self._policy, self._monitor, self._rng = spec, vector, policy, monitor, rng
         self._rollouts = spec.rollouts(vector.reset()[0])
 
-    def take(self, version: int, scaling: Scaling | None) -> tuple[Steps, float, int]:
+    def collect(self, version: int, scaling: Scaling | None) -> tuple[Steps, float, int]:
         """Take the steps of one rollout; return them, the seconds spent in the environments, and the version."""
         rollouts, policy, monitor, vector = self._rollouts, self._policy, self._monitor, self._vector
         to_environment = self._spec.model.actions.to_environment
@@ -189,7 +198,7 @@ class _ThreadedLoop:
         self._collector = FragmentCollector(vector, spec.fragment_steps, strict=spec.strict)
         self._discounted = np.zeros((vector.num_envs, 1))
 
-    def take(self, version: int, scaling: Scaling | None) -> tuple[Steps, float, int]:
+    def collect(self, version: int, scaling: Scaling | None) -> tuple[Steps, float, int]:
         """Collect one rollout; return its steps, the seconds spent waiting for environments, and its version."""
         policy, monitor, actions_of = self._policy, self._monitor, self._spec.model.actions
         length, count = self._spec.fragment_steps, len(self._discounted)

@@ -123,7 +123,7 @@ def place(frame: str) -> Place:
 
 
 def samples_of(stacks: Sequence[SampledStack]) -> float:
-    """Return the number of samples that stands for the whole wall time: that of the thread with most samples."""
+    """Return the number of samples in the whole wall time: that of the thread with the most samples."""
     threads: dict[str, float] = {}
     for stack in stacks:
         threads[stack.thread] = threads.get(stack.thread, 0.0) + stack.samples

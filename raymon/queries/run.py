@@ -13,7 +13,7 @@ _FIRING: Final = 'ALERTS{alertstate="firing",alertname=~"Raymon.*",run=~"($run)|
 
 
 def _in_trouble(state: str, name: str) -> str:
-    """Return the workers in a state of trouble, under a name that stands where alerts have theirs."""
+    """Return the workers in a state of trouble, with a name in the label that alerts use for theirs."""
     workers = latest(catalog.WORKER_TROUBLE, "run, worker", f'state="{state}"')
     return f'label_replace({workers} == 1, "alertname", "{name}", "", "")'
 

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from raymon.stack import state
-from raymon.stack.running import StackError, stop_stack
+from raymon.stack.launch import StackError
+from raymon.stack.running import stop_stack
 
 
 def main(arguments: list[str]) -> int:

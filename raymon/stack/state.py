@@ -26,7 +26,7 @@ class Part:
         url: Its address.
         command: How it was started.
         users: The processes that use it: pid to mark.
-        stays: Whether it runs until `raymon down`, whoever uses it.
+        stays: Whether it runs until `raymon down`, regardless of its users.
     """
 
     name: str

@@ -72,7 +72,7 @@ class RunDirectory:
                 raise
         if resumed is None and (self._progress.tell() or (self.path / checkpoint.FILE_NAME).exists()):
             raise ConfigError(f"{self.path} holds a run already; take another --name, or --resume {self.path}")
-        # Whoever takes this file for another run wants its settings, not this run's past.
+        # This file used for another run gives its settings, not this run's past.
         options.save(dataclasses.replace(config, resume=None), self.path / "config.yaml")
         if resumed is not None:
             (self.path / SUMMARY).unlink(missing_ok=True)

@@ -198,7 +198,7 @@ def test_thousand_workers(page):
             page.locator("input[data-bind=q]").fill(f"worker {wanted}")
             poll(lambda wanted=wanted: workers(page) == {wanted}, 10, every=0.02)
             times.append(time.perf_counter() - begun)
-        # The aim is half a second, which an idle machine meets; here other tests run beside.
+        # The aim is half a second, which an idle machine meets; here other tests run at the same time.
         assert sorted(times)[2] < 4.0, times
         page.locator("input[data-bind=q]").fill("")
         page.locator("text=Show 25 more").click(timeout=10_000)

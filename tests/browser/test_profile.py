@@ -152,8 +152,8 @@ def test_hung_and_stopped_workers_show_their_frames():
         try:
             text = profile(folder, url, "--seconds", "2", "--worker", "2", expected=1)
             assert "No phases came from worker 2" in text
-            (stands,) = folder.glob("runs/p/profile-*/stacks-worker-2.txt")
-            assert "MainThread" in stands.read_text()
+            (stacks,) = folder.glob("runs/p/profile-*/stacks-worker-2.txt")
+            assert "MainThread" in stacks.read_text()
         finally:
             os.kill(pid, signal.SIGCONT)
         before = progress.read_text().count("\n")

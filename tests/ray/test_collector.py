@@ -21,7 +21,7 @@ WITHIN = 30.0
 
 @ray.remote(num_cpus=0.1, max_concurrency=4)
 class Sampler:
-    """Rollouts of twenty steps of 5 ms each, until told to hang in the environment or to wait."""
+    """Rollouts of twenty steps of 5 ms each, until it has to hang in the environment or to wait."""
 
     def __init__(self, worker):
         self.monitor = raymon.Monitor(worker=worker, run=RUN)
@@ -90,7 +90,7 @@ def state(collector, worker):
 
 
 def expect(collector, **wanted):
-    """Return a condition for `poll` that tells what was seen instead."""
+    """Return a condition for `poll` that reports what was seen instead."""
 
     def holds():
         found = states(collector)

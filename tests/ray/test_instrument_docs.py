@@ -59,9 +59,9 @@ def test_every_section_with_python_is_run_here():
         "Where a worker's time goes",
         "The driver",
         "Language models",
-        "Where a process stands",
+        "Where a process hangs",
         "RLlib",
-        "Figures of your own",
+        "Your own metrics",
     ]
 
 
@@ -125,7 +125,7 @@ def recorded_tokens(number):
 
 
 def test_evidence_of_a_hanging_process():
-    assert run("Where a process stands")["found"] is None
+    assert run("Where a process hangs")["evidence"] is None
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -138,7 +138,7 @@ def test_rllib_s_one_line():
 
 def test_custom_metrics():
     monitor = raymon.Monitor(8, "figures")
-    collisions = run("Figures of your own", raymon=raymon, monitor=monitor)["COLLISIONS"]
+    collisions = run("Your own metrics", raymon=raymon, monitor=monitor)["COLLISIONS"]
     monitor.close()
     settle(lambda: exactly_one(collisions))
 

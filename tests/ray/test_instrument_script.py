@@ -1,4 +1,4 @@
-"""Examples as scripts of their own: what the driver and its workers record is one run, whoever is up first."""
+"""Examples as scripts: driver and workers record one run, in whatever order they start."""
 
 import re
 import sys

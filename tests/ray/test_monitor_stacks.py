@@ -1,4 +1,4 @@
-"""A process without progress leaves behind where it stands, in Python or native code, and whom it waits for."""
+"""A process without progress writes where it hangs, in Python or native code, and what it waits for."""
 
 import contextlib
 import ctypes

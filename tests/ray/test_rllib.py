@@ -13,7 +13,7 @@ from support import poll, ray_session, settle
 import raymon.rllib
 from raymon import catalog
 
-# A restarted runner imports RLlib anew: half a minute and more on a loaded machine.
+# A restarted runner imports RLlib again: half a minute and more on a loaded machine.
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -135,7 +135,7 @@ def test_a_killed_runner_is_counted_by_its_number(ppo):
 
 
 class Forgetful(raymon.rllib.Callbacks):
-    """A class of one's own whose constructor calls no other."""
+    """A custom class whose constructor does not call the base's."""
 
     run = "rllib-local"
 

@@ -96,7 +96,7 @@ class Watch:
         return any(EXPECTED[name].items() <= alert["labels"].items() for alert in self.fired.get(name, ()))
 
     def until(self, *names, seconds):
-        """Wait until all of these have fired for whom they are expected."""
+        """Wait until all of these alerts have fired for the expected workers."""
         poll(lambda: self.look() and all(map(self.named, names)), seconds, f"{names} fire as expected", every=0.5)
 
 

@@ -88,7 +88,7 @@ def states(results):
 
 
 def expect_only(results, *problems):
-    """Everything but these is well; each problem has evidence and a command that mends it."""
+    """Everything else is well; each problem has evidence and a command that fixes it."""
     wrong = {name for name, result in results.items() if result.state not in ("ok", "absent")}
     assert wrong == set(problems), [result for result in results.values() if result.check in wrong ^ set(problems)]
     for name in problems:

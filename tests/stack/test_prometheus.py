@@ -129,7 +129,7 @@ def own_metric(prometheus, name):
 
 
 class Dashboard:
-    """The route of the Ray Dashboard that tells Prometheus the targets, with the token asked for."""
+    """The route of the Ray Dashboard that lists targets for Prometheus, behind the token."""
 
     def __init__(self, targets):
         requests = self.requests = []

@@ -1,4 +1,4 @@
-"""`raymon train --stack`: Prometheus and Grafana stand before Ray starts, so that the Ray Dashboard finds them."""
+"""`raymon train --stack`: Prometheus and Grafana run before Ray starts, so that the Ray Dashboard finds them."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""`raymon up` and `raymon down` with the real Prometheus and a `grafana-server` that records what it is given."""
+"""`raymon up` and `raymon down` with a real Prometheus and a fake `grafana-server` that records its configuration."""
 
 import json
 import os
@@ -281,7 +281,7 @@ def test_a_grafana_that_ends_at_once_is_reported_with_its_log(directory, tmp_pat
     assert stack.started == ("prometheus",)
     (problem,) = stack.problems
     assert problem.startswith("grafana: it ended at once")
-    assert "the fake was told to fail" in problem
+    assert "the fake has to fail" in problem
     assert set(state.read(directory).parts) == {"prometheus"}
 
 

@@ -1,4 +1,4 @@
-"""The package listing is the architecture: who may import whom, what importing costs, the public names, the verbs."""
+"""The architecture: allowed imports, cost of importing, public names, verbs."""
 
 import ast
 import collections

@@ -1,4 +1,4 @@
-"""The core runs beside any trainer: what `pip install raymon-rl` may need, and what importing it costs."""
+"""The core fits any trainer: what `pip install raymon-rl` may need, and the cost of importing it."""
 
 import re
 import subprocess

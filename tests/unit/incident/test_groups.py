@@ -1,4 +1,4 @@
-"""Stacks are grouped by likeness, so that the process that differs stands out."""
+"""Similar stacks are grouped, so that the process that differs is found."""
 
 from raymon.incident.groups import grouped, sentence
 

@@ -306,7 +306,7 @@ def test_progress_changes_only_when_something_finishes():
 
 
 class Model:
-    """Stands for a number of another library, such as a tensor of one element."""
+    """Represents a number of another library, such as a tensor of one element."""
 
     def __float__(self):
         return 5.0

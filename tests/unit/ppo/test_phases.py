@@ -1,4 +1,4 @@
-"""The trainer's own account of where an iteration's time goes, beside the monitor's."""
+"""The trainer's own times of an iteration's phases, compared with the monitor's."""
 
 import time
 

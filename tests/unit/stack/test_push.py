@@ -1,4 +1,4 @@
-"""`raymon dashboards push`: what it does to a Grafana, what it leaves alone, what it says when the server refuses."""
+"""`raymon dashboards push`: what it changes in Grafana, what it leaves alone, and its messages on errors."""
 
 import json
 import subprocess
