@@ -14,7 +14,7 @@ from raymon.catalog import Metric
 if TYPE_CHECKING:
     from raymon.monitor import DriverMonitor, Monitor, instrument
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["DriverMonitor", "Metric", "Monitor", "__version__", "instrument"]
 
 if not TYPE_CHECKING:  # type checkers would take any name to be there
