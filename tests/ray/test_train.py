@@ -202,7 +202,7 @@ def test_a_worker_that_keeps_failing_is_given_up(run):
 def test_with_no_worker_left_the_run_fails_with_the_reason(run):
     one = run(total_env_steps=100_000, max_restarts=0, inject=("env-error times=9",))
     summary = one()
-    assert "env-error asked for it" in str(one.error)
+    assert "because of --inject env-error" in str(one.error)
     assert sorted(summary["ledger"]["given_up"]) == [0, 1]
 
 

@@ -67,7 +67,7 @@ def test_alerts_that_fire_there_are_shown_and_others_not():
         client.refresh()
     (alert,) = client.alerts()
     assert (alert.name, alert.run, alert.worker, alert.source) == ("RaymonWorkerStalled", "r", "3", "Prometheus")
-    assert alert.summary == "Worker 3 stood\N{REPLACEMENT CHARACTER}[2J still."
+    assert alert.summary == "Worker 3 stood\\x1b[2J still."
     assert alert.active_seconds > 1000
 
 
