@@ -12,7 +12,7 @@ from support import metrics_url, poll, ray_session
 
 import raymon
 from raymon.live.collector import Collector
-from raymon.live.targets import Given
+from raymon.live.targets import NamedTargets
 
 RUN = "live"
 WITHIN = 30.0
@@ -68,7 +68,7 @@ def fleet():
 
         thread = threading.Thread(target=drive)
         thread.start()
-        collector = Collector(Given.of([metrics_url()]))
+        collector = Collector(NamedTargets.of([metrics_url()]))
         collector.start()
         try:
             yield driver, samplers, start, collector
@@ -124,7 +124,7 @@ def test_stopped_hanging_and_idle_workers_are_distinguished(fleet):
         assert collector.snapshot().verdicts[RUN].state == "worker_stalled"
         poll(lambda: not view(collector, 1).present, 60, "Ray drops the gauges of a stopped process")
         assert state(collector, 1) == "stalled"
-        late = Collector(Given.of([metrics_url()]))
+        late = Collector(NamedTargets.of([metrics_url()]))
         late.start()
         with contextlib.closing(_Stopping(late)):
             poll(

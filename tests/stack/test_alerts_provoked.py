@@ -18,7 +18,7 @@ from raymon.queries import workers
 pytestmark = pytest.mark.timeout(600)
 SPEED = 10.0
 """Windows and holds of the rules are a tenth as long."""
-SLOW, LOOP, FAILING = "slow", "loop", "failing"
+SLOW, LOOP, FAILING, LANGUAGE = "slow", "loop", "failing", "language"
 RUNS = {
     # Worker 1 straggles, worker 2 hangs; later all are slow. The step size is absurd, so that the policy diverges.
     SLOW: (
@@ -41,6 +41,8 @@ EXPECTED = {
     "RaymonNoUpdate": {"run": LOOP},
     "RaymonLossNotFinite": {"run": LOOP},
     "RaymonPolicyDiverging": {"run": SLOW},
+    "RaymonNoLearningSignal": {"run": LANGUAGE},
+    "RaymonWeightsStale": {"run": LANGUAGE},
     "RaymonObjectStorePressure": {},
     "RaymonMetricsMissing": {"run": SLOW},
 }
@@ -75,6 +77,29 @@ def start_failing_worker():
     worker = Worker.remote()
     worker.sample_for.remote(300)
     return worker
+
+
+def start_language_model():
+    """Start an actor that trains a language model on groups of equal rewards, and never sends it to its rollouts."""
+    import ray
+
+    @ray.remote(num_cpus=0)
+    class Controller:
+        def train_for(self, seconds):
+            driver = raymon.DriverMonitor(LANGUAGE, workers=1)
+            rollout = raymon.Monitor(worker=0, run=LANGUAGE, role="rollout")
+            rollout.policy_version(0)
+            driver.state("training")
+            end, version = time.monotonic() + seconds, 0
+            while time.monotonic() < end:
+                time.sleep(0.2)
+                version += 1
+                driver.policy_version(version)
+                driver.groups(4, without_signal=4)
+
+    controller = Controller.remote()
+    controller.train_for.remote(300)
+    return controller
 
 
 class Watch:
@@ -116,10 +141,11 @@ def fired(tmp_path_factory):
             train(folder, address, LOOP) as loop,
         ):
             watch = Watch(prometheus)
-            failing = start_failing_worker()
+            failing, language = start_failing_worker(), start_language_model()
             watch.until("RaymonWorkerStraggling", "RaymonWorkerStalled", "RaymonLossNotFinite", seconds=120)
-            watch.until("RaymonRolloutsFailing", seconds=60)
+            watch.until("RaymonRolloutsFailing", "RaymonNoLearningSignal", "RaymonWeightsStale", seconds=60)
             ray.kill(failing)
+            ray.kill(language)
             # A stopped process: alive for the driver, silent in the metrics.
             stopped = process_of(prometheus, SLOW, "3")
             os.kill(stopped, signal.SIGSTOP)
