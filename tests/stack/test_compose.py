@@ -163,8 +163,8 @@ def test_configuration_and_datasource_are_found(service):
     targets = {target: source for source, target, _ in sources(service)}
     config = flags["--config.file"]
     source = targets.get(config) or f"{targets[str(Path(config).parent)]}/{Path(config).name}"
-    config = yaml.safe_load((ROOT / source).read_text())
-    for rule_file in config["rule_files"]:
+    content = yaml.safe_load((ROOT / source).read_text())
+    for rule_file in content["rule_files"]:
         path = str(Path(config).parent / rule_file)
         assert path in targets or str(Path(path).parent) in targets
     assert flags["--storage.tsdb.path"] in targets, "data outlives the container"
