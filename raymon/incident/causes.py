@@ -63,7 +63,8 @@ def analyse(moments: Sequence[Moment], deaths: Sequence[Death]) -> PostMortem:
     run, state = last.view.run, last.view.state
     if state in ENDED:
         return PostMortem(run, state or "", last.at, evidence=_facts(last))
-    links = sorted([*_findings(moments), *death_links(moments, deaths)], key=lambda link: link.at)
+    ended_at = min((death.at for death in deaths if death.kind in ("driver", "gcs")), default=last.at)
+    links = sorted([*_findings(moments, ended_at), *death_links(moments, deaths)], key=lambda link: link.at)
     first = _first(links)
     chain = tuple(link for link in links if first is not None and link.at >= first.at)
     outcome = "failed" if state == "failed" or first is not None else "unknown"
@@ -83,8 +84,10 @@ def _first(links: Sequence[Link]) -> Link | None:
     death = death or (driver[0] if driver and not dead[0].exact and dead[0].code != "memory" else dead[0])
     if death.code == "memory":
         return death
-    before = [link for link in links if link.code in CAUSES and link.at < death.at - SAME_MOMENT_SECONDS]
-    relevant = [link for link in before if not link.worker or link.worker == death.worker or death.worker == "driver"]
+    margin = 0.0 if death.exact else SAME_MOMENT_SECONDS  # what is noticed late may have been its consequence
+    before = [link for link in links if link.code in CAUSES and link.at < death.at - margin]
+    of_all = death.worker in ("driver", "")  # the end of the driver or of a node, after whatever was wrong before
+    relevant = [link for link in before if not link.worker or link.worker == death.worker or of_all]
     return _most_specific(relevant) or death
 
 
@@ -96,7 +99,7 @@ def _most_specific(links: Sequence[Link]) -> Link | None:
     return links[0] if links else None
 
 
-def _findings(moments: Sequence[Moment]) -> list[Link]:
+def _findings(moments: Sequence[Moment], ended_at: float) -> list[Link]:
     """Return each finding that lasted until the end, at the moment it began."""
     begun: dict[tuple[str, str], Link] = {}
     seen: dict[tuple[str, str], float] = {}
@@ -112,8 +115,9 @@ def _findings(moments: Sequence[Moment]) -> list[Link]:
             seen[key] = moment.at
     lasting = {key for key in begun if moments[-1].at - seen[key] <= GAP_SECONDS}
     # Once the driver is gone, what else was wrong can no longer be seen.
-    end = min((begun[key].at for key in lasting if key[0] in TERMINAL), default=moments[-1].at)
-    before = {key for key in begun if 0 <= end - seen[key] <= 2 * GAP_SECONDS}
+    end = min((begun[key].at for key in lasting if key[0] in TERMINAL), default=ended_at)
+    end = min(end, ended_at)
+    before = {key for key in begun if begun[key].at <= end and end - seen[key] <= 2 * GAP_SECONDS}
     return [link for key, link in begun.items() if key in lasting | before and link.code not in ENDED]
 
 

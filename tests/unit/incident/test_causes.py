@@ -109,6 +109,16 @@ def test_exact_moments_tell_cause_from_consequence():
     assert analyse(seen, head).first.code == "head_lost"
 
 
+def test_a_hang_explains_a_driver_that_was_killed_with_its_cluster():
+    stalled = Finding("worker_stalled", "critical", "Worker 3 is stalled.", "", "3")
+    deaths = [exact(59.0, 99, "vanished", kind="driver"), exact(59.1, 8, "vanished", kind="gcs")]
+    silent = Finding("node_silent", "critical", "A node does not answer.")
+    seen = moments(120, finding=lambda s: FINE if s < 20 else stalled if s < 59 else silent)
+    result = analyse(seen, deaths)
+    assert (result.first.code, result.first.worker) == ("worker_stalled", "3")
+    assert analyse(moments(60), deaths).first.code in ("died", "head_lost")
+
+
 def test_exception_of_a_worker_that_ended_the_driver_is_the_workers():
     result = analyse(
         moments(30), [exact(28, 99, "raised", "ValueError: bad action, in Env.step (e.py:3)", "driver", 102)]
