@@ -1,6 +1,7 @@
 """Real parts for tests: a Ray cluster of their own, Debian's Prometheus, Chromium; polling instead of sleeping."""
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest.mock
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -195,19 +197,26 @@ def chromium_page(width: int = 1280, height: int = 900, dark: bool = False) -> I
 
 @contextlib.contextmanager
 def ray_session(num_cpus: int = 2, dashboard: bool = False, **options: Any) -> Iterator[Path]:
-    """Start a local Ray with fast metrics and its own temp dir; yield the temp dir (holds the discovery file)."""
+    """Start a local Ray with fast metrics and its own temp dir; yield the temp dir (holds the discovery file).
+
+    Its agent listens on a free port: of two Rays on one machine the second would find Ray's fixed port taken, and the
+    dashboard could not reach that agent.
+    """
     import ray
+    from ray._private import parameter
 
     with short_folder() as folder:
-        ray.init(
-            num_cpus=num_cpus,
-            include_dashboard=dashboard,
-            object_store_memory=200_000_000,
-            log_to_driver=False,
-            _temp_dir=str(folder),
-            _system_config={"metrics_report_interval_ms": 1000},
-            **options,
-        )
+        own_port = functools.partial(parameter.RayParams, dashboard_agent_listen_port=None)
+        with unittest.mock.patch.object(parameter, "RayParams", own_port):
+            ray.init(
+                num_cpus=num_cpus,
+                include_dashboard=dashboard,
+                object_store_memory=200_000_000,
+                log_to_driver=False,
+                _temp_dir=str(folder),
+                _system_config={"metrics_report_interval_ms": 1000},
+                **options,
+            )
         try:
             yield folder
         finally:
