@@ -148,6 +148,10 @@ class Head:
         self._program.processes()
         return "\nready" in self._program.text()
 
+    def processes(self) -> list[int]:
+        """Return every process of the cluster."""
+        return self._program.processes()
+
     def raylets(self, word: str) -> list[int]:
         """Return the processes of the cluster whose name holds a word, `raylet` or `gcs_server`, oldest first."""
         names = {pid: Path(f"/proc/{pid}/comm") for pid in self._program.processes()}

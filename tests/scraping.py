@@ -17,15 +17,21 @@ CONFIG = ROOT / "prometheus" / "prometheus.yml"
 @contextlib.contextmanager
 def scraping(discovery: Path, folder: Path, rule_speed: float = 1.0, interval: str = "1s") -> Iterator[Prometheus]:
     """Run Debian's Prometheus with `prometheus/prometheus.yml`, its discovery file and its intervals replaced."""
+    with running_prometheus(configure(discovery, folder, rule_speed, interval), folder / "data") as prometheus:
+        yield prometheus
+
+
+def configure(discovery: Path, folder: Path, rule_speed: float = 1.0, interval: str = "1s") -> Path:
+    """Write that configuration and the rules into a folder; return the configuration's path."""
     config = yaml.safe_load(CONFIG.read_text())
     config["global"] = {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval}
     scrape, _verdicts = config["scrape_configs"]
     (discovered,) = scrape["file_sd_configs"]
     discovered.update(files=[str(discovery)], refresh_interval="1s")
     (folder / "rules.yml").write_text(quickened(rules.text(), rule_speed))
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    with running_prometheus(folder / "prometheus.yml", folder / "data") as prometheus:
-        yield prometheus
+    path = folder / "prometheus.yml"
+    path.write_text(yaml.safe_dump(config))
+    return path
 
 
 def quickened(rules_text: str, speed: float) -> str:
