@@ -31,7 +31,7 @@ class Prometheus:
         self.url = f"http://127.0.0.1:{self._port}"
         self.scrape(())
         self._configuration = configure(self._discovery, folder)
-        self._program = self._begin()
+        self.program = self._begin()
 
     def scrape(self, urls: tuple[str, ...]) -> None:
         """Scrape these metrics endpoints from now on."""
@@ -49,11 +49,11 @@ class Prometheus:
 
     def kill(self) -> None:
         """End it at once."""
-        self._program.kill()
+        self.program.kill()
 
     def start(self) -> None:
         """Start it again after `kill`."""
-        self._program = self._begin()
+        self.program = self._begin()
 
     def totals(self, metric: Metric, run: str, label: str = "run") -> dict[str, float]:
         """Return the value of a label to what the run's processes counted in all, across restarts of them."""

@@ -1,97 +1,185 @@
-"""Measures memory growth of the driver and its workers over ten minutes of training.
+"""Do memory, descriptors and threads stay flat in a long run? Training, page, watch and Prometheus at the same time.
 
-python -m benchmarks.soak --minutes 10
+    python -m benchmarks.soak --minutes 5
+    python -m benchmarks.soak --minutes 240 --write docs/robustness.md
+
+A headless Chromium looks at the page. Every process is measured every few seconds; growth is from the first minute
+after warm-up to the last minute. Ray's own processes and Prometheus are shown, but not judged.
 """
 
 import argparse
-import shutil
-import subprocess
+import re
+import statistics
 import sys
-import tempfile
 import time
-import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-from benchmarks.processes import below, title
-from benchmarks.training import FAST, QUIET, machine, options
+from support import chromium_page
 
-WARM_UP_SECONDS = 60.0
-ALLOWED_GROWTH = 0.05
+from benchmarks.chaos_cluster import Prometheus
+from benchmarks.processes import title
+from benchmarks.training import FAST, machine, options
+from benchmarks.watched import Program, TroubleError, await_result, put_table, short_folder, watch
+
+SAMPLE_SECONDS: Final = 5.0
+WARM_UP_SECONDS: Final = 60.0
+WINDOW_SECONDS: Final = 60.0
+ALLOWED_BYTES: Final = 6e6
+ALLOWED_RATIO: Final = 0.05
+"""Growth of memory beyond both limits is too much."""
+ALLOWED_DESCRIPTORS: Final = 3
+ALLOWED_THREADS: Final = 2
+HEAD: Final = ("| Process | Memory | Descriptors | Threads |", "|---|---|---|---|")
+_KINDS: Final = {
+    r"ray::Worker": "worker",
+    r"raymon\.incident\.record": "recorder",
+    r"raymon status|streamlit": "page",
+    r"raymon train": "driver",
+    r"raymon watch": "watch",
+    r"prometheus ": "Prometheus",
+    r"/raylet ": "Ray: raylet",
+    r"gcs_server": "Ray: control store",
+    r"dashboard/agent\.py": "Ray: agent",
+    r"dashboard/dashboard\.py": "Ray: dashboard",
+}
+"""Pattern of a command line to what the process is."""
 
 
-def resident(pid: int) -> int:
-    """Return the resident bytes of a process; 0 when it has ended."""
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A process at one moment."""
+
+    memory_bytes: float
+    descriptors: float
+    threads: float
+
+
+@dataclass(slots=True)
+class Process:
+    """A process and its sizes."""
+
+    name: str
+    sizes: list[Size] = field(default_factory=list)
+
+    def growth(self, window: int, warm: int) -> tuple[Size, Size]:
+        """Return the medians of `window` sizes after `warm` ones, and at the end."""
+        return _median(self.sizes[warm : warm + window]), _median(self.sizes[-window:])
+
+    def row(self, window: int, warm: int) -> str:
+        """Return the row of the table."""
+        first, last = self.growth(window, warm)
+        growth = last.memory_bytes / first.memory_bytes - 1.0
+        memory = f"{first.memory_bytes / 1e6:.1f} → {last.memory_bytes / 1e6:.1f} MB ({growth:+.1%})"
+        numbers = [
+            f"{a:.0f} → {b:.0f}" for a, b in ((first.descriptors, last.descriptors), (first.threads, last.threads))
+        ]
+        return f"| {self.name} | {memory} | {' | '.join(numbers)} |"
+
+    def grows(self, window: int, warm: int) -> bool:
+        """Return whether the growth is more than allowed."""
+        if self.name.startswith(("Ray", "Prometheus")):
+            return False
+        first, last = self.growth(window, warm)
+        return (
+            last.memory_bytes - first.memory_bytes > max(ALLOWED_BYTES, ALLOWED_RATIO * first.memory_bytes)
+            or last.descriptors - first.descriptors > ALLOWED_DESCRIPTORS
+            or last.threads - first.threads > ALLOWED_THREADS
+        )
+
+
+def _median(sizes: list[Size]) -> Size:
+    return Size(*(statistics.median(getattr(size, name) for size in sizes) for name in Size.__slots__))
+
+
+def size_of(pid: int) -> Size | None:
+    """Return the size of a process; None if it has ended."""
+    folder = Path(f"/proc/{pid}")
     try:
-        line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    except (OSError, StopIteration):
-        return 0
-    return int(line.split()[1]) * 1024
+        rows = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+        descriptors = len(list((folder / "fd").iterdir()))
+        return Size(int(rows["VmRSS"].split()[0]) * 1024, descriptors, int(rows["Threads"]))
+    except (OSError, KeyError):
+        return None
 
 
-def samplers(driver: int) -> list[int]:
-    """Return the process ids of the Ray actors below a driver that started its own Ray."""
-    return [pid for pid in below(driver) if title(pid).startswith("ray::Worker")]
+def measure(programs: Mapping[str, Program], seconds: float) -> dict[int, Process]:
+    """Measure every process of the programs until the time is over; keep those that lived through it."""
+    processes: dict[int, Process] = {}
+    begin, rounds = time.monotonic(), 0
+    while time.monotonic() - begin < seconds and programs["train"].process.poll() is None:
+        rounds += 1
+        for program in programs.values():
+            for pid in program.processes():
+                line = title(pid)
+                name = next((name for pattern, name in _KINDS.items() if re.search(pattern, line)), "")
+                if name and (size := size_of(pid)):
+                    processes.setdefault(pid, Process(name)).sizes.append(size)
+        time.sleep(SAMPLE_SECONDS)
+    return {pid: process for pid, process in processes.items() if len(process.sizes) == rounds}
 
 
-def store_bytes(url: str) -> float:
-    """Return the bytes in the object store, from the node's metrics."""
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as reply:
-        lines = reply.read().decode().splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("ray_object_store_used_memory{"))
-
-
-def started(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until training has begun; return the printed metrics endpoint."""
-    while process.poll() is None:
-        lines = log.read_text().splitlines()
-        if any(line.startswith("start-up ") for line in lines):
-            return next(line.split()[1] for line in lines if line.startswith("metrics "))
-        time.sleep(0.2)
-    raise SystemExit(f"the run ended before training began:\n{log.read_text()}")
-
-
-def watch(process: subprocess.Popen[bytes], url: str, seconds: float) -> tuple[list[dict[str, int]], list[float]]:
-    """Sample memory every five seconds until the time is over."""
-    memory: list[dict[str, int]] = []
-    store: list[float] = []
-    workers: list[int] = []
-    began = time.perf_counter()
-    while time.perf_counter() - began < seconds and process.poll() is None:
-        time.sleep(5)
-        workers = workers or samplers(process.pid)
-        memory.append({"driver": resident(process.pid), **{f"worker {pid}": resident(pid) for pid in workers}})
-        store.append(store_bytes(url))
-    return memory, store
-
-
-def main() -> None:
-    """Run, measure and print the growth after the first minute; exit code 1 if it exceeds the limit."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long to train")
-    seconds = parser.parse_args().minutes * 60
-    print(machine(), "\n")
-    folder = Path(tempfile.mkdtemp(prefix="rm-", dir="/tmp"))
-    more = options({**FAST, "total-env-steps": 10**12, "anneal": False, "learning-rate": 1e-4})
-    places = ("--name", "run", "--runs", str(folder / "runs"), "--ray-temp-dir", str(folder / "ray"))
-    command = [sys.executable, "-m", "raymon", "train", *QUIET, *more, *places]
+def soak(seconds: float, folder: Path) -> tuple[list[str], bool]:
+    """Train, look and measure; return the table, and whether everything is flat."""
+    settings = {
+        **FAST,
+        "total-env-steps": 10**12,
+        "anneal": False,
+        "learning-rate": 1e-4,
+        "ray-temp-dir": folder / "ray",
+    }
+    places = ("--name", "soak", "--runs", str(folder / "runs"))
+    train = Program([sys.executable, "-m", "raymon", "train", *options(settings), *places], folder / "train.log")
+    programs = {"train": train}
     try:
-        log = folder / "log"
-        with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
-            memory, store = watch(process, started(process, log), seconds)
-            process.terminate()
-            process.wait(timeout=60)
+        await_result(lambda: "start-up " in train.text(), 120.0, f"training begins; {train.text()}")
+        text = train.text()
+        metrics_url = re.findall(r"^metrics +(\S+)", text, re.MULTILINE)[0]
+        page_url = re.findall(r"^status page +(\S+)", text, re.MULTILINE)[0]
+        programs["watch"] = watch(folder, metrics_url, "--record", str(folder / "recording"))
+        prometheus = Prometheus(folder / "prometheus")
+        programs["prometheus"] = prometheus.program
+        prometheus.scrape((metrics_url,))
+        with chromium_page() as page:
+            page.goto(page_url)
+            page.wait_for_selector('.raymon .page[data-view="run"]', timeout=120_000)
+            time.sleep(WARM_UP_SECONDS / 2)
+            processes = measure(programs, seconds)
+        updates = (folder / "runs" / "soak" / "progress.jsonl").read_text().count("\n")
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    warm = min(int(WARM_UP_SECONDS // 5), len(memory) // 2)
-    worst = 0.0
-    for name in memory[-1]:
-        first, last = memory[warm][name], memory[-1][name]
-        growth = last / first - 1 if first else 0.0
-        worst = max(worst, growth)
-        print(f"{name}: {first / 1e6:.0f} MB after warm-up, {last / 1e6:.0f} MB at the end, {growth:+.1%}")
-    print(f"object store: {store[warm] / 1e6:.1f} MB after warm-up, {store[-1] / 1e6:.1f} MB at the end")
-    sys.exit(worst > ALLOWED_GROWTH)
+        for program in reversed(programs.values()):
+            program.end()
+    rounds = max(len(process.sizes) for process in processes.values())
+    warm = min(int(WARM_UP_SECONDS / SAMPLE_SECONDS), rounds // 3)
+    window = max(1, min(int(WINDOW_SECONDS / SAMPLE_SECONDS), rounds // 3))
+    order = list(_KINDS.values())
+    rows = sorted(processes.values(), key=lambda process: order.index(process.name))
+    grown = [process.name for process in rows if process.grows(window, warm)]
+    sentence = (
+        f"{seconds / 60:.0f} minutes, {updates:,} updates; "
+        f"{'growing: ' + ', '.join(grown) if grown else 'no process of raymon grows'}. {machine()}."
+    )
+    return [*HEAD, *[process.row(window, warm) for process in rows], "", sentence], not grown
+
+
+def main() -> int:
+    """Run and print the table; exit code 1 if a process of raymon grows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=5.0, help="how long to measure")
+    parser.add_argument("--write", type=Path, help="page of the docs to put the table into")
+    args = parser.parse_args()
+    with short_folder() as folder:
+        try:
+            lines, flat = soak(args.minutes * 60, folder)
+        except TroubleError as error:
+            sys.exit(str(error))
+    print("\n".join(lines))
+    if args.write:
+        put_table(args.write, "soak", lines)
+    return 0 if flat else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

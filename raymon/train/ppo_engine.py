@@ -2,35 +2,25 @@
 
 import contextlib
 import dataclasses
-import errno
 import os
 import subprocess
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from raymon.cluster.start import Cluster, check_ray
 from raymon.envs import make_vector
-from raymon.errors import UserError
 from raymon.ppo.actions import action_spec
 from raymon.ppo.policy import ModelSpec
 from raymon.train import checkpoint, host
 from raymon.train.checkpoint import Checkpoint, CheckpointError
 from raymon.train.console import Screen
 from raymon.train.options import Config, ConfigError
-from raymon.train.records import RunDirectory, new_name
+from raymon.train.records import RunDirectory, new_name, writing
 from raymon.train.startup import Stopwatch
 from raymon.train.stop import Stop
 
 if TYPE_CHECKING:
     from raymon.stack.running import RunningStack
-
-_DISK_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
-
-
-class RecordsError(UserError):
-    """The records of a run cannot be written any more."""
-
-    exit_code = 1
 
 
 def run(config: Config) -> int:
@@ -188,15 +178,8 @@ class _Session:
         exits.callback(trainer.end)
         self._stop.patient = True
         try:
-            with screen:
+            with screen, writing(directory.path, f"make room, then continue with --resume {directory.path}"):
                 summary = trainer.run()
-        except OSError as error:
-            if error.errno not in _DISK_ERRORS:
-                raise
-            raise RecordsError(
-                f"{directory.path} cannot be written any more: {error.strerror}; make room, then continue with "
-                f"--resume {directory.path}"
-            ) from error
         finally:
             self._stop.patient = False
         self._conclude(summary, directory)

@@ -1,5 +1,6 @@
 """The run's directory: configuration, one line per update as JSON and CSV, TensorBoard events, the summary."""
 
+import contextlib
 import csv
 import dataclasses
 import errno
@@ -8,18 +9,41 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from raymon.errors import UserError
 from raymon.train import checkpoint, options
 from raymon.train.options import Config, ConfigError
 
 PROGRESS: Final = "progress.jsonl"
 TABLE: Final = "progress.csv"
 SUMMARY: Final = "summary.json"
+_DISK_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+
+
+class RecordsError(UserError):
+    """The records of a run cannot be written any more."""
+
+    exit_code = 1
+
+
+@contextlib.contextmanager
+def writing(path: Path, advice: str) -> Iterator[None]:
+    """Turn the error of a full or broken disk into one sentence about the records at `path`.
+
+    Raises:
+        RecordsError: With the advice, in place of such an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        raise RecordsError(f"{path} cannot be written any more: {error.strerror}; {advice}") from error
 
 
 def new_name(env: str) -> str:

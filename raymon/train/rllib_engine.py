@@ -15,13 +15,14 @@ from raymon.cluster.start import Cluster
 from raymon.train import host
 from raymon.train.options import Config, ConfigError
 from raymon.train.progress import Progress
-from raymon.train.records import RunDirectory, new_name
+from raymon.train.records import RunDirectory, new_name, writing
 from raymon.train.stop import Stop
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.ppo import PPOConfig
 
 _ENV: Final = "raymon-environment"
+_CHECKPOINT: Final = "rllib-checkpoint"
 _TERMS: Final = {"policy": "policy_loss", "value": "vf_loss", "total": "total_loss"}
 
 
@@ -38,7 +39,13 @@ def run(config: Config) -> int:
     stop.install()
     try:
         page = host.page_port(config)
-        with host.ray_session(config, stop) as cluster, contextlib.closing(RunDirectory(config)) as directory:
+        records = config.runs / config.name
+        advice = f"make room; the last complete checkpoint is {records / _CHECKPOINT}"
+        with (
+            host.ray_session(config, stop) as cluster,
+            writing(records, advice),
+            contextlib.closing(RunDirectory(config)) as directory,
+        ):
             return _train(config, cluster, directory, stop, page)
     except KeyboardInterrupt:
         return stop.exit_code()
@@ -143,7 +150,7 @@ def _train(config: Config, cluster: Cluster, directory: RunDirectory, stop: Stop
 
 def _save(algorithm: Any, directory: RunDirectory) -> None:  # noqa: ANN401  # RLlib is not annotated
     """Replace RLlib's checkpoint only once the new one is complete."""
-    kept = directory.path / "rllib-checkpoint"
+    kept = directory.path / _CHECKPOINT
     new, old = kept.with_name(".rllib-checkpoint"), kept.with_name(".rllib-checkpoint-before")
     for folder in (new, old):
         shutil.rmtree(folder, ignore_errors=True)
