@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +46,7 @@ class Outcome:
         named_seconds: From the fault until a viewer named it; None if none did.
         survived: The run went on, or ended as it should.
         broken: The invariants that did not hold.
+        said: What viewers said when they should have named it.
         lost_seconds: Seconds of a worker's steps that Prometheus misses for each lost worker, over the whole run.
     """
 
@@ -55,15 +56,17 @@ class Outcome:
     survived: bool = False
     named_seconds: float | None = None
     broken: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
     lost_seconds: float | None = None
 
     def line(self) -> str:
         """Return a line for the terminal."""
         named = "not named" if self.named_seconds is None else f"named after {self.named_seconds:.1f} s"
         went = "survived" if self.survived else "NOT SURVIVED"
-        return f"{self.fault.name}, {self.engine}, {self.cluster}: {went}, {named}" + "".join(
-            f"\n    broken: {each}" for each in self.broken
-        )
+        details = [f"broken: {each}" for each in self.broken]
+        if self.named_seconds is None:
+            details += [f"said: {each}" for each in self.said]
+        return "\n    ".join([f"{self.fault.name}, {self.engine}, {self.cluster}: {went}, {named}", *details])
 
 
 @dataclass
@@ -86,16 +89,17 @@ def strike(run: ChaosRun, fault: Fault, cluster: str) -> Outcome:
     target, pattern = await_result(lambda: _target(run, fault), RECOVERY_SECONDS, "a target that nobody talks about")
     before, begun = run.updates(), time.monotonic()
     undo = fault.begin(run, target)
-    named = None
+    named: float | None = None
+    said: tuple[str, ...] = ()
     try:
         await_result(lambda: _matches(run, pattern), NAMED_SECONDS, "named", every=0.2)
         named = time.monotonic() - begun
     except TroubleError:
-        pass
+        said = (f"target {target!r}", *run.said())
     finally:
         undo()
     if fault.exit_code is not None:
-        return _end(run, fault, cluster, named)
+        return replace(_end(run, fault, cluster, named), said=said)
     after = run.updates()
     try:
         await_result(
@@ -104,8 +108,8 @@ def strike(run: ChaosRun, fault: Fault, cluster: str) -> Outcome:
     except TroubleError as error:
         code = run.trainer.process.poll()
         why = str(error) if code is None else f"the run ended with {code}: {run.trainer.text()[-300:]!r}"
-        return Outcome(fault, run.engine, cluster, False, named, (f"{why}; viewers say {run.said()[:3]}",))
-    return Outcome(fault, run.engine, cluster, True, named)
+        return Outcome(fault, run.engine, cluster, False, named, (f"{why}; viewers say {run.said()[:3]}",), said)
+    return Outcome(fault, run.engine, cluster, True, named, said=said)
 
 
 def _target(run: ChaosRun, fault: Fault) -> tuple[str, str] | None:
@@ -147,7 +151,7 @@ def _end(run: ChaosRun, fault: Fault, cluster: str, named: float | None) -> Outc
         broken += differing
         if lost is not None and lost > LOST_SECONDS:
             broken.append(f"each lost worker cost {lost:.1f} s of its steps in Prometheus")
-    return Outcome(fault, run.engine, cluster, not wrong, named, (*wrong, *broken), lost)
+    return Outcome(fault, run.engine, cluster, not wrong, named, (*wrong, *broken), lost_seconds=lost)
 
 
 def play(
