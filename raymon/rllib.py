@@ -13,6 +13,7 @@ import contextlib
 import functools
 import math
 import re
+import sys
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -252,9 +253,13 @@ class _Driver:
         return noted
 
     def _close_before(self, cleanup: Callable[P, R]) -> Callable[P, R]:
+        """End the recording; a run whose algorithm is stopped while an exception is handled has not finished."""
+
         @functools.wraps(cleanup)
         def closed(*args: P.args, **kwargs: P.kwargs) -> R:
-            self.monitor.state("finished")
+            error = sys.exc_info()[0]
+            ended = "stopped" if error is not None and issubclass(error, KeyboardInterrupt) else "failed"
+            self.monitor.state(ended if error is not None else "finished")
             self.monitor.close()
             return cleanup(*args, **kwargs)
 

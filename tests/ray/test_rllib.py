@@ -1,5 +1,6 @@
 """RLlib's PPO records every runner by its number, losses and restarts included."""
 
+import contextlib
 import math
 import os
 import signal
@@ -246,3 +247,23 @@ def test_rollouts_come_as_lists_or_not_at_all():
     assert raymon.rllib._rollouts_in({**good, **empty}) == [(1, 0.1, 3.0, 0.0), (1, 0.2, 4.0, 1.0)]
     assert raymon.rllib._rollouts_in(single) == [(3, 0.5, 7.0, 2.0)]
     assert raymon.rllib._rollouts_in({}) == []
+
+
+def test_algorithm_stopped_after_an_error_has_not_finished():
+    states = []
+
+    class Recording:
+        state = staticmethod(states.append)
+
+        def close(self):
+            pass
+
+    driver = object.__new__(raymon.rllib._Driver)
+    driver.monitor = Recording()
+    stop = driver._close_before(lambda: None)
+    stop()
+    for error in (OSError, KeyboardInterrupt):
+        with contextlib.suppress(error), contextlib.ExitStack() as exits:
+            exits.callback(stop)
+            raise error
+    assert states == ["finished", "failed", "stopped"]

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support import Command, poll
@@ -12,7 +13,7 @@ from support import Command, poll
 from raymon.train import checkpoint
 from raymon.train import options as configuration
 from raymon.train.options import Config, ConfigError
-from raymon.train.records import RunDirectory, new_name
+from raymon.train.records import RecordsError, RunDirectory, new_name, writing
 
 IN_PROCESS = ("--workers", "0", "--sampler", "sync", "--name", "x")
 ENDLESS = (*IN_PROCESS, "--total-env-steps", "1000000000")
@@ -135,3 +136,10 @@ def test_normalisation_cannot_change_on_the_way(tmp_path):
     with Command("train", *more, cwd=tmp_path) as run:
         assert run.wait(120) == 2, run.text()
         assert "normalize_rewards: False, which cannot change" in run.text()
+
+
+def test_full_disk_is_one_sentence_with_advice(tmp_path):
+    with pytest.raises(RecordsError, match="No space left on device; make room"), writing(tmp_path, "make room"):
+        Path("/dev/full").write_text("row")
+    with pytest.raises(IsADirectoryError), writing(tmp_path, "make room"):
+        tmp_path.write_text("row")

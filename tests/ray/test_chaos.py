@@ -1,0 +1,28 @@
+"""The short form of the benchmark of random faults: a real run is struck, goes on, and its numbers add up."""
+
+import random
+
+import pytest
+
+from benchmarks import chaos
+from benchmarks.chaos_faults import FAULTS
+from benchmarks.watched import short_folder
+
+
+@pytest.fixture
+def cluster():
+    with short_folder() as folder:
+        started = chaos.OneNode(folder)
+        yield started
+        started.close()
+
+
+def test_run_survives_faults_and_its_counters_equal_the_ledger(cluster):
+    names = ("worker killed (SIGKILL)", "exception in an environment", "Ctrl-C")
+    faults = [next(fault for fault in FAULTS if fault.name == name) for name in names]
+    outcomes = list(chaos.play(cluster, "one", "own", faults, "chaos", random.Random(0), cluster.folder / "run"))
+    assert [outcome.fault.name for outcome in outcomes] == list(names)
+    for outcome in outcomes:
+        assert outcome.survived, outcome.line()
+        assert outcome.named_seconds is not None, outcome.line()
+        assert not outcome.broken, outcome.line()
