@@ -87,7 +87,7 @@ def play(case: Case, number: int, head: Head, folder: Path, warm_up: float = WAR
         pids = [int(word) for word in (own / "pids").read_text().split()]
         incidents = folder / "runs" / run / "incidents"
         if early := list(incidents.glob("*")):
-            return Result(case, problem=f"{early[0].name} before the fault")
+            return Result(case, problem=_early(early[0]))
         fault = time.time()
         (own / "fault").touch()
         if case.where in ("stop", "rllib-stop"):
@@ -105,6 +105,14 @@ def play(case: Case, number: int, head: Head, folder: Path, warm_up: float = WAR
         return Result(case, problem=str(error) if "incident" in str(error) else f"{error}: {trainer.text()[-300:]}")
     finally:
         trainer.kill()
+
+
+def _early(folder: Path) -> str:
+    """Return what an incident said that was opened before the fault."""
+    try:
+        return f"incident before the fault: {json.loads((folder / 'incident.json').read_text())['sentence']}"
+    except (OSError, ValueError, KeyError):
+        return f"incident before the fault: {folder.name}"
 
 
 def summary(results: Sequence[Result]) -> list[str]:

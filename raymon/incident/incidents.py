@@ -72,6 +72,8 @@ def printable_text(incident: Incident) -> str:
         lines.append(incident.hang)
     if advice := incident.data.get("advice"):
         lines.append(f"What to do: {advice}")
+    followed = incident.data.get("followed_by") or ()
+    lines += [f"Then, at {moment(finding['at'])}: {finding['sentence']}" for finding in followed]
     stacks = incident.data.get("stacks") or {}
     lines += ["", f"Stacks: {stacks.get('sentence') or stacks.get('note', 'none')}"]
     for group in stacks.get("groups", ()):

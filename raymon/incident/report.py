@@ -35,6 +35,7 @@ def report(data: Data) -> str:
         "div",
         _top(data),
         _verdict(data),
+        _followed(data),
         _stacks(_part(data, "stacks")),
         _workers(data),
         _cluster(_part(data, "cluster")),
@@ -99,6 +100,14 @@ def _verdict(data: Data) -> Html:
         tag("ul", *others, class_="evidence") if others else None,
         class_=f"verdict severity-{severity}",
     )
+
+
+def _followed(data: Data) -> Html | None:
+    rows = [
+        (moment(finding.get("at")), headline(str(finding.get("code"))), str(finding.get("sentence")))
+        for finding in data.get("followed_by", ())
+    ]
+    return _panel("What followed", "", _table(("At", "Finding", ""), rows)) if rows else None
 
 
 def _with_code(text: str) -> list[Child]:

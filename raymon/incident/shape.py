@@ -25,6 +25,7 @@ SHAPE: Final[Mapping[str, Shape]] = {
     "severity": str,
     "advice": str,
     "findings": [{"sentence": str}],
+    "followed_by": [{"at": float, "code": str, "worker": str, "sentence": str}],
     "view": {
         "workers": [
             {

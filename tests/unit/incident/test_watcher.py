@@ -37,6 +37,45 @@ def test_one_incident_per_cause_until_it_is_over(tmp_path):
     assert (incident.folder / "report.html").read_text().startswith("<!doctype html>")
 
 
+def test_findings_on_a_cut_node_are_one_incident_and_the_end_of_the_run_another(tmp_path):
+    events, collected = [], []
+    silent = Finding("node_silent", "critical", "Node b does not answer.")
+    still = Finding("no_progress", "critical", "No policy update for 12 s.")
+    ended = Finding("killed", "critical", "The driver's process has ended.")
+
+    def collect(_snapshot, _run, finding):
+        collected.append(finding.code)
+        return {"hang": {"processes": ("worker 1",), "where": "", "sentence": ""} if finding is HANG else None}
+
+    watcher = Watcher(IncidentStore(tmp_path), collect, events.append)
+    for second, findings in enumerate([(silent,), (silent, HANG), (silent, HANG, still), (ended,)]):
+        watcher.look(at(20 * second, *findings))
+        watcher.wait()
+    opened = [event.code for event in events if event.kind == "opened"]
+    assert opened == ["node_silent", "killed"]
+    first = IncidentStore(tmp_path).list("r")[-1]
+    assert [finding["code"] for finding in first.data["followed_by"]] == ["worker_stalled", "no_progress"]
+    assert first.data["hang"]["processes"] == ["worker 1"]
+    assert collected == ["node_silent", "worker_stalled", "killed"]
+
+
+def test_later_trouble_of_another_worker_is_another_incident(tmp_path):
+    hangs = {"1": HANG, "2": replace(HANG, worker="2"), "": replace(HANG, worker="", code="no_progress")}
+
+    def collect(_snapshot, _run, finding):
+        return {"hang": {"processes": [f"worker {finding.worker or '2'}"], "sentence": ""}}
+
+    watcher = Watcher(IncidentStore(tmp_path), collect)
+    for second in range(0, 400, 5):
+        findings = [hangs["1"]] + [hangs["2"]] * (second >= 200) + [hangs[""]] * (second >= 300)
+        watcher.look(at(second, *findings))
+        watcher.wait()
+    second, first = IncidentStore(tmp_path).list("r")
+    assert (first.worker, second.worker) == ("1", "2")
+    assert first.data["followed_by"] == []
+    assert [finding["code"] for finding in second.data["followed_by"]] == ["no_progress"]
+
+
 def test_a_failing_collection_still_tells(tmp_path):
     events = []
 

@@ -1,4 +1,4 @@
-"""One cause is collected once on a machine, and again after its collector is gone."""
+"""The incidents of a run are collected by one process of a machine, and by another one after its end."""
 
 import subprocess
 import sys
@@ -7,29 +7,30 @@ from pathlib import Path
 import pytest
 from health_views import run, worker
 
-from raymon.incident.cause_lock import CauseLock
+from raymon.incident.run_lock import RunLock
 
 TESTS = Path(__file__).resolve().parents[2]
 HOLD = """
 import sys
 from health_views import run, worker
-from raymon.incident.cause_lock import CauseLock
-lock = CauseLock(run(worker("1", pid=int(sys.argv[1]), node="n")), "no_progress", "")
+from raymon.incident.run_lock import RunLock
+lock = RunLock(run(worker("1", pid=int(sys.argv[1]), node="n")))
 print(lock.take(), flush=True)
 sys.stdin.read()
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
-def test_another_process_keeps_a_cause_until_it_is_killed():
+def test_another_process_keeps_a_run_until_it_is_killed():
     view = run(worker("1", pid=987_654, node="n"))
     command = [sys.executable, "-c", HOLD, "987654"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=TESTS) as other:
         assert other.stdout.readline() == "True\n"
-        assert not CauseLock(view, "no_progress", "").take()
-        assert CauseLock(view, "worker_stalled", "1").take()
+        assert not RunLock(view).take()
+        assert RunLock(run(worker("1", pid=987_655, node="n"))).take()
         other.kill()
         other.wait()
-        mine = CauseLock(view, "no_progress", "")
+        mine = RunLock(view)
+        assert mine.take()
         assert mine.take()
         mine.release()
