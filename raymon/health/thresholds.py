@@ -150,6 +150,11 @@ class Thresholds:
     longest_tail_factor: float = _threshold(
         10.0, "Rollouts whose 99th percentile is so many times their median may well take as many times longer again."
     )
+    few_rollouts_count: float = _threshold(
+        20.0,
+        "The longest of fewer rollouts says little about how long one may take: until then twice as long is allowed "
+        "where steps are counted at a rollout's end.",
+    )
     noise_prior_ratio: float = _threshold(
         0.25, "Before the noise of a run is known, windows of eight seconds are taken to vary by a quarter."
     )

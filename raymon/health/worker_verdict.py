@@ -237,8 +237,10 @@ def progress_limit(worker: WorkerView, run: RunView, limits: Thresholds = THRESH
 
 
 def _tail_factor(worker: WorkerView, limits: Thresholds) -> float:
-    """Return how many times its longest pause a worker may pause: more where its rollouts differ widely in length."""
+    """Return how many times its longest pause a worker may pause: more where rollouts differ in length, or are few."""
     p50, p99 = worker.latency_seconds.get("p50"), worker.latency_seconds.get("p99")
+    if worker.longest_pause_seconds is None and 0.0 < (worker.rollouts_total or 0.0) < limits.few_rollouts_count:
+        return 2.0 * limits.progress_latency_factor
     if not p50 or not p99 or (worker.longest_pause_seconds or p99) < p99:
         return limits.progress_latency_factor
     return max(limits.progress_latency_factor, min(limits.longest_tail_factor, p99 / p50))

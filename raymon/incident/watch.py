@@ -32,6 +32,8 @@ from raymon.live.snapshot import Snapshot
 
 GONE_SECONDS: Final = 60.0
 """A run whose driver has been silent for this long has ended for `--until-end`."""
+KILLED_SECONDS: Final = 15.0
+"""The same for a driver whose process on this machine is known to be gone; one that is started again comes sooner."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -138,7 +140,8 @@ def ended(snapshot: Snapshot) -> int | None:
     if view.state in ("finished", "stopped"):
         return 0
     silent = view.driver_heartbeat_age_seconds
-    return 1 if view.state == "failed" or (silent is not None and silent > GONE_SECONDS) else None
+    patience = KILLED_SECONDS if view.driver_process == "gone" else GONE_SECONDS
+    return 1 if view.state == "failed" or (silent is not None and silent > patience) else None
 
 
 def _tell(notifier: Notifier, event: WatchEvent) -> None:

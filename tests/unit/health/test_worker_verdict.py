@@ -35,6 +35,8 @@ def one(**more):
         ({"progress_age_seconds": 20.0, "stuck_seconds": 20.0}, "stalled"),
         ({"progress_age_seconds": 20.0, "stuck_seconds": 3.0}, "running"),
         ({"progress_age_seconds": 20.0, "stuck_seconds": 20.0, "latency_seconds": {"p99": 15.0}}, "running"),
+        ({"stuck_seconds": 50.0, "latency_seconds": {"p99": 15.0}, "rollouts_total": 30.0}, "stalled"),
+        ({"stuck_seconds": 50.0, "latency_seconds": {"p99": 15.0}, "rollouts_total": 5.0}, "suspect"),
         ({"heartbeat_age_seconds": None, "present": False}, "stalled"),
         ({"heartbeat_age_seconds": None, "present": False, "lifecycle": None}, "unknown"),
     ],
