@@ -60,7 +60,8 @@ def hang(standings: Mapping[str, Standing], suspects: Sequence[str], now: float)
     if waiting:
         place = standings[waiting[0]].where
         at = f" in `{place}`" if place and len(waiting) == 1 else ""
-        sentences.append(f"{_subject(listing(waiting))} {'wait' if len(waiting) > 1 else 'waits'} for it{at}.")
+        verb, them = "wait" if len(waiting) > 1 else "waits", "them" if len(culprits) > 1 else "it"
+        sentences.append(f"{_subject(listing(waiting))} {verb} for {them}{at}.")
     return Hang(culprits, where, " ".join(sentences))
 
 
