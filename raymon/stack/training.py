@@ -11,8 +11,9 @@ from raymon.cluster import discovery
 from raymon.cluster.auth import find_token
 from raymon.cluster.http import get
 from raymon.stack import state
-from raymon.stack.running import RunningStack, StackOptions, start_stack
+from raymon.stack.running import RunningStack, StackOptions
 from raymon.stack.sources import Sources
+from raymon.stack.starting import start_stack
 
 LAST_WORD_SECONDS: Final = 8.0
 """A flush, an export and a scrape take 7 s at most in a cluster that raymon started."""

@@ -9,8 +9,9 @@ from types import FrameType
 
 from raymon.cluster.auth import default_token_file, unencrypted
 from raymon.stack import command_line, grafana_server, state
-from raymon.stack.running import RunningStack, StackOptions, start_stack
+from raymon.stack.running import RunningStack, StackOptions
 from raymon.stack.sources import Sources
+from raymon.stack.starting import start_stack
 
 
 def build_parser() -> argparse.ArgumentParser:

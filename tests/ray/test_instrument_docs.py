@@ -16,7 +16,7 @@ from raymon import catalog
 
 SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 EXAMPLE = re.compile(r"^ +>>> ", re.MULTILINE)
-ELSEWHERE = {"raymon.stack.grafana", "raymon.stack.running"}  # need Grafana and Prometheus: run by tests of their own
+ELSEWHERE = {"raymon.stack.grafana", "raymon.stack.starting"}  # need Grafana and Prometheus: run by tests of their own
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -20,8 +20,9 @@ from raymon.stack import compare, files
 from raymon.stack.checks import CHECKS, CheckOptions, Inspection, machine
 from raymon.stack.checks.endpoints import found_among
 from raymon.stack.doctor import examine, exit_code, main
-from raymon.stack.running import StackOptions, start_stack, stop_stack
+from raymon.stack.running import StackOptions, stop_stack
 from raymon.stack.sources import Sources
+from raymon.stack.starting import start_stack
 
 
 class Live:

@@ -6,7 +6,8 @@ import pytest
 
 from raymon.stack import dashboards, files, grafana_server
 from raymon.stack.grafana import Grafana
-from raymon.stack.running import StackOptions, start_stack, stop_stack
+from raymon.stack.running import StackOptions, stop_stack
+from raymon.stack.starting import start_stack
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from raymon.cluster import discovery
 from raymon.cluster.auth import find_token
 from raymon.stack import state
 from raymon.stack.prometheus_server import export_targets
-from raymon.stack.running import StackOptions, start_stack, stop_stack
+from raymon.stack.running import StackOptions, stop_stack
 from raymon.stack.sources import Sources
+from raymon.stack.starting import start_stack
 from raymon.stack.training import follow, start_before_ray
 
 # What `raymon train --stack` does around a run, without Ray: the directory of the stack follows XDG_DATA_HOME.

@@ -18,8 +18,9 @@ from support import ROOT, Command, Prometheus, free_port, get, poll
 from raymon.cluster import ports
 from raymon.stack import files, grafana_server, process, state, up
 from raymon.stack.prometheus_server import config
-from raymon.stack.running import StackOptions, start_stack, stop_stack
+from raymon.stack.running import StackOptions, stop_stack
 from raymon.stack.sources import Sources
+from raymon.stack.starting import start_stack
 
 pytestmark = pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not installed")
 
