@@ -10,17 +10,14 @@ from typing import Any
 import numpy as np
 
 import raymon
-from raymon.ppo.actions import Floats
 from raymon.ppo.fragment_ledger import FragmentLedger
-from raymon.ppo.fragments import Discounts, Fragment
+from raymon.ppo.fragments import Fragment
 from raymon.ppo.learner import Learner, Update, pick_device
 from raymon.ppo.normalize import Normalizer
 from raymon.ppo.phases import Phases
 from raymon.ppo.policy import ModelSpec, initial_weights
 from raymon.ppo.pool import WorkerPool
-from raymon.ppo.rollouts import Rollouts
-from raymon.ppo.samplers import POLL_SECONDS, AsyncSampler, LocalSampler, PolicySnapshot, Sampler, SyncSampler
-from raymon.ppo.worker import Worker, WorkerSpec
+from raymon.ppo.samplers import POLL_SECONDS, PolicySnapshot, Sampler
 from raymon.train import checkpoint, options
 from raymon.train.checkpoint import Checkpoint
 from raymon.train.console import Screen
@@ -28,6 +25,7 @@ from raymon.train.driver_faults import DriverFaults
 from raymon.train.options import Config
 from raymon.train.progress import Progress
 from raymon.train.records import RunDirectory
+from raymon.train.sampling import Sampling
 
 _FLUSH_SECONDS = 1.0
 _DRAIN_SECONDS = 3.0
@@ -106,7 +104,9 @@ class Trainer:
         self.monitor.progress(self.progress.env_steps, self.progress.target())
         self._save()
         self.progress.began = time.perf_counter()
-        self._sampler = self._make_sampler()
+        config, model, stopping = self._config, self._setup.model, self._setup.stopping
+        sampling = Sampling(config, model, self._life, self.progress.began, self.ledger, self.phases, stopping)
+        self._sampler, self._pool = sampling.start()
         state = "failed"
         try:
             self._await_worker()
@@ -267,63 +267,6 @@ class Trainer:
             "phase_seconds": self.phases.totals,
             "first_update_seconds": self.first_update_seconds,
         }
-
-    def _make_sampler(self) -> Sampler:
-        config, ledger, phases, stopping = self._config, self.ledger, self.phases, self._setup.stopping
-        if config.workers == 0:
-            return LocalSampler(Worker(self._worker_spec(0, self._life)), ledger, phases)
-        if config.sampler == "step":
-            from raymon.ppo.stepping import StepSampler, StepWorker
-
-            self._pool = self._start_pool(StepWorker)
-            return StepSampler(self._pool, ledger, phases, stopping, config, self._setup.model, self._rollouts_of)
-        self._pool = self._start_pool(Worker)
-        if config.sampler == "sync":
-            return SyncSampler(self._pool, ledger, phases, stopping)
-        return AsyncSampler(self._pool, ledger, phases, stopping, config.batch_fragments, config.max_policy_lag)
-
-    def _start_pool(self, kind: type) -> WorkerPool:
-        import ray
-
-        remote = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(kind)
-        config = self._config
-        pool = WorkerPool(
-            lambda worker, life: remote.remote(self._worker_spec(worker, life)),
-            config.workers,
-            self.ledger,
-            config.max_restarts,
-            config.worker_timeout,
-            config.start_timeout,
-            self._life,
-        )
-        pool.start()
-        return pool
-
-    def _rollouts_of(self, worker: int, raw: Floats) -> Rollouts:
-        return self._worker_spec(worker, self._life).rollouts(raw)
-
-    def _worker_spec(self, worker: int, life: int) -> WorkerSpec:
-        config = self._config
-        return WorkerSpec(
-            run=config.name,
-            worker=worker,
-            life=life,
-            restarts=life - self._life,
-            env=config.env,
-            num_envs=1 if config.sampler == "step" else config.envs_per_worker,
-            fragment_steps=config.fragment_steps,
-            seed=config.seed,
-            model=self._setup.model,
-            discounts=Discounts(config.discount, config.gae_lambda),
-            longest_seconds=config.worker_timeout / 4,
-            normalize_observations=config.normalize_observations,
-            normalize_rewards=config.normalize_rewards,
-            step_threads=None if config.step_threads < 0 else config.step_threads,
-            strict=config.sampler == "sync",
-            recording=config.recording and config.workers > 0,
-            faults=config.faults,
-            elapsed_seconds=time.perf_counter() - self.progress.began,
-        )
 
 
 def _publish(monitor: raymon.DriverMonitor, update: Update) -> None:
