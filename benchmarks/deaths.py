@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from support import short_folder
+
 from benchmarks.death_cases import DEATHS, DeathCase
 from benchmarks.processes import begun, below
-from benchmarks.watched import Head, Program, TroubleError, await_result, put_table, short_folder, watch
+from benchmarks.watched import Head, Program, TroubleError, await_result, put_table, watch
 
 HALF_SECOND: Final = 0.5
 WARM_UP_SECONDS: Final = 6.0

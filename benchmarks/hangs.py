@@ -24,9 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from support import short_folder
+
 from benchmarks.diagnosis_simulated import healthy as runs_without_fault
 from benchmarks.hang_cases import CASES, Case
-from benchmarks.watched import Head, Program, TroubleError, await_result, put_table, short_folder, watch
+from benchmarks.watched import Head, Program, TroubleError, await_result, put_table, watch
 from raymon.incident.store import IncidentStore
 from raymon.incident.watcher import Watcher
 from raymon.live.collector import Collector

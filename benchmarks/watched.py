@@ -4,13 +4,11 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -166,16 +164,6 @@ def watch(folder: Path, metrics_url: str, *options: str) -> Program:
     """Start `raymon watch` with the directory `folder/runs` for what it collects."""
     command = [sys.executable, "-m", "raymon", "watch", "--metrics-url", metrics_url, "--root", str(folder / "runs")]
     return Program([*command, *options], folder / "watch.log")
-
-
-@contextlib.contextmanager
-def short_folder() -> Iterator[Path]:
-    """Yield a new folder with a path short enough for Ray's sockets; it is removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="rm-", dir="/tmp"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def put_table(page: Path, mark: str, lines: Sequence[str]) -> None:

@@ -1,11 +1,12 @@
 """The short form of the benchmarks of hangs and deaths: real trouble in a trainer that is not raymon's."""
 
 import pytest
+from support import short_folder
 
 from benchmarks import deaths, hangs
 from benchmarks.death_cases import DEATHS
 from benchmarks.hang_cases import CASES
-from benchmarks.watched import Head, short_folder, watch
+from benchmarks.watched import Head, watch
 
 
 @pytest.fixture(scope="module")
