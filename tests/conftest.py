@@ -48,7 +48,7 @@ LONGEST = (
     "stack/test_up.py",
     "browser/test_page_use.py",
 )
-FOLDERS = ("stack", "browser", "ray", "unit")
+FOLDERS = ("stack", "browser", "ray", "fuzz", "unit")
 """Folders by the time that a test of theirs takes."""
 TESTS = Path(__file__).parent
 
