@@ -243,8 +243,9 @@ def _weights_stale() -> Alert:
         '{{ $value | printf "%.0f" }} updates old.',
         expression=f"({behind} > {THRESHOLDS.stale_weights_updates:g}) and {_TRAINING}",
         hold_seconds=60,
-        reason=f"{reason_of('stale_weights_updates')} Of the newest version that any rollout worker has, so that one "
-        "worker that hangs is not meant. Held for a minute: a synchronization may take as long as several updates.",
+        reason=f"{reason_of('stale_weights_updates')} Measured from the newest version of any rollout worker, so "
+        "that one hanging worker does not raise it. Held for a minute: a synchronization may take as long as several "
+        "updates.",
         board="raymon-language",
     )
 

@@ -27,7 +27,7 @@ _ASK_SECONDS: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class ClusterState:
-    """What the control store knew at one moment.
+    """The control store's state at one moment.
 
     Attributes:
         at: Wall-clock seconds of the answer; 0 without one.
@@ -35,7 +35,7 @@ class ClusterState:
         workers: One mapping per worker process that ended: pid, node, kind (`driver` or `worker`), exit (text of Ray),
             ended_at.
         nodes: One mapping per node: id, address, alive, cause.
-        error: Why there is no answer; empty with one.
+        error: Why there is no answer; empty if there is one.
     """
 
     at: float = 0.0
@@ -66,7 +66,7 @@ def ask(address: str, timeout_seconds: float = _ASK_SECONDS) -> ClusterState:
     if lines:
         return _parsed(lines[-1])
     reasons = [line for line in result.stderr.splitlines() if line.strip()] or ["no error message"]
-    return ClusterState(error=f"the control store at {address} cannot be asked: {reasons[-1][:300]}")
+    return ClusterState(error=f"the control store at {address} cannot be reached: {reasons[-1][:300]}")
 
 
 _TYPES: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -88,7 +88,7 @@ _TYPES: Final[Mapping[str, Mapping[str, Any]]] = {
 
 @dataclass(slots=True)
 class StateFollower:
-    """Keep the newest state of a cluster, asked for every `period_seconds` by one child process.
+    """Keep the newest state of a cluster, requested every `period_seconds` by one child process.
 
     `on_state` is called with every answer, from the reading thread.
     """
@@ -115,7 +115,7 @@ class StateFollower:
         return self._state
 
     def ask_now(self) -> None:
-        """Have the control store asked at once: something has happened."""
+        """Request the state at once, because something has happened."""
         if self._child is not None and self._child.stdin is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._child.stdin.write("\n")

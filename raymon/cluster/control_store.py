@@ -35,7 +35,7 @@ class ControlStoreReply:
         nodes: Every living node.
         dashboard_url: Where its dashboard listens, empty when it has none.
         ray_version: The version of Ray it runs, empty when unknown.
-        error: Why there is no answer, empty when there is.
+        error: Why there is no answer; empty if there is one.
         refused: Whether it wants a token, or another one.
     """
 
@@ -62,7 +62,7 @@ def ask_control_store(address: str, timeout: float = 15.0, *, send_token: bool =
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         return ControlStoreReply(error="expected an address HOST:PORT")
-    try:  # Ray's client would wait its whole time for a port that nobody listens on
+    try:  # Ray's client would wait until its timeout for a port without a listener
         socket.create_connection((host.strip("[]"), int(port)), timeout=min(3.0, timeout)).close()
     except (OSError, OverflowError, UnicodeError) as error:
         return ControlStoreReply(error=f"nothing answers there ({getattr(error, 'strerror', None) or error})")

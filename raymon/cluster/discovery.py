@@ -141,8 +141,8 @@ class Raylet:
 
 def raylets(processes: Path = _PROCESSES) -> tuple[Raylet, ...]:
     """Return this user's and root's Ray nodes on this machine, the newest session first."""
-    found = {raylet for arguments in _command_lines(processes) if (raylet := _raylet(arguments)) is not None}
-    return tuple(sorted(found, key=lambda raylet: (raylet.session, raylet.node_id), reverse=True))
+    running = {raylet for arguments in _command_lines(processes) if (raylet := _raylet(arguments)) is not None}
+    return tuple(sorted(running, key=lambda raylet: (raylet.session, raylet.node_id), reverse=True))
 
 
 def _raylet(arguments: list[str]) -> Raylet | None:

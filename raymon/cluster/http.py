@@ -43,10 +43,10 @@ class Reply:
     """The outcome of a GET.
 
     Attributes:
-        url: The URL that was asked.
+        url: The requested URL.
         status: The HTTP status, 0 when there was no reply.
         body: The body; of a status other than 200 at most 64 kB.
-        error: Empty, or why there is no complete reply of status 200.
+        error: Why there is no complete reply of status 200; empty if there is one.
         seconds: How long it took.
         server_time: The `Date` header as a Unix time, None without one.
     """
@@ -208,7 +208,7 @@ class Request:
             return "the host name cannot be resolved"
         if isinstance(error, ssl.SSLError):
             return f"TLS error: {printable(error.reason or 'unknown')}"
-        if isinstance(error, (http.client.HTTPException, OverflowError)):  # an impossible length is no HTTP either
+        if isinstance(error, (http.client.HTTPException, OverflowError)):  # an impossible length is not HTTP either
             return f"what answers does not speak HTTP ({type(error).__name__})"
         return printable((error.strerror if isinstance(error, OSError) else None) or str(error), 200)
 

@@ -30,7 +30,7 @@ def read_file(path: Path, *, any_owner: bool = False) -> str:
         any_owner: Whether it may belong to anybody, since the user named it.
 
     Raises:
-        OSError: It cannot be read, is no regular file or belongs to another user.
+        OSError: It cannot be read, is not a regular file or belongs to another user.
         UnicodeDecodeError: It is not text.
     """
     if not any_owner:

@@ -50,7 +50,7 @@ class RemoteEnv(gymnasium.Env[Array, Any]):
             timeout_seconds: Longest time for any answer, including the first.
 
         Raises:
-            EnvError: There is no answer, or an invalid one.
+            EnvError: The server does not answer, or its answer is invalid.
         """
         if not 0 < port <= _MAX_PORT:
             raise EnvError(f"found port {port} for an environment, expected at most {_MAX_PORT}; start at a lower port")

@@ -86,7 +86,7 @@ def decode(frames: Sequence[bytes], expected: str) -> tuple[Header, Sequence[byt
     """Return the header and the frames after it.
 
     Raises:
-        EnvError: The first frame is no msgpack map, has another `op` than `expected`, or reports an error.
+        EnvError: The first frame is not a msgpack map, has another `op` than `expected`, or reports an error.
     """
     header = header_from(frames)
     if header.get("op") == "error":

@@ -25,7 +25,7 @@ ALERTS: Final[Mapping[str, Severity]] = MappingProxyType(
         "RaymonMetricsMissing": "warning",
     }
 )
-"""Severity by name. critical: training is lost; warning: somebody should look today; info: speed is lost."""
+"""Severity by name. critical: training is lost; warning: look at it today; info: speed is lost."""
 
 _BY_WORKER_STATE: Final[Mapping[str, str]] = MappingProxyType(
     {

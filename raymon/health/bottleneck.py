@@ -1,6 +1,6 @@
 """What limits the speed of a run that works: the phase that takes most of each iteration, and what to change.
 
-A limit is no fault: something always limits. It is named once its share of the iteration is worth acting on.
+A limit is not a fault: every run has one. It is named once its share of the iteration is worth acting on.
 """
 
 from collections.abc import Callable, Iterator

@@ -91,7 +91,7 @@ def _absence_cost(run: RunView, absent: Collection[str]) -> Cost | None:
 def limit_cost(run: RunView, ratio: float) -> Cost | None:
     """Return what a phase costs at most that takes a share of every iteration.
 
-    None above `MOST_LIMIT_RATIO`: without a phase that is nearly everything, something unknown would be the limit.
+    None above `MOST_LIMIT_RATIO`: what would limit the run without a phase that takes nearly all its time is unknown.
     """
     now, unit = throughput(run)
     return Cost(now, now / (1.0 - ratio), unit) if now and ratio <= MOST_LIMIT_RATIO else None

@@ -188,23 +188,23 @@ def _references(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     old = max(limits.refs_old_seconds, limits.no_update_factor * (run.iteration_seconds or 0.0))
     if age is None or growth is None or age < old or growth < limits.refs_growth_per_second:
         return
-    held = f"{store.refs_held or 0:.0f} object references ({size(store.refs_held_bytes or 0.0)})"
-    sentence = f"The driver holds {held}, {count(growth)} more each second; the oldest is {duration(age)} old."
+    references = f"{store.refs_held or 0:.0f} object references ({size(store.refs_held_bytes or 0.0)})"
+    sentence = f"The driver holds {references}, {count(growth)} more each second; the oldest is {duration(age)} old."
     advice = "ray.get frees nothing: drop references once their data is trained on (look for a list that only grows)."
     yield Finding("references_kept", "warning", sentence, advice)
 
 
 def _store(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     store = run.store
-    held = f"; the driver's own references hold {size(store.refs_held_bytes)}" if store.refs_held_bytes else ""
+    references = f"; the driver's own references hold {size(store.refs_held_bytes)}" if store.refs_held_bytes else ""
     advice = "Release references earlier, send smaller fragments, or give Ray a larger store{object_store}."
     if store.spilled_bytes is not None and store.spilled_bytes > limits.spilled_bytes:
-        sentence = f"The object store has spilled {size(store.spilled_bytes)} to disk{held}."
+        sentence = f"The object store has spilled {size(store.spilled_bytes)} to disk{references}."
         yield Finding("object_store", "warning", sentence, advice)
     elif store.used_bytes and store.available_bytes is not None:
         ratio = store.used_bytes / (store.used_bytes + max(0.0, store.available_bytes))
         if ratio > limits.store_used_ratio:
-            sentence = f"The object store is {share(ratio)} full ({size(store.used_bytes)}){held}."
+            sentence = f"The object store is {share(ratio)} full ({size(store.used_bytes)}){references}."
             yield Finding("object_store", "warning", sentence, advice)
 
 
@@ -252,8 +252,8 @@ def _straggler(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresho
     if not slow:
         return
     names = {worker.worker for worker in slow}
-    found = stragglers(run, limits, names)
-    cost = straggler_cost(run, {name: item for name, item in found.items() if name in names})
+    slow_workers = stragglers(run, limits, names)
+    cost = straggler_cost(run, {name: item for name, item in slow_workers.items() if name in names})
     if any(worker.unit == "token" and worker.worker in names for worker in run.workers):
         advice = "Check its node and its engine: other programs, thermal limits, a smaller cache for keys and values."
     elif run.sampler == "async":

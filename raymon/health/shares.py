@@ -18,7 +18,7 @@ def worker_phases(run: RunView) -> dict[str, float]:
 
 
 def role_phases(run: RunView, role: str) -> dict[str, float]:
-    """Return the same over the workers of one role; empty without any."""
+    """Return the same for the workers of one role; empty if there are none."""
     return _median_phases([worker for worker in run.workers if worker.role == role])
 
 

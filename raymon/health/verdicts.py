@@ -9,7 +9,7 @@ from raymon.views import RunView, WorkerView
 Severity = Literal["ok", "info", "warning", "critical", "unknown"]
 
 SEVERITIES: Final[tuple[Severity, ...]] = ("ok", "info", "warning", "critical", "unknown")
-"""`info` names a limit of a run that works; `warning` and `critical` ask somebody to act."""
+"""`info` names a limit of a run that works; `warning` and `critical` call for action."""
 
 WORKER_STATES: Final = (
     "stalled",
@@ -39,10 +39,10 @@ WORKER_SEVERITIES: Final[Mapping[str, Severity]] = {
     "waiting": "ok",
     "running": "ok",
 }
-"""State of a worker to its severity."""
+"""Severity of each state of a worker."""
 
 TROUBLED_STATES: Final = ("stalled", "dead", "given_up", "failing", "restarting", "slow")
-"""The states of a worker that somebody should look at."""
+"""The states of a worker that need attention."""
 
 _EQUAL: Final = {"waiting": "running"}
 """A healthy worker alternates between these; ranking them equal keeps its row in place."""

@@ -20,7 +20,7 @@ FEW: Final = 16
 """Up to this many workers, each is compared with exactly the others; with more, leaving one out changes no median."""
 _FEWEST_CENTRED: Final = 3
 _QUANTILE_WEIGHTS: Final = {"p50": 0.725, "p95": 0.235, "p99": 0.04}
-"""Share of the rollouts that each quantile stands for."""
+"""Share of the rollouts that each quantile represents."""
 
 
 @dataclass(frozen=True, slots=True)

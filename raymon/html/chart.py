@@ -18,7 +18,7 @@ from raymon.html.words import MEANING, word
 from raymon.live.snapshot import Floats
 
 POINTS: Final = 120
-"""Samples of a line: more than a chart has pixels for cost the viewer's network and show nothing."""
+"""Most samples of a line; more than a chart has pixels would cost bandwidth and show nothing."""
 _SPARKLINE_POINTS: Final = 60
 _HEADROOM: Final = 0.1
 """Room for the label of a limit, so that the line does not cross it, as a share of the range."""

@@ -6,7 +6,7 @@ from raymon.format import duration
 from raymon.live.snapshot import Snapshot
 
 SLOW_COLLECTION_SECONDS: Final = 8.0
-"""Collections follow each other within seconds, also when nobody looks and when endpoints hang until their deadline."""
+"""Age after which the page warns: a collection takes seconds even if endpoints hang until their deadline."""
 
 
 def warnings(snapshot: Snapshot, elapsed: float) -> list[str]:

@@ -1,1 +1,1 @@
-"""From the nodes' metrics pages to views and verdicts, while somebody looks; imports no torch and no ray."""
+"""From the nodes' metrics pages to views and verdicts, while a viewer is open; imports neither torch nor ray."""

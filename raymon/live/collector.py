@@ -1,7 +1,7 @@
-"""The background thread behind every viewer: one collection a second, however many look, and fewer while nobody does.
+"""The background thread behind every viewer: one collection a second for all viewers, and fewer without any.
 
 Runs in the process of the page or the terminal view, never in the job. N viewers cost one collection: they all read the
-last `Snapshot`, which is never changed after it was made.
+last `Snapshot`, which is immutable.
 """
 
 import logging
@@ -33,9 +33,9 @@ from raymon.views import RunView, WorkerView
 
 TARGETS_SECONDS: Final = 5.0
 UNWATCHED_SECONDS: Final = 3.0
-"""Between two collections while nobody looks: the history goes on, at a third of the cost."""
+"""Between two collections without a viewer: the history continues at a third of the cost."""
 LEFT_SECONDS: Final = 10.0
-"""Nobody looks when no snapshot was requested for this long."""
+"""There is no viewer if no snapshot was requested for this long."""
 SLOW_SECONDS: Final = 5.0
 """A collection that takes longer is a problem of its own; an endpoint that hangs costs three seconds."""
 MOST_RUNS: Final = 64
@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 
 class Collector:
-    """Scrape the targets once a second, less often while nobody looks; keep the last snapshot and a bounded history.
+    """Scrape the targets once a second, less often without a viewer; keep the last snapshot and a bounded history.
 
     Example:
         >>> collector = Collector(["10.0.0.5:8080"])
@@ -55,7 +55,7 @@ class Collector:
 
     Args:
         targets: Metrics endpoints, or anything with `find()`; by default the newest Ray session on this machine.
-        period_seconds: Between two collections while somebody looks.
+        period_seconds: Between two collections while there is a viewer.
         prometheus_url: A Prometheus to take firing alerts and older history from; empty for none.
         prometheus_expected: Whether to say so when it does not answer; False where its address is only a default.
         clock: Returns wall-clock seconds.
@@ -131,7 +131,7 @@ class Collector:
         return replace(snapshot, problem=problem, problem_since=self._clock() - spent)
 
     def latest(self) -> Snapshot:
-        """Return the last snapshot without counting as somebody who looks."""
+        """Return the last snapshot without counting as a viewer."""
         return self._snapshot
 
     def collect(self) -> Snapshot:
@@ -142,7 +142,7 @@ class Collector:
         return self.digest(pages, found, begun)
 
     def digest(self, pages: Sequence[Page], found: Endpoints | None = None, begun: float | None = None) -> Snapshot:
-        """Take in pages and return the snapshot: all of a collection but the network."""
+        """Process scraped pages and return the snapshot: a whole collection except for the requests."""
         begun = time.perf_counter() if begun is None else begun
         found = found or Endpoints(tuple(page.url for page in pages), "given pages")
         parsed = parse_round(pages, found, round(self._clock(), 3), self._parser)

@@ -1,6 +1,6 @@
 """What is remembered between scrapes: every run's processes, their last gauges, and counters that never go backwards.
 
-Ray drops a gauge about 20 s after its process stops setting it, and keeps the counters of a dead process for ever,
+Ray drops a gauge about 20 s after its process stops setting it, and keeps the counters of a dead process forever,
 next to those of its successor. So the last gauges are kept here, and a worker's counters are summed over all processes
 that ever carried its label: a restart adds a series and never takes one away. Rates are taken over the moments at which
 the processes flushed (their heartbeats), not over the moments of scraping, which removes the jitter of both.

@@ -63,7 +63,7 @@ def exporter_age(memory: Memory, now: float) -> float | None:
 def node_views(memory: Memory, now: float) -> Mapping[str, NodeView]:
     """Return every known node by the URL of its endpoint.
 
-    The head's autoscaler and dashboard have pages of their own, which are no nodes: there is nothing of a node on them.
+    The head's autoscaler and dashboard have pages of their own, which hold no metric of a node.
     """
     nodes = {urlsplit(url).hostname for url, node in memory.nodes.items() if node.numbers}
     return {

@@ -1,4 +1,4 @@
-"""Where the silent processes of a run stand: read in the background, and only while a verdict wants to know.
+"""The frames in which silent processes of a run are: read in the background, and only while a verdict needs them.
 
 The collector never waits for it: what is read during one round is used from the next one on.
 """
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one process stands.
+    """The frame in which one process is.
 
     Attributes:
         run: The run.
@@ -69,7 +69,7 @@ class Wanted(NamedTuple):
 
 
 class Places:
-    """Reads where processes stand, in a thread that starts when first asked.
+    """Reads the frames of processes in a thread that starts with the first request.
 
     Args:
         read_stacks: Returns what processes left behind; tests replace it.
@@ -111,7 +111,7 @@ class Places:
             try:
                 self._look(self._wanted)
             except Exception:  # noqa: BLE001  # what is missing must not end the thread
-                _log.warning("where processes stand cannot be read", exc_info=True)
+                _log.warning("the frames of processes cannot be read", exc_info=True)
             time.sleep(PERIOD_SECONDS)
 
     def _look(self, wanted: Sequence[Wanted]) -> None:
@@ -150,7 +150,7 @@ class Places:
         return state
 
     def _exit(self, process: Process, raylets: Sequence[discovery.Raylet]) -> str:
-        """Return why a process ended as its cluster's control store says, asked once."""
+        """Return why a process ended as its cluster's control store says; ask it once."""
         node, pid = process
         address = next((raylet.gcs_address for raylet in raylets if raylet.node_address == node), "")
         if process not in self._exits and address:
@@ -188,7 +188,7 @@ def wanted(runs: Iterable[tuple[RunView, RunVerdict]]) -> list[Wanted]:
 
 
 def placed(view: RunView, places: Iterable[Place], now: float) -> RunView:
-    """Return a view with what is known of where its processes stand."""
+    """Return a view with the known frames of its processes."""
     known = {place.worker: place for place in places if place.run == view.run}
     if not known:
         return view

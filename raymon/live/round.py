@@ -33,7 +33,7 @@ class ParsedPage:
 class Round:
     """Every page of one round; `taken_at` is wall-clock seconds, `found` what the discovery returned.
 
-    `places` holds where the silent processes stand, as far as that is known.
+    `places` holds the frames of silent processes, as far as they are known.
     """
 
     taken_at: float

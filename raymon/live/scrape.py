@@ -1,6 +1,6 @@
 """Fetch pages over HTTP, many at once, within one deadline and one size, whatever the servers do.
 
-A page that hangs, drips a byte a second, never ends or is no HTTP costs its own result and nothing else.
+A page that hangs, drips a byte a second, never ends or is not HTTP costs its own result and nothing else.
 """
 
 import time

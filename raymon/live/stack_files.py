@@ -40,7 +40,7 @@ class StackFiles:
 
     Args:
         dashboard_url: The Ray Dashboard, if the user named one. Otherwise that of a cluster with a node on this machine
-            is found when another node is asked about for the first time, which takes seconds.
+            is looked up at the first request for another node, which takes seconds.
     """
 
     def __init__(self, dashboard_url: str = "") -> None:
@@ -53,7 +53,7 @@ class StackFiles:
     def read(self, processes: Iterable[Process], seconds: float = 3.0) -> dict[Process, ProcessEvidence]:
         """Return what was left behind, by process; processes that left nothing, or nothing readable, are missing.
 
-        Takes at most about `seconds`, longer only while a dashboard has to be found, and never raises. Call it from a
+        Takes at most about `seconds`, longer only while it looks for a dashboard, and never raises. Call it from a
         thread that may wait, unless every process is on this machine.
         """
         deadline = time.monotonic() + seconds

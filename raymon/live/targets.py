@@ -29,7 +29,7 @@ class Endpoints:
         urls: The endpoints.
         source: Where they come from, in words.
         problem: Why there are none; empty if there are some.
-        departures: Host of a node that has left the cluster to why it did, in Ray's words; empty if nobody says so.
+        departures: Host of a node that has left the cluster to why it did, in Ray's words; empty if unknown.
     """
 
     urls: tuple[str, ...] = ()
@@ -180,7 +180,7 @@ class LocalTargets:
 
 
 def endpoints(targets: Iterable[str]) -> tuple[str, ...]:
-    """Return the metrics endpoints of `host:port` targets; what is no such target is left out."""
+    """Return the metrics endpoints of `host:port` targets; others are left out."""
     urls: dict[str, None] = {}
     for target in targets:
         with contextlib.suppress(ValueError):

@@ -51,7 +51,7 @@ def read_file(folder: int, name: str, most_bytes: int) -> bytes:
     """Read a small regular file, never blocking.
 
     Raises:
-        OSError: It is no regular file of this user or root, others may write to it, or it is too large.
+        OSError: It is not a regular file of this user or root, others may write to it, or it is too large.
     """
     descriptor = os.open(name, _READ, dir_fd=folder)
     try:

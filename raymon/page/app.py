@@ -40,8 +40,7 @@ def draw(arguments: tuple[str, ...]) -> None:
         return
     choice = choices.from_query({"run": options(arguments).run, **st.query_params.to_dict()})
     snapshot = snapshot_for(arguments, choice)
-    beside = services(arguments).latest(), incidents(arguments).latest()
-    html = drawings.page(snapshot, choice, *beside)
+    html = drawings.page(snapshot, choice, services(arguments).latest(), incidents(arguments).latest())
     component.show(html, layout.title(snapshot, choice), choose)
 
 

@@ -88,7 +88,11 @@ def _language(worker: WorkerView) -> list[tuple[str, str, str]]:
         lengths = " · ".join(count(flow.response_length.get(name)) for name in ("p50", "p95", "p99"))
         facts += [
             ("Tokens per second", tokens, "Tokens of responses, over the last seconds."),
-            ("Time per token", cost, "Of the last batches; workers are compared by it, not by how long batches take."),
+            (
+                "Time per token",
+                cost,
+                "Over the last batches; workers are compared by it, not by the duration of a batch.",
+            ),
             ("Response length", lengths, "Median, 95th and 99th percentile of the last minute, in tokens."),
         ]
     return facts

@@ -155,11 +155,11 @@ def last_stack(context: Context, process: str) -> tuple[Summary, tuple[str, ...]
 
 def causes_of_death(context: Context, pid: int | None) -> list[str]:
     """Return what Ray said about the end of a process of the run, each cause once."""
-    found = [
+    choices = [
         cause
         for incident in context.incidents
         if incident.run == context.run.run
         for dead, cause in incident.deaths
         if dead == pid
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(choices))

@@ -1,4 +1,4 @@
-"""The page as a whole: head, banners, sections in the order of the questions, foot; and the page without a run."""
+"""The whole page: header, banners, sections in the order of the questions, footer; and the page without a run."""
 
 import logging
 from collections.abc import Callable, Sequence

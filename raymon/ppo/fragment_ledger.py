@@ -112,7 +112,7 @@ class FragmentLedger:
         self.monitor.worker_restarted(worker, reason)
 
     def give_up(self, worker: int) -> None:
-        """Record a worker that is no longer replaced."""
+        """Record that a worker was given up."""
         self.given_up.append(worker)
         self.monitor.worker_given_up(worker)
 

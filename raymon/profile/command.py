@@ -135,10 +135,10 @@ def _live_run(collector: Collector, name: str) -> RunView:
 
 def _processes(run: RunView) -> dict[str, tuple[str, int]]:
     """Return name -> (node, process id) of every live process of the run."""
-    found = {f"worker {w.worker}": (w.node or "", w.pid) for w in run.workers if w.pid is not None}
+    processes = {f"worker {w.worker}": (w.node or "", w.pid) for w in run.workers if w.pid is not None}
     if run.driver_pid is not None:
-        found = {DRIVER: (run.driver_node or "", run.driver_pid), **found}
-    return found
+        processes = {DRIVER: (run.driver_node or "", run.driver_pid), **processes}
+    return processes
 
 
 def _sampled(snapshot: Snapshot, run: RunView, requested: Sequence[str]) -> list[str]:
@@ -219,7 +219,7 @@ def _by_node(run: RunView, sampled: Sequence[str]) -> dict[str, NodePlan]:
         pids.setdefault(node, []).append(pid)
         if name in sampled:
             sampled_pids.setdefault(node, []).append(pid)
-    return {node: NodePlan(tuple(found), tuple(sampled_pids.get(node, ()))) for node, found in pids.items()}
+    return {node: NodePlan(tuple(node_pids), tuple(sampled_pids.get(node, ()))) for node, node_pids in pids.items()}
 
 
 def _combine(
@@ -235,8 +235,8 @@ def _combine(
     ]
     traces = [trace for part in gathered.values() for trace in part.traces]
     tracks = [track for track in timeline.tracks(traces) if track.run == run.run]
-    noted = {track.name for track in tracks}
-    silent = [name for name, (node, _) in known.items() if node in gathered and name not in noted]
+    recorded = {track.name for track in tracks}
+    silent = [name for name, (node, _) in known.items() if node in gathered and name not in recorded]
     if silent:
         notes = [
             *notes,

@@ -75,7 +75,7 @@ def _gathered(reply: Any) -> Gathered:  # noqa: ANN401  # any JSON
     except (AttributeError, KeyError, TypeError, ValueError):
         texts, traces = [], None
     if not isinstance(traces, list) or not all(isinstance(text, str) for part in texts for text in part.values()):
-        raise RemoteError("a node answered with something that is no profile; does it have this version of raymon?")
+        raise RemoteError("a node sent a reply that is not a profile; check that it has this version of raymon")
     return Gathered([trace for trace in traces if isinstance(trace, dict)], *texts)
 
 

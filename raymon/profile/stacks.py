@@ -136,16 +136,16 @@ def own(stacks: Sequence[SampledStack]) -> dict[Place, float]:
     counted: dict[Place, float] = {}
     for stack in stacks:
         if stack.frames:
-            found = place(stack.frames[-1])
-            counted[found] = counted.get(found, 0.0) + stack.samples
-    return {found: counted[found] / whole for found in sorted(counted, key=lambda item: -counted[item])}
+            function = place(stack.frames[-1])
+            counted[function] = counted.get(function, 0.0) + stack.samples
+    return {function: counted[function] / whole for function in sorted(counted, key=lambda item: -counted[item])}
 
 
 def working(stacks: Sequence[SampledStack]) -> dict[Place, float]:
     """Return the same as `own` without waiting and idle time; the shares are still of the whole wall time."""
     whole = samples_of(stacks) or 1.0
     busy = [stack for stack in stacks if not waits_or_idles(stack)]
-    return {found: share * samples_of(busy) / whole for found, share in own(busy).items()}
+    return {function: share * samples_of(busy) / whole for function, share in own(busy).items()}
 
 
 def differences(
@@ -166,14 +166,18 @@ def differences(
     if slow_per_second <= 0 or typical_per_second <= 0:
         return []
     slow_shares, typical_shares = working(slow), working(typical)
-    found = [
+    differences = [
         Difference(
             where, slow_shares.get(where, 0.0) / slow_per_second, typical_shares.get(where, 0.0) / typical_per_second
         )
         for where in slow_shares
     ]
-    found = sorted((d for d in found if d.seconds > d.baseline), key=lambda d: d.baseline - d.seconds)
-    return [d for d in found if d.seconds - d.baseline >= WORTH_RATIO * (found[0].seconds - found[0].baseline)]
+    differences = sorted((d for d in differences if d.seconds > d.baseline), key=lambda d: d.baseline - d.seconds)
+    return [
+        d
+        for d in differences
+        if d.seconds - d.baseline >= WORTH_RATIO * (differences[0].seconds - differences[0].baseline)
+    ]
 
 
 @dataclass(slots=True)

@@ -101,8 +101,8 @@ def tracks(traces: Iterable[object]) -> list[Track]:
     """Return the processes, the driver first and then by number; skip what is not a trace."""
     good = [trace for each in traces if (trace := _checked(each)) is not None]
     zero = min((trace.began for trace in good), default=0.0)
-    found = [_track(trace, trace.began - zero) for trace in good]
-    return sorted(found, key=lambda t: (t.worker != DRIVER, not t.worker.isdigit(), t.worker.zfill(12)))
+    result = [_track(trace, trace.began - zero) for trace in good]
+    return sorted(result, key=lambda t: (t.worker != DRIVER, not t.worker.isdigit(), t.worker.zfill(12)))
 
 
 def _checked(trace: Any) -> _Trace | None:  # noqa: ANN401  # any JSON
@@ -125,7 +125,7 @@ def _triples(listed: Sequence[Any]) -> list[tuple[str, float, float]]:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError("a phase is no text")
+        raise TypeError("a phase is not a string")
     return value
 
 

@@ -49,17 +49,17 @@ def _shape(model: dict[str, Any]) -> tuple[object, ...]:
     )
 
 
-def is_current(grafana: Grafana, model: dict[str, Any], found: dict[str, Any]) -> bool:
+def is_current(grafana: Grafana, model: dict[str, Any], reply: dict[str, Any]) -> bool:
     """Return whether the dashboard under the model's uid is the model.
 
     Newer servers hand a model back migrated to their own schema version; then the digest in the message of its latest
     version decides, or, for a provisioned one that has no message, its titles and queries.
     """
-    there = found["dashboard"]
+    there = reply["dashboard"]
     if plain(there) == plain(model):
         return True
     if there.get("schemaVersion") == model.get("schemaVersion"):
         return False
-    if found.get("meta", {}).get("provisioned"):
+    if reply.get("meta", {}).get("provisioned"):
         return _shape(there) == _shape(model)
     return (grafana.latest_message(model["uid"]) or "").endswith(f" {digest(model)}")

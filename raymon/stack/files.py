@@ -39,38 +39,38 @@ def share(name: str) -> Path:
 
 def dashboards() -> dict[str, dict[str, Any]]:
     """Return the packaged dashboards as file name -> model, in the order of their names."""
-    found = {}
+    models = {}
     for path in sorted(share("dashboards").glob("*.json")):
         model = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(model, dict) or not model.get("uid"):
             raise FilesError(f"{path} is not a dashboard with a uid; install raymon-rl again")
-        found[path.name] = model
-    if not found:
+        models[path.name] = model
+    if not models:
         raise FilesError(f"no dashboard in {share('dashboards')}: install raymon-rl again")
-    return found
+    return models
 
 
 def datasource() -> dict[str, Any]:
     """Return the packaged datasource: its uid, name, type and options; the caller replaces its `url`."""
     path = share("dashboards") / "provisioning" / "datasources" / "raymon.yaml"
-    found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["datasources"][0]
-    return {key: value for key, value in found.items() if key != "editable"}  # a key of provisioning, not of the API
+    entry: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["datasources"][0]
+    return {key: value for key, value in entry.items() if key != "editable"}  # a key of provisioning, not of the API
 
 
 def scrape_config() -> dict[str, Any]:
     """Return the packaged configuration of Prometheus for the Ray of this machine."""
-    found: dict[str, Any] = yaml.safe_load((share("prometheus") / "prometheus.yml").read_text(encoding="utf-8"))
-    return found
+    configuration: dict[str, Any] = yaml.safe_load((share("prometheus") / "prometheus.yml").read_text(encoding="utf-8"))
+    return configuration
 
 
 def rule_files() -> tuple[Path, ...]:
     """Return the packaged files of Prometheus rules: those whose top level is `groups`."""
-    found = []
+    paths = []
     for path in sorted(share("prometheus").rglob("*.yml")):
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
         if len(documents) == 1 and isinstance(documents[0], dict) and set(documents[0]) == {"groups"}:
-            found.append(path)
-    return tuple(found)
+            paths.append(path)
+    return tuple(paths)
 
 
 def rule_groups() -> dict[str, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Grafana's HTTP API: grafana-api, made safe against what real servers answer.
+"""Grafana's HTTP API: the client grafana-api, with checks of what real servers answer.
 
 grafana-api turns a login page into a JSONDecodeError and some error pages into a TypeError, and follows redirects that
 change a POST into a GET. Here every reply is bounded in size and time and checked before grafana-api sees it: a caller
@@ -106,12 +106,12 @@ class Grafana:
 
     def dashboard(self, uid: str) -> dict[str, Any] | None:
         """Return a dashboard as `{"dashboard": model, "meta": …}`, None when there is none of that uid."""
-        found = self._find(f"/dashboards/uid/{quote(uid, safe='')}")
-        if found is None:
+        reply = self._find(f"/dashboards/uid/{quote(uid, safe='')}")
+        if reply is None:
             return None
-        if not (_is_model(found.get("dashboard")) and isinstance(found.get("meta", {}), dict)):
+        if not (_is_model(reply.get("dashboard")) and isinstance(reply.get("meta", {}), dict)):
             raise GrafanaError(f"{self.url} gave no model for the dashboard {uid}: check what a proxy in front does")
-        return found
+        return reply
 
     def latest_message(self, uid: str) -> str | None:
         """Return the message of a dashboard's latest version, None if the server does not show it."""
@@ -264,7 +264,7 @@ _ADVICE = {
     403: "the token lacks the right: its service account needs the role Editor, and Admin for the datasource",
     404: "nothing is there: check the URL, its sub-path and the uid",
     409: "something of the same name exists under another uid: rename or remove it in Grafana",
-    412: "somebody changed it meanwhile: look at --dry-run, then push again, or use --force",
+    412: "it was changed since it was read: run with --dry-run, then push again, or use --force",
 }
 
 

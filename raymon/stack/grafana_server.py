@@ -33,10 +33,10 @@ def find() -> list[str] | None:
 
 def home_of(program: str) -> Path | None:
     """Return the folder with Grafana's `conf` and `public`, an option of the server; None when there is none."""
-    beside = Path(program).resolve().parent.parent
+    prefix = Path(program).resolve().parent.parent
     named = os.environ.get("GF_PATHS_HOME", "")
     places = [Path(named)] if named else []
-    places += [beside, beside / "share" / "grafana", Path("/usr/share/grafana"), Path("/usr/local/share/grafana")]
+    places += [prefix, prefix / "share" / "grafana", Path("/usr/share/grafana"), Path("/usr/local/share/grafana")]
     places += [Path(brew) / "opt/grafana/share/grafana" for brew in ("/opt/homebrew", "/usr/local")]
     return next((place for place in places if (place / "conf" / "defaults.ini").exists()), None)
 

@@ -79,8 +79,8 @@ def find_program(*names: str) -> str | None:
     """Return the first of these programs found on PATH or where packages put daemons, as an absolute path."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *USUAL_PLACES])
     for name in names:
-        if found := shutil.which(name, path=path):
-            return found
+        if program := shutil.which(name, path=path):
+            return program
     return None
 
 

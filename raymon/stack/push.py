@@ -1,4 +1,4 @@
-"""Push raymon's dashboards, and on request its datasource, into a Grafana: only what differs, nobody else's work."""
+"""Push raymon's dashboards, and on request its datasource, to a Grafana; write only what differs, keep edits."""
 
 import difflib
 import json
@@ -77,7 +77,7 @@ def plan(
     """Compare with what the server has and return the steps; changes nothing.
 
     Raises:
-        GrafanaError: The server cannot be asked.
+        GrafanaError: The server cannot be reached, or refuses the login.
     """
     if (database := grafana.health()["database"]) != "ok":
         raise GrafanaError(f"{grafana.url} says its database is {database!r}: look at its log; nothing was pushed")
@@ -90,29 +90,29 @@ def plan(
 
 def _folder(grafana: Grafana, target: Target) -> Step:
     wanted = {"uid": target.folder_uid, "title": target.folder_title}
-    found = grafana.folder(target.folder_uid)
-    if found is None:
+    folder = grafana.folder(target.folder_uid)
+    if folder is None:
         return Step("folder", target.folder_uid, "create", wanted=wanted)
-    return Step("folder", target.folder_uid, "unchanged", f"titled {found.get('title')!r}")
+    return Step("folder", target.folder_uid, "unchanged", f"titled {folder.get('title')!r}")
 
 
 def _datasource(grafana: Grafana, wanted: dict[str, Any], force: bool) -> Step:
     uid = wanted["uid"]
-    found = grafana.datasource(uid)
-    if found is None:
+    datasource = grafana.datasource(uid)
+    if datasource is None:
         return Step("datasource", uid, "create", wanted=wanted)
     # a PUT without these would set them back
-    wanted = {**wanted, **{key: found[key] for key in _ADMINISTRATOR_KEYS if key in found}}
-    there = {key: found.get(key) for key in wanted}
-    if isinstance(found.get("jsonData"), dict):  # other keys in it are the administrator's
-        wanted = {**wanted, "jsonData": {**found["jsonData"], **wanted["jsonData"]}}
-        there["jsonData"] = found["jsonData"]
+    wanted = {**wanted, **{key: datasource[key] for key in _ADMINISTRATOR_KEYS if key in datasource}}
+    there = {key: datasource.get(key) for key in wanted}
+    if isinstance(datasource.get("jsonData"), dict):  # other keys in it are the administrator's
+        wanted = {**wanted, "jsonData": {**datasource["jsonData"], **wanted["jsonData"]}}
+        there["jsonData"] = datasource["jsonData"]
     if there == wanted:
         return Step("datasource", uid, "unchanged")
-    if found.get("readOnly"):
+    if datasource.get("readOnly"):
         return Step("datasource", uid, "refuse", "it comes from a file on the server; change it there", there, wanted)
-    if found.get("type") != wanted["type"] and not force:
-        reason = f"a datasource of type {found.get('type')!r} has this uid; --force replaces it"
+    if datasource.get("type") != wanted["type"] and not force:
+        reason = f"a datasource of type {datasource.get('type')!r} has this uid; --force replaces it"
         return Step("datasource", uid, "refuse", reason, there, wanted)
     return Step("datasource", uid, "update", there=there, wanted=wanted)
 
@@ -121,23 +121,23 @@ def _dashboard(grafana: Grafana, model: dict[str, Any], target: Target) -> Step:
     uid = model["uid"]
     wanted = compare.plain(model)
     message = compare.message(model)
-    found = grafana.dashboard(uid)
-    if found is None:
+    reply = grafana.dashboard(uid)
+    if reply is None:
         return Step("dashboard", uid, "create", wanted=wanted, message=message)
-    there, meta = compare.plain(found["dashboard"]), found.get("meta", {})
+    there, meta = compare.plain(reply["dashboard"]), reply.get("meta", {})
     moved = meta.get("folderUid", target.folder_uid) != target.folder_uid
-    if compare.is_current(grafana, model, found) and not moved:
+    if compare.is_current(grafana, model, reply) and not moved:
         return Step("dashboard", uid, "unchanged")
-    if reason := _refusal(grafana, uid, found, target, moved):
+    if reason := _refusal(grafana, uid, reply, target, moved):
         return Step("dashboard", uid, "refuse", reason, there, wanted)
-    # the server refuses the save when somebody changes the dashboard between this look and then
-    wanted = {**wanted, "version": found["dashboard"].get("version", 0)}
+    # the server refuses to save it if the dashboard was changed since it was read
+    wanted = {**wanted, "version": reply["dashboard"].get("version", 0)}
     return Step("dashboard", uid, "update", there=there, wanted=wanted, message=message)
 
 
-def _refusal(grafana: Grafana, uid: str, found: dict[str, Any], target: Target, moved: bool) -> str:
+def _refusal(grafana: Grafana, uid: str, reply: dict[str, Any], target: Target, moved: bool) -> str:
     """Return why a dashboard must not be overwritten, empty when it may be."""
-    meta, there = found.get("meta", {}), found["dashboard"]
+    meta, there = reply.get("meta", {}), reply["dashboard"]
     if meta.get("provisioned"):
         file = meta.get("provisionedExternalId") or "a file"
         return f"it is provisioned on the server from {file}: change it there; the API cannot"

@@ -79,7 +79,7 @@ class Part:
         if type(pid) is not int or type(port) is not int or not 0 < pid < 1 << 31 or not 0 < port < 65536:
             raise ValueError("a process id or a port is impossible")
         if not all(user.isdecimal() and len(user) < 10 for user in users):
-            raise ValueError("a user is no process id")
+            raise ValueError("a user is not a process id")
         return cls(name, pid, mark, port, url, list(command), dict(users), record["stays"] is True)
 
 

@@ -77,10 +77,10 @@ def await_last_word(stack: RunningStack, run: str, seconds: float = LAST_WORD_SE
     if not stack.prometheus_url or "prometheus" in stack.started:
         return True
     name = run.replace("\\", "\\\\").replace('"', '\\"')
-    asked = urlencode({"query": f'{catalog.RUN_STATE.name}{{run="{name}",state=~"finished|stopped|failed"}} == 1'})
+    query = urlencode({"query": f'{catalog.RUN_STATE.name}{{run="{name}",state=~"finished|stopped|failed"}} == 1'})
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        reply = get(f"{stack.prometheus_url}/api/v1/query?{asked}", timeout=2.0)
+        reply = get(f"{stack.prometheus_url}/api/v1/query?{query}", timeout=2.0)
         if reply.ok and b'"metric"' in reply.body:
             return True
         time.sleep(0.3)

@@ -69,12 +69,12 @@ _PHASE_STYLE: Final[Mapping[str, str]] = {
 def screen(
     snapshot: Snapshot, view: RunView | None, nothing: str, rows: int | None, now: float | None = None
 ) -> RenderableType:
-    """Return one picture of the snapshot.
+    """Return the screen for a snapshot.
 
     Args:
-        snapshot: What was collected last.
-        view: The run to show; None for none.
-        nothing: What to say without a run.
+        snapshot: The last snapshot of the collector.
+        view: The run to show; None if there is none.
+        nothing: The text to show without a run.
         rows: The height it must fit into; None for no limit.
         now: `time.monotonic()` of the drawing; tests set it.
     """

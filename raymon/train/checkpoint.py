@@ -122,7 +122,7 @@ def load(path: Path) -> Checkpoint:
         raise
     except Exception as error:  # numpy, zipfile and json raise a dozen kinds of errors for damaged files
         raise CheckpointError(
-            f"{file} is no checkpoint of raymon, or is truncated ({type(error).__name__}: {str(error)[:200]}); "
+            f"{file} is not a checkpoint of raymon, or is truncated ({type(error).__name__}: {str(error)[:200]}); "
             "expected a file that `raymon train` wrote"
         ) from error
 
@@ -167,7 +167,7 @@ def _build(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Checkpoint:
             if (
                 not (np.abs(moments) < _LARGEST_MOMENT).all() or (moments[[0, 2]] < 0).any()
             ):  # also what is not a number
-                raise ValueError(f"normalizer_{name} holds numbers that are no totals")
+                raise ValueError(f"normalizer_{name} holds numbers that cannot be totals")
             setattr(normalizer, name, Moments(float(moments[0, 0]), moments[1], moments[2]))
     for name in ("weights", "adam_exp_avg", "adam_exp_avg_sq"):
         if arrays[name].shape != (model.size(),) or arrays[name].dtype != np.float32:

@@ -84,7 +84,7 @@ class RunDirectory:
             self._events = events(str(self.path / "tensorboard"), purge_step=purged)
 
     def _take_over(self, config: Config, resumed: Mapping[str, Any] | None) -> None:
-        """Make sure that nobody else writes here, then make it this run's; the lock goes with the open file."""
+        """Lock the directory and store this run's configuration; the lock lasts as long as its file is open."""
         try:
             fcntl.flock(self._progress, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -40,7 +40,7 @@ def _start_worker(role: str | None) -> None:
 
 
 def _role_of(cls: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
-    """Return the role of what is constructed; None for what is no worker of a known role."""
+    """Return the role of what is constructed; None if it is not a worker of a known role."""
     if any(base.__name__ == "ActorClass" for base in cls.__mro__):  # what `ray.remote` makes of a class derives from it
         return None
     config = kwargs.get("config", args[0] if args else None)

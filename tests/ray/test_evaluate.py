@@ -133,7 +133,7 @@ def test_evaluation_errors_say_what_to_do(run, capsys, tmp_path):
     (tmp_path / "cut.npz").write_bytes((run / "checkpoint.npz").read_bytes()[:3000])
     cases = [
         ([tmp_path / "missing"], "found no checkpoint"),
-        ([tmp_path / "cut.npz"], "no checkpoint of raymon, or is truncated"),
+        ([tmp_path / "cut.npz"], "not a checkpoint of raymon, or is truncated"),
         ([run, "--env", "Acrobot-v1"], "observations of 6 entries"),
         ([run, "--env", "CartPole-v7"], "unknown environment 'CartPole-v7'; nearest: CartPole-v1"),
         ([run, "--episodes", 0], "expected at least 1"),

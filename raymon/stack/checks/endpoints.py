@@ -32,8 +32,8 @@ def found_among(wanted: str, named: Iterable[str], here: bool) -> str | None:
 
 def _resolves(name: str, address: str) -> bool:
     with contextlib.suppress(OSError, UnicodeError, TimeoutError):
-        found = bounded(lambda: socket.getaddrinfo(name.strip("[]"), None), _RESOLVE_SECONDS)
-        return address.strip("[]") in {str(entry[4][0]) for entry in found}
+        addresses = bounded(lambda: socket.getaddrinfo(name.strip("[]"), None), _RESOLVE_SECONDS)
+        return address.strip("[]") in {str(entry[4][0]) for entry in addresses}
     return False
 
 

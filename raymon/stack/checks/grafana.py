@@ -36,17 +36,17 @@ def datasource(inspection: Inspection) -> Outcome:
         return absent(_NONE)
     uid = files.datasource()["uid"]
     try:
-        found = inspection.grafana.datasource(uid)
+        datasource = inspection.grafana.datasource(uid)
     except GrafanaError as error:
         return unknown(f"Grafana does not show its datasources: {error}.", _LOGIN)
     push = f"raymon dashboards push --url {inspection.grafana_service.url} --token-file FILE --prometheus-url URL"
-    if found is None:
+    if datasource is None:
         return problem(
             f"There is no datasource {uid}; the dashboards then use the default one, if that is a Prometheus.", push
         )
-    if found.get("type") != "prometheus":
-        return problem(f"Datasource {uid} is of type {found.get('type')!r}.", push + " --force")
-    return ok(f"Datasource {uid} points to {found.get('url')}.")
+    if datasource.get("type") != "prometheus":
+        return problem(f"Datasource {uid} is of type {datasource.get('type')!r}.", push + " --force")
+    return ok(f"Datasource {uid} points to {datasource.get('url')}.")
 
 
 def dashboards(inspection: Inspection) -> Outcome:
@@ -56,10 +56,10 @@ def dashboards(inspection: Inspection) -> Outcome:
     missing, old, models = [], [], files.dashboards()
     for model in models.values():
         try:
-            found = inspection.grafana.dashboard(model["uid"])
-            if found is None:
+            reply = inspection.grafana.dashboard(model["uid"])
+            if reply is None:
                 missing.append(model["uid"])
-            elif not is_current(inspection.grafana, model, found):
+            elif not is_current(inspection.grafana, model, reply):
                 old.append(model["uid"])
         except GrafanaError as error:
             return unknown(f"Grafana does not show its dashboards: {error}.", _LOGIN)

@@ -162,13 +162,13 @@ class Inspection:
         """The metrics endpoints of the cluster's nodes."""
         if self.options.metrics_urls:
             return self.options.metrics_urls
-        found = list(self.cluster.metrics_urls)
-        if not found and self.dashboard_url:
+        urls = list(self.cluster.metrics_urls)
+        if not urls and self.dashboard_url:
             reply = self.ask_dashboard("/api/prometheus/sd")
-            found = [f"http://{target}/metrics" for target in discovery.targets_of(reply.document())]
-        if not found and self.discovery and self.discovery.fresh:
-            found = [f"http://{target}/metrics" for target in self.discovery.targets]
-        return tuple(dict.fromkeys(found))[:MOST_PAGES]
+            urls = [f"http://{target}/metrics" for target in discovery.targets_of(reply.document())]
+        if not urls and self.discovery and self.discovery.fresh:
+            urls = [f"http://{target}/metrics" for target in self.discovery.targets]
+        return tuple(dict.fromkeys(urls))[:MOST_PAGES]
 
     @cached_property
     def pages(self) -> dict[str, http.Reply]:
@@ -275,7 +275,7 @@ class Inspection:
 
 
 def host_and_port(url: str) -> str:
-    """Return `host:port` of a URL, the same for every name of this machine's loopback; empty for what is no URL."""
+    """Return `host:port` of a URL, the same for every name of this machine's loopback; empty if it is not a URL."""
     if not is_url(url):
         return ""
     parts = urlsplit(url)

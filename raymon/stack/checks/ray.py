@@ -127,23 +127,24 @@ def endpoints(inspection: Inspection) -> Outcome:
 
 def discovery_file(inspection: Inspection) -> Outcome:
     """Check that the file which Prometheus follows is written and complete."""
-    found = inspection.discovery
-    if found is None:
+    discovery = inspection.discovery
+    if discovery is None:
         return absent("The cluster's files are not on this machine; its Prometheus finds the nodes in another way.")
     start = "start Ray with its dashboard (include_dashboard=True), or give Prometheus the nodes: raymon up --target"
-    if found.age_seconds is None:
-        return problem(f"{found.path}: {found.error}, so a Prometheus that follows it finds no node.", start)
-    if not found.fresh:
+    if discovery.age_seconds is None:
+        return problem(f"{discovery.path}: {discovery.error}, so a Prometheus that follows it finds no node.", start)
+    if not discovery.fresh:
         return problem(
-            f"{found.path} was last written {found.age_seconds:.0f} s ago: no head node writes it any more.", start
+            f"{discovery.path} was last written {discovery.age_seconds:.0f} s ago: no head node writes it any more.",
+            start,
         )
     nodes = {f"{node.address}:{node.metrics_port}" for node in inspection.cluster.nodes if node.metrics_port}
-    if lacking := nodes - set(found.targets):
+    if lacking := nodes - set(discovery.targets):
         return problem(
-            f"{found.path} lacks {', '.join(sorted(lacking))}: it belongs to another cluster in the same temp dir.",
+            f"{discovery.path} lacks {', '.join(sorted(lacking))}: it belongs to another cluster in the same temp dir.",
             "one cluster per temp dir: ray start --temp-dir=DIR, and raymon up --ray-temp-dir DIR",
         )
-    return ok(f"{found.path} names {len(found.targets)} target(s), written {found.age_seconds:.0f} s ago.")
+    return ok(f"{discovery.path} names {len(discovery.targets)} target(s), written {discovery.age_seconds:.0f} s ago.")
 
 
 def families(inspection: Inspection) -> Outcome:
