@@ -6,13 +6,13 @@ pickling and everything else of the class stay as they are.
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, SupportsIndex, TypeVar, overload
 
 from raymon import catalog, ray_internals
 from raymon.monitor import identity
 from raymon.monitor.worker_monitor import Monitor
-from raymon.monitor.wrappers import Episodes, Plan, Steps, wrap_constructor, wrap_method
+from raymon.monitor.wrappers import Episodes, Plan, Steps, wrap_constructor, wrap_method, wrap_overrides
 
 C = TypeVar("C")
 
@@ -85,16 +85,29 @@ def instrument(
         role: The role of these actors, one of `catalog.ROLES`; workers are compared with those of their role.
 
     Raises:
-        TypeError: `cls` is not a class.
+        TypeError: `cls` is not a class, or `rollout` is not a name or several.
         ValueError: A method, parameter or phase does not exist, or another argument is invalid.
     """
-    plan = Plan(
-        (rollout,) if isinstance(rollout, str) else tuple(rollout), steps, episodes, phase, worker, run, enabled, role
-    )
+    plan = Plan(_names(rollout), steps, episodes, phase, worker, run, enabled, role)
     _check(plan)
     if cls is None:
         return functools.partial(_instrument, plan=plan, in_place=True)
     return _instrument(cls, plan=plan, in_place=False)
+
+
+def _names(rollout: object) -> tuple[str, ...]:
+    """Return the names of the methods that sample.
+
+    Raises:
+        TypeError: The argument is not a name or several, for example the method itself.
+    """
+    names = (rollout,) if isinstance(rollout, str) or not isinstance(rollout, Iterable) else tuple(rollout)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(
+                f'instrument: found rollout={name!r}, expected the name of a method, as in rollout="sample"'
+            )
+    return names
 
 
 def _check(plan: Plan) -> None:
@@ -121,22 +134,37 @@ def _instrument(cls: C, plan: Plan, in_place: bool) -> C:
     remote = ray_internals.is_actor_class(cls)
     plain = ray_internals.class_inside(cls) if remote else cls
     if not isinstance(plain, type):
-        raise TypeError(f"instrument: found {plain!r}, expected a class")
+        raise TypeError(f"instrument: found {_described(cls)}")
     wrapped = _wrappers(plain, plan)
     if in_place:
         for name, function in wrapped.items():
             setattr(plain, name, function)
+        wrap_overrides(plain, plan)
         return cls
     original = ray_internals.original_class(plain)
     names = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
     names["__reduce_ex__"] = _reduction(original, plan)
     derived: Any = type(original)(original.__name__, (original,), {**names, "__slots__": (), **wrapped})
+    wrap_overrides(derived, plan)
     if remote:
         import ray
 
         options = ray_internals.actor_options(cls)
         derived = ray.remote(**options)(derived) if options else ray.remote(derived)
     return derived  # type: ignore[no-any-return]  # of the same kind as `cls`
+
+
+def _described(value: object) -> str:
+    """Return what was passed instead of a class, and what to do."""
+    if inspect.isroutine(value):
+        return f"{value!r}, expected a class; in a function, record with `with raymon.Monitor().rollout(): ...`"
+    if hasattr(value, "remote"):
+        return (
+            f"{value!r}, expected a class; instrument it before `.options(...)`, and in a remote function record with "
+            "`with raymon.Monitor().rollout(): ...`"
+        )
+    kind = type(value).__name__
+    return f"an object of type {kind}, expected a class; instrument the class before its first object or actor"
 
 
 def _reduction(original: type, plan: Plan) -> Callable[[object, Any], object]:
@@ -163,9 +191,11 @@ def _unpickle(
 
 
 def _wrappers(cls: type, plan: Plan) -> dict[str, Callable[..., Any]]:
-    wrapped = {name: wrap_method(_method(cls, name), plan) for name in plan.methods}
+    wrapped: dict[str, Any] = {name: wrap_method(_method(cls, name), plan) for name in plan.methods}
     constructor = wrap_constructor(cls, plan)
-    return wrapped if constructor is None else {**wrapped, "__init__": constructor}
+    if constructor is not None:
+        wrapped["__init__"] = constructor
+    return wrapped
 
 
 def _method(cls: type, name: str) -> Callable[..., Any]:
@@ -176,6 +206,6 @@ def _method(cls: type, name: str) -> Callable[..., Any]:
     if method is None:
         raise ValueError(f"instrument: {cls.__name__} has no method {name!r}; it has {', '.join(public) or 'none'}")
     raise ValueError(
-        f"instrument: {cls.__name__}.{name} is of type {type(method).__name__}, expected a method with `self`: "
-        "a worker's rollouts are those of one instance"
+        f"instrument: {cls.__name__}.{name} is of type {type(method).__name__}, expected a method with `self` that "
+        "`def` defines: a worker's rollouts are those of one instance"
     )

@@ -10,7 +10,7 @@ import inspect
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -25,6 +25,9 @@ _NUMBERED: Final = "__raymon_numbered__"
 """Attribute of a constructor that knows the worker's number; the constructor of a derived class then creates no
 monitor."""
 
+_WRAPPED: Final = "__raymon_wrapped__"
+"""Attribute of a method that records already."""
+
 _monitors: Final[dict[int, Monitor]] = {}
 """Monitors by the id of their instance; an attribute would change how instances pickle and compare."""
 _without_weakref: Final[set[int]] = set()
@@ -34,7 +37,12 @@ _constructing: Final[set[int]] = set()
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to record of a class; see `instrument`."""
+    """What to record of a class; see `instrument`.
+
+    Attributes:
+        inherited: The plan is that of a base class, whose method a derived class overrides. Such a method counts its
+            result only if the base's own method, called inside it, counts nothing.
+    """
 
     methods: tuple[str, ...]
     steps: Steps
@@ -44,6 +52,7 @@ class Plan:
     run: str | None
     enabled: bool
     role: str = "env"
+    inherited: bool = False
 
 
 @functools.cache
@@ -75,13 +84,14 @@ class _Call:
     does not count again.
     """
 
-    __slots__ = ("_monitor", "_open", "_outer", "_plan", "_rollout")
+    __slots__ = ("_counted_inside", "_monitor", "_open", "_outer", "_plan", "_rollout")
 
     def __init__(self, monitor: Monitor, plan: Plan) -> None:
         self._monitor = monitor
         self._plan = plan
         self._rollout = monitor.rollout(plan.phase)
         self._open: bool = True
+        self._counted_inside: set[str] = set()
         self._outer: _Call | None = _call.get()
         while self._outer is not None and not self._outer._open:  # a task outlives the call it was started in
             self._outer = self._outer._outer
@@ -103,21 +113,26 @@ class _Call:
         """Count steps and episodes of a result; a counting function that fails counts as a drop and never raises."""
         plan, monitor = self._plan, self._monitor
         try:
-            if plan.steps is not None and not self._is_counted_outside(lambda outer: outer.steps is not None):
+            if plan.steps is not None and self._counts("steps"):
                 monitor.steps(plan.steps(result) if callable(plan.steps) else plan.steps)
-            if plan.episodes is not None and not self._is_counted_outside(lambda outer: outer.episodes is not None):
+            if plan.episodes is not None and self._counts("episodes"):
                 for return_, length in plan.episodes(result):
                     monitor.episode(return_, length)
         except Exception as error:  # noqa: BLE001  # recording never breaks training
             monitor.drop("instrument", error)
 
-    def _is_counted_outside(self, counted: Callable[[Plan], bool]) -> bool:
+    def _counts(self, what: str) -> bool:
+        """Return whether this call counts the steps or episodes of its result, rather than a call around or in it."""
+        if self._plan.inherited and what in self._counted_inside:
+            return False
         outer = self._outer
         while outer is not None:
-            if outer._open and outer._monitor is self._monitor and counted(outer._plan):
-                return True
+            if outer._open and outer._monitor is self._monitor and getattr(outer._plan, what) is not None:
+                if not outer._plan.inherited:
+                    return False
+                outer._counted_inside.add(what)
             outer = outer._outer
-        return False
+        return True
 
 
 _call: Final[ContextVar[_Call | None]] = ContextVar("raymon_call", default=None)
@@ -132,7 +147,10 @@ def wrap_constructor(cls: type, plan: Plan) -> Callable[..., None] | None:
     constructor: Callable[..., None] = cls.__init__  # type: ignore[misc]  # of this very class, not of a subclass
     signature = inspect.signature(constructor)
     if plan.worker is not None and plan.worker not in signature.parameters:
-        raise ValueError(f"instrument: the constructor of {cls.__name__} has no parameter {plan.worker!r}")
+        names = ", ".join(list(signature.parameters)[1:])
+        raise ValueError(
+            f"instrument: the constructor of {cls.__name__} has no parameter {plan.worker!r}; it has {names or 'none'}"
+        )
     if not _defines(cls, "__init__"):
         return None if _defines(cls, "__new__") else _bare_constructor(cls, plan)
 
@@ -170,13 +188,40 @@ def _construction(instance: object) -> Iterator[None]:
 
 def wrap_method(method: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
     """Return a function of the same kind as the method: plain, coroutine, generator or async generator."""
+    wrapper: Callable[..., Any]
     if inspect.isasyncgenfunction(method):
-        return _async_generator(method, plan)
-    if inspect.iscoroutinefunction(method):
-        return _coroutine(method, plan)
-    if inspect.isgeneratorfunction(method):
-        return _generator(method, plan)
-    return _plain(method, plan)
+        wrapper = _async_generator(method, plan)
+    elif inspect.iscoroutinefunction(method):
+        wrapper = _coroutine(method, plan)
+    elif inspect.isgeneratorfunction(method):
+        wrapper = _generator(method, plan)
+    else:
+        wrapper = _plain(method, plan)
+    setattr(wrapper, _WRAPPED, True)
+    return wrapper
+
+
+def wrap_overrides(cls: type, plan: Plan) -> None:
+    """Have classes derived from an instrumented one record the methods that they override.
+
+    Python calls `__init_subclass__` when such a class is defined; that of the class or its bases is called first.
+    """
+    owner: Any = cls
+    own: classmethod[Any, ..., None] | None = vars(cls).get("__init_subclass__")
+    inherited = replace(plan, inherited=True)
+
+    def __init_subclass__(derived: Any, /, **options: Any) -> None:  # noqa: ANN401, N807  # replaces Python's hook
+        if own is None:
+            super(owner, derived).__init_subclass__(**options)
+        else:
+            own.__get__(None, derived)(**options)
+        for name in plan.methods:
+            method = vars(derived).get(name)
+            if inspect.isfunction(method) and not hasattr(method, _WRAPPED):
+                setattr(derived, name, wrap_method(method, inherited))
+
+    __init_subclass__.__qualname__ = f"{cls.__qualname__}.__init_subclass__"
+    owner.__init_subclass__ = classmethod(__init_subclass__)
 
 
 def _create_monitor(worker: int | None, plan: Plan) -> Monitor:

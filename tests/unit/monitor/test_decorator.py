@@ -177,6 +177,38 @@ def test_an_overridden_method_that_calls_the_instrumented_one_is_one_rollout():
     assert total(longer, catalog.ENV_STEPS) == 4
 
 
+@raymon.instrument(rollout=("sample", "collect"), steps=len)
+class Abstract:
+    def __init_subclass__(cls, suffix="", **options):
+        super().__init_subclass__(**options)
+        cls.suffix = suffix
+
+    def sample(self):
+        raise NotImplementedError
+
+    def collect(self):
+        return [1, 2]
+
+
+class Replacing(Abstract, suffix="own"):
+    def sample(self):
+        return [1, 2, 3]
+
+    def collect(self):
+        return {"batch": super().collect() + super().collect()}
+
+
+def test_methods_that_a_derived_class_overrides_are_recorded():
+    for derived in (Replacing, cloudpickle.loads(cloudpickle.dumps(Replacing)), type("Again", (Replacing,), {})):
+        instance = derived()
+        instance.sample()
+        assert (total(instance, catalog.ROLLOUTS), total(instance, catalog.ENV_STEPS)) == (1, 3)
+        instance.collect()
+        assert (total(instance, catalog.ROLLOUTS), total(instance, catalog.ENV_STEPS)) == (2, 7), "the base counts"
+        assert total(instance, catalog.RECORDING_DROPPED) == 0
+    assert Replacing.suffix == "own"
+
+
 def test_nested_methods_count_steps_and_episodes_once():
     ended = {"steps": len, "episodes": lambda result: [(1.0, len(result))]}
 
@@ -381,12 +413,16 @@ def test_a_number_that_is_none_does_not_stop_the_actor():
 def test_invalid_arguments_list_the_choices():
     with pytest.raises(ValueError, match="Plain has no method 'smaple'; it has sample"):
         raymon.instrument(Plain, rollout="smaple")
-    with pytest.raises(ValueError, match="no parameter 'rank'"):
+    with pytest.raises(ValueError, match="no parameter 'rank'; it has index, offset"):
         raymon.instrument(Plain, rollout="sample", worker="rank")
     with pytest.raises(ValueError, match="expected one of environment"):
         raymon.instrument(Plain, rollout="sample", phase="stepping")
-    with pytest.raises(TypeError, match="expected a class"):
+    with pytest.raises(TypeError, match="expected the name of a method"):
+        raymon.instrument(Plain, rollout=Plain.sample)
+    with pytest.raises(TypeError, match="in a function, record with"):
         raymon.instrument(rollout="sample")(print)
+    with pytest.raises(TypeError, match="an object of type Plain, expected a class"):
+        raymon.instrument(rollout="sample")(Plain(1))
     with pytest.raises(ValueError, match="found no method in rollout"):
         raymon.instrument(rollout=())
     for wrong in ({"steps": "len"}, {"steps": -1}, {"steps": True}, {"episodes": "ended"}, {"run": ""}, {"run": 5}):
