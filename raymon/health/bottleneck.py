@@ -63,7 +63,8 @@ def _learner(run: RunView, _: Thresholds) -> Finding:
 def _sampling(run: RunView, limits: Thresholds) -> Finding:
     wait = f"Waiting for samples takes {share(run.phase_ratio['sample'])} of each iteration"
     busy = busy_ratio(worker_phases(run))
-    if 0.0 < busy < 1.0 - limits.overhead_ratio:
+    # While the driver learns, its workers may have nothing to do: their work is compared with the time it waits.
+    if 0.0 < busy < run.phase_ratio["sample"] * (1.0 - limits.overhead_ratio):
         return _one_awaited(run, wait, limits) or _calls(run, wait, busy)
     return _workers(run, wait, limits)
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import errno
+import importlib.util
 import ipaddress
 import os
 import secrets
@@ -77,6 +78,8 @@ def targets_of(args: argparse.Namespace) -> targets.Targets:
 def main(arguments: list[str]) -> int:
     """Run the page until it is interrupted; exit code 0 ended, 1 could not start, 2 wrong options."""
     args = options(arguments)
+    if importlib.util.find_spec("streamlit") is None:  # the child process would only print a traceback
+        raise ModuleNotFoundError("No module named 'streamlit'", name="streamlit")
     try:
         targets_of(args)
         port = _port(args.host, args.port)

@@ -100,10 +100,13 @@ def test_every_verb_runs_or_names_its_extra(installed, tmp_path):
             assert "usage" in done.stdout
 
 
-def test_top_and_doctor_work_with_the_core_alone(installed, tmp_path):
+def test_top_and_doctor_work_with_the_core_alone_and_status_names_its_extra(installed, tmp_path):
     top = outside(installed, "top", "--once", "--json", "--metrics-url", "http://127.0.0.1:9/metrics", cwd=tmp_path)
     assert top.returncode == 2, top.stderr
     assert json.loads(top.stdout)["verdict"]["state"]
+    status = outside(installed, "status", cwd=tmp_path)
+    assert status.returncode == 2
+    assert status.stderr == "raymon status: the package streamlit is missing; run pip install 'raymon-rl[page]'\n"
     doctor = outside(installed, "doctor", "--json", "--metrics-url", "http://127.0.0.1:9/metrics", cwd=tmp_path)
     results = {result["check"]: result for result in json.loads(doctor.stdout)}
     assert results["ray-package"]["state"] == "ok"

@@ -57,6 +57,11 @@ CASES = {
     "sending": (sampling({**PHASES, "environment": 0.1, "sending": 0.8}), "transfer_bound", "info"),
     "mixed": (sampling({"environment": 0.3, "inference": 0.3, "sending": 0.3}), "sampling_bound", "info"),
     "calls": (sampling({"environment": 0.1, "waiting": 0.8}), "overhead_bound", "info"),
+    "workers that wait while the driver learns": (
+        run(worker(phase_ratio={"environment": 0.4, "waiting": 0.6}), phase_ratio={"sample": 0.55, "learn": 0.45}),
+        "environment_bound",
+        "info",
+    ),
     "one awaited": (
         run(
             *(worker(str(n), phase_ratio={"environment": 0.9 if n == 1 else 0.1, "waiting": 0.8}) for n in range(3)),
