@@ -70,6 +70,10 @@ def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerSt
     beat = worker.heartbeat_age_seconds
     if beat is None:
         if worker.lifecycle == "up":
+            age = run.started_seconds_ago
+            if run.state == "starting" or (age is not None and age < limits.startup_grace_seconds):
+                # An earlier run of the same name left its counters.
+                return WorkerState("starting", "it has not reported since the run started")
             return WorkerState("stalled", "no heartbeat since this view was opened, although the driver counts on it")
         return WorkerState("unknown", "only its counters are left, no heartbeat")
     node = node_of(worker, run)

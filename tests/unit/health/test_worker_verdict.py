@@ -47,6 +47,13 @@ def test_one_worker(values, state):
     assert verdict.reason
 
 
+def test_a_run_started_again_under_its_name_is_starting():
+    left = worker(heartbeat_age_seconds=None, present=False)
+    for young in ({"started_seconds_ago": 5.0}, {"state": "starting"}):
+        assert states(run(left, **young)) == ["starting"]
+    assert states(run(left, started_seconds_ago=500.0)) == ["stalled"]
+
+
 def test_every_state_is_in_the_vocabulary():
     for state in ("running", "waiting", "starting", "slow", "stalled", "restarting", "dead", "given_up", "unknown"):
         assert state in health.WORKER_STATES
