@@ -13,6 +13,8 @@ from support import poll, ray_session, settle
 
 import raymon.rllib
 from raymon import catalog
+from raymon.rllib.algorithm import AlgorithmRecorder
+from raymon.rllib.results import rollouts_in
 
 # A restarted runner imports RLlib again: half a minute and more on a loaded machine.
 pytestmark = pytest.mark.timeout(600)
@@ -244,9 +246,9 @@ def test_rollouts_come_as_lists_or_not_at_all():
     good = {"1": {"seconds": [0.1, 0.2], "steps": [3, 4], "version": [0, 1]}}
     single = {"3": {"seconds": np.float64(0.5), "steps": 7, "version": 2}}
     empty = {"2": {"seconds": np.nan, "steps": np.nan, "version": np.nan}}
-    assert raymon.rllib._rollouts_in({**good, **empty}) == [(1, 0.1, 3.0, 0.0), (1, 0.2, 4.0, 1.0)]
-    assert raymon.rllib._rollouts_in(single) == [(3, 0.5, 7.0, 2.0)]
-    assert raymon.rllib._rollouts_in({}) == []
+    assert rollouts_in({**good, **empty}) == [(1, 0.1, 3.0, 0.0), (1, 0.2, 4.0, 1.0)]
+    assert rollouts_in(single) == [(3, 0.5, 7.0, 2.0)]
+    assert rollouts_in({}) == []
 
 
 def test_algorithm_stopped_after_an_error_has_not_finished():
@@ -258,7 +260,7 @@ def test_algorithm_stopped_after_an_error_has_not_finished():
         def close(self):
             pass
 
-    driver = object.__new__(raymon.rllib._Driver)
+    driver = object.__new__(AlgorithmRecorder)
     driver.monitor = Recording()
     stop = driver._close_before(lambda: None)
     stop()
