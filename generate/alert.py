@@ -7,7 +7,8 @@ from raymon.health import ALERTS, Severity
 
 VARIABLES: Final = {"SessionName": "session"}
 """The dashboards' name for a label, where it differs from the label's own."""
-RUNBOOK: Final = "https://github.com/raymon-rl/raymon/blob/main/docs/runbook.md"
+RUNBOOK: Final = "docs/runbook.md"
+"""Path in raymon's repository: an address that may not exist would be a dead link in every message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Alert:
             "annotations": {
                 "summary": self.summary,
                 "description": self.description,
-                "runbook_url": f"{RUNBOOK}#{self.name.lower()}",
+                "runbook": f"{RUNBOOK}#{self.name.lower()}",
                 "dashboard_url": f"/d/{self.board}" + (f"?{variables}" if variables else ""),
             },
         }

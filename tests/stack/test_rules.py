@@ -70,7 +70,7 @@ def test_an_alert_follows_the_conventions(name):
     assert rule["annotations"]["summary"].endswith(".")
     assert "{{" not in rule["annotations"]["summary"]
     assert "{{ $labels." in rule["annotations"]["description"]
-    assert rule["annotations"]["runbook_url"] == f"{RUNBOOK}#{name.lower()}"
+    assert rule["annotations"]["runbook"] == f"{RUNBOOK}#{name.lower()}"
     board = rule["annotations"]["dashboard_url"].removeprefix("/d/").partition("?")[0]
     assert board in {board.uid for board in DASHBOARDS}
     assert len(alert.reason.split()) > 10
