@@ -49,7 +49,9 @@ class Case:
         culprits: Names of the processes any of which is right.
         where: Which part of the trainer calls the function: `worker`, `pair`, `async`, `driver`, `stop`, `mailbox`,
             `rllib` or `rllib-stop`.
-        frame: What the shown frame must contain; by default the file and line of the mark.
+        frame: What the shown frame must contain; by default the file and line of the mark. Where the line changes while
+            it hangs, the user's function.
+        busy: Whether the hang uses a whole core, so that it must not run next to other cases.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Case:
     culprits: tuple[str, ...] = ("worker 1",)
     where: str = "worker"
     frame: str = ""
+    busy: bool = False
 
     def expected(self) -> str:
         """Return what the shown frame must contain."""
@@ -254,9 +257,9 @@ CASES: Final = (
     Case("time.sleep", time_sleep),
     Case("native sleep, interpreter free", native_sleep),
     Case("native sleep that keeps the interpreter", native_sleep_with_lock),
-    Case("regular expression that backtracks", regular_expression),
-    Case("endless loop in Python", endless_loop, frame="endless_loop"),
-    Case("garbage collection again and again", garbage_collection, frame="garbage_collection"),
+    Case("regular expression that backtracks", regular_expression, busy=True),
+    Case("endless loop in Python", endless_loop, frame="endless_loop", busy=True),
+    Case("garbage collection again and again", garbage_collection, frame="garbage_collection", busy=True),
     Case("child process that does not end", child_process),
     Case("pipe of a child process is full", full_pipe),
     Case("blocked disk (FIFO)", blocked_disk),

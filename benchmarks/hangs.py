@@ -189,16 +189,23 @@ def _rate(trainer: Program, seconds: float) -> float:
 
 
 def play_all(cases: Sequence[Case], parallel: int = 1) -> list[Result]:
-    """Run cases on a cluster of their own, some at the same time."""
+    """Run cases on a cluster of their own, some at the same time; those that use a whole core one by one."""
     with short_folder() as folder:
         head = Head(folder)
         watcher = watch(folder, head.metrics_url)
         try:
-            with ThreadPoolExecutor(parallel) as pool:
-                jobs = [pool.submit(play, case, number, head, folder) for number, case in enumerate(cases)]
-                for job in as_completed(jobs):
-                    print(job.result().row(), flush=True)
-            return [job.result() for job in jobs]
+            results: dict[int, Result] = {}
+            for busy, at_once in ((False, parallel), (True, 1)):
+                with ThreadPoolExecutor(at_once) as pool:
+                    jobs = {
+                        pool.submit(play, case, number, head, folder): number
+                        for number, case in enumerate(cases)
+                        if case.busy == busy
+                    }
+                    for job in as_completed(jobs):
+                        results[jobs[job]] = job.result()
+                        print(job.result().row(), flush=True)
+            return [results[number] for number in range(len(cases))]
         finally:
             watcher.end()
             head.kill()

@@ -69,6 +69,10 @@ def _ended(run: RunView) -> WorkerState | None:
 def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerState | None:
     beat = worker.heartbeat_age_seconds
     if beat is None:
+        if worker.lifecycle == "up" and min(worker.seen_seconds, run.watched_seconds or worker.seen_seconds) < (
+            heartbeat_limit(run, limits)
+        ):
+            return WorkerState("unknown", "no heartbeat seen yet")
         if worker.lifecycle == "up":
             age = run.started_seconds_ago
             if run.state == "starting" or (age is not None and age < limits.startup_grace_seconds):

@@ -62,7 +62,9 @@ def analyse(moments: Sequence[Moment], deaths: Sequence[Death]) -> PostMortem:
     last = moments[-1]
     run, state = last.view.run, last.view.state
     if state in ENDED:
-        return PostMortem(run, state or "", last.at, evidence=_facts(last))
+        interrupted = [link for link in death_links(moments, deaths) if link.code == "interrupted"]
+        first = interrupted[0] if interrupted and state == "stopped" else None
+        return PostMortem(run, state or "", last.at, first, evidence=_facts(last))
     ended_at = min((death.at for death in deaths if death.kind in ("driver", "gcs")), default=last.at)
     links = sorted([*_findings(moments, ended_at), *death_links(moments, deaths)], key=lambda link: link.at)
     first = _first(links)

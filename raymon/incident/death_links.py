@@ -20,6 +20,8 @@ GROWTH_SECONDS: Final = 360.0
 FULL_MEMORY_RATIO: Final = 0.9
 _CONSEQUENCES: Final = ("owner", "intended", "by an user request", "driver exit", "job finishes", "job has finished")
 """Words in Ray's explanation of an end that follows from another one."""
+_ENDED_BY_DRIVER: Final = ("owner has died", "driver exit", "job finishes", "job has finished")
+"""The same for a process that was seen to vanish: Ray ended it because its driver had ended."""
 _MEMORY: Final = ("running low on memory", "memory monitor", "oom killed", "out of memory (oom)")
 
 Process = tuple[str, int]
@@ -68,7 +70,8 @@ def death_links(moments: Sequence[Moment], deaths: Sequence[Death]) -> list[Link
             links.append(Link(death.at, "head_lost", sentence, exact=True))
             continue
         name = names.get((death.node, death.pid))
-        consequence = not death.how and any(word in death.detail.lower() for word in _CONSEQUENCES)
+        words = _CONSEQUENCES if not death.how else _ENDED_BY_DRIVER if death.how == "vanished" else ()
+        consequence = any(word in death.detail.lower() for word in words)
         if name is None or consequence or _replaced(name, death, moments):
             continue
         links.append(_death(name, death, names, moments))
@@ -101,6 +104,10 @@ def _death(name: str, death: Death, names: Mapping[Process, str], moments: Seque
         if not grown:
             grown = _other_growth(name, death, names, moments)
         return Link(death.at, "memory", f"{subject} was killed for memory at {at}{grown}{node}.", worker, exact)
+    if death.how == "cancelled":
+        source = f"worker {death.detail}"
+        sentence = f"{source.capitalize()} was interrupted at {at}: its task raised KeyboardInterrupt or was cancelled."
+        return Link(death.at, "interrupted", f"{sentence} {subject} did not expect it.", death.detail, exact)
     if death.how == "lost":
         source = next((other for (_, pid), other in names.items() if pid == death.raised_by), "An actor")
         detail = death.detail.rpartition("Worker exit detail: ")[2].strip().rstrip(".")

@@ -137,7 +137,10 @@ class Lifelines:
                     os.close(descriptor)
                     if process is not None:
                         self._known.pop(process.pid, None)
+                ending = [each for each in self._known.values() if ended and each.kind == DRIVER]
             found = [process for _, process in processes if process is not None]
+            for death in filter(None, map(_announced, ending)):
+                self._on_death(death)
             for process in sorted(found, key=lambda each: _ORDER.index(each.kind)):
                 self._on_death(autopsy(process, now, process.pid in self._wrote_dumps))
 
@@ -166,6 +169,12 @@ def autopsy(process: Lifeline, now: float, wrote_dumps: bool) -> Death:
     return Death(process.kind, now, process.pid, process.node, "", "vanished")
 
 
+def _announced(driver: Lifeline) -> Death | None:
+    """Return the end of a driver that has written down how it ends: Ray ends its workers before it is gone."""
+    evidence = read(driver.session, driver.pid)
+    return None if evidence is None or evidence.end is None else _ended(driver, evidence.end, time.time())
+
+
 def _dump(process: Lifeline) -> Path:
     return process.session / LOGS / FOLDER / dump_name(process.pid)
 
@@ -175,6 +184,8 @@ def _ended(process: Lifeline, end: Mapping[str, Any], now: float) -> Death:
     at = min(now, float(end["at"]))
     if not end["exception"]:
         return Death(process.kind, at, process.pid, process.node, "", "exited")
+    if worker := str(end.get("cancelled_worker") or ""):
+        return Death(process.kind, at, process.pid, process.node, worker, "cancelled")
     if lost := int(end.get("lost_pid") or 0):
         return Death(process.kind, at, process.pid, process.node, str(end["message"]), "lost", lost)
     frames = [Frame(*frame) for frame in end.get("remote_frames") or end.get("frames") or ()]

@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(asdict(result), indent=1))
     else:
         print(text(result, args.directory))
-    if result.first is not None:
+    if result.first is not None and result.outcome != "stopped":
         return 1
     return 2 if result.outcome == "unknown" else 0
 

@@ -38,6 +38,7 @@ def one(**more):
         ({"stuck_seconds": 50.0, "latency_seconds": {"p99": 15.0}, "rollouts_total": 30.0}, "stalled"),
         ({"stuck_seconds": 50.0, "latency_seconds": {"p99": 15.0}, "rollouts_total": 5.0}, "suspect"),
         ({"heartbeat_age_seconds": None, "present": False}, "stalled"),
+        ({"heartbeat_age_seconds": None, "present": False, "seen_seconds": 3.0}, "unknown"),
         ({"heartbeat_age_seconds": None, "present": False, "lifecycle": None}, "unknown"),
     ],
 )

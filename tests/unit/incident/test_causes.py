@@ -92,6 +92,20 @@ def test_a_normal_end_has_no_cause(state):
     assert (result.outcome, result.first) == (state, None)
 
 
+def test_run_stopped_with_ctrl_c_says_so():
+    result = analyse(moments(10, state="stopped"), [exact(9, 99, "interrupted", kind="driver")])
+    assert result.outcome == "stopped"
+    assert result.first.sentence.startswith("The driver was interrupted (Ctrl-C) at ")
+
+
+def test_cancelled_task_names_its_worker_and_not_those_that_ray_ended_with_the_driver():
+    ended = "The actor is dead because its owner has died."
+    deaths = [exact(28.0, 99, "cancelled", "1", "driver"), exact(27.9, 100, "vanished", ended)]
+    result = analyse(moments(30), deaths)
+    assert (result.first.worker, len(result.chain)) == ("1", 1)
+    assert result.first.sentence.startswith("Worker 1 was interrupted at ")
+
+
 def exact(second, pid, how, detail="", kind="worker", raised_by=0):
     return Death(kind, NOW + second, pid, NODE, detail, how, raised_by)
 

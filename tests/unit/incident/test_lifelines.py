@@ -75,6 +75,20 @@ def test_uncaught_exception_has_its_message_and_line(session):
     assert found.detail == "KeyError: 'reward', in learn → get (t.py:7)"
 
 
+def test_driver_that_has_written_its_end_comes_before_its_workers(session):
+    deaths, came = [], threading.Event()
+    lines = Lifelines(lambda death: (deaths.append(death), came.set() if death.kind == "worker" else None))
+    with subprocess.Popen(["sleep", "60"]) as driver, subprocess.Popen(["sleep", "60"]) as worker:
+        content = {"monitors": [], "stacks": [], "waits_for": [], "written": 1.0, "where": "", "end": END}
+        (session / LOGS / FOLDER / file_name(driver.pid)).write_text(json.dumps(content))
+        lines.follow([Lifeline("driver", "n", driver.pid, session), Lifeline("worker", "n", worker.pid, session)])
+        worker.kill()
+        assert came.wait(10.0)
+        driver.kill()
+    lines.close()
+    assert [(death.kind, death.how) for death in deaths[:2]] == [("driver", "raised"), ("worker", "vanished")]
+
+
 def test_crash_in_native_code_is_read_from_the_log(session):
     def prepare(folder, pid):
         dumps(folder, pid)
