@@ -2,17 +2,17 @@
 
     python -m benchmarks.chaos --faults 30            # draws faults; about 15 s each
     python -m benchmarks.chaos --only 'raylet'        # faults with this in their name
-    python -m benchmarks.chaos --faults 300 --seed 7 --write docs/robustness.md
+    python -m benchmarks.chaos --faults 300 --seed 7 --outcomes chaos.jsonl --write docs/robustness.md
 
 Each run gets several faults, one after the other, with recovery in between; the last one ends it. Several nodes and
 the small disk need root.
 """
 
 import argparse
-import os
+import contextlib
+import itertools
 import random
 import re
-import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,51 +22,19 @@ from typing import Final
 
 from benchmarks.chaos_cluster import ChaosCluster, OneNode, SeveralNodes, disk
 from benchmarks.chaos_faults import ENGINES, FAULTS, Fault
+from benchmarks.chaos_outcomes import Outcome, outcome_from, table
 from benchmarks.chaos_run import LOST_SECONDS, ChaosRun
 from benchmarks.watched import TroubleError, await_result, put_table, short_folder
 
 FAULTS_PER_RUN: Final = 8
+USUAL_EXIT_CODE: Final = 130
+"""Of a run that ends with Ctrl-C, where none of the chosen faults ends it."""
 RUNS_PER_CLUSTER: Final = 4
 NAMED_SECONDS: Final = 40.0
 RECOVERY_SECONDS: Final = 120.0
 END_SECONDS: Final = 90.0
 DISK_MEGABYTES: Final = 64
 CLUSTERS: Final[dict[str, type[ChaosCluster]]] = {"one": OneNode, "several": SeveralNodes}
-HEAD: Final = (
-    "| Fault | Trainer | Nodes | Tries | Survived | Named | Median until named | Invariants broken |",
-    "|---|---|---|---|---|---|---|---|",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one fault did to one run.
-
-    Attributes:
-        named_seconds: From the fault until a viewer named it; None if none did.
-        survived: The run went on, or ended as it should.
-        broken: The invariants that did not hold.
-        said: What viewers said when they should have named it.
-        lost_seconds: Seconds of a worker's steps that Prometheus misses for each lost worker, over the whole run.
-    """
-
-    fault: Fault
-    engine: str
-    cluster: str
-    survived: bool = False
-    named_seconds: float | None = None
-    broken: tuple[str, ...] = ()
-    said: tuple[str, ...] = ()
-    lost_seconds: float | None = None
-
-    def line(self) -> str:
-        """Return a line for the terminal."""
-        named = "not named" if self.named_seconds is None else f"named after {self.named_seconds:.1f} s"
-        went = "survived" if self.survived else "NOT SURVIVED"
-        details = [f"broken: {each}" for each in self.broken]
-        if self.named_seconds is None:
-            details += [f"said: {each}" for each in self.said]
-        return "\n    ".join([f"{self.fault.name}, {self.engine}, {self.cluster}: {went}, {named}", *details])
 
 
 @dataclass
@@ -173,94 +141,66 @@ def play(
             run.close()
 
 
-def play_all(
-    number: int, seed: int, words: Sequence[str], kinds: Sequence[str], engines: Sequence[str]
-) -> list[Outcome]:
-    """Play so many faults on clusters of each kind."""
-    draw = random.Random(seed)
-    chosen = [fault for fault in FAULTS if not words or any(word in fault.name for word in words)]
-    decks = {}
-    for kind in kinds:
-        for engine in engines:
-            usable = [f for f in FAULTS if kind in f.clusters and engine in f.engines]
-            going = [f for f in usable if f.exit_code is None and f in chosen]
-            ending = [f for f in usable if f.exit_code is not None and f in chosen]
-            usual = [f for f in usable if f.exit_code == 130]
-            if going or ending:
-                decks[kind, engine] = Deck(going, draw), Deck(ending or usual, draw)
-    outcomes: list[Outcome] = []
+class Draw:
+    """Draws what happens: the kind of cluster, the trainer, and the faults of each run.
+
+    Args:
+        seed: Two draws with the same seed are equal.
+        words: Faults with one of these in their name; none for all.
+        kinds: Kinds of cluster.
+        engines: Trainers.
+    """
+
+    def __init__(self, seed: int, words: Sequence[str], kinds: Sequence[str], engines: Sequence[str]) -> None:
+        self.random = random.Random(seed)
+        self._decks: dict[tuple[str, str], tuple[Deck, Deck]] = {}
+        for lane in itertools.product(kinds, engines):
+            usable = [fault for fault in FAULTS if lane[0] in fault.clusters and lane[1] in fault.engines]
+            chosen = [fault for fault in usable if not words or any(word in fault.name for word in words)]
+            ending = [fault for fault in chosen if fault.exit_code is not None]
+            usual = [fault for fault in usable if fault.exit_code == USUAL_EXIT_CODE]
+            if chosen:
+                going = [fault for fault in chosen if fault.exit_code is None]
+                self._decks[lane] = Deck(going, self.random), Deck(ending or usual, self.random)
+
+    def lanes(self) -> Iterator[tuple[str, str]]:
+        """Yield kinds of cluster and trainers for ever, one node twice as often as several."""
+        while True:
+            for lane in self._decks:
+                yield from [lane] * (2 if lane[0] == "one" and len(self._decks) > 1 else 1)
+
+    def faults(self, lane: tuple[str, str], most: int) -> list[Fault]:
+        """Return the faults of a run; the last one ends it."""
+        going, ending = self._decks[lane]
+        number = min(FAULTS_PER_RUN, most) - 1 if going.faults else 0
+        return [*(going.next() for _ in range(number)), ending.next()]
+
+
+def play_all(number: int, draw: Draw) -> Iterator[Outcome]:
+    """Play so many faults, on one cluster after the other."""
+    played = 0
     with short_folder() as folder:
-        for round_number, (kind, engine) in enumerate(_turns(list(decks))):
-            if len(outcomes) >= number:
-                break
-            cluster = CLUSTERS[kind](_made(folder / str(round_number)))
+        for turn, lane in enumerate(draw.lanes()):
             try:
-                for run in range(RUNS_PER_CLUSTER):
-                    if cluster.broken or len(outcomes) >= number:
-                        break
-                    going_deck, ending_deck = decks[kind, engine]
-                    most = min(FAULTS_PER_RUN, number - len(outcomes)) - 1
-                    faults = [going_deck.next() for _ in range(most if going_deck.faults else 0)]
-                    name = f"chaos-{round_number}-{run}"
-                    for outcome in play(
-                        cluster, kind, engine, [*faults, ending_deck.next()], name, draw, cluster.folder / name
-                    ):
-                        outcomes.append(outcome)
-                        print(f"{len(outcomes):3d} {name} {outcome.line()}", flush=True)
+                with contextlib.closing(CLUSTERS[lane[0]](_made(folder / str(turn)))) as cluster:
+                    for run in range(RUNS_PER_CLUSTER):
+                        if cluster.broken or played >= number:
+                            break
+                        name = f"chaos-{turn}-{run}"
+                        faults = draw.faults(lane, number - played)
+                        for outcome in play(cluster, *lane, faults, name, draw.random, cluster.folder / name):
+                            played += 1
+                            print(f"{played:3d} {name} {outcome.line()}", flush=True)
+                            yield outcome
             except (TroubleError, AssertionError) as error:
-                print(f"the cluster is given up: {error}", flush=True)
-            finally:
-                cluster.close()
-    return outcomes
-
-
-def _turns(lanes: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield kinds of cluster and engines in turn, one node three times as often as several."""
-    while True:
-        for kind, engine in lanes:
-            yield from [(kind, engine)] * (2 if kind == "one" and len(lanes) > 2 else 1)
+                print(f"a cluster is given up: {error}", flush=True)
+            if played >= number:
+                return
 
 
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
-
-
-def table(outcomes: Sequence[Outcome]) -> list[str]:
-    """Return the table and a summary."""
-    rows = []
-    for fault in FAULTS:
-        for engine in ENGINES:
-            for kind in CLUSTERS:
-                those = [o for o in outcomes if (o.fault, o.engine, o.cluster) == (fault, engine, kind)]
-                if those:
-                    rows.append(_row(those))
-    survived = sum(outcome.survived for outcome in outcomes)
-    named = sum(outcome.named_seconds is not None for outcome in outcomes)
-    broken = sum(bool(outcome.broken) for outcome in outcomes)
-    lost = sorted(o.lost_seconds for o in outcomes if o.lost_seconds is not None)
-    cost = (
-        f" In the {len(lost)} runs whose counters were compared, Prometheus missed {statistics.median(lost):.2f} s "
-        f"(median; at most {lost[-1]:.2f} s) of a worker's steps for each lost worker; the driver's own counters are "
-        "part of the invariants."
-        if lost
-        else ""
-    )
-    sentence = (
-        f"{len(outcomes)} faults: {survived} survived, {named} named, {broken} with a broken invariant.{cost} "
-        f"{os.cpu_count()} cores, Python {sys.version.split()[0]}."
-    )
-    return [*HEAD, *rows, "", sentence]
-
-
-def _row(those: Sequence[Outcome]) -> str:
-    times = [outcome.named_seconds for outcome in those if outcome.named_seconds is not None]
-    median = f"{statistics.median(times):.1f} s" if times else "never"
-    broken = [each for outcome in those for each in outcome.broken]
-    said = "; ".join(dict.fromkeys(each.replace("|", "/").replace("\n", " ")[:120] for each in broken)) or "none"
-    first = those[0]
-    numbers = (len(those), sum(outcome.survived for outcome in those), len(times), median, said)
-    return f"| {' | '.join(map(str, (first.fault.name, first.engine, first.cluster, *numbers)))} |"
 
 
 def main() -> int:
@@ -271,9 +211,19 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], help="faults with this in their name; repeatable")
     parser.add_argument("--engine", action="append", choices=ENGINES, default=[], help="trainer; repeatable")
     parser.add_argument("--nodes", action="append", choices=list(CLUSTERS), default=[], help="cluster; repeatable")
+    parser.add_argument("--outcomes", type=Path, help="file to append each outcome to; the table holds all in it")
     parser.add_argument("--write", type=Path, help="page of the docs to put the table into")
     args = parser.parse_args()
-    outcomes = play_all(args.faults, args.seed, args.only, args.nodes or list(CLUSTERS), args.engine or ENGINES)
+    outcomes = []
+    if args.outcomes and args.outcomes.exists():
+        outcomes = [outcome_from(line) for line in args.outcomes.read_text().splitlines()]
+    for outcome in play_all(
+        args.faults, Draw(args.seed, args.only, args.nodes or list(CLUSTERS), args.engine or ENGINES)
+    ):
+        outcomes.append(outcome)
+        if args.outcomes:
+            with args.outcomes.open("a") as file:
+                file.write(outcome.as_json() + "\n")
     lines = table(outcomes)
     print("\n".join(["", *lines]))
     if args.write:
