@@ -19,7 +19,7 @@ from raymon.live import targets
 from raymon.live.collector import Collector
 
 START_SECONDS: Final = 90.0
-_AGENT: Final = b"dashboard/agent.py"
+_AGENT: Final = b"ray::DashboardAgent"
 
 
 class Prometheus:
@@ -113,9 +113,8 @@ class ChaosCluster:
         pids = []
         for pid in self.node_processes(address):
             with contextlib.suppress(OSError):
-                line = Path(f"/proc/{pid}/cmdline").read_bytes()
-                program = line.split(b"\0")[0]
-                if program.endswith(b"/raylet") if what == "raylet" else _AGENT in line and b"--agent-id" in line:
+                program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+                if program.endswith(b"/raylet") if what == "raylet" else program.startswith(_AGENT):
                     pids.append(pid)
         return pids
 

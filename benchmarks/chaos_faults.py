@@ -139,7 +139,9 @@ def kill_agent(run: ChaosRun, node: str) -> Undo:
 
 
 def _kill_on(run: ChaosRun, node: str, what: str) -> Undo:
-    signal_all(run.cluster.named(node, what))
+    pids = run.cluster.named(node, what)
+    assert pids, f"no {what} on node {node}"
+    signal_all(pids)
     if isinstance(run.cluster, SeveralNodes):
         cluster = run.cluster
         return lambda: cluster.replace(node)

@@ -42,7 +42,7 @@ _KINDS: Final = {
     r"prometheus ": "Prometheus",
     r"/raylet ": "Ray: raylet",
     r"gcs_server": "Ray: control store",
-    r"dashboard/agent\.py": "Ray: agent",
+    r"^ray::DashboardAgent": "Ray: agent",
     r"dashboard/dashboard\.py": "Ray: dashboard",
 }
 """Pattern of a command line to what the process is."""
