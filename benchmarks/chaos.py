@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import random
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -31,8 +32,8 @@ USUAL_EXIT_CODE: Final = 130
 """Of a run that ends with Ctrl-C, where none of the chosen faults ends it."""
 RUNS_PER_CLUSTER: Final = 4
 NAMED_SECONDS: Final = 40.0
-RECOVERY_SECONDS: Final = 120.0
-END_SECONDS: Final = 90.0
+RECOVERY_SECONDS: Final = 180.0
+END_SECONDS: Final = 120.0
 DISK_MEGABYTES: Final = 64
 CLUSTERS: Final[dict[str, type[ChaosCluster]]] = {"one": OneNode, "several": SeveralNodes}
 
@@ -214,6 +215,8 @@ def main() -> int:
     parser.add_argument("--outcomes", type=Path, help="file to append each outcome to; the table holds all in it")
     parser.add_argument("--write", type=Path, help="page of the docs to put the table into")
     args = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell has programs in the background ignore Ctrl-C
+        signal.signal(number, lambda *_: sys.exit(1))
     outcomes = []
     if args.outcomes and args.outcomes.exists():
         outcomes = [outcome_from(line) for line in args.outcomes.read_text().splitlines()]

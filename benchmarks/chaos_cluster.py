@@ -124,7 +124,11 @@ class OneNode(ChaosCluster):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._head = Head(folder)
+        try:
+            self._head = Head(folder)
+        except BaseException:
+            self.prometheus.kill()
+            raise
         self.address = self._head.address
         self.prometheus.scrape((self._head.metrics_url,))
         self._view(targets.NamedTargets.of([self._head.metrics_url]))

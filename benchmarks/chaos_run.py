@@ -20,7 +20,7 @@ from raymon.health.verdicts import TROUBLED_STATES
 from raymon.top.json_output import report
 from raymon.train import checkpoint
 
-START_SECONDS: Final = 120.0
+START_SECONDS: Final = 240.0
 WORKERS: Final = 3
 LOST_SECONDS: Final = 3.0
 """A flush of the worker, a report of Ray and a part of a scrape: what a killed process counted last may be lost."""
