@@ -146,6 +146,7 @@ class NodeView:
         exporter_age_seconds: Since any of its own numbers changed; None while not known.
         workers: Labels of the run's workers that were last seen on it.
         driver: Whether the driver of the run was last seen on it.
+        lost_workers: Labels of the run's workers that ran on it when it fell silent, and run elsewhere now.
         clock_offset_seconds: How far its clock is behind ours; 0 while that cannot be distinguished from a delay.
     """
 
@@ -159,6 +160,7 @@ class NodeView:
     exporter_age_seconds: float | None = None
     workers: tuple[str, ...] = ()
     driver: bool = False
+    lost_workers: tuple[str, ...] = ()
     cpu_ratio: float | None = None
     memory_used_bytes: float | None = None
     memory_total_bytes: float | None = None

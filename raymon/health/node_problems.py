@@ -35,6 +35,9 @@ def node_problems(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     for node in silent_nodes(run, limits):
         yield _silent(node)
     for node in run.nodes:
+        if node.lost_workers and not node.workers and not node.driver and _lost_lately(node, limits):
+            yield _left(node)
+    for node in run.nodes:
         if (node.workers or node.driver) and not is_silent(node, limits):
             yield from _shortages(node, limits)
 
@@ -63,6 +66,29 @@ def _silent(node: NodeView) -> Finding:
         return Finding("node_lost", "critical", sentence, "Check the machine; the end of its raylet's log is there.")
     sentence = f"{_name(node)} has left the cluster and has been silent for {age}: {subject} {verb} out of sight."
     return Finding("node_lost", "critical", sentence, "It was drained or has died: ray status, and its raylet's log.")
+
+
+def _lost_lately(node: NodeView, limits: Thresholds) -> bool:
+    return is_silent(node, limits) and (node.silent_seconds or 0.0) < limits.node_lost_seconds
+
+
+def _left(node: NodeView) -> Finding:
+    """Return the finding on a silent node whose workers have been replaced elsewhere."""
+    several = len(node.lost_workers) > 1
+    names = f"worker{'s' if several else ''} {listing(node.lost_workers)}"
+    moved = f"{names} {'were' if several else 'was'} lost with it and run{'' if several else 's'} elsewhere now."
+    why = f" ({node.departure_reason})" if node.departure_reason else ""
+    age = duration(node.silent_seconds)
+    if node.departure == "planned":
+        sentence = f"{_name(node)} was drained or stopped{why}, silent for {age}: {moved}"
+        return Finding("node_drained", "info", sentence, "Nothing, if you meant it.")
+    if node.listed:
+        sentence = f"{_name(node)} has not answered for {age}: {moved}"
+        return Finding(
+            "node_silent", "warning", sentence, "Check its network and whether the node lives: raymon doctor."
+        )
+    sentence = f"{_name(node)} is lost{why}, silent for {age}: {moved}"
+    return Finding("node_lost", "warning", sentence, "Check the machine; the end of its raylet's log is there.")
 
 
 def short_of(node: NodeView, limits: Thresholds) -> Mapping[str, float]:

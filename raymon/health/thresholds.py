@@ -86,6 +86,9 @@ class Thresholds:
         "A scrape a second, each with its own deadline: five seconds without an answer, while other nodes answer, are "
         "no lost packet, and leave time to name the node before its workers are taken for stopped.",
     )
+    node_lost_seconds: float = _threshold(
+        60.0, "A node whose workers were replaced elsewhere harms nobody any more; a minute is time to read why."
+    )
     unplaced_seconds: float = _threshold(
         8.0, "A replaced worker waits for a few exports until the CPU of its predecessor counts as free."
     )

@@ -30,6 +30,8 @@ GONE_SECONDS: Final = 30.0
 FORGOTTEN_SECONDS: Final = 600.0
 UNPLACED_SECONDS: Final = 10.0
 """What a node had free counts for so long after its last answer."""
+LAST_BEAT_SECONDS: Final = 4.0
+"""A process whose last heartbeat is at most this older than its node's last answer ended with the node."""
 _PLANNED: Final = ("Expected termination", "Terminated due to preemption", "Terminated due to idle")
 """How Ray begins the reason of a node that was stopped or drained."""
 _WANT_OF_RESOURCES: Final = ("WaitingForResources", "WaitingForRemoteResources", "Infeasible")
@@ -129,18 +131,43 @@ def unplaced_seconds(memory: Memory, now: float) -> float | None:
     return memory.clock.age(memory.unplaced_since, "", now)
 
 
-def nodes_of_run(nodes: Mapping[str, NodeView], subjects: Collection[Subject]) -> tuple[NodeView, ...]:
+def nodes_of_run(
+    nodes: Mapping[str, NodeView], subjects: Collection[Subject], memory: Memory, now: float
+) -> tuple[NodeView, ...]:
     """Return all nodes with the workers of a run on each, those that have any first."""
     workers: dict[str, list[str]] = {}
     for subject in subjects:
         workers.setdefault(subject.newest().url, []).append(subject.worker)
+    lost = _lost_workers(nodes, subjects, memory, now)
     views = [
-        replace(view, workers=tuple(name for name in workers[url] if name != DRIVER), driver=DRIVER in workers[url])
-        if url in workers
+        replace(
+            view,
+            workers=tuple(name for name in workers.get(url, ()) if name != DRIVER),
+            driver=DRIVER in workers.get(url, ()),
+            lost_workers=lost.get(url, ()),
+        )
+        if url in workers or url in lost
         else view
         for url, view in nodes.items()
     ]
     return tuple(sorted(views, key=lambda view: (not (view.workers or view.driver), view.address, view.url)))
+
+
+def _lost_workers(
+    nodes: Mapping[str, NodeView], subjects: Collection[Subject], memory: Memory, now: float
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the workers that ran on each silent node until it fell silent, and have a newer process elsewhere."""
+    silent = {url: view.silent_seconds for url, view in nodes.items() if view.silent_seconds}
+    lost: dict[str, tuple[str, ...]] = {}
+    for subject in subjects if silent else ():
+        newest = subject.newest()
+        for process in subject.processes.values():
+            seconds = silent.get(process.url)
+            if seconds is None or process.beat is None or newest.url == process.url or subject.worker == DRIVER:
+                continue
+            if memory.clock.age(process.beat, process.node, now) - seconds < LAST_BEAT_SECONDS:
+                lost[process.url] = (*lost.get(process.url, ()), subject.worker)
+    return lost
 
 
 def node_cpu(memory: Memory, now: float) -> Mapping[str, float]:

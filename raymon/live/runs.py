@@ -140,7 +140,7 @@ def _run_view(
         data_age_seconds=min((age for age in ages.values() if age is not None), default=None),
         exporter_age_seconds=exporter_age(memory, now),
         report_seconds=report,
-        nodes=nodes_of_run(nodes, subjects.values()),
+        nodes=nodes_of_run(nodes, subjects.values(), memory, now),
     )
 
 

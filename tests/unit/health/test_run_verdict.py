@@ -100,6 +100,16 @@ CASES = {
         "node_drained",
         "warning",
     ),
+    "node lost, its worker elsewhere": (
+        nodes(silent_seconds=9.0, listed=False, departure="failure", workers=(), lost_workers=("2",)),
+        "node_lost",
+        "warning",
+    ),
+    "node lost long ago": (
+        nodes(silent_seconds=90.0, listed=False, departure="failure", workers=(), lost_workers=("2",)),
+        "healthy",
+        "ok",
+    ),
     "no place": (UNPLACED, "workers_unplaced", "warning"),
     "another job waits": (healthy(unplaced_seconds=20.0), "healthy", "ok"),
     "node out of memory": (nodes(memory_used_bytes=99e9, memory_total_bytes=100e9), "node_memory", "warning"),

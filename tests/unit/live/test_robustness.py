@@ -228,6 +228,8 @@ def test_a_node_that_stops_answering_is_known_with_its_workers():
         gone = second >= 20
         pages = [Page(URL, near.page()), Page(far_url, b"" if gone else far.page(), "no answer" if gone else "")]
         snapshot = near.collector.digest(pages if second < 35 else pages[:1])
+        if second == 30:
+            near.processes.append(FakeWorker("2", life=2))
         if second == 19:
             assert [node.silent_seconds for node in snapshot.run().nodes] == [0.0, 0.0]
         if second == 24:
@@ -237,6 +239,8 @@ def test_a_node_that_stops_answering_is_known_with_its_workers():
             assert (there.silent_seconds, there.workers, there.driver) == (5.0, ("2",), False)
     here, there = snapshot.run().nodes
     assert (there.listed, there.silent_seconds) == (False, 20.0)
+    assert (there.workers, there.lost_workers, here.lost_workers) == ((), ("2",), ())
+    assert "2" in here.workers
     assert here.cpu_ratio is not None
 
 
