@@ -36,7 +36,8 @@ HEAD: Final = ("| Process | Memory | Descriptors | Threads |", "|---|---|---|---
 _KINDS: Final = {
     r"ray::Worker": "worker",
     r"raymon\.incident\.record": "recorder",
-    r"raymon status|streamlit": "page",
+    r"raymon\.page\.serve": "page",
+    r"raymon\.cluster\.cluster_state": "client of the control store",
     r"raymon train": "driver",
     r"raymon watch": "watch",
     r"prometheus ": "Prometheus",
