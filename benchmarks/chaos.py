@@ -21,11 +21,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from support import short_folder
+
 from benchmarks.chaos_cluster import ChaosCluster, OneNode, SeveralNodes, disk
 from benchmarks.chaos_faults import ENGINES, FAULTS, Fault
 from benchmarks.chaos_outcomes import Outcome, outcome_from, table
 from benchmarks.chaos_run import LOST_SECONDS, ChaosRun
-from benchmarks.watched import TroubleError, await_result, put_table, short_folder
+from benchmarks.watched import TroubleError, await_result, put_table
 
 FAULTS_PER_RUN: Final = 8
 USUAL_EXIT_CODE: Final = 130

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from support import chromium_page
+from support import chromium_page, short_folder
 
 from benchmarks.chaos_cluster import Prometheus
 from benchmarks.processes import title
 from benchmarks.training import FAST, machine, options
-from benchmarks.watched import Program, TroubleError, await_result, put_table, short_folder, watch
+from benchmarks.watched import Program, TroubleError, await_result, put_table, watch
 
 SAMPLE_SECONDS: Final = 5.0
 WARM_UP_SECONDS: Final = 60.0

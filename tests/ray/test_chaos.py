@@ -3,10 +3,10 @@
 import random
 
 import pytest
+from support import short_folder
 
 from benchmarks import chaos
 from benchmarks.chaos_faults import FAULTS
-from benchmarks.watched import short_folder
 
 
 @pytest.fixture
