@@ -164,12 +164,12 @@ def healthy(seconds: float) -> tuple[list[str], bool]:
             head.kill()
 
 
-def simulated(hours: float) -> tuple[list[str], bool]:
+def simulated(hours: float, seed: int) -> tuple[list[str], bool]:
     """Watch simulated healthy runs of different nature; return sentences, and whether no incident was opened."""
     opened: list[str] = []
     with short_folder() as folder:
         for scenario in runs_without_fault(1.0, hours):
-            cluster = scenario.make(0)
+            cluster = scenario.make(seed)
             collector = Collector(["http://model"], clock=lambda cluster=cluster: cluster.now)
             watcher = Watcher(IncidentStore(folder / scenario.name), lambda *_: {})
             begin = cluster.now
@@ -178,7 +178,7 @@ def simulated(hours: float) -> tuple[list[str], bool]:
                 watcher.look(collector.digest([Page(f"http://{n}:1/metrics", b) for n, b in cluster.pages().items()]))
             watcher.wait()
             opened += [f"{scenario.name}: {each.sentence}" for each in IncidentStore(folder / scenario.name).list()]
-    sentence = f"Healthy runs of {hours:g} simulated hours, of 17 kinds: {len(opened)} incidents."
+    sentence = f"Healthy runs of {hours:g} simulated hours, of 17 kinds (seed {seed}): {len(opened)} incidents."
     return [sentence, *opened], not opened
 
 
@@ -218,10 +218,11 @@ def main() -> int:
     parser.add_argument("--parallel", type=int, default=1, help="how many cases run at the same time")
     parser.add_argument("--healthy", type=float, default=0.0, metavar="SECONDS", help="watch a healthy run instead")
     parser.add_argument("--simulated", type=float, default=0.0, metavar="HOURS", help="watch simulated healthy runs")
+    parser.add_argument("--seed", type=int, default=0, help="of the simulated runs")
     parser.add_argument("--write", type=Path, help="page of the docs to put the table into")
     args = parser.parse_args()
     if args.simulated:
-        lines, good = simulated(args.simulated)
+        lines, good = simulated(args.simulated, args.seed)
         mark = "simulated"
     elif args.healthy:
         lines, good = healthy(args.healthy)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from raymon.errors import UserError
-from raymon.incident.watcher import WatchEvent
+from raymon.incident.events import WatchEvent
 
 ATTEMPTS: Final = 3
 PAUSES_SECONDS: Final = (1.0, 5.0)

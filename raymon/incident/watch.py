@@ -21,11 +21,12 @@ from raymon.cluster.auth import use_token_file
 from raymon.format import one_line
 from raymon.html.words import headline
 from raymon.incident import FOLDER
+from raymon.incident.events import WatchEvent
 from raymon.incident.evidence import Evidence
 from raymon.incident.journal import Journal
 from raymon.incident.notify import Notifier, command, receiver
 from raymon.incident.store import IncidentStore
-from raymon.incident.watcher import Watcher, WatchEvent
+from raymon.incident.watcher import Watcher
 from raymon.live import targets
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot

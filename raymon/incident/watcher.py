@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from raymon.health import Finding
+from raymon.incident.events import WatchEvent, event_of, header_of
 from raymon.incident.report import report
 from raymon.incident.run_lock import RunLock
 from raymon.incident.store import IncidentError, IncidentStore
@@ -35,28 +36,6 @@ _log = logging.getLogger(__name__)
 Collect = Callable[[Snapshot, RunView, Finding], dict[str, Any]]
 Cause = tuple[str, str]
 """Code and worker of a finding."""
-
-
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
-    """Something to tell: an incident that opened or closed, or a verdict that changed.
-
-    Attributes:
-        kind: `opened`, `closed` or `verdict`.
-        folder: Folder of the incident; empty for a verdict or if it was not written.
-        hang: Which process hangs, and where, in words; empty if unknown.
-    """
-
-    kind: str
-    run: str
-    code: str
-    severity: str
-    sentence: str
-    at: float
-    advice: str = ""
-    worker: str = ""
-    folder: str = ""
-    hang: str = ""
 
 
 @dataclass(slots=True)
@@ -107,7 +86,7 @@ class Watcher:
             first = verdict.findings[0]
             if self._verdicts.get(run.run) != first.code:
                 self._verdicts[run.run] = first.code
-                self._tell(_event("verdict", run.run, first, now))
+                self._tell(event_of("verdict", run.run, first, now))
             with self._changing:
                 for finding in verdict.findings:
                     if finding.severity == "critical" or finding.code in ALSO:
@@ -135,7 +114,7 @@ class Watcher:
             joined.causes[cause] = now
             self._start(self._follow_up, snapshot, run, finding, joined)
             return
-        opened = _Open(_event("opened", run.run, finding, now), {cause: now})
+        opened = _Open(event_of("opened", run.run, finding, now), {cause: now})
         incidents.append(opened)
         self._start(self._gather, snapshot, run, finding, opened)
 
@@ -166,7 +145,7 @@ class Watcher:
         event, same = opened.event, None
         try:
             if self._locks.setdefault(run.run, RunLock(run)).take():
-                data = {**_header(event), **self._collect(snapshot, run, finding)}
+                data = {**header_of(event), **self._collect(snapshot, run, finding)}
                 opened.collections += 1
                 same = self._with_hang(run.run, data.get("hang"))
                 if same is not None:
@@ -238,22 +217,3 @@ class Watcher:
                 if lock := self._locks.pop(run, None):
                     lock.release()
         return over
-
-
-def _event(kind: str, run: str, finding: Finding, at: float) -> WatchEvent:
-    return WatchEvent(kind, run, finding.code, finding.severity, finding.sentence, at, finding.advice, finding.worker)
-
-
-def _header(event: WatchEvent) -> dict[str, Any]:
-    return {
-        "format": 1,
-        "run": event.run,
-        "code": event.code,
-        "severity": event.severity,
-        "worker": event.worker,
-        "sentence": event.sentence,
-        "advice": event.advice,
-        "opened_at": event.at,
-        "closed_at": None,
-        "followed_by": [],
-    }

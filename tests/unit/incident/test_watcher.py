@@ -6,9 +6,10 @@ import pytest
 from health_views import fleet
 
 from raymon.health import Finding, RunVerdict
+from raymon.incident.events import WatchEvent
 from raymon.incident.notify import Notifier, NotifyError, receiver, resolved
 from raymon.incident.store import IncidentStore
-from raymon.incident.watcher import OVER_SECONDS, Watcher, WatchEvent
+from raymon.incident.watcher import OVER_SECONDS, Watcher
 from raymon.live.snapshot import snapshot_of
 
 NOW = 1_800_000_000.0
