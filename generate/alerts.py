@@ -3,7 +3,7 @@
 from typing import Final
 
 from generate.alert import Alert
-from generate.recording_rules import STEP_COST, STEPS_RATE
+from generate.recording_rules import LONGEST_COST, STEP_COST, STEPS_RATE, TOKEN_COST, TOKENS_RATE
 from raymon import catalog
 from raymon.catalog import Metric
 from raymon.health import THRESHOLDS, reason_of
@@ -94,18 +94,26 @@ def _worker_stalled() -> Alert:
     )
 
 
+def _relative(cost: str) -> str:
+    """Return a cost of each worker divided by the median of its run, or by the lower of two."""
+    median = f"(quantile by (run) (0.5, {cost}) and on (run) (count by (run) ({cost}) > 2))"
+    return f"{cost} / on (run) group_left () ({median} or min by (run) ({cost}))"
+
+
 def _worker_straggling() -> Alert:
-    median = f"(quantile by (run) (0.5, {STEP_COST}) and on (run) (count by (run) ({STEP_COST}) > 2))"
-    normal = f"({median} or min by (run) ({STEP_COST}))"
+    slow = {cost: f"({_relative(cost)} > {THRESHOLDS.slow_factor:g})" for cost in (STEP_COST, TOKEN_COST, LONGEST_COST)}
+    slow_tokens = f"({slow[TOKEN_COST]} and {slow[LONGEST_COST]})"
     return Alert(
         name="RaymonWorkerStraggling",
-        summary="A worker needs far more time for an environment step than the others.",
+        summary="A worker needs far more time for an environment step, or for a token, than the others.",
         description="Worker {{ $labels.worker }} of run {{ $labels.run }} needs "
-        '{{ $value | printf "%.1f" }} times the normal time for an environment step.',
-        expression=f"({STEP_COST} / on (run) group_left () {normal} > {THRESHOLDS.slow_factor:g}) unless {_ENDED}",
+        '{{ $value | printf "%.1f" }} times the normal time for an environment step or a token.',
+        expression=f"({slow[STEP_COST]} or {slow_tokens}) unless {_ENDED}",
         hold_seconds=120,
         reason=f"{reason_of('slow_factor')} Compared with the median of three or more workers, or the faster of two. "
-        "Two minutes, so that a busy moment of the node passes.",
+        "Two minutes, so that a busy moment of the node passes. A rollout worker of a language model is slow if it needs "
+        "more time for each token and for each token of the longest responses: one of the two depends on how long its "
+        "responses happen to be.",
         board="raymon-worker",
         labels=("run", "worker"),
     )
@@ -153,15 +161,17 @@ def _worker_restart_loop() -> Alert:
 
 
 def _throughput_collapsed() -> Alert:
-    normal = f"avg_over_time({STEPS_RATE}[30m])"
+    def low(rate: str) -> str:
+        return f"({rate} < {THRESHOLDS.throughput_collapsed_ratio:g} * avg_over_time({rate}[30m]))"
+
     long = f"{_latest(catalog.ITERATION_SECONDS, 'run')} > {_LONG_ITERATION_SECONDS}"
-    low = f"({STEPS_RATE} < {THRESHOLDS.throughput_collapsed_ratio:g} * {normal})"
+    low_tokens = f"({low(TOKENS_RATE)} unless on (run) ({STEPS_RATE} > 0))"
     return Alert(
         name="RaymonThroughputCollapsed",
-        summary="A run takes far fewer environment steps per second than before.",
-        description="Run {{ $labels.run }} takes less than half of the environment steps per second that it took "
-        "on average over the last half hour.",
-        expression=f"(({low} and {_TRAINING}) unless on (run) {long})",
+        summary="A run takes far fewer environment steps, or generates far fewer tokens, per second than before.",
+        description="Run {{ $labels.run }} takes less than half of the environment steps per second, or generates less "
+        "than half of the tokens, of its average over the last half hour.",
+        expression=f"((({low(STEPS_RATE)} or {low_tokens}) and {_TRAINING}) unless on (run) {long})",
         hold_seconds=120,
         reason=f"{reason_of('throughput_collapsed_ratio')} Two minutes, so that a checkpoint or an evaluation passes. "
         "Healthy iterations longer than half a minute look the same, so they are left out.",
@@ -250,6 +260,24 @@ def _weights_stale() -> Alert:
     )
 
 
+def _buffer_overfull() -> Alert:
+    age = f"(time() - min by (run) ({catalog.BUFFER_OLDEST.name} > 0))"
+    normal = f"{THRESHOLDS.no_update_factor:g} * {_latest(catalog.ITERATION_SECONDS, 'run')}"
+    old = f"(({age} > {THRESHOLDS.buffer_old_seconds:g}) unless ({age} <= {normal}))"
+    grows = f"on (run) (sum by (run) (deriv({catalog.BUFFER_DEPTH.name}[5m])) > 0)"
+    return Alert(
+        name="RaymonBufferOverfull",
+        summary="Samples wait longer and longer to be trained on.",
+        description="The oldest sample in the buffer of run {{ $labels.run }} was generated "
+        '{{ $value | printf "%.0f" }} s ago, and the buffer grows.',
+        expression=f"(({old} and {grows}) unless on (run) ({_latest(catalog.BUFFER_CAPACITY, 'run')} > 0)) and {_TRAINING}",
+        hold_seconds=120,
+        reason=f"{reason_of('buffer_old_seconds')} {reason_of('no_update_factor')} A buffer with a capacity is left "
+        "out: it cannot grow beyond it. Held for two minutes, so that one long update passes.",
+        board="raymon-language",
+    )
+
+
 def _object_store_pressure() -> Alert:
     raymon_sessions = f"on (SessionName) count by (SessionName) ({catalog.HEARTBEAT.name})"
     used, free = (f"sum by (SessionName) ({family})" for family in (ray.STORE_USED, ray.STORE_AVAILABLE))
@@ -300,6 +328,7 @@ ALERTS: Final = (
     _policy_diverging(),
     _no_learning_signal(),
     _weights_stale(),
+    _buffer_overfull(),
     _object_store_pressure(),
     _metrics_missing(),
 )

@@ -198,6 +198,7 @@ class RunView:
             nonfinite_updates (so far), nonfinite_updates_per_second.
         recent_losses: Reason to workers lost within the last half minute.
         usual_steps_per_second: Median over the last minutes, the last quarter of a minute left out.
+        usual_tokens_per_second: The same of the tokens of responses.
         data_age_seconds: Since the newest sample that this view is made from was exported.
         exporter_age_seconds: Since the nodes' own numbers last changed: Ray's exporters stand still when it grows.
         report_seconds: How often Ray exports, as seen from the heartbeats.
@@ -231,6 +232,7 @@ class RunView:
     started_seconds_ago: float | None = None
     steps_per_second: float | None = None
     usual_steps_per_second: float | None = None
+    usual_tokens_per_second: float | None = None
     trained_steps_per_second: float | None = None
     trained_steps: float | None = None
     target_steps: float | None = None

@@ -43,6 +43,12 @@ FIRST: Final = {"WorkerId": "first"}
 SECOND: Final = {"WorkerId": "second"}
 
 
+BUFFER_OLD: Final = {
+    series(catalog.BUFFER_DEPTH): "0+10x120",
+    series(catalog.BUFFER_OLDEST): "1x120",
+    series(catalog.ITERATION_SECONDS): "1x120",
+    TRAINING: "1x120",
+}
 GROUPS_EQUAL: Final = series(catalog.GROUPS, signal="no")
 GROUPS_USEFUL: Final = series(catalog.GROUPS, signal="yes")
 LEARNER: Final = series(catalog.LEARNER_VERSION)
@@ -92,6 +98,18 @@ def _costs(*steps_per_sample: int) -> dict[str, str]:
     for worker, steps in enumerate(steps_per_sample):
         found[series(catalog.ENV_STEPS, worker=str(worker))] = f"0+{steps}x60"
         found[series(catalog.ROLLOUT_SECONDS, worker=str(worker))] = "0+5x60"
+    return found
+
+
+def _tokens(*workers: tuple[int, int]) -> dict[str, str]:
+    """Return the series of rollout workers by their tokens, and those of the longest responses, per second."""
+    found = {}
+    for worker, (tokens, longest) in enumerate(workers):
+        found[series(catalog.TOKENS, worker=str(worker), direction="out")] = f"0+{5 * tokens}x60"
+        found[series(catalog.TOKENS, worker=str(worker), direction="in")] = "0+5000x60"
+        found[series(catalog.GENERATION_LENGTH, worker=str(worker), part="body")] = f"0+{4 * longest}x60"
+        found[series(catalog.GENERATION_LENGTH, worker=str(worker), part="tail")] = f"0+{longest}x60"
+        found[series(catalog.GENERATION_SECONDS, worker=str(worker))] = "0+5x60"
     return found
 
 
@@ -234,6 +252,22 @@ CASES: Final = (
         labels=WORKER_1,
         value="3.0",
     ),
+    Case(
+        "RaymonWorkerStraggling",
+        "three times the time per token of the others",
+        _tokens((300, 30), (300, 30), (100, 10)),
+        silent_at=(60, 120),
+        fires_at=(130,),
+        labels={"run": "r", "worker": "2"},
+        value="3.0",
+    ),
+    # It decodes batches at once, and drew short responses and one long one in each.
+    Case(
+        "RaymonWorkerStraggling",
+        "its responses are short, and its longest as long as the others'",
+        _tokens((300, 30), (300, 30), (100, 30)),
+        silent_at=(130, 200),
+    ),
     Case("RaymonWorkerStraggling", "within half of the others", _costs(300, 300, 200), silent_at=(130, 200)),
     Case("RaymonWorkerStraggling", "the counters of the dead stay, flat", _costs(300, 300, 0), silent_at=(130, 200)),
     Case(
@@ -326,6 +360,23 @@ CASES: Final = (
         {series(catalog.ENV_STEPS, worker="0"): "0+100x120 12000+10x60", TRAINING: "1x200"},
         silent_at=(600, 740),
         fires_at=(800,),
+    ),
+    Case(
+        "RaymonThroughputCollapsed",
+        "a tenth of the tokens, where no environment steps are counted",
+        {series(catalog.TOKENS, worker="0", direction="out"): "0+100x120 12000+10x60", TRAINING: "1x200"},
+        silent_at=(600, 740),
+        fires_at=(800,),
+    ),
+    Case(
+        "RaymonThroughputCollapsed",
+        "a tenth of the tokens, where environment steps are counted",
+        {
+            series(catalog.TOKENS, worker="0", direction="out"): "0+100x120 12000+10x60",
+            series(catalog.ENV_STEPS, worker="0"): "0+100x180",
+            TRAINING: "1x200",
+        },
+        silent_at=(740, 800, 900),
     ),
     Case(
         "RaymonThroughputCollapsed",
@@ -519,6 +570,45 @@ CASES: Final = (
         "the rollout worker vanishes",
         {LEARNER: "0+1x60", **_weights("0x15 stale _x60"), TRAINING: "1x60"},
         silent_at=(105, 200),
+    ),
+    # The oldest sample is of second 1: older than half a minute from second 35 on, and the alert holds two minutes.
+    Case(
+        "RaymonBufferOverfull",
+        "the oldest sample waits, and the buffer grows",
+        BUFFER_OLD,
+        silent_at=(100, 150),
+        fires_at=(155,),
+        value="154",
+    ),
+    Case(
+        "RaymonBufferOverfull",
+        "the buffer does not grow",
+        {**BUFFER_OLD, series(catalog.BUFFER_DEPTH): "500x120"},
+        silent_at=(155, 300),
+    ),
+    Case(
+        "RaymonBufferOverfull",
+        "samples are trained on within seconds",
+        {**BUFFER_OLD, series(catalog.BUFFER_OLDEST): "1+5x120"},
+        silent_at=(155, 300),
+    ),
+    Case(
+        "RaymonBufferOverfull",
+        "the buffer has a capacity",
+        {**BUFFER_OLD, series(catalog.BUFFER_CAPACITY): "9000x120"},
+        silent_at=(155, 300),
+    ),
+    Case(
+        "RaymonBufferOverfull",
+        "iterations of minutes",
+        {**BUFFER_OLD, series(catalog.ITERATION_SECONDS): "100x120"},
+        silent_at=(155, 300),
+    ),
+    Case(
+        "RaymonBufferOverfull",
+        "the controller vanishes",
+        {name: values.replace("x120", "x20 stale _x60") for name, values in BUFFER_OLD.items()},
+        silent_at=(150, 155, 300),
     ),
     Case(
         "RaymonObjectStorePressure",

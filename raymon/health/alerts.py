@@ -21,6 +21,7 @@ ALERTS: Final[Mapping[str, Severity]] = MappingProxyType(
         "RaymonPolicyDiverging": "warning",
         "RaymonNoLearningSignal": "warning",
         "RaymonWeightsStale": "warning",
+        "RaymonBufferOverfull": "warning",
         "RaymonObjectStorePressure": "warning",
         "RaymonMetricsMissing": "warning",
     }
@@ -45,6 +46,7 @@ _BY_CODE: Final[Mapping[str, str]] = MappingProxyType(
         "diverging": "RaymonPolicyDiverging",
         "no_learning_signal": "RaymonNoLearningSignal",
         "weights_stale": "RaymonWeightsStale",
+        "buffer_overfull": "RaymonBufferOverfull",
         "object_store": "RaymonObjectStorePressure",
         "references_kept": "RaymonObjectStorePressure",
         "throughput_collapsed": "RaymonThroughputCollapsed",
@@ -69,7 +71,8 @@ class Alarm(NamedTuple):
 def alarms(run: RunView, verdict: RunVerdict, limits: Thresholds = THRESHOLDS) -> Iterator[Alarm]:
     """Yield the alerts that a run and its verdict raise; a name may come twice for one run."""
     for finding in verdict.findings:
-        if name := _BY_CODE.get(finding.code):
+        name = _BY_CODE.get(finding.code)
+        if name and finding.severity != "info":  # a full buffer limits, a growing one harms
             yield Alarm(name, finding.sentence, finding.worker)
     for worker in verdict.workers:
         if name := _BY_WORKER_STATE.get(worker.state):

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from raymon.format import share, whole
-from raymon.health.shares import SAMPLING_ROLES, throughput, worker_phases
+from raymon.health.shares import SAMPLING_ROLES, throughput, usual_throughput, worker_phases
 from raymon.health.stragglers import Straggler
 from raymon.views import RunView, WorkerView
 
@@ -74,17 +74,17 @@ def _absence_cost(run: RunView, absent: Collection[str]) -> Cost | None:
     absent = {worker.worker for worker in run.workers if worker.worker in absent and worker.role in SAMPLING_ROLES}
     if now is None or not absent:
         return None
-    if waits_for_all(run) and not run.updates_per_second and run.usual_steps_per_second:
-        return Cost(now, max(now, run.usual_steps_per_second), unit)
+    usual = usual_throughput(run)
+    if waits_for_all(run) and not run.updates_per_second and usual:
+        return Cost(now, max(now, usual), unit)
     others = [worker for worker in run.workers if worker.worker not in absent]
     rates = _rates(others)
     if not rates:
-        usual = run.usual_steps_per_second
         return Cost(now, max(now, usual), unit) if usual else None
     present = sum(rates)
     missing = median(rates) * len(absent)
-    if waits_for_all(run) and run.usual_steps_per_second:
-        return Cost(min(now, present), max(present, run.usual_steps_per_second), unit)
+    if waits_for_all(run) and usual:
+        return Cost(min(now, present), max(present, usual), unit)
     return Cost(present, present + missing * _taken_up(run), unit)
 
 

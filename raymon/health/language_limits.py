@@ -9,7 +9,7 @@ from statistics import median
 from typing import Final
 
 from raymon.format import count, duration, share, size
-from raymon.health.shares import busy_ratio, role_phases, tail_ratio
+from raymon.health.shares import busy_ratio, is_asynchronous, role_phases, tail_ratio
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding
 from raymon.views import RunView, WorkerView
@@ -85,7 +85,7 @@ def _awaited_ratio(run: RunView) -> float:
 
 
 def _generation(run: RunView, limits: Thresholds) -> Finding:
-    doing = "Waiting for samples" if _is_asynchronous(run) else "Generating responses"
+    doing = "Waiting for samples" if is_asynchronous(run) else "Generating responses"
     return _awaited(run, f"{doing} takes {share(_awaited_ratio(run))} of each iteration", limits)
 
 
@@ -106,12 +106,8 @@ def _awaited(run: RunView, opening: str, limits: Thresholds) -> Finding:
     speed = run.flow.tokens_per_second.get("out")
     at = f" ({count(speed)} tokens/s)" if speed else ""
     busy = f"; the rollout workers are busy {share(busy_ratio(rollouts))} of the time{at}" if rollouts else at
-    code = "trainer_starved" if _is_asynchronous(run) or "idle" in opening else "generation_bound"
+    code = "trainer_starved" if is_asynchronous(run) or "idle" in opening else "generation_bound"
     return _limit(code, f"{opening}{busy}.", _GENERATE_FASTER)
-
-
-def _is_asynchronous(run: RunView) -> bool:
-    return run.sampler == "async" or run.flow.buffer_depth is not None
 
 
 def _drew_long_ones(run: RunView) -> WorkerView | None:

@@ -10,7 +10,7 @@ from raymon.health.bottleneck import bottlenecks
 from raymon.health.learning import learning
 from raymon.health.node_problems import node_problems, silent_nodes
 from raymon.health.problems import driver_waits, problems
-from raymon.health.shares import cpu_full, throughput
+from raymon.health.shares import cpu_full, throughput, usual_throughput
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import Finding, RunVerdict, WorkerVerdict
 from raymon.health.worker_verdict import heartbeat_limit, judge_workers
@@ -113,9 +113,9 @@ def _times(number: int) -> str:
 
 def _remarks(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
     """Yield what accompanies a verdict and is never its state."""
-    usual, now = run.usual_steps_per_second, run.steps_per_second
+    usual, (now, unit) = usual_throughput(run), throughput(run)
     if run.state == "training" and usual and now is not None and now < limits.throughput_collapsed_ratio * usual:
-        sentence = f"Throughput fell to {count(now)} steps/s (normally {count(usual)})."
+        sentence = f"Throughput fell to {count(now)} {unit}/s (normally {count(usual)})."
         yield Finding("throughput_collapsed", "warning", sentence)
     if cpu_full(run, limits):
         full = share(max(run.node_cpu_ratio.values()))

@@ -6,6 +6,7 @@ from typing import Final
 
 from raymon.catalog import LANGUAGE_PHASES, WORK_PHASES, WORKER_PHASES
 from raymon.health.thresholds import Thresholds
+from raymon.health.windows import WINDOW_SECONDS
 from raymon.views import FlowView, RunView, WorkerView
 
 SAMPLING_ROLES: Final = ("env", "rollout")
@@ -57,7 +58,25 @@ def no_signal_ratio(flow: FlowView) -> float | None:
 def throughput(view: RunView | WorkerView) -> tuple[float | None, str]:
     """Return what a run or a worker produces a second, and its unit: tokens where they are counted, else steps."""
     tokens = view.flow.tokens_per_second.get("out")
-    return (tokens, "tokens") if tokens and not view.steps_per_second else (view.steps_per_second, "steps")
+    in_tokens = tokens is not None and not view.steps_per_second
+    return (tokens, "tokens") if in_tokens else (view.steps_per_second, "steps")
+
+
+def usual_throughput(run: RunView) -> float | None:
+    """Return what a run normally produces a second, in the unit of `throughput`; None while not known.
+
+    A synchronous trainer generates for a part of each iteration. Where rates are not taken over two of them, its tokens
+    come and go, and what is normal cannot be said.
+    """
+    if throughput(run)[1] == "steps":
+        return run.usual_steps_per_second
+    bursts = (run.iteration_seconds or 0.0) > WINDOW_SECONDS / 2.0 and not is_asynchronous(run)
+    return None if bursts else run.usual_tokens_per_second
+
+
+def is_asynchronous(run: RunView) -> bool:
+    """Return whether a run samples while it trains."""
+    return run.sampler == "async" or run.flow.buffer_depth is not None
 
 
 def cpu_full(run: RunView, limits: Thresholds) -> bool:

@@ -63,7 +63,8 @@ def run_flow(workers: Sequence[FlowView], driver: FlowView) -> FlowView:
     of_workers = [flow for flow in workers if flow is not NOTHING]
 
     def summed(read: Callable[[FlowView], Mapping[str, float]]) -> dict[str, float]:
-        counting = [read(flow) for flow in of_workers if any(read(flow).values())] or [read(driver)]
+        parts = [read(flow) for flow in of_workers]
+        counting = [part for part in parts if any(part.values())] or ([read(driver)] if read(driver) else parts)
         return {key: sum(part.get(key, 0.0) for part in counting) for part in counting for key in part}
 
     def total(read: Callable[[FlowView], float | None]) -> float | None:

@@ -109,7 +109,8 @@ def _run_view(
         last_update_age_seconds=driver.age(memory, catalog.LAST_UPDATE, now),
         started_seconds_ago=driver.age(memory, catalog.RUN_START, now),
         steps_per_second=_fleet_rate(workers, driver),
-        usual_steps_per_second=_usual_rate(ring),
+        usual_steps_per_second=_usual_rate(ring, "steps_per_second"),
+        usual_tokens_per_second=_usual_rate(ring, "tokens_out"),
         trained_steps_per_second=rates.of(catalog.FRAGMENT_STEPS, "trained"),
         trained_steps=driver.gauge(catalog.TRAINED_STEPS),
         target_steps=driver.gauge(catalog.TARGET_STEPS),
@@ -218,8 +219,8 @@ def _fleet_rate(workers: tuple[WorkerView, ...], driver: Driver) -> float | None
     return sum(known) if known else driver.rates.of(catalog.FRAGMENT_STEPS, "received")
 
 
-def _usual_rate(ring: Ring) -> float | None:
-    times, values = ring.recent("steps_per_second", USUAL_SECONDS)
+def _usual_rate(ring: Ring, series: str) -> float | None:
+    times, values = ring.recent(series, USUAL_SECONDS)
     earlier = values[times < times[-1] - 15.0] if len(times) else values
     return float(np.median(earlier)) if len(earlier) >= 15 else None
 

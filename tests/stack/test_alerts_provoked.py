@@ -43,6 +43,7 @@ EXPECTED = {
     "RaymonPolicyDiverging": {"run": SLOW},
     "RaymonNoLearningSignal": {"run": LANGUAGE},
     "RaymonWeightsStale": {"run": LANGUAGE},
+    "RaymonBufferOverfull": {"run": LANGUAGE},
     "RaymonObjectStorePressure": {},
     "RaymonMetricsMissing": {"run": SLOW},
 }
@@ -80,7 +81,7 @@ def start_failing_worker():
 
 
 def start_language_model():
-    """Start an actor that trains a language model on groups of equal rewards, and never sends it to its rollouts."""
+    """Start an actor that trains a language model on groups of equal rewards, without end to its stale samples."""
     import ray
 
     @ray.remote(num_cpus=0)
@@ -96,6 +97,7 @@ def start_language_model():
                 version += 1
                 driver.policy_version(version)
                 driver.groups(4, without_signal=4)
+                driver.buffer(version, oldest_seconds=60.0)
 
     controller = Controller.remote()
     controller.train_for.remote(300)
@@ -144,6 +146,7 @@ def fired(tmp_path_factory):
             failing, language = start_failing_worker(), start_language_model()
             watch.until("RaymonWorkerStraggling", "RaymonWorkerStalled", "RaymonLossNotFinite", seconds=120)
             watch.until("RaymonRolloutsFailing", "RaymonNoLearningSignal", "RaymonWeightsStale", seconds=60)
+            watch.until("RaymonBufferOverfull", seconds=60)
             ray.kill(failing)
             ray.kill(language)
             # A stopped process: alive for the driver, silent in the metrics.

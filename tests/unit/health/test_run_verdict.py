@@ -367,6 +367,7 @@ def test_each_alert_is_raised_by_its_symptom_only():
         "RaymonPolicyDiverging": healthy(learning={"kl": 2.0}),
         "RaymonNoLearningSignal": language_views.CASES["no signal"][0],
         "RaymonWeightsStale": language_views.CASES["stale weights"][0],
+        "RaymonBufferOverfull": language_views.CASES["growing buffer"][0],
         "RaymonObjectStorePressure": healthy(store=StoreView(used_bytes=95.0, available_bytes=5.0)),
         "RaymonMetricsMissing": healthy(exporter_age_seconds=60.0),
     }
