@@ -32,12 +32,14 @@ class Windows:
         expected: Standard deviation of a window that the latencies of rollouts suggest; None where unknown.
         squares: Per worker, the squared deviations of its earlier windows from their mean; `[W]`.
         degrees: Per worker, the degrees of freedom of these; `[W]`.
+        of_batches: Whether a window holds whole batches of a language model, few of them.
     """
 
     table: Floats
     expected: float | None
     squares: Floats
     degrees: Floats
+    of_batches: bool = False
 
     def exceeds(self, column: int, excess: float, least: float, limits: Thresholds) -> bool:
         """Return whether a worker's excess, over one or several windows, is above the limit and above the noise.
@@ -71,9 +73,11 @@ class Windows:
 
         The worker's own windows count too, those before the excess apart from those in it: one that jumps from window
         to window is not slow. A deviation estimated from few windows, and an excess in few, ask for more; so does a
-        large one, since rare long steps make it, whose sums are skewed.
+        large one, since rare long steps make it, whose sums are skewed. A window of few batches is likely to mix those
+        before a change with those after it; it belongs to neither part.
         """
-        own_squares, own_degrees = _deviations([self.table[:count, column], self.table[count:, column]])
+        before = count + int(self.of_batches)
+        own_squares, own_degrees = _deviations([self.table[:count, column], self.table[before:, column]])
         if self.expected is None:
             prior, expected = limits.noise_prior_windows, limits.noise_prior_ratio
         else:
@@ -126,7 +130,8 @@ def windows_of(run: RunView, costs: Mapping[str, float], limits: Thresholds) -> 
     centred: Floats = table - (table[0].mean() if few else np.nanmedian(table, axis=1, keepdims=True))
     pairs = [_deviations([column]) for column in centred[1:].T]
     squares, degrees = (np.array(part) for part in zip(*pairs, strict=True))
-    return Windows(centred, _expected_noise(run, costs, limits), squares, degrees)
+    of_batches = any(worker.worker in costs and worker.unit == "token" for worker in run.workers)
+    return Windows(centred, _expected_noise(run, costs, limits), squares, degrees, of_batches)
 
 
 def _deviations(groups: Sequence[Floats]) -> tuple[float, float]:
@@ -143,13 +148,14 @@ def _deviations(groups: Sequence[Floats]) -> tuple[float, float]:
 def _expected_noise(run: RunView, names: Mapping[str, float], limits: Thresholds) -> float | None:
     """Return by how much a window varies if its rollouts are as different as their latencies say: the fleet's median.
 
-    Rollouts with a heavy tail are known by it from the start, before any earlier window is.
+    Rollouts with a heavy tail are known by it from the start, before any earlier window is. Where costs are per token,
+    latencies say how long the responses were, and nothing about the noise.
     """
     seconds = max(WINDOW_SECONDS, 3.0 * (run.report_seconds or 1.0))
     known = [
         variation / math.sqrt(max(1.0, (worker.rollouts_per_second or 0.0) * seconds))
         for worker in run.workers
-        if worker.worker in names and (variation := _variation(worker)) is not None
+        if worker.worker in names and worker.unit != "token" and (variation := _variation(worker)) is not None
     ]
     return min(1.0, max(limits.noise_least_ratio, median(known))) if known else None
 

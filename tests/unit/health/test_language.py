@@ -52,3 +52,28 @@ def test_advice_names_the_options_of_the_trainer(engine):
     }[engine]
     verdict = judge(trains(flow=flow(groups={"yes": 2.0, "no": 62.0}), engine=engine))
     assert verdict.advice.endswith(f"Groups without a signal can be left out{option}.")
+
+
+def collapses(**more):
+    fields = {"steps_per_second": 0.0, "flow": flow(tokens_per_second={"out": 400.0}), **more}
+    codes = [finding.code for finding in judge(trains(usual_tokens_per_second=1000.0, **fields)).findings]
+    return "throughput_collapsed" in codes
+
+
+def test_a_collapse_of_generation_is_said_in_tokens():
+    verdict = judge(trains(steps_per_second=0.0, usual_tokens_per_second=10_000.0))
+    assert "Throughput fell to 4k tokens/s (normally 10k)." in verdict.evidence
+    assert collapses()
+    assert collapses(sampler="sync", iteration_seconds=2.0)
+    assert not collapses(flow=flow(tokens_per_second={"out": 600.0}))
+    assert not collapses(sampler="sync", iteration_seconds=60.0), "generation comes and goes with each iteration"
+
+
+def test_lengths_say_nothing_about_the_noise_of_time_per_token():
+    """Latencies spread by a factor of thirty; the first windows already show that a worker is slow."""
+    latency = {"p50": 1.0, "p95": 10.0, "p99": 30.0}
+    costs = {"0": 0.001, "1": 0.001, "2": 0.001, "3": 0.0021}
+    workers = [rollout(name, cost, latency_seconds=latency, rollouts_per_second=0.2) for name, cost in costs.items()]
+    earlier = ({**costs, "3": 0.0014}, *({**costs, "3": 0.001} for _ in range(4)))  # the change is within a window
+    states = [worker.state for worker in judge_workers(trains(*workers, earlier_step_seconds=earlier))]
+    assert states == ["running", "running", "running", "slow"]
