@@ -111,9 +111,9 @@ def _worker_straggling() -> Alert:
         expression=f"({slow[STEP_COST]} or {slow_tokens}) unless {_ENDED}",
         hold_seconds=120,
         reason=f"{reason_of('slow_factor')} Compared with the median of three or more workers, or the faster of two. "
-        "Two minutes, so that a busy moment of the node passes. A rollout worker of a language model is slow if it needs "
-        "more time for each token and for each token of the longest responses: one of the two depends on how long its "
-        "responses happen to be.",
+        "Two minutes, so that a busy moment of the node passes. A rollout worker of a language model is slow if it "
+        "needs more time for each token and for each token of the longest responses: one of the two depends on how "
+        "long its responses happen to be.",
         board="raymon-worker",
         labels=("run", "worker"),
     )
@@ -264,13 +264,14 @@ def _buffer_overfull() -> Alert:
     age = f"(time() - min by (run) ({catalog.BUFFER_OLDEST.name} > 0))"
     normal = f"{THRESHOLDS.no_update_factor:g} * {_latest(catalog.ITERATION_SECONDS, 'run')}"
     old = f"(({age} > {THRESHOLDS.buffer_old_seconds:g}) unless ({age} <= {normal}))"
+    bounded = f"on (run) ({_latest(catalog.BUFFER_CAPACITY, 'run')} > 0)"
     grows = f"on (run) (sum by (run) (deriv({catalog.BUFFER_DEPTH.name}[5m])) > 0)"
     return Alert(
         name="RaymonBufferOverfull",
         summary="Samples wait longer and longer to be trained on.",
         description="The oldest sample in the buffer of run {{ $labels.run }} was generated "
         '{{ $value | printf "%.0f" }} s ago, and the buffer grows.',
-        expression=f"(({old} and {grows}) unless on (run) ({_latest(catalog.BUFFER_CAPACITY, 'run')} > 0)) and {_TRAINING}",
+        expression=f"(({old} and {grows}) unless {bounded}) and {_TRAINING}",
         hold_seconds=120,
         reason=f"{reason_of('buffer_old_seconds')} {reason_of('no_update_factor')} A buffer with a capacity is left "
         "out: it cannot grow beyond it. Held for two minutes, so that one long update passes.",
