@@ -14,7 +14,7 @@ BATCHES_SECONDS: Final = 4.0
 LONG_WINDOW_SECONDS: Final = 60.0
 FEWEST_ROLLOUTS: Final = 3.0
 FEWEST_GROWTHS: Final = 8
-"""Steps must be seen to grow this often before it is known how long they usually stand still."""
+"""Number of increases of the steps after which the usual pause between them is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from typing import Final
 
 from raymon.stack import files
 from raymon.stack.checks.inspection import Inspection
-from raymon.stack.checks.outcome import Check, Outcome, absent, ok, problem, unknown
+from raymon.stack.checks.outcome import Check, Outcome, absent, no_answer, ok, problem, unknown
 from raymon.stack.compare import is_current
 from raymon.stack.grafana import GrafanaError
 
@@ -24,10 +24,7 @@ def reachable(inspection: Inspection) -> Outcome:
         return ok(f"Grafana {health.get('version', '')} answers at {service.url} ({service.by}).".replace("  ", " "))
     if health:
         return problem(f"Grafana at {service.url} says its database is {health['database']!r}.", "look at its log")
-    if service.named:
-        mend = "raymon up" if service.by == "raymon up" else f"correct {service.by}, or start one: raymon up"
-        return problem(f"{service.url} ({service.by}) does not answer as Grafana: {why}.", mend)
-    return absent(f"None at {service.url}: the status page works without it.", "raymon up")
+    return no_answer(service, "Grafana", why, "the status page works without it.")
 
 
 def datasource(inspection: Inspection) -> Outcome:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from raymon.stack.checks.inspection import Inspection
+    from raymon.stack.checks.inspection import Inspection, ServiceAddress
 
 CheckState = Literal["ok", "problem", "unknown", "absent"]
 
@@ -63,3 +63,11 @@ def unknown(evidence: str, mend: str = "") -> Outcome:
 def absent(evidence: str, mend: str = "") -> Outcome:
     """Return that the part is not used here."""
     return Outcome("absent", evidence, mend)
+
+
+def no_answer(service: "ServiceAddress", program: str, why: str, without: str) -> Outcome:
+    """Return that no server answers: a problem if its address was named, else `without` says what works without it."""
+    if not service.named:
+        return absent(f"None at {service.url}: {without}", "raymon up")
+    mend = "raymon up" if service.by == "raymon up" else f"correct {service.by}, or start one: raymon up"
+    return problem(f"{service.url} ({service.by}) does not answer as {program}: {why}.", mend)

@@ -5,7 +5,7 @@ from typing import Any, Final
 from raymon.stack import files
 from raymon.stack.checks.endpoints import found_among
 from raymon.stack.checks.inspection import Inspection, host_and_port
-from raymon.stack.checks.outcome import Check, Outcome, absent, ok, problem, unknown
+from raymon.stack.checks.outcome import Check, Outcome, absent, no_answer, ok, problem, unknown
 
 _NONE: Final = "No Prometheus to ask."
 
@@ -17,10 +17,7 @@ def reachable(inspection: Inspection) -> Outcome:
         version = inspection.ask_prometheus("status/buildinfo").get("version", "of unknown version")
         return ok(f"Prometheus {version} answers at {service.url} ({service.by}).")
     why = inspection.prometheus_reply.error or "it is not a Prometheus"
-    if service.named:
-        mend = "raymon up" if service.by == "raymon up" else f"correct {service.by}, or start one: raymon up"
-        return problem(f"{service.url} ({service.by}) does not answer as Prometheus: {why}.", mend)
-    return absent(f"None at {service.url}: live pages work without it, history and alerts do not.", "raymon up")
+    return no_answer(service, "Prometheus", why, "live pages work without it, history and alerts do not.")
 
 
 def scraping(inspection: Inspection) -> Outcome:
