@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
+from health_views import snapshot_of
 
-from raymon.live.snapshot import RunHistory, snapshot_of
+from raymon.live.snapshot import RunHistory
 from raymon.page import layout
 from raymon.page.choice import Choice
 from raymon.views import RunView, WorkerView
@@ -53,7 +54,7 @@ def history(samples=20, **values):
 
 def snapshot(*runs, histories=None, **fields):
     """A snapshot of some runs, one healthy run where none are given."""
-    taken = snapshot_of(runs or [run_view()], histories, taken_at=1e9)
+    taken = snapshot_of(*(runs or [run_view()]), histories=histories, taken_at=1e9)
     return replace(taken, taken_monotonic=NOW, rounds=10, **fields)
 
 

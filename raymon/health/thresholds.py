@@ -295,9 +295,6 @@ class Thresholds:
     dropped_ratio: float = _threshold(
         0.2, "Losing a fragment now and then is the price of overlap; a fifth of all samples thrown away is waste."
     )
-    policy_lag_updates: float = _threshold(
-        4.0, "PPO tolerates a lag of one or two updates; beyond four the clipped ratio throws most of the data away."
-    )
     node_cpu_ratio: float = _threshold(
         0.95, "Above 95 % of a node's CPU every process waits for a core: adding workers there slows all of them."
     )

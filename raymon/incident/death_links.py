@@ -17,7 +17,6 @@ MEMORY_SECONDS: Final = 15.0
 TOGETHER_SECONDS: Final = 1.0
 """Processes of one node that end within this time have ended with it."""
 GROWTH_SECONDS: Final = 360.0
-FULL_MEMORY_RATIO: Final = 0.9
 _CONSEQUENCES: Final = ("owner", "intended", "by an user request", "driver exit", "job finishes", "job has finished")
 """Words in Ray's explanation of an end that follows from another one."""
 _ENDED_BY_DRIVER: Final = ("owner has died", "driver exit", "job finishes", "job has finished")

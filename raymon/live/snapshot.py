@@ -1,17 +1,17 @@
-"""Everything that a viewer draws at one moment: plain data from the collector or, for tests and pictures, from numbers.
+"""Everything that a viewer draws at one moment, as plain data from the collector.
 
 Letters of the shapes: K samples in time, W workers.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raymon import catalog, health
+from raymon import catalog
 from raymon.health import RunVerdict
 from raymon.views import RunView
 
@@ -141,30 +141,3 @@ class Snapshot:
     def only(self, name: str) -> "Snapshot":
         """Return the snapshot with the run of that name only."""
         return replace(self, runs=tuple(run for run in self.runs if run.run == name))
-
-
-def snapshot_of(
-    runs: Sequence[RunView],
-    histories: Mapping[str, RunHistory] | None = None,
-    *,
-    taken_at: float | None = None,
-    source: str = "synthetic",
-    targets: Sequence[TargetState] = (),
-    alerts: Sequence[FiringAlert] = (),
-    problem: str = "",
-) -> Snapshot:
-    """Judge the views and return a snapshot with them, for tests and pictures."""
-    ages = [run.data_age_seconds for run in runs if run.data_age_seconds is not None]
-    return Snapshot(
-        taken_at=time.time() if taken_at is None else taken_at,
-        runs=tuple(runs),
-        verdicts={run.run: health.judge(run) for run in runs},
-        histories=dict(histories or {}),
-        alerts=tuple(alerts),
-        targets=tuple(targets),
-        source=source,
-        data_age_seconds=min(ages, default=None),
-        problem=problem,
-        problem_since=(time.time() if taken_at is None else taken_at) if problem else None,
-        rounds=1,
-    )

@@ -10,7 +10,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from raymon import catalog
 from raymon.export.families import MOST_AGE_SECONDS, Verdicts
 from raymon.health import SEVERITIES, WORKER_SEVERITIES, WORKER_STATES
-from raymon.live.snapshot import snapshot_of
 from raymon.queries.verdicts import LEVELS
 
 
@@ -27,7 +26,7 @@ def stalled():
 
 
 def test_verdict_and_worker_states_are_series():
-    snapshot = snapshot_of([stalled()])
+    snapshot = health_views.snapshot_of(stalled())
     verdict = snapshot.verdicts["r"]
     samples = served(snapshot)
     assert samples[catalog.RUN_VERDICT.name] == [{"run": "r", "code": verdict.state, "severity": verdict.severity}]
@@ -41,7 +40,7 @@ def test_verdict_and_worker_states_are_series():
 
 
 def test_old_snapshot_has_no_series():
-    snapshot = replace(snapshot_of([stalled()]), taken_monotonic=time.monotonic() - MOST_AGE_SECONDS - 1.0)
+    snapshot = replace(health_views.snapshot_of(stalled()), taken_monotonic=time.monotonic() - MOST_AGE_SECONDS - 1.0)
     assert not any(served(snapshot).values())
 
 

@@ -3,14 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from health_views import fleet
+from health_views import fleet, snapshot_of
 
 from raymon.health import Finding, RunVerdict
 from raymon.incident.events import WatchEvent
 from raymon.incident.notify import Notifier, NotifyError, receiver, resolved
 from raymon.incident.store import IncidentStore
 from raymon.incident.watcher import OVER_SECONDS, Watcher
-from raymon.live.snapshot import snapshot_of
 
 NOW = 1_800_000_000.0
 HANG = Finding("worker_stalled", "critical", "Worker 1 is stalled.", "", "1")
@@ -18,7 +17,7 @@ FINE = Finding("healthy", "ok", "All is well.")
 
 
 def at(seconds, *findings):
-    snapshot = snapshot_of([fleet(0.1, 0.1)], taken_at=NOW + seconds)
+    snapshot = snapshot_of(fleet(0.1, 0.1), taken_at=NOW + seconds)
     return replace(snapshot, verdicts={"r": RunVerdict(findings)})
 
 
