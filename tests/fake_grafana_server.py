@@ -18,9 +18,9 @@ import yaml
 parser = argparse.ArgumentParser()
 parser.add_argument("--config", type=Path, required=True)
 parser.add_argument("--homepath")
-given = parser.parse_args()
+args = parser.parse_args()
 ini = configparser.RawConfigParser()
-ini.read_string("\n".join(line for line in given.config.read_text().splitlines() if not line.startswith("#")))
+ini.read_string("\n".join(line for line in args.config.read_text().splitlines() if not line.startswith("#")))
 if os.environ.get("FAKE_GRAFANA_FAILS"):
     sys.exit("Error: ✗ *api.HTTPServer run error: the fake has to fail")
 

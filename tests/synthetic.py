@@ -228,11 +228,11 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=16, help="nodes of the cluster")
     parser.add_argument("--runs", type=int, default=2, help="number of runs")
     parser.add_argument("--discovery", type=Path, help="also write the targets to this file, as Ray does")
-    given = parser.parse_args()
-    with serve(fleet(given.workers, given.nodes, given.runs)) as targets:
+    args = parser.parse_args()
+    with serve(fleet(args.workers, args.nodes, args.runs)) as targets:
         print("\n".join(f"http://{target}/metrics" for target in targets), flush=True)
-        if given.discovery:
-            write_discovery(given.discovery, targets)
+        if args.discovery:
+            write_discovery(args.discovery, targets)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
     return 0

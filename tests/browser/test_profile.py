@@ -39,9 +39,9 @@ def training(*options):
 
 
 def profile(folder, url, *options, expected=0):
-    with Command("profile", "--metrics-url", url, "--run", "p", *options, cwd=folder) as made:
-        assert made.wait(120) == expected, made.text()
-        return made.text()
+    with Command("profile", "--metrics-url", url, "--run", "p", *options, cwd=folder) as command:
+        assert command.wait(120) == expected, command.text()
+        return command.text()
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +90,9 @@ def test_stacks_are_written_and_the_node_is_clean(slow):
 
 def test_report_needs_no_network(slow):
     *_, folder = slow
-    asked, wrong = [], []
+    urls, wrong = [], []
     with chromium_page(1280, 900) as page:
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: urls.append(request.url))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.goto(f"file://{folder / 'report.html'}")
         frame = page.locator(".flame button", has_text="Trouble.around").first
@@ -104,7 +104,7 @@ def test_report_needs_no_network(slow):
         page.set_viewport_size({"width": 390, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert wrong == []
-    assert all(url.startswith("file://") for url in asked)
+    assert all(url.startswith("file://") for url in urls)
 
 
 def test_node_is_profiled_through_ray(slow):

@@ -136,9 +136,9 @@ def test_secrets_are_for_their_owner_and_shown_once(directory, tmp_path, only_th
 
 
 def test_up_again_changes_nothing_and_down_keeps_the_data(directory, tmp_path, only_these):
-    asked = options(directory, tmp_path)
-    first = start_stack(asked)
-    again = start_stack(asked)
+    wanted = options(directory, tmp_path)
+    first = start_stack(wanted)
+    again = start_stack(wanted)
     assert again.started == ()
     assert (again.prometheus_url, again.grafana_url) == (first.prometheus_url, first.grafana_url)
     prometheus = Prometheus(first.prometheus_url)
@@ -150,7 +150,7 @@ def test_up_again_changes_nothing_and_down_keeps_the_data(directory, tmp_path, o
     before = float(prometheus.query(query)[0]["value"][1])
     assert stop_stack(directory) == (["grafana", "prometheus"], [])
     assert stop_stack(directory) == ([], [])
-    started = start_stack(asked)
+    started = start_stack(wanted)
     assert started.started == ("prometheus", "grafana")
     poll(
         lambda: float(Prometheus(started.prometheus_url).query(query)[0]["value"][1]) >= before,
@@ -160,8 +160,8 @@ def test_up_again_changes_nothing_and_down_keeps_the_data(directory, tmp_path, o
 
 
 def test_other_sources_are_taken_over_without_a_restart(directory, tmp_path, only_these):
-    asked = options(directory, tmp_path, with_grafana=False)
-    stack = start_stack(asked)
+    wanted = options(directory, tmp_path, with_grafana=False)
+    stack = start_stack(wanted)
     own = stack.prometheus_url.removeprefix("http://")
     again = start_stack(StackOptions(directory, Sources(targets=(own,)), with_grafana=False))
     assert again.started == ()
@@ -186,14 +186,14 @@ def test_sources_of_a_killed_start_are_taken_over(directory, tmp_path, only_thes
 
 
 def test_a_program_that_cannot_be_written_down_is_ended(directory, tmp_path, only_these):
-    asked = options(directory, tmp_path, with_grafana=False, stays=True)
+    wanted = options(directory, tmp_path, with_grafana=False, stays=True)
     (directory / "state.json").mkdir(parents=True)  # nothing can be written there, as on a full disk
-    refused = start_stack(asked)
+    refused = start_stack(wanted)
     assert "Is a directory" in refused.problems[0]
     assert (refused.prometheus_url, refused.started) == ("", ())
-    assert ports.is_free(asked.prometheus_port)
+    assert ports.is_free(wanted.prometheus_port)
     (directory / "state.json").rmdir()
-    assert start_stack(asked).problems == ()
+    assert start_stack(wanted).problems == ()
 
 
 def test_down_never_ends_a_process_that_is_not_the_one_it_started(directory, only_these):
@@ -208,12 +208,12 @@ def test_down_never_ends_a_process_that_is_not_the_one_it_started(directory, onl
 
 
 def test_a_part_that_died_is_started_again(directory, tmp_path, only_these):
-    asked = options(directory, tmp_path)
-    start_stack(asked)
+    wanted = options(directory, tmp_path)
+    start_stack(wanted)
     part = state.read(directory).parts["prometheus"]
     os.kill(part.pid, signal.SIGKILL)
     poll(lambda: not part.running, 10, "the killed Prometheus is gone")
-    again = start_stack(asked)
+    again = start_stack(wanted)
     assert (again.started, again.problems) == (("prometheus",), ())
 
 
@@ -262,18 +262,18 @@ def test_docker_without_compose_offers_no_containers(directory, tmp_path, only_t
 
 
 def test_a_wrong_grafana_password_comes_with_the_fix(directory, tmp_path, only_these):
-    asked = options(directory, tmp_path)
-    first = start_stack(asked)
+    wanted = options(directory, tmp_path)
+    first = start_stack(wanted)
     (directory / "grafana/data/grafana.db").touch()
     (directory / "grafana-admin-password").unlink()
-    again = start_stack(asked)
+    again = start_stack(wanted)
     assert again.password not in ("", first.password)
     (problem,) = again.problems
     assert f"cli --config={directory / 'grafana.ini'} admin reset-admin-password " in problem
     assert f"--password-from-stdin < {directory / 'grafana-admin-password'}" in problem, (
         "ps shows arguments to everybody"
     )
-    assert start_stack(asked).problems == ()
+    assert start_stack(wanted).problems == ()
 
 
 def test_a_grafana_that_ends_at_once_is_reported_with_its_log(directory, tmp_path, only_these, monkeypatch):
@@ -411,10 +411,10 @@ def test_invalid_options_are_refused_before_anything_starts(tmp_path, capsys, fl
 
 
 def test_valid_options_are_accepted():
-    given = up.build_parser().parse_args(
+    args = up.build_parser().parse_args(
         ["--target", "[::1]:8080", "--target", "node-1:1", "--dashboard-url", "https://h/ray/"]
     )
-    assert (given.target, given.dashboard_url) == (["[::1]:8080", "node-1:1"], ["https://h/ray"])
+    assert (args.target, args.dashboard_url) == (["[::1]:8080", "node-1:1"], ["https://h/ray"])
 
 
 def test_a_missing_named_prometheus_is_reported(directory, only_these, capsys):
@@ -426,15 +426,15 @@ def test_a_missing_named_prometheus_is_reported(directory, only_these, capsys):
 
 
 def test_a_refused_prometheus_configuration_is_reported_not_kept(directory, tmp_path, only_these):
-    asked = options(directory, tmp_path, with_grafana=False, stays=True)
-    stack = start_stack(asked)
+    wanted = options(directory, tmp_path, with_grafana=False, stays=True)
+    stack = start_stack(wanted)
     refused = start_stack(
         StackOptions(directory, Sources(dashboard_urls=("head:8265",)), with_grafana=False, stays=True)
     )
     assert "refused its new configuration: couldn't load configuration" in refused.problems[0]
     assert "URL scheme must be 'http' or 'https'" in refused.problems[0]
     assert refused.prometheus_url == stack.prometheus_url
-    assert state.read(directory).sources == asked.sources
+    assert state.read(directory).sources == wanted.sources
     poll(lambda: "prometheus_config_last_reload_successful 1" in get(f"{stack.prometheus_url}/metrics"), 10, "mended")
     assert start_stack(StackOptions(directory, with_grafana=False)).problems == ()
 

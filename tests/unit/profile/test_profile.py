@@ -175,8 +175,8 @@ def test_slowest_and_typical_workers_are_sampled():
 def test_similar_workers_are_not_compared():
     def compared(slow_seconds):
         run = views(slow_seconds)
-        made = [ProcessProfile(f"worker {n}", n, stacks.parse(worker_stacks(60 + n, 30))) for n in (0, 1)]
-        return results.compare(run, made)
+        profiles = [ProcessProfile(f"worker {n}", n, stacks.parse(worker_stacks(60 + n, 30))) for n in (0, 1)]
+        return results.compare(run, profiles)
 
     assert compared(0.12) is None
     assert compared(0.4).slow == "1"
@@ -189,7 +189,7 @@ def test_report_escapes_input_and_draws_every_section():
         ProcessProfile("worker 1", 2, evil, [("MainThread", ["<i>step</i> (a.py:1)"])]),
         ProcessProfile("worker 0", 1),
     ]
-    made = [ProcessProfile(f"worker {n}", n, stacks.parse(worker_stacks(60 + 30 * n, 30))) for n in (0, 1)]
+    profiles = [ProcessProfile(f"worker {n}", n, stacks.parse(worker_stacks(60 + 30 * n, 30))) for n in (0, 1)]
     tracks = iterations(0.5)
     found = ProfileResult(
         run,
@@ -199,7 +199,7 @@ def test_report_escapes_input_and_draws_every_section():
         processes,
         tracks,
         timeline.last_arrivals(tracks),
-        results.compare(run, made),
+        results.compare(run, profiles),
         results.rollouts_of(tracks),
         ["a <note>"],
     )

@@ -28,8 +28,8 @@ def query(name) -> Query:
 
 
 def test_every_metric_is_queried():
-    asked = {family(name) for name in queries.BOOK for name in metrics_of(query(name).fill())}
-    missing = {metric.name for metric in catalog.every()} - asked
+    queried = {family(name) for name in queries.BOOK for name in metrics_of(query(name).fill())}
+    missing = {metric.name for metric in catalog.every()} - queried
     assert not missing, f"write a query over {sorted(missing)} and put it on a panel"
 
 
@@ -45,17 +45,17 @@ def family(name):
 
 @pytest.mark.parametrize("name", BOOK)
 def test_a_query_has_title_help_and_unit(name):
-    asked = query(name)
-    assert asked.title
-    assert not asked.title.endswith(".")
-    assert asked.help.endswith(".")
-    assert ". " not in asked.help, "one sentence"
-    assert asked.unit
+    entry = query(name)
+    assert entry.title
+    assert not entry.title.endswith(".")
+    assert entry.help.endswith(".")
+    assert ". " not in entry.help, "one sentence"
+    assert entry.unit
 
 
 @pytest.mark.parametrize("name", BOOK)
 def test_a_query_parses_and_reads_known_families(name):
-    asked = query(name)
+    entry = query(name)
     known = (
         {metric.name for metric in (*catalog.every(), *catalog.of("export"))}
         | {"ALERTS", *engine_families.EVERY}
@@ -65,8 +65,8 @@ def test_a_query_parses_and_reads_known_families(name):
             if isinstance(value, str) and value.startswith("ray_")
         }
     )
-    assert {family(found) for found in metrics_of(asked.fill())} <= known
-    assert "$" not in asked.fill()
+    assert {family(found) for found in metrics_of(entry.fill())} <= known
+    assert "$" not in entry.fill()
 
 
 @pytest.mark.parametrize("name", BOOK)
@@ -117,7 +117,7 @@ def test_the_fleet_histogram_is_never_averaged(name):
 
 
 def test_longer_variable_names_are_filled_in_first():
-    asked = Query("t", "s", "h.", 'rate(a{run=~"$run"}[$__range]) + b{w=~"$worker"}[$__rate_interval]')
-    assert asked.fill(run="r1", worker="3", window="2h", rate_interval="1m") == (
+    entry = Query("t", "s", "h.", 'rate(a{run=~"$run"}[$__range]) + b{w=~"$worker"}[$__rate_interval]')
+    assert entry.fill(run="r1", worker="3", window="2h", rate_interval="1m") == (
         'rate(a{run=~"r1"}[2h]) + b{w=~"3"}[1m]'
     )
