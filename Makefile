@@ -10,21 +10,28 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export STREAMLIT_BROWSER_GATHER_USAGE_STATS := false
 
-.PHONY: train test test-fast check generate lock clean
+.PHONY: train test test-fast pytest check lint types generate lock clean
 
 train: $(VENV)/.installed
 	@$(BIN)/raymon train $(ARGS)
 
-test: check
+test: lint
 	@scripts/system-packages
+	@$(MAKE) --no-print-directory -j2 types pytest  # together, since many tests wait
+
+pytest: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/unit $(ARGS)
 
-check: $(VENV)/.installed-dev
+check: lint types
+
+lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 generate: $(VENV)/.installed-dev
