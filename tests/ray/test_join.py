@@ -6,10 +6,10 @@ import pytest
 from support import ROOT, Command, poll, short_folder
 
 HEAD = """
-import ray, sys
+import ray, signal, sys
 context = ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100_000_000, _temp_dir=sys.argv[1])
 print("address", context.address_info["gcs_address"], flush=True)
-input()
+signal.pause()
 """
 
 
@@ -21,9 +21,8 @@ def head():
         home.mkdir()
         script = folder / "head.py"
         script.write_text(HEAD)
-        program = ("sh", "-c", f"sleep 600 | {sys.executable} {script} {folder / 'ray'}")
-        with Command(cwd=folder, program=program, HOME=str(home)) as started:
-            line = poll(lambda: next((x for x in started.text().splitlines() if x.startswith("address ")), ""), 60)
+        with Command(str(script), str(folder / "ray"), cwd=folder, program=(sys.executable,), HOME=str(home)) as head:
+            line = poll(lambda: next((x for x in head.text().splitlines() if x.startswith("address ")), ""), 60)
             yield line.split()[1], home
 
 
