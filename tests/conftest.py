@@ -1,4 +1,4 @@
-"""Settings for all tests, and their order. One thread for matrices is set before anything loads numpy or torch."""
+"""Settings for all tests, and their order. The environment is set before anything loads numpy, torch or Ray."""
 
 import os
 import shutil
@@ -11,6 +11,9 @@ import pytest
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+# Ray starts a worker process when a task or an actor needs one, instead of one for each CPU at its start.
+for name in ("RAY_enable_worker_prestart", "RAY_prestart_worker_first_driver"):
+    os.environ.setdefault(name, "0")
 
 # A slow machine must not fail a test, and the same change must give the same result: examples are not random.
 # HYPOTHESIS_PROFILE=default searches for new examples.
@@ -30,19 +33,21 @@ collect_ignore = [] if has_grafana else ["stack/test_push.py"]
 
 # The longest files, longest first: started last, one of them would run alone at the end while other cores idle.
 LONGEST = (
-    "ray/test_rllib_algorithms.py",
-    "ray/test_rllib.py",
-    "browser/test_profile.py",
-    "stack/test_alerts_provoked.py",
     "ray/test_compatibility.py",
-    "browser/test_first_minute.py",
-    "ray/test_train_command.py",
-    "ray/test_cluster.py",
-    "ray/test_examples.py",
+    "browser/test_profile.py",
+    "ray/test_rllib_algorithms.py",
+    "ray/test_watch.py",
+    "stack/test_alerts_provoked.py",
     "stack/test_train.py",
-    "ray/test_train.py",
-    "browser/test_page_command.py",
+    "ray/test_rllib.py",
+    "ray/test_cluster.py",
+    "browser/test_first_minute.py",
     "browser/test_page_states.py",
+    "ray/test_train.py",
+    "fuzz/test_pages.py",
+    "ray/test_train_command.py",
+    "ray/test_examples.py",
+    "browser/test_page_command.py",
     "stack/test_doctor.py",
     "stack/test_real_run.py",
     "stack/test_up.py",
