@@ -52,13 +52,14 @@ def test_late_driver_in_another_actor_names_the_run_and_counts_carry_over():
     ray.get(workers[0].sample.remote(11))
     settle_total(RUN, 211)
     settle_total(old, 200)
-    beats = series(catalog.HEARTBEAT, run=old)
-    poll(lambda: not series(catalog.HEARTBEAT, run=old), 60, "gauges of the old name vanish")
-    assert len(series(catalog.HEARTBEAT, run=RUN)) == 3, beats
 
+    # The gauges of the old name and those of the older driver end after the same while, so both are awaited at once.
     newer = raymon.DriverMonitor(RUN, environment="second")
     poll(lambda: series(catalog.RUN_INFO, run=RUN, environment="second") == [1.0], 20)
+    poll(lambda: not series(catalog.HEARTBEAT, run=old), 60, "gauges of the old name vanish")
     poll(lambda: not series(catalog.RUN_INFO, run=RUN, environment="first"), 60, "the older driver's gauges vanish")
+    assert len(series(catalog.HEARTBEAT, run=RUN, worker="driver")) == 1
+    assert len(series(catalog.HEARTBEAT, run=RUN)) == 3
     newer.close()
     poll(lambda: series(catalog.RUN_INFO, run=RUN, environment="first") == [1.0], 20, "the older driver takes over")
 
