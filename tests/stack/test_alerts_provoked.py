@@ -144,22 +144,21 @@ def fired(tmp_path_factory):
         ):
             watch = Watch(prometheus)
             failing, language = start_failing_worker(), start_language_model()
-            watch.until("RaymonWorkerStraggling", "RaymonWorkerStalled", "RaymonLossNotFinite", seconds=120)
-            watch.until("RaymonRolloutsFailing", "RaymonNoLearningSignal", "RaymonWeightsStale", seconds=60)
-            watch.until("RaymonBufferOverfull", seconds=60)
-            ray.kill(failing)
-            ray.kill(language)
+            watch.until("RaymonWorkerStraggling", "RaymonWorkerStalled", seconds=120)
             # A stopped process: alive for the driver, silent in the metrics.
             stopped = process_of(prometheus, SLOW, "3")
             os.kill(stopped, signal.SIGSTOP)
             try:
+                watch.until("RaymonLossNotFinite", "RaymonWorkerRestartLoop", seconds=120)
+                loop.process.kill()
+                watch.until("RaymonRolloutsFailing", "RaymonNoLearningSignal", "RaymonWeightsStale", seconds=60)
+                watch.until("RaymonBufferOverfull", seconds=60)
+                ray.kill(failing)
+                ray.kill(language)
                 kept = ray.put(np.zeros(180_000_000, dtype=np.uint8))
-                watch.until(
-                    "RaymonObjectStorePressure", "RaymonWorkerRestartLoop", "RaymonPolicyDiverging", seconds=120
-                )
+                watch.until("RaymonObjectStorePressure", "RaymonPolicyDiverging", seconds=120)
                 del kept
                 watch.until("RaymonMetricsMissing", "RaymonWorkerDead", "RaymonThroughputCollapsed", seconds=120)
-                loop.process.kill()
                 watch.until("RaymonNoUpdate", seconds=120)
                 assert slow.process.poll() is None, slow.text()
                 yield watch.fired
@@ -170,14 +169,14 @@ def fired(tmp_path_factory):
 def process_of(prometheus, run, worker):
     """Return the process id of a worker, from its own gauge."""
     expression = workers.ONE_PROCESS.fill(run=run, worker=worker)
-    found = poll(lambda: prometheus.query(expression), 10, "the worker's process id")
-    return int(float(found[0]["value"][1]))
+    (series, *_) = poll(lambda: prometheus.query(expression), 10, "the worker's process id")
+    return int(float(series["value"][1]))
 
 
 @pytest.mark.parametrize("name", [alert.name for alert in ALERTS])
 def test_an_alert_fires_and_names_run_and_worker(fired, name):
     labels = [alert["labels"] for alert in fired[name]]
-    assert any(EXPECTED[name].items() <= found.items() for found in labels), labels
+    assert any(EXPECTED[name].items() <= each.items() for each in labels), labels
     for alert in fired[name]:
         texts = alert["annotations"]
         assert "{{" not in "".join(texts.values())
