@@ -58,6 +58,12 @@ FOLDERS = ("stack", "browser", "ray", "fuzz", "unit")
 TESTS = Path(__file__).parent
 
 
+def pytest_xdist_auto_num_workers():
+    """One process more than cores, since many tests wait, but no more than find 4 GB of memory each."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(2, min(os.cpu_count() + 1, memory // 4_000_000_000))
+
+
 def pytest_collection_modifyitems(items):
     """Start the longest files first; a file stays in one process, so that a costly fixture is made once."""
     items.sort(key=lambda item: rank(file_of(item)))
