@@ -98,6 +98,21 @@ CASES = {
     "no signal": (trains(flow=flow(groups={"yes": 2.0, "no": 62.0})), "no_learning_signal", "warning"),
     "few groups": (trains(flow=flow(groups={"yes": 0.0, "no": 8.0})), "healthy", "ok"),
     "stale weights": (trains(rollout("0", policy_lag=30.0), rollout("1", policy_lag=31.0)), "weights_stale", "warning"),
+    "stale weights whose responses are dropped": (
+        trains(
+            rollout("0", policy_lag=7.0),
+            rollout("1", policy_lag=7.0),
+            dropped_per_second={"stale": 0.5},
+            received_per_second=1.0,
+        ),
+        "weights_stale",
+        "warning",
+    ),
+    "stale responses of workers with new weights": (
+        trains(rollout("0", policy_lag=1.0), rollout("1"), dropped_per_second={"stale": 0.5}, received_per_second=1.0),
+        "samples_dropped",
+        "warning",
+    ),
     "bounded staleness": (trains(rollout("0", policy_lag=8.0), rollout("1", policy_lag=7.0)), "healthy", "ok"),
     "no synchronization": (
         trains(flow=flow(updates_since_sync=20.0, updates_between_syncs=2.0)),

@@ -19,24 +19,38 @@ def language_problems(run: RunView, limits: Thresholds) -> Iterator[Finding]:
 
 
 def _stale_weights(run: RunView, limits: Thresholds) -> Iterator[Finding]:
-    """Yield that weights do not arrive: by the versions of the rollout workers, or by the synchronizations."""
+    """Yield that weights do not arrive: by the versions of the rollout workers, or by the synchronizations.
+
+    A trainer that drops what is too stale makes no update any more when all of it is: fewer updates show it then.
+    """
+    dropped = _stale_drops(run)
+    drops = dropped >= limits.dropped_ratio
+    limit = limits.policy_lag_updates if drops else limits.stale_weights_updates
+    end = f"; {share(dropped)} of the batches are dropped as stale." if drops else "."
     lags = {w.worker: w.policy_lag for w in run.workers if w.role == "rollout" and w.policy_lag is not None}
-    stale = {name: lag for name, lag in lags.items() if lag > limits.stale_weights_updates}
+    stale = {name: lag for name, lag in lags.items() if lag > limit}
     since, usual = run.flow.updates_since_sync or 0.0, run.flow.updates_between_syncs
     advice = "Check that each synchronization ends and reaches every rollout worker: raymon profile shows where it is."
     if stale and len(stale) < len(lags):
         name = max(stale, key=stale.__getitem__)
         others = plain(median(lag for worker, lag in lags.items() if worker not in stale))
         more = f" ({len(stale) - 1} more are as old)" if len(stale) > 1 else ""
-        sentence = f"Worker {name} generates with weights {plain(stale[name])} updates old{more}; the others: {others}."
+        sentence = (
+            f"Worker {name} generates with weights {plain(stale[name])} updates old{more}, the others {others}{end}"
+        )
         yield Finding("weights_stale", "warning", sentence, advice, name if len(stale) == 1 else "")
     elif stale:
         old = plain(median(stale.values()))
-        sentence = f"The rollout workers generate with weights {old} updates old."
+        sentence = f"The rollout workers generate with weights {old} updates old{end}"
         yield Finding("weights_stale", "warning", sentence, advice)
-    elif usual and since > max(limits.stale_weights_updates, limits.overdue_sync_factor * usual):
-        sentence = f"Weights were not synchronized for {plain(since)} updates (before, for at most {plain(usual)})."
+    elif usual and since > max(limit, limits.overdue_sync_factor * usual):
+        sentence = f"Weights were not synchronized for {plain(since)} updates (before, for at most {plain(usual)}){end}"
         yield Finding("weights_stale", "warning", sentence, advice)
+
+
+def _stale_drops(run: RunView) -> float:
+    """Return the share of what the driver receives that it drops as too stale."""
+    return run.dropped_per_second.get("stale", 0.0) / run.received_per_second if run.received_per_second else 0.0
 
 
 def _no_signal(run: RunView, limits: Thresholds) -> Iterator[Finding]:
