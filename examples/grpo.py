@@ -7,8 +7,9 @@ pretraining; then the share of right answers rises from 0.4 to more than 0.8 wit
     python examples/grpo.py
     python examples/grpo.py --fault slow-reward
 
-Faults: `long-tail` (three responses in a hundred are thirty times as long), `slow-reward` (a second a batch),
-`dead-rollout` (rollout actor 1 ends after ten batches), `stale-weights` (no rollout actor receives new weights).
+Faults, from update `--fault-after` on: `long-tail` (three responses in a hundred are about twenty times as long),
+`slow-reward` (a second a batch), `slow-rollout` (rollout actor 1 takes three times as long), `dead-rollout` (rollout
+actor 1 ends), `stale-weights` (no rollout actor receives new weights), `equal-rewards` (all responses score zero).
 
 Recorded by raymon: the lines marked with `# raymon`.
 """
@@ -32,8 +33,8 @@ TOKENS = 13
 MOST_DIGITS = 5
 PROMPT = MOST_DIGITS + 1
 LIMIT = MOST_DIGITS + 3  # tokens of a response
-LONG = 150  # tokens of a long one
-FAULTS = ("none", "long-tail", "slow-reward", "dead-rollout", "stale-weights")
+LONG = 100  # tokens of a long one
+FAULTS = ("none", "long-tail", "slow-reward", "slow-rollout", "dead-rollout", "stale-weights", "equal-rewards")
 
 
 class Block(nn.Module):
@@ -70,6 +71,11 @@ def prompts(number, source):
     return np.array(padded), [[*sorted(each), END] for each in digits]
 
 
+def faulty(options, fault, version):
+    """Return whether a fault is there at a version of the policy."""
+    return options.fault == fault and version >= options.fault_after
+
+
 def score(response, answer):
     """Return the reward from 0 to 1: half for the share of right places, half for all of them."""
     right = sum(one == other for one, other in zip(response, answer, strict=False)) / max(len(response), len(answer))
@@ -83,7 +89,7 @@ class Rollout:
         torch.set_num_threads(1)
         torch.manual_seed(rank)
         self.rank, self.options = rank, options
-        self.random, self.model, self.version, self.batches = random.Random(rank), Model(), 0, 0
+        self.random, self.model, self.version = random.Random(rank), Model(), 0
         self.monitor = raymon.Monitor(worker=rank, role="rollout")  # raymon
 
     def receive(self, version, weights):
@@ -97,12 +103,13 @@ class Rollout:
 
     def generate(self):
         began = time.perf_counter()
-        self.batches += 1
-        if self.options.fault == "dead-rollout" and self.rank == 1 and self.batches > 10:
+        if self.rank == 1 and faulty(self.options, "dead-rollout", self.version):
             os._exit(1)
         questions, answers = prompts(self.options.prompts, self.random)
         with self.monitor.rollout("generate"):  # raymon
             responses, log_probs, lengths = self.sample(np.repeat(questions, self.options.group, axis=0))
+            if self.rank == 1 and faulty(self.options, "slow-rollout", self.version):
+                time.sleep(2 * (time.perf_counter() - began))
             truncated = int((lengths >= LIMIT).sum())
             self.monitor.responses(lengths, prompt_tokens=PROMPT * len(lengths), truncated=truncated)  # raymon
         return {
@@ -129,11 +136,11 @@ class Rollout:
             ended |= token == END
         responses = tokens[:, PROMPT:]
         lengths = LIMIT - ((responses == END).cumsum(1) > 0).sum(1) + (responses == END).any(1)
-        if self.options.fault == "long-tail":  # what follows the first END is not trained on
-            long = torch.rand(len(tokens)) < 0.03
-            tail = tokens[long]
-            while tail.shape[1] < PROMPT + LONG and len(tail):
-                tail = torch.cat([tail, self.model(tail)[:, -1].argmax(-1, keepdim=True)], 1)
+        if faulty(self.options, "long-tail", self.version):  # what follows the first END is not trained on
+            long = torch.randperm(len(tokens))[: max(1, 3 * len(tokens) // 100)]
+            tail = functional.pad(tokens[long], (0, LONG - LIMIT), value=PAD)  # of one size, so that memory stays level
+            for end in range(PROMPT + LIMIT, PROMPT + LONG):
+                tail[:, end] = self.model(tail)[:, end - 1].argmax(-1)
             lengths[long] = LONG
         return responses.numpy(), torch.stack(log_probs, 1).numpy(), lengths.numpy()
 
@@ -147,11 +154,15 @@ class Reward:
 
     def score(self, batch):
         with self.monitor.rollout("reward"):  # raymon
-            if self.options.fault == "slow-reward":
+            if faulty(self.options, "slow-reward", batch["version"]):
                 time.sleep(1.0)
             texts = [[*row[: row.index(END)], END] if END in row else row for row in batch["responses"].tolist()]
             answers = [answer for answer in batch["answers"] for _ in range(self.options.group)]
-            return {**batch, "rewards": np.array([score(*pair) for pair in zip(texts, answers, strict=True)])}
+            rewards = np.array([score(*pair) for pair in zip(texts, answers, strict=True)])
+            return {
+                **batch,
+                "rewards": 0 * rewards if faulty(self.options, "equal-rewards", batch["version"]) else rewards,
+            }
 
 
 class Trainer:
@@ -266,6 +277,8 @@ class Controller:
 
     def update(self):
         """Train on one batch and return its mean reward and its share of right answers."""
+        if self.version == self.options.fault_after and self.options.fault != "none":
+            print(f"{self.options.fault}: fault at {time.time():.1f}", flush=True)
         with self.driver.iteration():  # raymon
             batch = self.next_batch()
             waiting, _ = ray.wait(list(self.generated), num_returns=len(self.generated), timeout=0)
@@ -274,7 +287,7 @@ class Controller:
                 figures = ray.get(self.trainer.train.remote(batch))
             lag = self.version - batch["version"]
             self.version += 1
-            if self.options.fault != "stale-weights":
+            if not faulty(self.options, "stale-weights", self.version):
                 with self.driver.phase("weight_sync"):  # raymon
                     self.send_weights()
             self.driver.trained(1, batch["tokens"], lags=[lag])  # raymon
@@ -294,6 +307,7 @@ def main():
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--max-staleness", type=int, default=6, help="older batches are dropped, in updates")
     parser.add_argument("--fault", choices=FAULTS, default="none")
+    parser.add_argument("--fault-after", type=int, default=10, help="updates before the fault")
     options = parser.parse_args()
 
     driver = raymon.DriverMonitor("grpo", algorithm="GRPO", environment="sort", workers=options.rollouts)  # raymon
