@@ -25,7 +25,7 @@ def _stale_weights(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     """
     dropped = _stale_drops(run)
     drops = dropped >= limits.dropped_ratio
-    limit = limits.policy_lag_updates if drops else limits.stale_weights_updates
+    limit = limits.stale_dropped_updates if drops else limits.stale_weights_updates
     end = f"; {share(dropped)} of the batches are dropped as stale." if drops else "."
     lags = {w.worker: w.policy_lag for w in run.workers if w.role == "rollout" and w.policy_lag is not None}
     stale = {name: lag for name, lag in lags.items() if lag > limit}

@@ -222,6 +222,11 @@ class Thresholds:
         "Asynchronous trainers bound the staleness at one to eight updates; responses of older weights are far off "
         "policy, whatever the bound was meant to be.",
     )
+    stale_dropped_updates: float = _threshold(
+        4.0,
+        "Where stale responses are dropped, no update follows and the lag grows no further: beyond four updates the "
+        "weights of every rollout worker are why.",
+    )
     overdue_sync_factor: float = _threshold(
         3.0, "Synchronizations come every so many updates; three times as many without one mean that it hangs or fails."
     )
