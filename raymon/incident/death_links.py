@@ -103,10 +103,6 @@ def _death(name: str, death: Death, names: Mapping[Process, str], moments: Seque
         if not grown:
             grown = _other_growth(name, death, names, moments)
         return Link(death.at, "memory", f"{subject} was killed for memory at {at}{grown}{node}.", worker, exact)
-    if death.how == "cancelled":
-        source = f"worker {death.detail}"
-        sentence = f"{source.capitalize()} was interrupted at {at}: its task raised KeyboardInterrupt or was cancelled."
-        return Link(death.at, "interrupted", f"{sentence} {subject} did not expect it.", death.detail, exact)
     if death.how == "lost":
         source = next((other for (_, pid), other in names.items() if pid == death.raised_by), "An actor")
         detail = death.detail.rpartition("Worker exit detail: ")[2].strip().rstrip(".")

@@ -33,7 +33,7 @@ class Death:
         node: Address of the node.
         detail: Ray's explanation, or what the process left behind.
         how: Of a process on this machine, whose `at` is exact then: `raised` an exception that nobody caught,
-            `lost` an actor, of which Ray told it, or had a task `cancelled` (`detail` is the worker that ran it),
+            `lost` an actor, of which Ray told it,
             `interrupted` by Ctrl-C, `exited` in order, `crashed` in native code, or `vanished`; else empty.
         raised_by: Process id of the process that raised the exception or was lost, 0 if it is the same.
     """

@@ -184,8 +184,6 @@ def _ended(process: Lifeline, end: Mapping[str, Any], now: float) -> Death:
     at = min(now, float(end["at"]))
     if not end["exception"]:
         return Death(process.kind, at, process.pid, process.node, "", "exited")
-    if worker := str(end.get("cancelled_worker") or ""):
-        return Death(process.kind, at, process.pid, process.node, worker, "cancelled")
     if lost := int(end.get("lost_pid") or 0):
         return Death(process.kind, at, process.pid, process.node, str(end["message"]), "lost", lost)
     frames = [Frame(*frame) for frame in end.get("remote_frames") or end.get("frames") or ()]

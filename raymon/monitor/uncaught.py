@@ -10,7 +10,6 @@ import weakref
 from types import TracebackType
 from typing import Any, Final, Protocol
 
-from raymon.monitor import identity
 from raymon.monitor.error_details import describe_end
 from raymon.monitor.flusher import flusher
 
@@ -36,20 +35,10 @@ class _Hook:
 
     def _uncaught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         with contextlib.suppress(Exception):  # the program's own error is what matters
-            flusher.end_with({**describe_end(error), "cancelled_worker": _cancelled_worker(error)})
+            flusher.end_with(describe_end(error))
             for monitor in list(self._monitors):
                 monitor.end_with("stopped" if issubclass(kind, KeyboardInterrupt) else "failed")
         self._before(kind, error, trace)
-
-
-def _cancelled_worker(error: BaseException) -> str:
-    """Return the worker whose task was cancelled, which is also how Ray reports a KeyboardInterrupt in an actor."""
-    if type(error).__name__ != "TaskCancelledError":
-        return ""
-    task: Any = getattr(error, "task_id", None)
-    with contextlib.suppress(Exception):  # an error without a task, or another Ray
-        return identity.worker_of(task.actor_id().hex()) or ""
-    return ""
 
 
 _hook: Final = _Hook()

@@ -98,12 +98,11 @@ def test_run_stopped_with_ctrl_c_says_so():
     assert result.first.sentence.startswith("The driver was interrupted (Ctrl-C) at ")
 
 
-def test_cancelled_task_names_its_worker_and_not_those_that_ray_ended_with_the_driver():
+def test_workers_that_ray_ended_with_their_driver_are_no_cause():
     ended = "The actor is dead because its owner has died."
-    deaths = [exact(28.0, 99, "cancelled", "1", "driver"), exact(27.9, 100, "vanished", ended)]
+    deaths = [exact(28.0, 99, "raised", "KeyError: 'reward'", "driver"), exact(27.9, 100, "vanished", ended)]
     result = analyse(moments(30), deaths)
-    assert (result.first.worker, len(result.chain)) == ("1", 1)
-    assert result.first.sentence.startswith("Worker 1 was interrupted at ")
+    assert (result.first.worker, len(result.chain)) == ("driver", 1)
 
 
 def exact(second, pid, how, detail="", kind="worker", raised_by=0):
