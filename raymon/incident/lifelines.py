@@ -189,6 +189,8 @@ def _ended(process: Lifeline, end: Mapping[str, Any], now: float) -> Death:
     frames = [Frame(*frame) for frame in end.get("remote_frames") or end.get("frames") or ()]
     place = first_place([Stack("", tuple(frames))])
     text = f"{end['exception']}: {end['message']}" if end.get("message") else str(end["exception"])
+    if end["exception"] == "TaskCancelledError" and end.get("pid"):
+        text = "KeyboardInterrupt, or its task was cancelled"  # Ray does not tell them apart
     how = "interrupted" if end["exception"] == "KeyboardInterrupt" and not end.get("pid") else "raised"
     detail = text + (f", in {place}" if place else "")
     return Death(process.kind, at, process.pid, process.node, detail, how, int(end.get("pid") or 0))
