@@ -95,6 +95,7 @@ class Lifelines:
         self._by_descriptor: dict[int, Lifeline] = {}
         self._poll = select.poll() if hasattr(select, "poll") and hasattr(os, "pidfd_open") else None
         self._wrote_dumps: set[int] = set()
+        self._announced: set[int] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -137,10 +138,12 @@ class Lifelines:
                     os.close(descriptor)
                     if process is not None:
                         self._known.pop(process.pid, None)
-                ending = [each for each in self._known.values() if ended and each.kind == DRIVER]
+                drivers = [each for each in self._known.values() if each.kind == DRIVER]
             found = [process for _, process in processes if process is not None]
-            for death in filter(None, map(_announced, ending)):
-                self._on_death(death)
+            for death in filter(None, map(_announced, drivers)):
+                if death.pid not in self._announced:
+                    self._announced.add(death.pid)
+                    self._on_death(death)
             for process in sorted(found, key=lambda each: _ORDER.index(each.kind)):
                 self._on_death(autopsy(process, now, process.pid in self._wrote_dumps))
 

@@ -30,7 +30,7 @@ APART: Final = ("failed", "killed", "driver_gone")
 """The end of a run is an incident of its own: somebody wants to hear of it, whatever came before."""
 MOST_FOLLOWED: Final = 20
 MOST_COLLECTIONS: Final = 3
-"""Evidence is collected again while it names no process that hangs, up to this often."""
+"""Evidence is collected again while it shows no line that hangs, up to this often."""
 _log = logging.getLogger(__name__)
 
 Collect = Callable[[Snapshot, RunView, Finding], dict[str, Any]]
@@ -160,13 +160,13 @@ class Watcher:
                 self._tell(event)
 
     def _follow_up(self, snapshot: Snapshot, run: RunView, finding: Finding, incident: _Open) -> None:
-        """Add a finding to the incident it joined; collect again if no process that hangs was known."""
+        """Add a finding to the incident it joined; collect again if no line that hangs was known."""
         if not incident.data:
             return
-        if not incident.data.get("hang") and incident.collections < MOST_COLLECTIONS:
+        if not (incident.data.get("hang") or {}).get("where") and incident.collections < MOST_COLLECTIONS:
             incident.collections += 1
             data = self._collect(snapshot, run, finding)
-            if data.get("hang"):
+            if (data.get("hang") or {}).get("where"):
                 incident.data.update(hang=data["hang"], stacks=data.get("stacks"))
         self._add(incident, finding, snapshot.taken_at)
 

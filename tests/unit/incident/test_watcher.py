@@ -45,7 +45,7 @@ def test_findings_on_a_cut_node_are_one_incident_and_the_end_of_the_run_another(
 
     def collect(_snapshot, _run, finding):
         collected.append(finding.code)
-        return {"hang": {"processes": ("worker 1",), "where": "", "sentence": ""} if finding is HANG else None}
+        return {"hang": {"processes": ("worker 1",), "where": "step", "sentence": ""} if finding is HANG else None}
 
     watcher = Watcher(IncidentStore(tmp_path), collect, events.append)
     for second, findings in enumerate([(silent,), (silent, HANG), (silent, HANG, still), (ended,)]):
@@ -63,7 +63,7 @@ def test_later_trouble_of_another_worker_is_another_incident(tmp_path):
     hangs = {"1": HANG, "2": replace(HANG, worker="2"), "": replace(HANG, worker="", code="no_progress")}
 
     def collect(_snapshot, _run, finding):
-        return {"hang": {"processes": [f"worker {finding.worker or '2'}"], "sentence": ""}}
+        return {"hang": {"processes": [f"worker {finding.worker or '2'}"], "where": "step", "sentence": ""}}
 
     watcher = Watcher(IncidentStore(tmp_path), collect)
     for second in range(0, 400, 5):
