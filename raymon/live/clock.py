@@ -20,6 +20,7 @@ class Clock:
     """
 
     _lags: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
+    _skews: dict[str, float] = field(default_factory=dict)
     _pauses: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=16))
     _last_tick: float | None = None
     _jumped_at: float = float("-inf")
@@ -34,6 +35,7 @@ class Clock:
 
     def saw(self, node: str, lag: float, now: float) -> None:
         """Note that a heartbeat of a node was first seen `lag` seconds after it was written, by the two clocks."""
+        self._skews.pop(node, None)
         lags = self._lags.setdefault(node, deque(maxlen=64))
         if lags and not self._jumped_at <= lags[-1][0] <= now:  # measured before one of the clocks may have been set
             lags.clear()
@@ -46,11 +48,11 @@ class Clock:
 
     def skew(self, node: str) -> float:
         """Return by how many seconds the node's clock is behind ours; 0 while that may be a delay."""
-        lags = self._lags.get(node)
-        if not lags:
-            return 0.0
-        least = min(lag for _, lag in lags)
-        return least if least < 0.0 or least > TOLERATED_LAG_SECONDS else 0.0
+        skew = self._skews.get(node)
+        if skew is None:
+            least = min((lag for _, lag in self._lags.get(node, ())), default=0.0)
+            skew = self._skews[node] = least if least < 0.0 or least > TOLERATED_LAG_SECONDS else 0.0
+        return skew
 
     def age(self, moment: float, node: str, now: float) -> float:
         """Return the age in seconds, at our wall-clock `now`, of a moment by the node's clock."""

@@ -121,10 +121,13 @@ def _worker(run: _Run, view: WorkerView, whole: RunView, now: float) -> WorkerVi
         known.silences.add(peak, now)
         run.silences.add(peak, now)
         known.silence_cpu_ratio = view.cpu_ratio
+    survived_pause, survived_silence = known.stills.longest(0, now), known.silences.longest(0, now)
+    if survived_pause is None and survived_silence is None and known.silence_cpu_ratio is None:
+        return view
     return replace(
         view,
-        survived_pause_seconds=known.stills.longest(0, now),
-        survived_silence_seconds=known.silences.longest(0, now),
+        survived_pause_seconds=survived_pause,
+        survived_silence_seconds=survived_silence,
         silence_cpu_ratio=known.silence_cpu_ratio,
     )
 

@@ -1,7 +1,7 @@
 """Growth per second of counters, and what follows from it for rollouts, over windows that suit their length."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from raymon import catalog
@@ -61,15 +61,16 @@ def worker_rates(subject: Subject, window: float, steady_seconds: float) -> Rate
             span = longer
         if pause is None or pause >= steady_seconds:
             steps = span
-    per_second = dict(subject.growth_per_second(span))
+    per_second = subject.growth_per_second(span)
     step_seconds = None
     for source in (steps, span):
         if taken := subject.grown(source, catalog.ENV_STEPS):
             per_second[key_of(catalog.ENV_STEPS)] = taken / source.seconds
             step_seconds = (subject.grown(source, catalog.ROLLOUT_SECONDS) or 0.0) / taken
             break
-    return replace(
-        rollouts,
+    return Rates(
+        mean_rollout_seconds=rollouts.mean_rollout_seconds,
+        rollout_steps=rollouts.rollout_steps,
         per_second=per_second,
         step_seconds=step_seconds,
         longest_pause_seconds=pause,

@@ -148,15 +148,12 @@ def _run_view(
 def _workers(
     subjects: Mapping[str, Subject], memory: Memory, driver: Driver, ring: Ring, report: float | None, now: float
 ) -> tuple[WorkerView, ...]:
+    slopes = ring.memory_slopes(max(MEMORY_WINDOW_SECONDS, MEMORY_EXPORTS * (report or 0.0)))
     views = [
-        worker_view(subjects[worker], memory, driver, report, now)
+        worker_view(subjects[worker], memory, driver, report, slopes.get(worker), now)
         for worker in sorted((name for name in subjects if name != DRIVER), key=_number)
     ]
-    slopes = ring.memory_slopes(max(MEMORY_WINDOW_SECONDS, MEMORY_EXPORTS * (report or 0.0)))
-    return tuple(
-        replace(view, rss_growth_bytes_per_second=slopes[view.worker]) if view.worker in slopes else view
-        for view in _current(views, driver)
-    )
+    return tuple(_current(views, driver))
 
 
 def _flow(

@@ -39,6 +39,7 @@ class WorkerHistory:
 
     Attributes:
         workers: The label of each row.
+        rows: The row of each label.
         times: Wall-clock seconds of each column, rising; `[K]`.
         steps_per_second: NaN where not known; `[W, K]` float32.
         strip: Index into `STRIP`; `[W, K]` int8.
@@ -52,6 +53,10 @@ class WorkerHistory:
     strip: NDArray[np.int8] = field(default_factory=lambda: np.empty((0, 0), np.int8))
     rss_bytes: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     latency_seconds: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    rows: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", {name: row for row, name in enumerate(self.workers)})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,6 @@
 
 from array import array
 from collections import Counter, deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple, TypeAlias
@@ -201,7 +200,7 @@ class Subject:
             return None
         return span.after[at] - (span.before[at] if at < len(span.before) else 0.0)
 
-    def growth_per_second(self, span: Interval) -> Mapping[Key, float]:
+    def growth_per_second(self, span: Interval) -> dict[Key, float]:
         """Return the growth per second of every counter over a span."""
         seconds, before, after = span
         known = len(before)

@@ -19,8 +19,13 @@ SETTLE_SECONDS: Final = 2.5
 _QUANTILES: Final = {f"p{round(q * 100)}": str(q) for q in catalog.QUANTILES}
 
 
-def worker_view(subject: Subject, memory: Memory, driver: Driver, report: float | None, now: float) -> WorkerView:
-    """Return what is known of a worker at wall-clock `now`; `report` is the run's export interval."""
+def worker_view(
+    subject: Subject, memory: Memory, driver: Driver, report: float | None, rss_growth: float | None, now: float
+) -> WorkerView:
+    """Return what is known of a worker at wall-clock `now`.
+
+    `report` is the run's export interval; `rss_growth` the growth of the worker's memory in bytes per second.
+    """
     process = subject.newest()
     beat_age = memory.beat_age(process, now)
     progress = process.gauge(catalog.PROGRESS)
@@ -29,6 +34,7 @@ def worker_view(subject: Subject, memory: Memory, driver: Driver, report: float 
     silent = beat_age is None or beat_age > 2.0 * window
     stopped = silent and bool(process.beat)
     rates = Rates() if silent else worker_rates(subject, window, STEADY_SECONDS + (report or 0.0))
+    role = role_of(process)
     version = process.gauge(catalog.POLICY_VERSION)
     latency = {name: process.gauge(catalog.ROLLOUT_LATENCY, value) for name, value in _QUANTILES.items()}
     pid = process.gauge(catalog.PROCESS_ID)
@@ -50,20 +56,21 @@ def worker_view(subject: Subject, memory: Memory, driver: Driver, report: float 
         rollout_steps=rates.rollout_steps,
         step_seconds=rates.step_seconds,
         longest_pause_seconds=rates.longest_pause_seconds,
-        phase_ratio=_phase_ratio(rates, role_of(process)),
+        phase_ratio=_phase_ratio(rates, role),
         episode_return=process.gauge(catalog.EPISODE_RETURN),
         policy_version=version,
         policy_lag=driver.policy_lag(version, beat_age),
         restarts=driver.restarts.get(subject.worker, {}),
         recent_restarts=driver.recent_restarts.get(subject.worker, 0),
         rss_bytes=process.gauge(catalog.RESIDENT_MEMORY),
+        rss_growth_bytes_per_second=rss_growth,
         cpu_ratio=rates.of(catalog.CPU_SECONDS),
         seen_seconds=max(0.0, now - process.first_seen) + (driver.age_before if process.round == 1 else 0.0),
         log_id=process.worker_id or None,
         failures=_failures(process, rates),
         failures_total=sum(count for _, count in _failure_counts(process)),
         rollouts_total=(process.counter(catalog.ROLLOUTS) or 0.0) if process.counters else None,
-        role=role_of(process),
+        role=role,
         flow=process_flow(subject, rates, memory, now),
         token_seconds=rates.token_seconds,
     )

@@ -142,7 +142,7 @@ def _ends(context: Context, css: str = "ends") -> Html:
 
 def activity(context: Context) -> Html:
     """Return one timeline per worker: colour and pattern show what it was doing; time runs to the right."""
-    history, rows = context.worker_history()
+    history = context.history.workers
     ages = np.asarray(history.times, float) - context.now
     kept = np.flatnonzero(ages >= context.domain[0])
     heading = tag(
@@ -153,7 +153,7 @@ def activity(context: Context) -> Html:
         data_help="Each second is given to one phase, so that lengths are in proportion to the time each took; "
         "stalled, starting and lost are verdicts.",
     )
-    if not len(kept) or not rows:
+    if not len(kept) or not history.rows:
         note = tag("p", "The timelines begin with the first worker that reports.", class_="none")
         return tag("section", heading, note, class_="panel", data_section="activity")
     moments = kept if len(kept) <= MOMENTS else kept[np.linspace(0, len(kept) - 1, MOMENTS).astype(int)]
@@ -163,11 +163,11 @@ def activity(context: Context) -> Html:
     roles = roles_of(context)
     lanes = []
     for role in roles:
-        shown = [pair for pair in pairs[:SHOWN_WORKERS] if pair[0].role == role and pair[0].worker in rows]
+        shown = [pair for pair in pairs[:SHOWN_WORKERS] if pair[0].role == role and pair[0].worker in history.rows]
         if len(roles) > 1 and shown:
             lanes.append(tag("h3", ROLE_TITLE[role]))
         lanes += [
-            _lane(worker.worker, verdict.state, codes[rows[worker.worker]], f"last {_span(context)}", blank)
+            _lane(worker.worker, verdict.state, codes[history.rows[worker.worker]], f"last {_span(context)}", blank)
             for worker, verdict in shown
         ]
     text = f"The {SHOWN_WORKERS} workers in most trouble of {len(pairs)}; the row on top shows all of them together."

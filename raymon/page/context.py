@@ -10,7 +10,7 @@ import numpy as np
 
 from raymon import health
 from raymon.health import Finding, RunVerdict, WorkerVerdict
-from raymon.live.snapshot import Floats, RunHistory, Snapshot, WorkerHistory
+from raymon.live.snapshot import Floats, RunHistory, Snapshot
 from raymon.page.choice import Choice
 from raymon.views import RunView, WorkerView
 
@@ -96,11 +96,6 @@ class Context:
     def judged_workers(self) -> list[tuple[WorkerView, WorkerVerdict]]:
         """Return every worker with its verdict, in the order of the view."""
         return health.judged_workers(self.run, self.verdict)
-
-    def worker_history(self) -> tuple[WorkerHistory, dict[str, int]]:
-        """Return the history of the workers and the row of each."""
-        history = self.history.workers
-        return history, {name: row for row, name in enumerate(history.workers)}
 
 
 def context_of(

@@ -104,10 +104,10 @@ def _fact(name: str, value: str, meaning: str) -> Html:
 
 def _row(context: Context, worker: WorkerView) -> tuple[int | None, NDArray[np.intp], Floats]:
     """Return the worker's row in the history, the columns in the span, and their ages."""
-    history, rows = context.worker_history()
+    history = context.history.workers
     ages = np.asarray(history.times, float) - context.now
     kept = np.flatnonzero(ages >= context.domain[0])
-    return rows.get(worker.worker), kept, ages[kept]
+    return history.rows.get(worker.worker), kept, ages[kept]
 
 
 def _timeline(context: Context, worker: WorkerView) -> Html | None:

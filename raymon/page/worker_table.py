@@ -134,8 +134,8 @@ def _row(context: Context, pair: Pair, columns: list[Column], index: int) -> Htm
 
 
 def _steps_sparkline(context: Context, worker: WorkerView) -> Html | None:
-    history, rows = context.worker_history()
-    row = rows.get(worker.worker)
+    history = context.history.workers
+    row = history.rows.get(worker.worker)
     if row is None or not len(history.times):
         return None
     kept = history.times >= context.now + context.domain[0]
