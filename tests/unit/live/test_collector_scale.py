@@ -39,8 +39,8 @@ def test_a_thousand_workers_take_less_than_two_seconds(addresses):
     found = {
         (run.run, worker.worker): worker.state for run in snapshot.runs for worker in snapshot.verdicts[run.run].workers
     }
-    stalled = [name for name, state in found.items() if state == "stalled"]
-    assert len(stalled) == 3, "stopped, stalled, and the one whose gauges are gone though the driver counts on it"
+    assert sum(state == "stalled" for state in found.values()) == 2, "stopped and stalled"
+    assert sum(state == "unknown" for state in found.values()) == 1, "its gauges are gone, and the viewer is too new"
     assert len(snapshot.alerts) < 20
 
 
