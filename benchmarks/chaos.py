@@ -14,6 +14,7 @@ import itertools
 import random
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -193,7 +194,7 @@ def play_all(number: int, draw: Draw) -> Iterator[Outcome]:
                             played += 1
                             print(f"{played:3d} {name} {outcome.line()}", flush=True)
                             yield outcome
-            except (TroubleError, AssertionError) as error:
+            except (TroubleError, AssertionError, subprocess.TimeoutExpired) as error:
                 print(f"a cluster is given up: {error}", flush=True)
             if played >= number:
                 return

@@ -118,7 +118,7 @@ class WorkerPool:
         Starts replacements that are due and counts workers that take too long as lost.
 
         Raises:
-            PoolError: Every worker has been given up.
+            PoolError: Every worker has been given up, or the driver's node has died.
         """
         self._tend()
         pending = {slot.ref: slot for slot in self.slots if slot.state in ("placing", "starting", "busy")}
@@ -217,6 +217,11 @@ class WorkerPool:
         if not placing or now - self._looked < _LOOK_SECONDS:
             return
         self._looked = now
+        if driver_node_died():
+            raise PoolError(
+                "the Ray node that the driver runs on has died, and with it every worker that it had; its raylet's log "
+                "has the reason. Start Ray again, then continue with --resume"
+            )
         sentence = missing_cpus([slot.worker for slot in placing])
         if sentence and not any(slot.waits_for_cpu for slot in placing):
             self.notices.append(sentence)
@@ -236,6 +241,12 @@ class WorkerPool:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(slot.process[1], signal.SIGKILL)
         slot.actor = None
+
+
+def driver_node_died() -> bool:
+    """Return whether Ray has given up the node of this process, which it does not tell a driver."""
+    own = ray.get_runtime_context().get_node_id()
+    return any(node["NodeID"] == own and not node["Alive"] for node in ray.nodes())
 
 
 def missing_cpus(workers: list[int]) -> str:
