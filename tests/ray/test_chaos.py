@@ -9,7 +9,7 @@ from benchmarks import chaos
 from benchmarks.chaos_faults import FAULTS
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster():
     with short_folder() as folder:
         started = chaos.OneNode(folder)
@@ -17,12 +17,19 @@ def cluster():
         started.close()
 
 
-def test_run_survives_faults_and_its_counters_equal_the_ledger(cluster):
-    names = ("worker killed (SIGKILL)", "exception in an environment", "Ctrl-C")
-    faults = [next(fault for fault in FAULTS if fault.name == name) for name in names]
-    outcomes = list(chaos.play(cluster, "one", "own", faults, "chaos", random.Random(0), cluster.folder / "run"))
+def play(cluster, name, *names):
+    faults = [next(fault for fault in FAULTS if fault.name == each) for each in names]
+    outcomes = list(chaos.play(cluster, "one", "own", faults, name, random.Random(0), cluster.folder / name))
     assert [outcome.fault.name for outcome in outcomes] == list(names)
     for outcome in outcomes:
         assert outcome.survived, outcome.line()
         assert outcome.named_seconds is not None, outcome.line()
         assert not outcome.broken, outcome.line()
+
+
+def test_run_survives_faults_and_its_counters_equal_the_ledger(cluster):
+    play(cluster, "struck", "worker killed (SIGKILL)", "exception in an environment", "Ctrl-C")
+
+
+def test_run_ends_with_the_node_of_its_driver(cluster):
+    play(cluster, "nodeless", "raylet of the only node killed")
