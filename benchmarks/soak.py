@@ -135,7 +135,7 @@ def soak(seconds: float, folder: Path) -> tuple[list[str], bool]:
     train = Program([sys.executable, "-m", "raymon", "train", *options(settings), *places], folder / "train.log")
     programs = {"train": train}
     try:
-        await_result(lambda: "start-up " in train.text(), 120.0, f"training begins; {train.text()}")
+        await_result(lambda: "start-up " in train.text(), 300.0, f"training begins; {train.text()}")
         text = train.text()
         metrics_url = re.findall(r"^metrics +(\S+)", text, re.MULTILINE)[0]
         page_url = re.findall(r"^status page +(\S+)", text, re.MULTILINE)[0]

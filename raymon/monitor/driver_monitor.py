@@ -52,7 +52,7 @@ _START_AT_ZERO: Final = (
 def _label(value: object) -> str:
     """Return a text that can be a label: the name of a class, cut if it is too long."""
     text = (value.__name__ if isinstance(value, type) else str(value)) or "none"
-    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
+    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 3] + "..."
 
 
 class DriverMonitor(SampleRecorder):

@@ -32,13 +32,14 @@ def hand_over(metric: Metric, tags: Mapping[str, str], value: float) -> None:
     recorder = _metrics.get(metric.name)
     if recorder is None:
         recorder = _metrics[metric.name] = _create(metric)
+    tags = {name: ascii_label(text) for name, text in tags.items()}
     if metric.kind == "counter":
         if value > 0:
-            recorder.inc(value, tags=dict(tags))
+            recorder.inc(value, tags=tags)
     elif metric.kind == "gauge":
-        recorder.set(value, tags=dict(tags))
+        recorder.set(value, tags=tags)
     else:
-        recorder.observe(value, tags=dict(tags))
+        recorder.observe(value, tags=tags)
 
 
 def start_at_zero(metric: Metric, tags: Mapping[str, str]) -> None:
@@ -49,7 +50,17 @@ def start_at_zero(metric: Metric, tags: Mapping[str, str]) -> None:
     recorder = _metrics.get(metric.name)
     if recorder is None:
         recorder = _metrics[metric.name] = _create(metric)
-    ray_internals.record_zero(recorder, tags)
+    ray_internals.record_zero(recorder, {name: ascii_label(text) for name, text in tags.items()})
+
+
+def ascii_label(text: str) -> str:
+    """Return a label as Ray can export it: other letters than ASCII become the bytes of UTF-8, as in `%C3%A9`."""
+    if text.isascii():
+        return text
+    return "".join(
+        letter if letter.isascii() else "".join(f"%{byte:02X}" for byte in letter.encode("utf-8", "surrogatepass"))
+        for letter in text
+    )
 
 
 def _create(metric: Metric) -> Any:  # noqa: ANN401  # one of three classes of Ray, which is not annotated

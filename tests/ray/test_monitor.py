@@ -12,6 +12,7 @@ from support import get, metrics_url, poll, ray_session, settle
 
 import raymon
 from raymon import catalog
+from raymon.monitor import driver_monitor, export
 
 RUN = "monitor-test"
 
@@ -69,6 +70,17 @@ def test_counts_from_before_ray_are_handed_over():
         assert series(catalog.RUN_INFO, run=RUN, environment="none", engine="custom") == [1.0]
 
     settle(arrived)
+
+
+def test_labels_of_any_letters_arrive():
+    labels = dict.fromkeys(catalog.RUN_INFO.all_labels, "none")
+    export.hand_over(catalog.RUN_INFO, {**labels, "run": "实验-é"}, 1.0)
+
+    def arrived():
+        assert series(catalog.RUN_INFO, run="%E5%AE%9E%E9%AA%8C-%C3%A9") == [1.0]
+
+    settle(arrived)
+    assert driver_monitor._label("x" * 80).isascii()
 
 
 def test_counts_of_many_threads_arrive_exactly():
