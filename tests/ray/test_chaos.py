@@ -29,7 +29,3 @@ def play(cluster, name, *names):
 
 def test_run_survives_faults_and_its_counters_equal_the_ledger(cluster):
     play(cluster, "struck", "worker killed (SIGKILL)", "exception in an environment", "Ctrl-C")
-
-
-def test_run_ends_with_the_node_of_its_driver(cluster):
-    play(cluster, "nodeless", "raylet of the only node killed")
