@@ -216,7 +216,8 @@ class RunView:
         driver_process: As `WorkerView.process`.
         driver_waits_for: Workers whose results the driver waits for while it makes no progress.
         driver_silent_seconds: Since when the driver makes no progress; None while not known.
-        driver_exit: Why the driver's process ended, in Ray's words; empty while not known.
+        driver_exit: Why the driver's process ended: its exception and the line that raised it, else Ray's words; empty
+            while not known.
         workers_up: Workers that are up: as the driver counts them, from their heartbeats where it never counts.
         flow: What flows through all of its processes; empty where no language model is trained.
     """

@@ -10,13 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from raymon.catalog import DRIVER
 from raymon.cluster import cluster_state, discovery
+from raymon.format import printable
 from raymon.health import RunVerdict
 from raymon.live import process_state
 from raymon.live.stack_files import Process, StackFiles
+from raymon.monitor import process_evidence
+from raymon.monitor.frames import Frame, where
 from raymon.monitor.native import dump_name
 from raymon.monitor.private_files import private_folder
 from raymon.monitor.process_evidence import ProcessEvidence
@@ -31,6 +35,9 @@ SILENT_SECONDS: Final = 4.0
 _WORKER_STATES: Final = ("suspect", "stalled")
 _RUN_STATES: Final = ("no_progress", "driver_gone", "stale", "worker_stalled", "killed")
 _ENDED: Final = ("finished", "stopped", "failed")
+_LOOKS_AT_END: Final = 5
+"""A driver that failed left its exception before its last state: what is not found then is not there."""
+_LONGEST_EXIT: Final = 200
 ReadStacks = Callable[[Iterable[Process]], dict[Process, ProcessEvidence]]
 _log = logging.getLogger(__name__)
 
@@ -47,7 +54,7 @@ class Place:
             `swapping`, `starved`, `busy`, `idle`; empty if not known.
         since: Wall-clock second since when it makes no progress; 0 if not known.
         waits_for: Workers whose results it waits for.
-        exit: Why the process ended, in Ray's words; empty if not known.
+        exit: Why the process ended: its exception and the line that raised it, else Ray's words; empty if not known.
     """
 
     run: str
@@ -60,12 +67,18 @@ class Place:
 
 
 class Wanted(NamedTuple):
-    """A process to look at; `first` if only to note that it runs on this machine."""
+    """A process to look at.
+
+    Attributes:
+        first: Only to note that it runs on this machine.
+        ended: It has ended with an exception.
+    """
 
     run: str
     worker: str
     process: Process
     first: bool = False
+    ended: bool = False
 
 
 class Places:
@@ -82,27 +95,40 @@ class Places:
         self._readings: dict[Process, process_state.Reading] = {}
         self._exits: dict[Process, str] = {}
         self._noted: set[Process] = set()
+        self._ends: dict[Process, tuple[int, str]] = {}
+        self._sessions: dict[str, set[Path]] = {}
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopped = False
 
     def known(self, wanted: Sequence[Wanted]) -> tuple[Place, ...]:
         """Return what is known of processes, and have them looked at; never waits."""
-        self._wanted = tuple(one for one in wanted if not one.first or one.process not in self._noted)[:MOST_PROCESSES]
+        ended = tuple(self._end(one) for one in wanted if one.ended and one.process in self._ends)
+        self._wanted = tuple(one for one in wanted if self._is_open(one))[:MOST_PROCESSES]
         if not self._wanted:
-            return ()
+            return ended
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="raymon-places", daemon=True)
             self._thread.start()
         self._wake.set()
         oldest = time.monotonic() - KEPT_SECONDS
-        held = [self._places.get((one.run, one.worker)) for one in self._wanted if not one.first]
-        return tuple(entry[1] for entry in held if entry is not None and entry[0] > oldest)
+        held = [self._places.get((one.run, one.worker)) for one in self._wanted if not (one.first or one.ended)]
+        return (*ended, *(entry[1] for entry in held if entry is not None and entry[0] > oldest))
 
     def stop(self) -> None:
         """End the thread."""
         self._stopped = True
         self._wake.set()
+
+    def _is_open(self, one: Wanted) -> bool:
+        """Return whether there is something to find out about a process."""
+        if one.ended:
+            looks, text = self._ends.get(one.process, (0, ""))
+            return not text and looks < _LOOKS_AT_END
+        return not one.first or one.process not in self._noted
+
+    def _end(self, one: Wanted) -> Place:
+        return Place(one.run, one.worker, exit=self._ends[one.process][1])
 
     def _run(self) -> None:
         while not self._stopped:
@@ -116,9 +142,15 @@ class Places:
 
     def _look(self, wanted: Sequence[Wanted]) -> None:
         raylets = discovery.raylets()
+        for raylet in raylets:
+            self._sessions.setdefault(raylet.node_address, set()).add(raylet.session_dir)
         silent = [one.process for one in wanted if not one.first]
         evidence = self._read_stacks(silent) if silent else {}
         for one in wanted:
+            if one.ended:
+                looks, _ = self._ends.get(one.process, (0, ""))
+                self._ends[one.process] = (looks + 1, self._exception(one.process, evidence.get(one.process)))
+                continue
             self._noted.add(one.process)
             state = self._state(one.process, raylets)
             if one.first:
@@ -149,6 +181,18 @@ class Places:
             self._readings[process] = now
         return state
 
+    def _exception(self, process: Process, left: ProcessEvidence | None) -> str:
+        """Return the exception that ended a process; its session's files outlive a cluster that ends with it."""
+        node, pid = process
+        for session in self._sessions.get(node, ()) if left is None else ():
+            left = left or process_evidence.read(session, pid)
+        if left is None or not left.end or not left.end.get("exception"):
+            return ""
+        message = str(left.end.get("message") or "")
+        place = _place_of(left.end.get("remote_frames") or left.end.get("frames"))
+        text = f"{left.end['exception']}{f': {message}' if message else ''}"
+        return f"{printable(text, _LONGEST_EXIT)}{f', in `{printable(place, _LONGEST_EXIT)}`' if place else ''}"
+
     def _exit(self, process: Process, raylets: Sequence[discovery.Raylet]) -> str:
         """Return why a process ended as its cluster's control store says; ask it once."""
         node, pid = process
@@ -157,6 +201,15 @@ class Places:
             entry = cluster_state.ask(address, 5.0).ended(pid, node)
             self._exits[process] = str(entry["exit"]) if entry else ""
         return self._exits.get(process, "")
+
+
+def _place_of(frames: object) -> str:
+    """Return the line of the user's own code in the frames of an exception, which come from a file."""
+    try:
+        known = [Frame(str(each[0]), str(each[1]), int(each[2])) for each in frames]  # type: ignore[attr-defined]
+    except (TypeError, ValueError, IndexError, KeyError):
+        return ""
+    return where(known)
 
 
 def _left_files(process: Process, raylets: Iterable[discovery.Raylet]) -> bool:
@@ -171,9 +224,11 @@ def _left_files(process: Process, raylets: Iterable[discovery.Raylet]) -> bool:
 
 
 def wanted(runs: Iterable[tuple[RunView, RunVerdict]]) -> list[Wanted]:
-    """Return the processes whose place the verdicts want to know: silent workers, and a driver that waits."""
+    """Return the processes the verdicts want to know of: silent workers, a driver that waits or that failed."""
     processes = []
     for view, verdict in runs:
+        if view.state == "failed" and view.driver_node and view.driver_pid and not view.problem:
+            processes.append(Wanted(view.run, DRIVER, (view.driver_node, view.driver_pid), ended=True))
         if view.state in _ENDED or view.problem:
             continue
         states = {worker.worker: worker.state for worker in verdict.workers}

@@ -52,6 +52,27 @@ def test_ended_driver_is_noticed_although_its_cluster_ended_with_it(process):
     assert judge(placed(view, [place], 100.0)).state == "killed"
 
 
+def test_failed_driver_is_named_with_its_exception_and_line(process):
+    child, _ = process
+    end = {
+        "exception": "ValueError",
+        "message": "loss is \x1b[31mnan",
+        "frames": [["learn", "/home/me/train.py", 88, ""]],
+    }
+    left = ProcessEvidence(child.pid, "none", "", None, 99.0, end=end)
+    view = run(worker("3"), state="failed", driver_node=NODE, driver_pid=child.pid)
+    asked = wanted([(view, judge(view))])
+    reader = Places(lambda processes: dict.fromkeys(processes, left))
+    place = poll(lambda: next(iter(reader.known(asked)), None), 5)
+    reader.stop()
+    sentence = judge(placed(view, [place], 100.0)).sentence
+    assert sentence.startswith("Training failed: ValueError: loss is ")
+    assert sentence.endswith("nan, in `learn (train.py:88)`; these are its last numbers.")
+    assert "\x1b" not in sentence
+    assert reader.known(asked) == (place,)
+    assert not reader._wanted, "it is read once"
+
+
 def test_frames_and_the_awaited_worker_reach_the_view(process):
     child, _ = process
     left = ProcessEvidence(child.pid, "python", "Env.step → recv (my_env.py:88)", 86.0, 99.0, waits_for=("3", "x"))
