@@ -1,9 +1,11 @@
 """What a fault or a limit costs: the throughput that the run would have without it, estimated from its own figures.
 
 In synchronous sampling an iteration waits for its slowest worker; in asynchronous sampling each worker adds its own
-rate, as long as the learner keeps up.
+rate, as long as the learner keeps up. A trainer that does not say which it is shows it: where a slow worker finishes as
+many rollouts as the others, they wait for it.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 from typing import Final, NamedTuple
@@ -13,6 +15,7 @@ from raymon.health.shares import SAMPLING_ROLES, throughput, usual_throughput, w
 from raymon.health.stragglers import Straggler
 from raymon.views import RunView, WorkerView
 
+_SAMPLERS: Final = ("sync", "step", "async")
 MOST_LIMIT_RATIO: Final = 0.8
 LEAST_RATIO: Final = 0.01
 
@@ -47,17 +50,37 @@ def straggler_cost(run: RunView, slow: Mapping[str, Straggler]) -> Cost | None:
     now, unit = throughput(run)
     if not now or not slow:
         return None
+    if run.sampler not in _SAMPLERS and _in_step(run, slow):
+        return Cost(now, now / max(0.01, 1.0 - _waited(run, slow)), unit)
     if waits_for_all(run):
         sampling = _sampling_ratio(run)
         if sampling is None:
             return None
         worst = max(item.ratio for item in slow.values())
         return Cost(now, now / max(0.01, 1.0 - sampling * (1.0 - 1.0 / worst)), unit)
-    gain = 0.0
+    gain, typical = 0.0, _rates([worker for worker in run.workers if worker.worker not in slow])
     for worker in run.workers:
         if worker.worker in slow and (own := throughput(worker)[0]):
-            gain += own * (slow[worker.worker].ratio - 1.0)
-    return Cost(now, now + gain * _taken_up(run), unit)
+            # the idle time between calls is the same for all, so that rates differ less than times per step
+            missing = max(0.0, median(typical) - own) if typical else math.inf
+            gain += min(own * (slow[worker.worker].ratio - 1.0), missing)
+    return Cost(now, _with_gain(run, now, gain), unit)
+
+
+def _in_step(run: RunView, slow: Mapping[str, Straggler]) -> bool:
+    """Return whether slow workers finish about as many rollouts as the others, which then wait for them."""
+    rates = {worker.worker: rate for worker in run.workers if (rate := worker.rollouts_per_second)}
+    others = [rate for name, rate in rates.items() if name not in slow]
+    own = [rates[name] * 2.0 / (1.0 + 1.0 / item.ratio) for name, item in slow.items() if name in rates]
+    return bool(others) and bool(own) and min(own) > median(others)
+
+
+def _waited(run: RunView, slow: Mapping[str, Straggler]) -> float:
+    """Return which share of the time the other workers wait for the slowest."""
+    waits = {worker.worker: worker.phase_ratio.get("waiting", 0.0) for worker in run.workers if worker.phase_ratio}
+    others = [share for name, share in waits.items() if name not in slow]
+    own = [share for name, share in waits.items() if name in slow]
+    return max(0.0, median(others) - min(own)) if others and own else 0.0
 
 
 def absence_cost(run: RunView, absent: Collection[str]) -> Cost | None:
@@ -85,7 +108,7 @@ def _absence_cost(run: RunView, absent: Collection[str]) -> Cost | None:
     missing = median(rates) * len(absent)
     if waits_for_all(run) and usual:
         return Cost(min(now, present), max(present, usual), unit)
-    return Cost(present, present + missing * _taken_up(run), unit)
+    return Cost(present, _with_gain(run, present, missing), unit)
 
 
 def limit_cost(run: RunView, ratio: float) -> Cost | None:
@@ -101,6 +124,18 @@ def _sampling_ratio(run: RunView) -> float | None:
     """Return the share of the iteration that waits for samples; None while not known."""
     known = [ratio for phase in ("sample", "generate") if (ratio := run.phase_ratio.get(phase)) is not None]
     return sum(known) if known else None
+
+
+def _with_gain(run: RunView, now: float, gain: float) -> float:
+    """Return the throughput with additional samples: as far as the learner, which now waits for samples, can use them.
+
+    Where the driver's phases do not show it, the workers' waiting and the throughput of the last minutes do.
+    """
+    if any(ratio for phase, ratio in run.phase_ratio.items() if phase != "other"):
+        idle = _sampling_ratio(run) or run.phase_ratio.get("other", 0.0)
+        return min(now + gain, now / max(0.01, 1.0 - idle))
+    usual = (run.usual_steps_per_second or 0.0) if throughput(run)[1] == "steps" else 0.0
+    return max(now + gain * _taken_up(run), min(now + gain, usual))
 
 
 def _taken_up(run: RunView) -> float:

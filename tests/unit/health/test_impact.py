@@ -27,6 +27,31 @@ def test_synchronous_straggler_costs_the_others_waiting_time():
     assert finding.cost_ratio == pytest.approx(0.9 * (1.0 - 1.0 / 3.0))
 
 
+def test_trainer_of_unknown_kind_shows_that_it_waits_for_the_slowest():
+    workers = [
+        worker(
+            str(number),
+            0.4 if number == 2 else 0.1,
+            rollouts_per_second=2.0,
+            steps_per_second=200.0,
+            phase_ratio={"environment": 0.8, "waiting": 0.2} if number == 2 else {"environment": 0.2, "waiting": 0.8},
+        )
+        for number in range(3)
+    ]
+    finding = judge(run(*workers, steps_per_second=600.0, sampler="rllib")).findings[0]
+    assert (finding.code, finding.cost_ratio) == ("straggler_bound", pytest.approx(0.6))
+
+
+def test_idle_time_between_calls_is_not_the_stragglers():
+    rates = (900.0, 900.0, 450.0)
+    workers = [
+        worker(str(number), 0.3 if number == 2 else 0.1, steps_per_second=rate, phase_ratio={"environment": 0.7})
+        for number, rate in enumerate(rates)
+    ]
+    finding = judge(run(*workers, steps_per_second=2250.0, sampler="async")).findings[0]
+    assert finding.cost_ratio == pytest.approx(450.0 / 2700.0)
+
+
 def test_lost_worker_costs_the_rate_of_a_healthy_one():
     workers = [worker(str(number), steps_per_second=1000.0) for number in range(3)]
     lost = worker("3", lifecycle="given_up", steps_per_second=0.0)
