@@ -134,8 +134,7 @@ def _with_gain(run: RunView, now: float, gain: float) -> float:
     if any(ratio for phase, ratio in run.phase_ratio.items() if phase != "other"):
         idle = _sampling_ratio(run) or run.phase_ratio.get("other", 0.0)
         return min(now + gain, now / max(0.01, 1.0 - idle))
-    usual = (run.usual_steps_per_second or 0.0) if throughput(run)[1] == "steps" else 0.0
-    return max(now + gain * _taken_up(run), min(now + gain, usual))
+    return max(now + gain * _taken_up(run), min(now + gain, usual_throughput(run) or 0.0))
 
 
 def _taken_up(run: RunView) -> float:

@@ -102,11 +102,13 @@ def _is_starting(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thres
     young = run.started_seconds_ago is None or run.started_seconds_ago < limits.startup_grace_seconds
     if not run.workers and run.workers_by_state.get("expected"):  # updates without a rollout prove little
         return young
-    if run.state == "starting" and not run.updates:  # a loop need not say that it trains
-        return young
+    sampled = any(has_succeeded(worker) for worker in run.workers)
+    warm = sampled and (run.started_seconds_ago or 0.0) > limits.warmup_seconds
+    if run.state == "starting" and not run.updates:
+        return young and not warm  # a loop need not say that it trains, nor count its updates
     idle = {"starting", "waiting", "unknown"}
     states = {worker.state for worker in workers}
-    none_yet = states <= idle and not any(has_succeeded(worker) for worker in run.workers)
+    none_yet = states <= idle and not sampled
     return bool(workers) and young and not run.updates and (none_yet or states == {"starting"})
 
 

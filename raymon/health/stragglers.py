@@ -13,6 +13,8 @@ from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.windows import FEW, windows_of
 from raymon.views import RunView, WorkerView
 
+_CLEAR_FACTOR: Final = 1.5
+"""An excess (of logarithms) so many times the limit does not end because the estimate of the noise changes."""
 _SHOWN_RATIO: Final = 0.6
 """Durations of rollouts are shown as evidence when their ratio is at least this share of the ratio of the steps."""
 
@@ -55,21 +57,25 @@ class Straggler:
 
 
 def stragglers(
-    run: RunView, limits: Thresholds = THRESHOLDS, before: Set[str] = frozenset()
+    run: RunView,
+    limits: Thresholds = THRESHOLDS,
+    before: Set[str] = frozenset(),
+    lately: Set[str] = frozenset(),
 ) -> Mapping[str, Straggler]:
-    """Return the slow workers by name; those that were slow `before` stay so until they are clearly below the limit.
+    """Return the slow workers by name. Workers are compared with those of their role.
 
-    Workers are compared with those of their role.
+    Those that were slow `before` stay so until they are clearly below the limit; those that became so `lately`, and
+    are not shown as slow yet, while they are far above it: the noise between windows is not asked about again.
     """
     slow: dict[str, Straggler] = {}
     for role in dict.fromkeys(worker.role for worker in run.workers):
         peers = [worker for worker in run.workers if worker.role == role]
-        slow.update(_among(peers, run, limits, before))
+        slow.update(_among(peers, run, limits, before, lately))
     return slow
 
 
 def _among(
-    workers: Sequence[WorkerView], run: RunView, limits: Thresholds, before: Set[str]
+    workers: Sequence[WorkerView], run: RunView, limits: Thresholds, before: Set[str], lately: Set[str]
 ) -> Mapping[str, Straggler]:
     """Return the slow ones of some workers that do the same work.
 
@@ -96,7 +102,9 @@ def _among(
                 ratios[name] = costs[name] / typical
             continue
         least = max(math.log(factor), limits.slow_deviations * spread)
-        if windows.exceeds(column, math.log(costs[name] / typical), least, limits):
+        excess = math.log(costs[name] / typical)
+        clear = name in lately and excess > _CLEAR_FACTOR * least and len(windows.table) > 1
+        if clear or windows.exceeds(column, excess, least, limits):
             ratios[name] = costs[name] / typical
     if len(ratios) > max(1, int(len(costs) * limits.slow_minority_ratio)):
         return {}

@@ -14,8 +14,10 @@ from raymon.views import RunView, WorkerView
 
 Floats = NDArray[np.float64]
 
-WINDOW_SECONDS: Final = 8.0
+LEAST_WINDOW_SECONDS: Final = 8.0
 """Rates are taken over eight seconds: steady enough to read, quick enough to name a fault within fifteen."""
+WINDOW_EXPORTS: Final = 1.5
+"""Where Ray exports less often, over two exports; a third would name a fault one export later."""
 FEW: Final = 16
 """Up to this many workers, each is compared with exactly the others; with more, leaving one out changes no median."""
 _FEWEST_CENTRED: Final = 3
@@ -72,12 +74,12 @@ class Windows:
         """Return the standard deviation of one window, and how many of them an excess over `count` windows must be.
 
         The worker's own windows count too, those before the excess apart from those in it: one that jumps from window
-        to window is not slow. A deviation estimated from few windows, and an excess in few, ask for more; so does a
-        large one, since rare long steps make it, whose sums are skewed. A window of few batches is likely to mix those
-        before a change with those after it; it belongs to neither part.
+        to window is not slow. The windows in which the excess may have begun mix the time before it with that after it,
+        and count to neither. A deviation estimated from few windows, and an excess in few, ask for more; so does a
+        large one, since rare long steps make it, whose sums are skewed.
         """
-        before = count + int(self.of_batches)
-        own_squares, own_degrees = _deviations([self.table[:count, column], self.table[before:, column]])
+        recent = count if self.of_batches else count - 1
+        own_squares, own_degrees = _deviations([self.table[:recent, column], self.table[count + 1 :, column]])
         if self.expected is None:
             prior, expected = limits.noise_prior_windows, limits.noise_prior_ratio
         else:
@@ -108,6 +110,11 @@ class Windows:
             return 0.0
         means = np.array([others[first : first + count].mean(axis=0) for first in range(len(others) - count + 1)])
         return float(np.nanmax(means)) if np.isfinite(means).any() else 0.0
+
+
+def window_seconds(report_seconds: float | None) -> float:
+    """Return the seconds over which rates are taken, for so many seconds between two exports."""
+    return max(LEAST_WINDOW_SECONDS, WINDOW_EXPORTS * (report_seconds or 1.0))
 
 
 def windows_of(run: RunView, costs: Mapping[str, float], limits: Thresholds) -> Windows:
@@ -151,7 +158,7 @@ def _expected_noise(run: RunView, names: Mapping[str, float], limits: Thresholds
     Rollouts with a heavy tail are known by it from the start, before any earlier window is. Where costs are per token,
     latencies say how long the responses were, and nothing about the noise.
     """
-    seconds = max(WINDOW_SECONDS, 3.0 * (run.report_seconds or 1.0))
+    seconds = window_seconds(run.report_seconds)
     known = [
         variation / math.sqrt(max(1.0, (worker.rollouts_per_second or 0.0) * seconds))
         for worker in run.workers

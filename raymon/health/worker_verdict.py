@@ -29,13 +29,17 @@ class WorkerState(NamedTuple):
 
 
 def judge_workers(
-    run: RunView, limits: Thresholds = THRESHOLDS, slow_before: Set[str] = frozenset()
+    run: RunView,
+    limits: Thresholds = THRESHOLDS,
+    slow_before: Set[str] = frozenset(),
+    slow_lately: Set[str] = frozenset(),
 ) -> tuple[WorkerVerdict, ...]:
     """Return a verdict for every worker of the run, in the order of `run.workers`.
 
-    Workers that were slow before stay so until they are clearly below the limit.
+    Workers that were slow before stay so until they are clearly below the limit, those that became so lately, and are
+    not shown yet, while they are far above it.
     """
-    slow = stragglers(run, limits, slow_before)
+    slow = stragglers(run, limits, slow_before, slow_lately)
     return tuple(WorkerVerdict(worker.worker, *_judge(worker, run, slow, limits)) for worker in run.workers)
 
 

@@ -40,10 +40,13 @@ class Debounce:
     _runs: dict[str, tuple[RunVerdict, str, float]] = field(default_factory=dict)
     _since: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
     _slow: dict[str, frozenset[str]] = field(default_factory=dict)
+    _lately: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def judge(self, run: RunView, now: float) -> RunVerdict:
         """Return the verdict on the run at `now`; states that are too new to be shown are held back."""
-        judged = judge_workers(run, slow_before=self._slow.get(run.run, frozenset()))
+        before, lately = (known.get(run.run, frozenset()) for known in (self._slow, self._lately))
+        judged = judge_workers(run, slow_before=before, slow_lately=lately)
+        self._lately[run.run] = frozenset(worker.worker for worker in judged if worker.state == "slow")
         workers = tuple(self._worker(run.run, worker, now) for worker in judged)
         self._slow[run.run] = frozenset(worker.worker for worker in workers if worker.state == "slow")
         verdict = judge(run, workers)
@@ -59,6 +62,7 @@ class Debounce:
         """Forget every run but these."""
         self._runs = {run: held for run, held in self._runs.items() if run in runs}
         self._slow = {run: slow for run, slow in self._slow.items() if run in runs}
+        self._lately = {run: slow for run, slow in self._lately.items() if run in runs}
         self._since = {key: since for key, since in self._since.items() if key[0] in runs}
 
     def _worker(self, run: str, worker: WorkerVerdict, now: float) -> WorkerVerdict:

@@ -10,7 +10,7 @@ from typing import Final
 
 from raymon import catalog
 from raymon.catalog import Metric
-from raymon.health.windows import WINDOW_SECONDS
+from raymon.health.windows import LEAST_WINDOW_SECONDS
 from raymon.live.memory import Memory
 from raymon.live.rates import LONG_WINDOW_SECONDS, Rates
 from raymon.live.subject import Interval, Process, Subject, key_of
@@ -32,7 +32,7 @@ def process_flow(subject: Subject, rates: Rates, memory: Memory, now: float) -> 
     process = subject.newest()
     if not any(key in process.counters for key in _FIRST) and process.gauge(catalog.BUFFER_DEPTH) is None:
         return NOTHING
-    batches = subject.whole_growths(key_of(catalog.TOKENS, "out"), WINDOW_SECONDS)
+    batches = subject.whole_growths(key_of(catalog.TOKENS, "out"), LEAST_WINDOW_SECONDS)
     syncs = rates.of(catalog.WEIGHT_SYNCS)
     since, between = _syncs(subject, process)
     moment = process.gauge(catalog.BUFFER_OLDEST)
@@ -109,7 +109,7 @@ def _recent(subject: Subject, span: Interval | None, metric: Metric) -> dict[str
 def _groups(subject: Subject) -> dict[str, float]:
     """Return the groups of the last seconds by whether they have a signal; of the last minute where there are few."""
     counted: dict[str, float] = {}
-    for window in (WINDOW_SECONDS, LONG_WINDOW_SECONDS):
+    for window in (LEAST_WINDOW_SECONDS, LONG_WINDOW_SECONDS):
         span = subject.growth(window)
         if span is not None and sum(counted.values()) < FEWEST_GROUPS:
             grown = {signal: subject.grown(span, catalog.GROUPS, signal) for signal in catalog.GROUPS.values["signal"]}

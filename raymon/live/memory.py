@@ -29,7 +29,8 @@ CROWDED_OUT_SECONDS: Final = 60.0
 GONE_ROUNDS: Final = 60
 """A series that has been on no page for so many rounds does not come back."""
 SLEEP_SECONDS: Final = 10.0
-"""After a gap this long between two rounds, rates start again: this machine slept, and perhaps the run with it."""
+"""After a gap this long between two rounds, rates start again: this machine slept, and perhaps the run with it. So do
+those of the processes of an endpoint that did not answer for so long."""
 ABSENT_SECONDS: Final = 15.0
 """How long a number of Ray's outlives its family: Ray 2.52 to 2.55 sets a node's gauges every five seconds and leaves
 them out of every page in between."""
@@ -127,8 +128,11 @@ class Memory:
         self._last = now
         merged: dict[SeriesKey, float] = {}
         origin: dict[SeriesKey, tuple[str, bool]] = {}
+        returned: set[str] = set()
         for url, samples in pages.items():
             node = self.nodes.setdefault(url, Endpoint())
+            if node.answered_at is not None and now - node.answered_at > SLEEP_SECONDS:
+                returned.add(url)
             source = (url, node.answered_at is None)
             numbers: dict[NodeKey, float] = {}
             for series, value in samples:
@@ -140,6 +144,9 @@ class Memory:
                     origin[series] = source
             node.answered_at = now
             node.take(numbers, now)
+        for subject in self.subjects.values() if returned else ():
+            if subject.newest().url in returned:
+                subject.sleep(now)
         self._take(merged, origin, now)
         self._settle(now)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from raymon.health.windows import WINDOW_SECONDS
+from raymon.health.windows import window_seconds
 from raymon.live.flow_view import NOTHING
 from raymon.live.token_costs import Costs, costs_of, in_one_unit
 from raymon.views import FlowView, RunView, WorkerView
@@ -148,7 +148,7 @@ def _flow(run: _Run, flow: FlowView, now: float) -> FlowView:
 
 def _earlier(run: _Run, view: RunView, now: float) -> tuple[Mapping[str, Costs], ...]:
     """Return what a step or token cost each worker in the windows before the current one, the newest first."""
-    window = max(WINDOW_SECONDS, 3.0 * (view.report_seconds or 1.0))
+    window = window_seconds(view.report_seconds)
     spacing = window / WINDOWS
     if not run.costs or now - run.costs[-1][0] >= spacing - 0.05:
         costs_now = {worker.worker: costs_of(worker) for worker in view.workers}

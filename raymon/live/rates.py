@@ -6,7 +6,7 @@ from typing import Final
 
 from raymon import catalog
 from raymon.catalog import Metric
-from raymon.health.windows import WINDOW_SECONDS
+from raymon.health.windows import window_seconds
 from raymon.live.subject import Interval, Key, Subject, key_of
 
 BATCHES_SECONDS: Final = 4.0
@@ -103,7 +103,7 @@ def _rollouts(subject: Subject, span: Interval) -> Rates:
 
 def driver_rates(driver: Subject, report_seconds: float | None) -> Rates:
     """Return the rates of a driver; over a longer window where iterations are long."""
-    window = max(WINDOW_SECONDS, 3.0 * (report_seconds or 1.0))
+    window = window_seconds(report_seconds)
     span = driver.growth(window)
     if span is not None and (driver.grown(span, catalog.UPDATES) or 0.0) < 2.0:
         span = driver.growth(LONG_WINDOW_SECONDS)

@@ -76,9 +76,9 @@ class Subject:
         columns: Key of a counter to its index in `totals`; shared by the workers of a run.
         totals: Growth of every counter since the collector began.
         points: Moment of a flush and the totals at that moment, oldest first.
-        idle_at: When it was last seen waiting.
+        idle_at: When it was last seen waiting, or seen again.
         pause: Last result of `longest_pause`, kept for a worker whose steps now stand still.
-        resume: Set after this machine slept: no rates until work begun before the sleep has been counted.
+        resume: Set after a machine slept: no rates until work begun before the sleep has been counted.
     """
 
     run: str
@@ -120,8 +120,9 @@ class Subject:
                 points.popleft()
 
     def sleep(self, now: float) -> None:
-        """Discard what is known about rates: this machine, and perhaps the run, stood still until `now`."""
+        """Discard what is known about rates: this machine or its own, and perhaps the run, stood still until `now`."""
         self.points.clear()
+        self.idle_at = now
         self.pause = None
         self.resume = _Resume(now)
 

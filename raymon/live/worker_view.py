@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from raymon import catalog
-from raymon.health.windows import WINDOW_SECONDS
+from raymon.health.windows import window_seconds
 from raymon.live.driver_view import Driver
 from raymon.live.flow_view import process_flow
 from raymon.live.memory import Memory
@@ -30,7 +30,7 @@ def worker_view(
     beat_age = memory.beat_age(process, now)
     progress = process.gauge(catalog.PROGRESS)
     progress_age = memory.clock.age(progress, process.node, now) if progress else None
-    window = max(WINDOW_SECONDS, 3.0 * (report or 1.0))
+    window = window_seconds(report)
     silent = beat_age is None or beat_age > 2.0 * window
     stopped = silent and bool(process.beat)
     rates = Rates() if silent else worker_rates(subject, window, STEADY_SECONDS + (report or 0.0))
