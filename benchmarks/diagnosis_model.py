@@ -135,6 +135,7 @@ class Worker(Process):
         self.growth_bytes = 0.0
         self.rss_bytes = 300e6
         self.latencies: list[tuple[float, float]] = []
+        self.steps_taken = 0
 
     def begin(self, now: float) -> None:
         """Begin a rollout."""
@@ -181,6 +182,7 @@ class Worker(Process):
         if self.work.counts_steps and taken > self.taken:
             self.add(catalog.ENV_STEPS, float((taken - self.taken) * self.work.environments))
             self.progress = ends[taken - 1]
+        self.steps_taken += taken - self.taken
         self.taken = taken
         if taken < len(ends):
             return False
@@ -209,8 +211,8 @@ class Worker(Process):
             self.set(catalog.PROGRESS, self.progress)
         if self.latencies:
             took = np.array([seconds for _, seconds in self.latencies])
-            for label, quantile in _QUANTILES.items():
-                self.set(catalog.ROLLOUT_LATENCY, float(np.quantile(took, quantile)), label)
+            for label, value in zip(_QUANTILES, np.quantile(took, list(_QUANTILES.values())).tolist(), strict=True):
+                self.set(catalog.ROLLOUT_LATENCY, value, label)
 
 
 @dataclass(slots=True)
@@ -222,6 +224,32 @@ class Pauses:
     phase: str
 
 
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """What a trainer tells raymon.
+
+    Attributes:
+        engine: As in `raymon.DriverMonitor`.
+        sampler: The way of sampling; empty for the model's own word.
+        algorithm: Its name.
+        names_phases: Whether its loop names phases; without, all time of an iteration is `other`.
+        iterates: Whether its loop says when an iteration begins; without, no update, phase or state is known.
+        counts_workers: Whether it says which worker is up, lost or replaced.
+    """
+
+    engine: str = "own"
+    sampler: str = ""
+    algorithm: str = "PPO"
+    names_phases: bool = True
+    iterates: bool = True
+    counts_workers: bool = True
+
+
+FOREIGN: Final = Trainer("custom", "", "", names_phases=False, iterates=False, counts_workers=False)
+"""A loop of somebody else around instrumented workers, which trains in them or in a function of its own."""
+RLLIB: Final = Trainer("rllib", "rllib")
+
+
 class Driver(Process):
     """A driver: collects rollouts, learns from a batch of them, pauses now and then."""
 
@@ -231,7 +259,7 @@ class Driver(Process):
         self.batch = workers
         self.learn_seconds = 0.1
         self.pauses: Pauses | None = None
-        self.named_phases = True
+        self.trainer = Trainer()
         self.queue = 0
         self.updates = 0
         self.phase, self.phase_until = "sample", 0.0
@@ -248,8 +276,8 @@ class Driver(Process):
 
     def work_until(self, now: float, seconds: float) -> bool:
         """Work for a slice of time; return whether a batch is wanted from every worker (synchronous sampling)."""
-        phase = self.phase if self.named_phases else "other"
-        self.add(catalog.PHASE_SECONDS, seconds, phase)
+        if self.trainer.iterates:
+            self.add(catalog.PHASE_SECONDS, seconds, self.phase if self.trainer.names_phases else "other")
         if now < self.frozen_until or now < self.phase_until:
             return False
         if self.phase == "sample":
@@ -269,6 +297,8 @@ class Driver(Process):
     def _update(self, now: float) -> None:
         self.updates += 1
         self.last_update = now
+        if not self.trainer.iterates:
+            return
         self.iterations.append((now, now - self.iteration_began))
         self.iteration_began = now
         self.add(catalog.UPDATES, 1.0)
@@ -277,23 +307,29 @@ class Driver(Process):
     def record(self, now: float) -> None:
         """Set the gauges of a flush."""
         self.iterations = [pair for pair in self.iterations if pair[0] > now - 10.0] or self.iterations[-1:]
-        self.set(catalog.RUN_INFO, 1.0, "own", "PPO", "sync" if self.synchronous else "async", "model")
+        trainer = self.trainer
+        own = ("sync" if self.synchronous else "async") if trainer.engine == "own" else ""
+        self.set(catalog.RUN_INFO, 1.0, trainer.engine, trainer.algorithm, trainer.sampler or own, "model")
         self.set(catalog.RUN_START, self.started)
         self.set(catalog.RESIDENT_MEMORY, 900e6)
         for state in catalog.RUN_STATES:
-            self.set(catalog.RUN_STATE, float(state == "training"), state)
+            self.set(catalog.RUN_STATE, float(state == ("training" if trainer.iterates else "starting")), state)
         self.set(catalog.WORKERS, float(self.expected), "expected")
+        if trainer.counts_workers:
+            self._count_workers()
+        if self.iterations:
+            self.set(catalog.LAST_UPDATE, self.last_update)
+            self.set(catalog.ITERATION_SECONDS, sum(took for _, took in self.iterations) / len(self.iterations))
+        for (metric, labels), value in self.extra.items():
+            self.set(metric, value, *labels)
+
+    def _count_workers(self) -> None:
         for state in ("restarting", "given_up"):
             bad = [name for name, trouble in self.trouble.items() if trouble == state]
             self.set(catalog.WORKERS, float(len(bad)), state)
             for name in self.trouble:
                 self.set(catalog.WORKER_TROUBLE, float(self.trouble[name] == state), name, state)
         self.set(catalog.WORKERS, float(self.expected - sum(bool(state) for state in self.trouble.values())), "up")
-        if self.last_update:
-            self.set(catalog.LAST_UPDATE, self.last_update)
-            self.set(catalog.ITERATION_SECONDS, sum(took for _, took in self.iterations) / len(self.iterations))
-        for (metric, labels), value in self.extra.items():
-            self.set(metric, value, *labels)
 
 
 @dataclass(slots=True)
@@ -335,6 +371,15 @@ class Cluster:
         self.driver.phase_until += seconds
         self.driver.add(catalog.PHASE_SECONDS, seconds, self.driver.phase)
 
+    def halt(self, node: str, seconds: float) -> None:
+        """Have a node stand still: its processes do nothing and its endpoint does not answer."""
+        self.cut.add(node)
+        for worker in self.workers:
+            if worker.node == node:
+                worker.freeze(self.now, self.now + seconds)
+                worker.silent_until = self.now + seconds
+        self.events.append((self.now - START + seconds, lambda cluster: cluster.cut.discard(node)))
+
     def crash(self, worker: Worker, back_seconds: float = 4.0) -> None:
         """End a worker's process; the driver notices within a second and replaces it, unless `back_seconds` is inf."""
         self._remains.append((worker.node, worker.text))
@@ -348,14 +393,16 @@ class Cluster:
 
     def _notice(self, worker: Worker, back_seconds: float) -> None:
         self.driver.trouble[worker.name] = "restarting" if back_seconds < FOREVER else "given_up"
-        self.driver.add(catalog.WORKER_LOSSES, 1.0, "killed")
+        if self.driver.trainer.counts_workers:
+            self.driver.add(catalog.WORKER_LOSSES, 1.0, "killed")
 
     def _replace(self, worker: Worker) -> None:
         worker.restart()
         worker.silent_until = worker.dead_until = 0.0
         worker.flushed = {}
         self.driver.trouble[worker.name] = ""
-        self.driver.add(catalog.WORKER_RESTARTS, 1.0, worker.name, "killed")
+        if self.driver.trainer.counts_workers:
+            self.driver.add(catalog.WORKER_RESTARTS, 1.0, worker.name, "killed")
         worker.begin(self.now)
 
     def second(self) -> None:
@@ -418,13 +465,18 @@ def build(
     report_seconds: float = 1.0,
     nodes: int = 1,
     learn_ratio: float = 0.5,
+    trainer: Trainer | None = None,
 ) -> Cluster:
-    """Return a cluster with a worker for each work; `learn_ratio` is the learner's share of what sampling takes."""
+    """Return a cluster with a worker for each work; `learn_ratio` is the learner's share of what sampling takes.
+
+    RLlib numbers its workers from 1; its driver samples too, with number 0, only where it has no others.
+    """
     rng = np.random.default_rng(seed)
     driver = Driver(np.random.default_rng(rng.integers(1 << 32)), report_seconds, len(works), synchronous=synchronous)
+    driver.trainer = trainer or driver.trainer
     workers = [
         Worker(
-            str(number),
+            str(number + (driver.trainer.engine == "rllib")),
             f"10.0.0.{1 + number % nodes}",
             work,
             np.random.default_rng(rng.integers(1 << 32)),

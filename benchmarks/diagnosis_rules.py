@@ -54,10 +54,15 @@ class Rules:
         for worker in cluster.workers:
             recent = [took for ended, took in worker.latencies if ended > cluster.now - 8.0]
             if recent:
-                means.append(statistics.fmean(recent))
-        for index, own in enumerate(means):
-            others = means[:index] + means[index + 1 :]
-            if len(others) >= 2 and own > statistics.fmean(others) + DEVIATIONS * statistics.stdev(others):
+                means.append(sum(recent) / len(recent))
+        number = len(means) - 1
+        if number < 2:
+            return False
+        total, squares = sum(means), sum(value * value for value in means)
+        for own in means:
+            mean = (total - own) / number
+            variance = max(0.0, squares - own * own - number * mean * mean) / (number - 1)
+            if own > mean + DEVIATIONS * math.sqrt(variance):
                 return True
         return False
 

@@ -1,16 +1,25 @@
 """Scores of the simulated benchmark: one outcome per run, Wilson intervals, percentiles of the latency."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from benchmarks.diagnosis_model import START
+from benchmarks.diagnosis_model import START, Cluster
 from benchmarks.diagnosis_rules import Rules
 from benchmarks.diagnosis_simulated import Simulated
 from raymon.live.collector import Collector
 from raymon.live.scrape import Page
 
 _ALARMS = ("warning", "critical")
+SCORED_SECONDS: Final = 60.0
+"""A fault is watched for so long after its first alarm at most."""
+COST_SECONDS: Final = 20.0
+"""What a fault costs is compared over the last seconds of that."""
+COST_TOLERANCE: Final = 0.3
+LEAST_COST_ERROR: Final = 0.01
+"""A stated cost that is off by a hundredth of the throughput is no error."""
 
 
 @dataclass(slots=True)
@@ -22,6 +31,8 @@ class Outcome:
         after: Seconds from the fault to it.
         false: Code and sentence of every alarm while nothing was wrong; a lasting state counts once.
         healthy_seconds: How long it was watched while nothing was wrong.
+        stated_cost: Share of the throughput that the verdict says the fault costs; NaN where it says nothing.
+        real_cost: The share that it costs, by the same run (same seed) without the fault; NaN where nothing is stated.
         rules: Name of another rule to the seconds after which it alarmed, before the fault being negative.
     """
 
@@ -35,6 +46,8 @@ class Outcome:
     after: float = math.nan
     false: list[tuple[float, str, str]] = field(default_factory=list)
     healthy_seconds: float = 0.0
+    stated_cost: float = math.nan
+    real_cost: float = math.nan
     rules: dict[str, float] = field(default_factory=dict)
     rule_alarms: dict[str, int] = field(default_factory=dict)
 
@@ -48,6 +61,11 @@ class Outcome:
         """Return whether it was right and soon enough."""
         return self.right and self.after <= self.limit_seconds
 
+    @property
+    def cost_is_right(self) -> bool:
+        """Return whether the stated cost is within 30 % of the real one."""
+        return abs(self.stated_cost - self.real_cost) <= max(LEAST_COST_ERROR, COST_TOLERANCE * self.real_cost)
+
 
 def play(scenario: Simulated, seed: int, report_seconds: float) -> Outcome:
     """Run a scenario and watch it as the status page does, once a simulated second."""
@@ -56,11 +74,14 @@ def play(scenario: Simulated, seed: int, report_seconds: float) -> Outcome:
     outcome = Outcome(scenario.name, scenario.expected, seed, report_seconds, scenario.weak, scenario.limit_seconds)
     rules, before = Rules(), ""
     fault = scenario.fault_after if scenario.expected else math.inf
+    end = min(fault + SCORED_SECONDS, scenario.seconds)
+    stated, steps = [], {}
     while cluster.now - START < scenario.seconds:
         cluster.second()
         at = cluster.now - START
         rules.watch(cluster, at)
-        if outcome.first and at > fault + 60.0:
+        steps[round(at)] = _steps(cluster)
+        if outcome.first and at > end and math.isinf(scenario.heals_after):
             continue
         pages = [
             Page(
@@ -76,15 +97,38 @@ def play(scenario: Simulated, seed: int, report_seconds: float) -> Outcome:
             continue
         verdict = snapshot.verdicts[view.run]
         alarm = verdict.severity in _ALARMS or verdict.state == "stale"
-        if alarm and at < fault and verdict.state != before:
+        unexpected = at < fault or (at >= scenario.heals_after and verdict.state not in scenario.expected)
+        if alarm and unexpected and verdict.state != before:
             outcome.false.append((at, verdict.state, verdict.sentence))
         elif alarm and at >= fault and not outcome.first:
             outcome.first, outcome.after = verdict.state, at - fault
+        if at > end - COST_SECONDS and verdict.state in scenario.expected:
+            stated += [cost for cost in (verdict.findings[0].cost_ratio,) if cost is not None]
         before = verdict.state if alarm else ""
+    if stated and math.isinf(scenario.heals_after):
+        outcome.stated_cost = statistics.median(stated)
+        produced = steps[round(end)] - steps[round(end - COST_SECONDS)]
+        outcome.real_cost = 1.0 - produced / _without_fault(scenario, seed, end)
     outcome.healthy_seconds = min(fault, scenario.seconds)
     outcome.rules = {name: at - (0.0 if math.isinf(fault) else fault) for name, at in rules.first.items()}
     outcome.rule_alarms = {name: sum(at < fault for at in times) for name, times in rules.alarms.items()}
     return outcome
+
+
+def _steps(cluster: Cluster) -> int:
+    return sum(worker.steps_taken for worker in cluster.workers)
+
+
+def _without_fault(scenario: Simulated, seed: int, end: float) -> int:
+    """Return the steps in the last seconds before `end` of the same run without its fault."""
+    cluster = scenario.make(seed)
+    cluster.events.clear()
+    before = 0
+    while cluster.now - START < end:
+        cluster.second()
+        if round(cluster.now - START) == round(end - COST_SECONDS):
+            before = _steps(cluster)
+    return _steps(cluster) - before
 
 
 def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:

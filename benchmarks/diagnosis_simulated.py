@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.diagnosis_model import FOREVER, START, Cluster, Pauses, Work, build
+from benchmarks.diagnosis_model import FOREIGN, FOREVER, RLLIB, START, Cluster, Pauses, Work, build
 from raymon import catalog
 
 Act = Callable[[Cluster], None]
@@ -12,6 +12,7 @@ FAULT_AFTER: Final = 60.0
 WATCH_SECONDS: Final = 75.0
 HUNG_SECONDS: Final = 700.0
 """A hang is watched for so long that fixed time-outs of ten minutes are reached."""
+HALT_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Simulated:
         seconds: How long it is watched in all.
         weak: A fault that costs little or shows late; reported apart.
         limit_seconds: The slowest alarm that passes.
+        heals_after: Seconds after which the fault is over; an unexpected alarm from then on is a false one.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Simulated:
     seconds: float = FAULT_AFTER + WATCH_SECONDS
     weak: bool = False
     limit_seconds: float = 15.0
+    heals_after: float = FOREVER
 
 
 def scenarios(report_seconds: float) -> Iterator[Simulated]:
@@ -41,6 +44,7 @@ def scenarios(report_seconds: float) -> Iterator[Simulated]:
     yield from _stragglers(report_seconds)
     yield from _stalls(report_seconds)
     yield from _others(report_seconds)
+    yield from _trainers(report_seconds)
 
 
 def healthy(report_seconds: float, hours: float) -> Iterator[Simulated]:
@@ -195,6 +199,10 @@ def _cut_node(cluster: Cluster) -> None:
     cluster.cut.add("10.0.0.3")
 
 
+def _halt_node(cluster: Cluster) -> None:
+    cluster.halt("10.0.0.3", HALT_SECONDS)
+
+
 def _others(report: float) -> Iterator[Simulated]:
     limit = _limit(report)
     cases: tuple[tuple[str, Act, str], ...] = (
@@ -216,6 +224,39 @@ def _others(report: float) -> Iterator[Simulated]:
     yield Simulated("every rollout fails from the start", make, frozenset({"rollouts_failing"}), 0.0, 60.0)
     make = _with(_fleet(6, report, nodes=3), (FAULT_AFTER, _cut_node))
     yield Simulated("a node of three does not answer", make, frozenset({"node_silent"}), limit_seconds=limit)
+    heals = {"seconds": FAULT_AFTER + 90.0, "limit_seconds": limit, "heals_after": FAULT_AFTER + HALT_SECONDS}
+    make = _with(
+        _fleet(6, report, nodes=3), (FAULT_AFTER, _cut_node), (FAULT_AFTER + HALT_SECONDS, lambda c: c.cut.clear())
+    )
+    yield Simulated("a node of three does not answer for 30 s", make, frozenset({"node_silent"}), **heals)
+    for sync in (False, True):
+        make = _with(_fleet(6, report, nodes=3, synchronous=sync), (FAULT_AFTER, _halt_node))
+        # synchronous sampling waits for the node: the run makes no progress until it is back
+        expected = frozenset({"node_silent", "no_progress"} if sync else {"node_silent"})
+        yield Simulated(f"a node of three sleeps for 30 s, {'sync' if sync else 'async'}", make, expected, **heals)
+
+
+def _trainers(report: float) -> Iterator[Simulated]:
+    limit = _limit(report)
+    slow, stalled = frozenset({"straggler_bound"}), frozenset({"worker_stalled"})
+    for sync in (False, True):
+        mode = "sync" if sync else "async"
+        foreign = _fleet(4, report, synchronous=sync, trainer=FOREIGN, learn_ratio=1.0 if sync else 0.5)
+        make = _with(foreign, (FAULT_AFTER, _slow(2, 4.0)))
+        yield Simulated(f"foreign loop, {mode}: one of 4 workers 4 times slower", make, slow, limit_seconds=limit)
+        make = _with(foreign, (FAULT_AFTER, _hang(1)))
+        yield Simulated(f"foreign loop, {mode}: one of 4 workers hangs", make, stalled, limit_seconds=limit)
+    make = _with(foreign, (FAULT_AFTER, _stop(1)))
+    yield Simulated("foreign loop: one of 4 workers is stopped", make, stalled, limit_seconds=limit)
+    make = _with(foreign, (FAULT_AFTER, _fails()))
+    yield Simulated("foreign loop: every rollout fails", make, frozenset({"rollouts_failing"}), limit_seconds=limit)
+    rllib = _fleet(3, report, synchronous=True, trainer=RLLIB)
+    make = _with(rllib, (FAULT_AFTER, _slow(1, 4.0)))
+    yield Simulated("RLlib: one of 3 env runners 4 times slower", make, slow, limit_seconds=limit)
+    make = _with(rllib, (FAULT_AFTER, _hang(1)))
+    yield Simulated("RLlib: one of 3 env runners hangs", make, stalled, limit_seconds=limit)
+    make = _with(rllib, (FAULT_AFTER, lambda c: c.crash(c.workers[1])))
+    yield Simulated("RLlib: an env runner crashes", make, frozenset({"workers_lost"}), limit_seconds=limit)
 
 
 def _healthy(report: float) -> Iterator[tuple[str, Callable[[int], Cluster]]]:
@@ -236,6 +277,12 @@ def _healthy(report: float) -> Iterator[tuple[str, Callable[[int], Cluster]]]:
     yield "checkpoint every 50 updates", _paused(report, Pauses(50, 15.0, "checkpoint"))
     yield "machine sleeps for half a minute", _sleeping(report)
     yield "loaded machine", _loaded(report)
+    yield (
+        "foreign loop, workers train themselves",
+        _fleet(4, report, synchronous=True, trainer=FOREIGN, learn_ratio=1.0),
+    )
+    yield "foreign loop, asynchronous", _fleet(4, report, trainer=FOREIGN)
+    yield "RLlib", _fleet(3, report, synchronous=True, trainer=RLLIB)
 
 
 def _designed(report: float) -> Callable[[int], Cluster]:

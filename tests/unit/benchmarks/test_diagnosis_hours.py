@@ -25,6 +25,14 @@ def test_fault_is_named_first_and_in_time(name):
     assert outcome.in_time, (outcome.first, outcome.after, outcome.false)
 
 
+def test_node_that_returns_is_not_called_slow_and_costs_are_those_of_the_run_without_the_fault():
+    scenarios = known(1.0, 0.1)
+    assert play(scenarios["a node of three sleeps for 30 s, async"], 0, 1.0).in_time
+    foreign = play(scenarios["foreign loop, sync: one of 4 workers 4 times slower"], 0, 1.0)
+    assert foreign.in_time
+    assert foreign.cost_is_right, (foreign.stated_cost, foreign.real_cost)
+
+
 @pytest.mark.parametrize("name", ["heavy tails, synchronous", "worker hovers at the limit"])
 def test_healthy_run_raises_no_alarm(name):
     scenario = known(1.0, 0.1)[f"healthy: {name}"]
