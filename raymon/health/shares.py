@@ -6,7 +6,7 @@ from typing import Final
 
 from raymon.catalog import LANGUAGE_PHASES, WORK_PHASES, WORKER_PHASES
 from raymon.health.thresholds import Thresholds
-from raymon.health.windows import WINDOW_SECONDS
+from raymon.health.windows import window_seconds
 from raymon.views import FlowView, RunView, WorkerView
 
 SAMPLING_ROLES: Final = ("env", "rollout")
@@ -70,7 +70,7 @@ def usual_throughput(run: RunView) -> float | None:
     """
     if throughput(run)[1] == "steps":
         return run.usual_steps_per_second
-    bursts = (run.iteration_seconds or 0.0) > WINDOW_SECONDS / 2.0 and not is_asynchronous(run)
+    bursts = (run.iteration_seconds or 0.0) > window_seconds(run.report_seconds) / 2.0 and not is_asynchronous(run)
     return None if bursts else run.usual_tokens_per_second
 
 
