@@ -182,7 +182,7 @@ def read_outcomes(path: Path) -> dict[Job, Outcome]:
 
 
 def _turn(job: Job) -> tuple[bool, float]:
-    """Return the place of a run: one seed of every fault after the other, healthy hours after the first, large runs last."""
+    """Return the place of a run: one seed of every fault, healthy hours, the other seeds; large runs last."""
     return "1000 workers" in job.name, 0.5 if job.name.startswith("healthy") else job.seed
 
 
