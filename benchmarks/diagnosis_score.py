@@ -105,7 +105,8 @@ def play(scenario: Simulated, seed: int, report_seconds: float) -> Outcome:
         if at > end - COST_SECONDS and verdict.state in scenario.expected:
             stated += [cost for cost in (verdict.findings[0].cost_ratio,) if cost is not None]
         before = verdict.state if alarm else ""
-    if stated and math.isinf(scenario.heals_after):
+    in_steps = any(worker.steps_taken for worker in cluster.workers)
+    if stated and in_steps and math.isinf(scenario.heals_after):
         outcome.stated_cost = statistics.median(stated)
         produced = steps[round(end)] - steps[round(end - COST_SECONDS)]
         outcome.real_cost = 1.0 - produced / _without_fault(scenario, seed, end)
