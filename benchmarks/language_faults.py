@@ -27,7 +27,6 @@ from raymon.live.collector import Collector
 EXPECTED: Final = {
     "long-tail": "tail_bound",
     "slow-reward": "reward_bound",
-    "slow-rollout": "straggler_bound",
     "dead-rollout": "workers_lost",
     "stale-weights": "weights_stale",
     "equal-rewards": "no_learning_signal",

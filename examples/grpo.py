@@ -8,8 +8,8 @@ pretraining; then the share of right answers rises from 0.4 to more than 0.8 wit
     python examples/grpo.py --fault slow-reward
 
 Faults, from update `--fault-after` on: `long-tail` (three responses in a hundred are about twenty times as long),
-`slow-reward` (a second a batch), `slow-rollout` (rollout actor 1 takes three times as long), `dead-rollout` (rollout
-actor 1 ends), `stale-weights` (no rollout actor receives new weights), `equal-rewards` (all responses score zero).
+`slow-reward` (a second a batch), `dead-rollout` (rollout actor 1 ends), `stale-weights` (no rollout actor receives new
+weights), `equal-rewards` (all responses score zero).
 
 Recorded by raymon: the lines marked with `# raymon`.
 """
@@ -34,7 +34,7 @@ MOST_DIGITS = 5
 PROMPT = MOST_DIGITS + 1
 LIMIT = MOST_DIGITS + 3  # tokens of a response
 LONG = 100  # tokens of a long one
-FAULTS = ("none", "long-tail", "slow-reward", "slow-rollout", "dead-rollout", "stale-weights", "equal-rewards")
+FAULTS = ("none", "long-tail", "slow-reward", "dead-rollout", "stale-weights", "equal-rewards")
 
 
 class Block(nn.Module):
@@ -108,8 +108,6 @@ class Rollout:
         questions, answers = prompts(self.options.prompts, self.random)
         with self.monitor.rollout("generate"):  # raymon
             responses, log_probs, lengths = self.sample(np.repeat(questions, self.options.group, axis=0))
-            if self.rank == 1 and faulty(self.options, "slow-rollout", self.version):
-                time.sleep(2 * (time.perf_counter() - began))
             truncated = int((lengths >= LIMIT).sum())
             self.monitor.responses(lengths, prompt_tokens=PROMPT * len(lengths), truncated=truncated)  # raymon
         return {
