@@ -113,6 +113,11 @@ CASES = {
         "samples_dropped",
         "warning",
     ),
+    "weights that are exported before several quick updates": (
+        trains(rollout("0", policy_lag=9.0), rollout("1"), iteration_seconds=0.25, report_seconds=1.0),
+        "healthy",
+        "ok",
+    ),
     "bounded staleness": (trains(rollout("0", policy_lag=8.0), rollout("1", policy_lag=7.0)), "healthy", "ok"),
     "no synchronization": (
         trains(flow=flow(updates_since_sync=20.0, updates_between_syncs=2.0)),

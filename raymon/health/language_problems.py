@@ -7,6 +7,7 @@ from raymon.format import count, duration, plain, share
 from raymon.health.shares import no_signal_ratio, of_language_model
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding
+from raymon.health.worker_verdict import RAY_DEFAULT_REPORT_SECONDS
 from raymon.views import RunView
 
 
@@ -26,9 +27,10 @@ def _stale_weights(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     dropped = _stale_drops(run)
     drops = dropped >= limits.dropped_ratio
     limit = limits.stale_dropped_updates if drops else limits.stale_weights_updates
+    seen_late = 0.0 if drops else _updates_between_exports(run)
     end = f"; {share(dropped)} of the batches are dropped as stale." if drops else "."
     lags = {w.worker: w.policy_lag for w in run.workers if w.role == "rollout" and w.policy_lag is not None}
-    stale = {name: lag for name, lag in lags.items() if lag > limit}
+    stale = {name: lag for name, lag in lags.items() if lag > limit + seen_late}
     since, usual = run.flow.updates_since_sync or 0.0, run.flow.updates_between_syncs
     advice = "Check that each synchronization ends and reaches every rollout worker: raymon profile shows where it is."
     if stale and len(stale) < len(lags):
@@ -46,6 +48,12 @@ def _stale_weights(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     elif usual and since > max(limit, limits.overdue_sync_factor * usual):
         sentence = f"Weights were not synchronized for {plain(since)} updates (before, for at most {plain(usual)}){end}"
         yield Finding("weights_stale", "warning", sentence, advice)
+
+
+def _updates_between_exports(run: RunView) -> float:
+    """Return by how many updates versions of two processes may differ because they are exported at other moments."""
+    report = RAY_DEFAULT_REPORT_SECONDS if run.report_seconds is None else run.report_seconds
+    return 2.0 * report / run.iteration_seconds if run.iteration_seconds else 0.0
 
 
 def _stale_drops(run: RunView) -> float:
