@@ -73,7 +73,7 @@ class WorkerView:
         recent_restarts: Replacements within the last half minute.
         rss_growth_bytes_per_second: Slope over the history at hand.
         log_id: Ray's worker id, which is in the name of its log files.
-        failures: Exception class to failed rollouts per second over the rate window.
+        failures: Exception class to failed rollouts per second over the rate window; 0 where it failed earlier.
         failures_total: Failed rollouts since the process started.
         rollouts_total: Rollouts that succeeded since the process started.
         survived_pause_seconds: The longest time without progress after which it went on, over the last minutes.

@@ -55,7 +55,7 @@ def failing_rollouts(run: RunView, workers: Sequence[WorkerVerdict], limits: Thr
         sentence = f"Every rollout of {_workers(failing)} fails with {_class_of(failing)}; the other workers sample."
         yield Finding("rollouts_failing", "warning", sentence, _ADVICE, _only(failing))
     elif failed > limits.failing_ratio * (failed + succeeded) and _total(run.workers) >= limits.failures_least_count:
-        bad = [worker for worker in run.workers if worker.failures]
+        bad = [worker for worker in run.workers if failures_per_second(worker)]
         ratio = share(failed / (failed + succeeded))
         sentence = f"{ratio} of the rollouts fail ({count(failed)} a second) with {_class_of(bad)} in {_workers(bad)}."
         yield Finding("rollouts_failing", "warning", sentence, _ADVICE, _only(bad))
@@ -81,6 +81,7 @@ def _class_of(workers: Sequence[WorkerView]) -> str:
     for worker in workers:
         for name, rate in worker.failures.items():
             rates[name] = rates.get(name, 0.0) + rate
+    rates = {name: rate for name, rate in rates.items() if rate} or rates
     if not rates:
         return "an exception"
     top = max(rates, key=lambda name: (rates[name], name))

@@ -66,14 +66,15 @@ def _lost_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thre
         yield Finding("workers_lost", "critical", _about(gone, "gone", cost), advice, _only(gone), _ratio(cost))
     yield from unplaced_workers(run, workers, limits)
     restarting = by_state.get("restarting", [])
-    if restarting or run.recent_losses:
+    back = [worker.worker for worker in run.workers if worker.recent_restarts]
+    if restarting or run.recent_losses or back:
         reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(run.recent_losses.items()))
-        back = [worker.worker for worker in run.workers if worker.recent_restarts]
         cost = absence_cost(run, [worker.worker for worker in restarting])
         if restarting:
             sentence = _about(restarting, "being replaced", cost)
         elif back:
-            sentence = f"The driver has just replaced worker{'s' if len(back) > 1 else ''} {listing(back)}."
+            have = "s {} have" if len(back) > 1 else " {} has"
+            sentence = f"Worker{have.format(listing(back))} just been replaced."
         else:
             sentence = "The driver has just replaced a worker."
         lost = f" Lost within the last half minute: {reasons}." if reasons else ""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Set
 from typing import Final, NamedTuple
 
 from raymon.format import duration
-from raymon.health.failing_rollouts import failing_reason, has_succeeded, only_fails
+from raymon.health.failing_rollouts import failing_reason, failures_per_second, has_succeeded, only_fails
 from raymon.health.node_problems import node_of
 from raymon.health.stragglers import Straggler, stragglers
 from raymon.health.thresholds import THRESHOLDS, Thresholds
@@ -47,6 +47,7 @@ def _judge(worker: WorkerView, run: RunView, slow: Mapping[str, Straggler], limi
     return (
         _lifecycle(worker)
         or _ended(run)
+        or _never_succeeded(worker)
         or _heartbeat(worker, run, limits)
         or _failing(worker, limits)
         or _progress(worker, run, limits)
@@ -68,6 +69,12 @@ def _lifecycle(worker: WorkerView) -> WorkerState | None:
 def _ended(run: RunView) -> WorkerState | None:
     ended = run.state in ("finished", "stopped", "failed") or run.driver_process == "gone"
     return WorkerState("unknown", "the run has ended") if ended else None
+
+
+def _never_succeeded(worker: WorkerView) -> WorkerState | None:
+    """Return that a worker has only failed; with a constructor that raises, its process has ended too."""
+    failed = worker.failures_total >= 1.0 and not has_succeeded(worker)
+    return WorkerState("failing", failing_reason(worker)) if failed else None
 
 
 def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerState | None:
@@ -158,7 +165,7 @@ def _progress(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerSta
         if stuck is not None and stuck > limits.startup_grace_seconds:
             return WorkerState("stalled", f"alive, but it has not finished a first step for {duration(stuck)}")
         return WorkerState("starting", "it has not finished a first step yet")
-    if stuck is None or worker.failures:  # a rollout that fails is a sign of life, and judged elsewhere
+    if stuck is None or failures_per_second(worker):  # a rollout that fails is a sign of life, and judged elsewhere
         return None
     still = stuck - (worker.heartbeat_age_seconds or 0.0)  # both as of its last flush: export and scrape cancel out
     if still > progress_limit(worker, run, limits):

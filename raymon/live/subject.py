@@ -98,6 +98,20 @@ class Subject:
             return next(iter(processes))
         return max(processes, key=lambda process: (process.beat or 0.0, process.first_seen))
 
+    def replaced(self, since: float, report: float) -> list[float]:
+        """Return when each successor of a process that was seen alive, and has been silent since, was first seen.
+
+        Processes first seen before `since` belong to an earlier run of the same name; those that were gone at the
+        first collection may.
+        """
+        newest = self.newest()
+        watched = [
+            each for each in self.processes.values() if each.first_seen >= since and (each.beat or each.round > 1)
+        ]
+        silent = [each for each in watched if each is not newest and (each.beat or 0.0) < (newest.beat or 0.0) - report]
+        starts = sorted(each.first_seen for each in [*silent, newest])
+        return starts[1:] if newest in watched else []
+
     def column(self, key: Key, most: int) -> int | None:
         """Return the index of a counter in `totals`; None if there are `most` counters already."""
         at = self.columns.get(key)

@@ -5,7 +5,7 @@ from typing import Final
 
 from raymon import catalog
 from raymon.health.windows import window_seconds
-from raymon.live.driver_view import Driver
+from raymon.live.driver_view import RECENT_SECONDS, Driver
 from raymon.live.flow_view import process_flow
 from raymon.live.memory import Memory
 from raymon.live.rates import Rates, worker_rates
@@ -38,6 +38,8 @@ def worker_view(
     version = process.gauge(catalog.POLICY_VERSION)
     latency = {name: process.gauge(catalog.ROLLOUT_LATENCY, value) for name, value in _QUANTILES.items()}
     pid = process.gauge(catalog.PROCESS_ID)
+    # Where the driver counts no restarts, the processes that carried the worker's number show them.
+    replaced = subject.replaced(driver.process.first_seen if driver.process else 0.0, 2.0 * (report or 1.0))
     return WorkerView(
         worker=subject.worker,
         activity=activity_of(process),
@@ -60,8 +62,9 @@ def worker_view(
         episode_return=process.gauge(catalog.EPISODE_RETURN),
         policy_version=version,
         policy_lag=driver.policy_lag(version, beat_age),
-        restarts=driver.restarts.get(subject.worker, {}),
-        recent_restarts=driver.recent_restarts.get(subject.worker, 0),
+        restarts=driver.restarts.get(subject.worker) or ({"unknown": len(replaced)} if replaced else {}),
+        recent_restarts=driver.recent_restarts.get(subject.worker, 0)
+        or sum(now - moment < RECENT_SECONDS for moment in replaced),
         rss_bytes=process.gauge(catalog.RESIDENT_MEMORY),
         rss_growth_bytes_per_second=rss_growth,
         cpu_ratio=rates.of(catalog.CPU_SECONDS),
@@ -108,8 +111,7 @@ def _failure_counts(process: Process) -> list[tuple[str, float]]:
 
 
 def _failures(process: Process, rates: Rates) -> Mapping[str, float]:
-    failures = {name: rates.of(catalog.ROLLOUT_FAILURES, name) for name, _ in _failure_counts(process)}
-    return {name: rate for name, rate in failures.items() if rate}
+    return {name: rates.of(catalog.ROLLOUT_FAILURES, name) or 0.0 for name, count in _failure_counts(process) if count}
 
 
 def _stuck(subject: Subject, process: Process, progress_age: float | None, now: float) -> float | None:

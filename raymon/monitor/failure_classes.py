@@ -19,6 +19,9 @@ _NOT_FAILURES: Final = frozenset(
 """Exceptions that end a rollout on purpose, by name: importing asyncio for its class would cost 20 ms."""
 
 
+IN_CONSTRUCTOR: Final = " in __init__"
+
+
 def is_failure(kind: type[BaseException]) -> bool:
     """Return whether a rollout that ended with this exception failed, rather than being ended on purpose."""
     return not any(base.__name__ in _NOT_FAILURES for base in kind.__mro__)
@@ -30,9 +33,13 @@ class FailureClasses:
     def __init__(self) -> None:
         self._names: set[str] = set()
 
-    def label(self, kind: type[BaseException]) -> str:
-        """Return the value of the label `exception`: the class's name, or `other` once all names are taken."""
-        name = kind.__name__[:LONGEST_LABEL]
+    def label(self, kind: type[BaseException], where: str = "") -> str:
+        """Return the value of the label `exception`: the class's name, or `other` once all names are taken.
+
+        `where` follows the name of an exception outside a rollout.
+        """
+        name = kind.__name__[: LONGEST_LABEL - len(where)]
+        name += where if name else ""
         if name in self._names:
             return name
         if not name or len(self._names) >= catalog.MOST_FAILURE_CLASSES:

@@ -10,7 +10,7 @@ from raymon import catalog
 from raymon.monitor import identity
 from raymon.monitor.accumulator import RefusedError, amount, finite
 from raymon.monitor.error_details import describe_failure
-from raymon.monitor.failure_classes import FailureClasses, is_failure
+from raymon.monitor.failure_classes import IN_CONSTRUCTOR, FailureClasses, is_failure
 from raymon.monitor.flusher import flusher
 from raymon.monitor.latency import SlidingQuantiles
 from raymon.monitor.phase import Entry, SpanContext
@@ -159,6 +159,13 @@ class Monitor(TimedRecorder):
             began = min((began for began, _ in self._open.values()), default=None)
             return 0.0 if began is None else (self._wall_time.settle() - began) * NANOSECOND
 
+    @recording
+    def construction_failed(self, error: BaseException) -> None:
+        """Count an exception of the worker's constructor as a failed rollout and export it: the process ends next."""
+        if is_failure(type(error)):
+            self._count_failure(error, IN_CONSTRUCTOR)
+            self._flush(settle=True)
+
     def progress_mark(self) -> object:
         """Return a value that changes with every step, rollout, episode and phase."""
         return self._steps.total, self._rollouts.total, self._episodes.total, self._wall_time.entered_at()
@@ -219,8 +226,8 @@ class Monitor(TimedRecorder):
             self._count_failure(error)
 
     @recording
-    def _count_failure(self, error: BaseException) -> None:
-        self.count(catalog.ROLLOUT_FAILURES, exception=self._failures.label(type(error)))
+    def _count_failure(self, error: BaseException, where: str = "") -> None:
+        self.count(catalog.ROLLOUT_FAILURES, exception=self._failures.label(type(error), where))
         if self._failure is None or time.time() - self._failure["at"] > _FAILURE_SECONDS:
             self._failure = describe_failure(error)
 

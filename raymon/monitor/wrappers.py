@@ -171,7 +171,7 @@ def wrap_constructor(cls: type, plan: Plan) -> Callable[..., None] | None:
 
 @contextlib.contextmanager
 def _construction(instance: object) -> Iterator[None]:
-    """Forget the monitor of an instance that had the same id before."""
+    """Forget the monitor of an instance that had the same id before; count a constructor that raises."""
     key = id(instance)
     if key in _constructing:
         yield
@@ -182,6 +182,10 @@ def _construction(instance: object) -> Iterator[None]:
     _constructing.add(key)
     try:
         yield
+    except BaseException as error:
+        if key in _monitors:
+            _monitors[key].construction_failed(error)
+        raise
     finally:
         _constructing.discard(key)
 

@@ -55,6 +55,13 @@ def test_a_run_started_again_under_its_name_is_starting():
     assert states(run(left, started_seconds_ago=500.0)) == ["stalled"]
 
 
+def test_a_worker_that_has_only_failed_is_failing_even_when_silent():
+    silent = {"heartbeat_age_seconds": 40.0, "rollouts_per_second": 0.0, "steps_per_second": 0.0, "rollouts_total": 0.0}
+    verdict = one(**silent, failures={"OSError in __init__": 0.0}, failures_total=1.0)
+    assert verdict.state == "failing"
+    assert verdict.reason.startswith("every rollout fails with OSError in __init__, 1 so far")
+
+
 def test_every_state_is_in_the_vocabulary():
     for state in ("running", "waiting", "starting", "slow", "stalled", "restarting", "dead", "given_up", "unknown"):
         assert state in health.WORKER_STATES

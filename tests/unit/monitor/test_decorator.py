@@ -108,6 +108,22 @@ def test_recording_uses_the_constructors_number():
     assert total(sampler, catalog.WORKER_PHASE, "environment") > 0
 
 
+def test_a_constructor_that_raises_counts_as_a_failure():
+    kept = []
+
+    @raymon.instrument(rollout="sample")
+    class Broken:
+        def __init__(self):
+            kept.append(self)
+            raise OSError("no licence")
+
+        def sample(self): ...
+
+    with pytest.raises(OSError, match="no licence"):
+        Broken()
+    assert total(kept[0], catalog.ROLLOUT_FAILURES, "OSError in __init__") == 1
+
+
 def test_errors_of_the_class_are_the_class_s_own():
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'index'"):
         Sampler()
