@@ -73,8 +73,8 @@ def _lost_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thre
         if restarting:
             sentence = _about(restarting, "being replaced", cost)
         elif back:
-            have = "s {} have" if len(back) > 1 else " {} has"
-            sentence = f"Worker{have.format(listing(back))} just been replaced."
+            who = "The driver" if run.recent_losses else "Ray"
+            sentence = f"{who} has just replaced worker{'s' if len(back) > 1 else ''} {listing(back)}."
         else:
             sentence = "The driver has just replaced a worker."
         lost = f" Lost within the last half minute: {reasons}." if reasons else ""

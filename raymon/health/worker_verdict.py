@@ -20,6 +20,9 @@ _CAUSES: Final[Mapping[str, str]] = {
 }
 RAY_DEFAULT_REPORT_SECONDS: Final = 10.0
 
+_GAUGE_SECONDS: Final = 20.0
+"""How long Ray exports the gauges of a process that has ended, at least."""
+
 
 class WorkerState(NamedTuple):
     """A worker's state and the reason."""
@@ -86,8 +89,8 @@ def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerSt
             return WorkerState("unknown", "no heartbeat seen yet")
         if worker.lifecycle == "up":
             age = run.started_seconds_ago
-            if run.state == "starting" or (age is not None and age < limits.startup_grace_seconds):
-                # An earlier run of the same name left its counters.
+            if age is not None and age < _GAUGE_SECONDS + (run.report_seconds or 0.0):
+                # Its gauges would still be there: these counters are of an earlier run of the same name.
                 return WorkerState("starting", "it has not reported since the run started")
             return WorkerState("stalled", "no heartbeat since this view was opened, although the driver counts on it")
         return WorkerState("unknown", "only its counters are left, no heartbeat")
