@@ -62,7 +62,11 @@ class ChaosRun:
             TMPDIR=str(self._temporary),
             **cluster.environment,
         )
-        await_result(self._trains, START_SECONDS, f"{name} trains; {folder / 'trainer.log'}", every=0.3)
+        try:
+            await_result(self._trains, START_SECONDS, f"{name} trains; {folder / 'trainer.log'}", every=0.3)
+        except BaseException:
+            self.trainer.kill()
+            raise
 
     def _trains(self) -> bool:
         if self.trainer.process.poll() is not None:
