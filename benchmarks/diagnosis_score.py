@@ -103,7 +103,8 @@ def play(scenario: Simulated, seed: int, report_seconds: float) -> Outcome:
         elif alarm and at >= fault and not outcome.first:
             outcome.first, outcome.after = verdict.state, at - fault
         if at > end - COST_SECONDS and verdict.state in scenario.expected:
-            stated += [cost for cost in (verdict.findings[0].cost_ratio,) if cost is not None]
+            costs = [one.cost_ratio for one in verdict.findings if one.code in scenario.expected and one.cost_ratio]
+            stated += [1.0 - math.prod(1.0 - cost for cost in costs)] if costs else []
         before = verdict.state if alarm else ""
     in_steps = any(worker.steps_taken for worker in cluster.workers)
     if stated and in_steps and math.isinf(scenario.heals_after):
