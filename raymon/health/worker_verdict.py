@@ -166,6 +166,9 @@ def _progress(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerSta
     stuck = worker.stuck_seconds
     if worker.activity == "starting" or age is None:
         if stuck is not None and stuck > limits.startup_grace_seconds:
+            if worker.activity == "starting" and not worker.where:  # no frame of the user's: it may wait for a call
+                reason = f"no step or rollout has begun for {duration(stuck)}: nothing calls it, or it still starts"
+                return WorkerState("suspect", reason)
             return WorkerState("stalled", f"alive, but it has not finished a first step for {duration(stuck)}")
         return WorkerState("starting", "it has not finished a first step yet")
     if stuck is None or failures_per_second(worker):  # a rollout that fails is a sign of life, and judged elsewhere
