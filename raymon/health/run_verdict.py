@@ -139,7 +139,8 @@ def _remarks(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
     if (expected := run.workers_by_state.get("expected")) and not run.workers:
         sentence = (
             f"The run expects {expected} worker{'s' if expected > 1 else ''}, and none has reported: "
-            "put raymon.instrument on their class, or create a raymon.Monitor in each."
+            "put raymon.instrument on their class, or create a raymon.Monitor in each. "
+            "If that is done, their constructors have not ended: they take long, fail, or wait for resources."
         )
         yield Finding("no_workers", "info", sentence)
     if (waits := driver_waits(run)) and any(worker.state in ("stalled", "suspect") for worker in workers):
