@@ -68,7 +68,20 @@ CASES = {
         "reward_bound",
         "info",
     ),
-    "reward": (trains(phase_ratio={"generate": 0.3, "reward": 0.5, "train": 0.2}), "reward_bound", "info"),
+    "reward": (
+        trains(
+            rollout(phase_ratio={"generate": 0.3}),
+            reward(busy=0.5),
+            phase_ratio={"generate": 0.3, "reward": 0.5, "train": 0.2},
+        ),
+        "reward_bound",
+        "info",
+    ),
+    "rewards that wait for responses": (
+        trains(phase_ratio={"generate": 0.1, "reward": 0.7, "train": 0.2}),
+        "trainer_starved",
+        "info",
+    ),
     "reference": (trains(phase_ratio={"generate": 0.3, "reference": 0.5, "train": 0.2}), "reference_bound", "info"),
     "advantage": (trains(phase_ratio={"generate": 0.3, "advantage": 0.5, "train": 0.2}), "advantage_bound", "info"),
     "training": (trains(phase_ratio={"sample": 0.1, "train": 0.8, "other": 0.1}), "learner_bound", "info"),

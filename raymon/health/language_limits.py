@@ -123,11 +123,14 @@ def _drew_long_ones(run: RunView) -> WorkerView | None:
     return longest if (longest.mean_rollout_seconds or 0.0) > _LONG_RATIO * typical and not slow else None
 
 
-def _reward(run: RunView, _: Thresholds) -> Finding:
-    busy = role_phases(run, "reward")
-    workers = f"; the reward workers are busy {share(busy_ratio(busy))} of the time" if busy else ""
-    sentence = f"Computing rewards takes {share(run.phase_ratio['reward'])} of each iteration{workers}."
-    return _limit("reward_bound", sentence, _SCORE_FASTER)
+def _reward(run: RunView, limits: Thresholds) -> Finding:
+    rewards, rollouts = role_phases(run, "reward"), role_phases(run, "rollout")
+    taken = share(run.phase_ratio["reward"])
+    if rewards and busy_ratio(rewards) < min(limits.workers_busy_ratio, busy_ratio(rollouts) - _CLEARLY):
+        opening = f"The driver waits {taken} of each iteration for rewards, and the reward workers for responses"
+        return _awaited(run, opening, limits)
+    workers = f"; the reward workers are busy {share(busy_ratio(rewards))} of the time" if rewards else ""
+    return _limit("reward_bound", f"Computing rewards takes {taken} of each iteration{workers}.", _SCORE_FASTER)
 
 
 def _reference(run: RunView, _: Thresholds) -> Finding:
