@@ -31,6 +31,8 @@ GONE_ROUNDS: Final = 60
 SLEEP_SECONDS: Final = 10.0
 """After a gap this long between two rounds, rates start again: this machine slept, and perhaps the run with it. So do
 those of the processes of an endpoint that did not answer for so long."""
+ALIVE_SECONDS: Final = 15.0
+"""A process whose heartbeat was at most this old when its node fell silent was alive: Ray exports every ten seconds."""
 ABSENT_SECONDS: Final = 15.0
 """How long a number of Ray's outlives its family: Ray 2.52 to 2.55 sets a node's gauges every five seconds and leaves
 them out of every page in between."""
@@ -61,6 +63,7 @@ class Endpoint:
 
     Attributes:
         answered_at: When it last answered; None if it never did.
+        silence: When it last fell silent for longer than `SLEEP_SECONDS`, and when it answered again.
         changed_at: When any of its own numbers last changed.
         error: Why its last scrape failed; empty if it worked.
         listed: Whether the cluster's discovery listed it in the last round.
@@ -69,6 +72,7 @@ class Endpoint:
     """
 
     answered_at: float | None = None
+    silence: tuple[float, float] | None = None
     changed_at: float | None = None
     numbers: dict[NodeKey, float] = field(default_factory=dict)
     error: str = ""
@@ -133,6 +137,7 @@ class Memory:
             node = self.nodes.setdefault(url, Endpoint())
             if node.answered_at is not None and now - node.answered_at > SLEEP_SECONDS:
                 returned.add(url)
+                node.silence = (node.answered_at, now)
             source = (url, node.answered_at is None)
             numbers: dict[NodeKey, float] = {}
             for series, value in samples:
@@ -171,8 +176,20 @@ class Memory:
         return self.clock.age(node.changed_at, "", now)
 
     def beat_age(self, process: Process, now: float) -> float | None:
-        """Return the age of a process's last heartbeat; None if it never had one."""
-        return None if process.beat is None else self.clock.age(process.beat, process.node, now)
+        """Return the age of a process's last heartbeat; None if it never had one.
+
+        After a silence of its node's endpoint the page still shows the heartbeat of before, until the next export:
+        the age of a process that was alive until then counts from the endpoint's return.
+        """
+        if process.beat is None:
+            return None
+        age = self.clock.age(process.beat, process.node, now)
+        node = self.nodes.get(process.url)
+        if node is not None and node.silence is not None:
+            began, ended = node.silence
+            if now - ended < age < now - began + ALIVE_SECONDS:
+                return now - ended
+        return age
 
     def alive(self) -> set[SeriesKey]:
         """Return the series of the last rounds; forget all others, and the processes that had only those."""

@@ -33,6 +33,10 @@ def test_node_that_returns_is_not_called_slow_and_costs_are_those_of_the_run_wit
     assert foreign.cost_is_right, (foreign.stated_cost, foreign.real_cost)
 
 
+def test_workers_of_a_node_that_returns_are_not_stalled_until_its_next_export():
+    assert play(known(10.0, 0.1)["a node of three sleeps for 30 s, async"], 0, 10.0).in_time
+
+
 @pytest.mark.parametrize("name", ["heavy tails, synchronous", "worker hovers at the limit"])
 def test_healthy_run_raises_no_alarm(name):
     scenario = known(1.0, 0.1)[f"healthy: {name}"]
