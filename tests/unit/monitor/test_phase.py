@@ -176,7 +176,7 @@ class Corridor: ...
 @pytest.mark.parametrize(
     ("environment", "label"),
     [
-        ("raymon/Simulated-v0?" + "x" * 80, "raymon/Simulated-v0?" + "x" * 43 + "…"),
+        ("raymon/Simulated-v0?" + "x" * 80, "raymon/Simulated-v0?" + "x" * 41 + "..."),
         (Corridor, "Corridor"),
         ("", "none"),
         ("é" * 64, "é" * 64),

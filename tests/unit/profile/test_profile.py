@@ -261,7 +261,7 @@ def test_lanes_are_bounded_and_the_rest_is_counted():
 @pytest.mark.parametrize("reply", [7, [], {}, {"traces": [], "stacks": {"x": ""}}, {"traces": 1}])
 def test_node_that_answers_something_else_is_one_sentence(reply):
     full = {"traces": [], "stacks": {}, "dumps": {}, "problems": {}}
-    with pytest.raises(remote_nodes.RemoteError, match="no profile"):
+    with pytest.raises(remote_nodes.RemoteError, match="not a profile"):
         remote_nodes._gathered({**full, **reply} if reply and isinstance(reply, dict) else reply)
 
 
