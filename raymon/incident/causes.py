@@ -90,6 +90,8 @@ def _first(links: Sequence[Link]) -> Link | None:
     before = [link for link in links if link.code in CAUSES and link.at < death.at - margin]
     of_all = death.worker in ("driver", "")  # the end of the driver or of a node, after whatever was wrong before
     relevant = [link for link in before if not link.worker or link.worker == death.worker or of_all]
+    if death.code == "raised":  # what rollouts have just begun to fail with is this exception, which says more
+        relevant = [link for link in relevant if link.code != "rollouts_failing" or death.at - link.at > GAP_SECONDS]
     return _most_specific(relevant) or death
 
 

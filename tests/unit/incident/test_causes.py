@@ -140,6 +140,14 @@ def test_exception_of_a_worker_that_ended_the_driver_is_the_workers():
     assert result.first.sentence.startswith("Worker 2 raised ValueError: bad action, in Env.step (e.py:3), at ")
 
 
+@pytest.mark.parametrize(("begin", "code"), [(25, "raised"), (5, "rollouts_failing")])
+def test_exception_says_more_than_rollouts_that_have_just_begun_to_fail(begin, code):
+    failing = Finding("rollouts_failing", "critical", "Every rollout fails with ModuleNotFoundError in __init__.")
+    raised = exact(28.0, 99, "raised", "ModuleNotFoundError: No module named 'simulator'", "driver")
+    result = analyse(moments(40, finding=lambda second: FINE if second < begin else failing), [raised])
+    assert result.first.code == code
+
+
 def test_rays_explanation_joins_the_exact_moment(tmp_path):
     log = DeathLog(tmp_path)
     log.add(exact(1, 101, "vanished"))
