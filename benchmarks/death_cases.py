@@ -135,7 +135,7 @@ DEATHS: Final = (
     ),
     DeathCase(
         "out of memory (Ray's monitor)",
-        r"^Worker 1 was killed for memory|^Worker \d was killed for memory.* it is worker 1 whose memory had grown",
+        r"^Worker 1 was killed for memory|^(A worker|Worker \d) was killed for memory.* it is worker 1 whose",
         allocate,
         head=("memory",),
     ),

@@ -1,6 +1,7 @@
 """From the ends of processes and nodes to links in the chain of causes, each in a sentence: pure functions."""
 
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ _CONSEQUENCES: Final = ("owner", "intended", "by an user request", "driver exit"
 """Words in Ray's explanation of an end that follows from another one."""
 _ENDED_BY_DRIVER: Final = ("owner has died", "driver exit", "job finishes", "job has finished")
 """The same for a process that was seen to vanish: Ray ended it because its driver had ended."""
+_RAYS_MEMORY_ERROR: Final = re.compile(r"OutOfMemoryError: .*(docs\.ray\.io|running low on memory)")
+"""What a driver raises when Ray has ended a task or actor for memory; torch has an error of the same name."""
 _MEMORY: Final = ("running low on memory", "memory monitor", "oom killed", "out of memory (oom)")
 
 Process = tuple[str, int]
@@ -97,11 +100,19 @@ def _death(name: str, death: Death, names: Mapping[Process, str], moments: Seque
     worker = name.removeprefix("worker ")
     at, exact = clock(death.at), bool(death.how)
     ratio = _memory_ratio(moments, death)
+    node = f"; the node was at {share(ratio)}" if ratio is not None else ""
+    if name == DRIVER and _RAYS_MEMORY_ERROR.match(death.detail):  # it names no process
+        other, grown = _other_growth(name, death, names, moments)
+        about = f", and it is {other} whose{grown}" if other else ""
+        sentence = f"A worker was killed for memory at {at}{about}{node}."
+        return Link(death.at, "memory", sentence, other.removeprefix("worker "), exact)
     if any(word in death.detail.lower() for word in _MEMORY) or (ratio is not None and ratio >= 0.97):
-        node = f"; the node was at {share(ratio)}" if ratio is not None else ""
         grown = _growth(name, death, moments)
         if not grown:
-            grown = _other_growth(name, death, names, moments)
+            other, grown = _other_growth(name, death, names, moments)
+            grown = f", though it is {other} whose{grown}" if other else ""
+        else:
+            grown = f": its{grown}"
         return Link(death.at, "memory", f"{subject} was killed for memory at {at}{grown}{node}.", worker, exact)
     if death.how == "lost":
         source = next((other for (_, pid), other in names.items() if pid == death.raised_by), "An actor")
@@ -156,13 +167,11 @@ def _memory_ratio(moments: Sequence[Moment], death: Death) -> float | None:
     return max(ratios, default=None)
 
 
-def _other_growth(name: str, death: Death, names: Mapping[Process, str], moments: Sequence[Moment]) -> str:
-    """Return how the memory of another process on the node grew: Ray may end one that is not to blame."""
+def _other_growth(name: str, death: Death, names: Mapping[Process, str], moments: Sequence[Moment]) -> tuple[str, str]:
+    """Return another process on the node whose memory grew, and how: Ray may end one that is not to blame."""
     others = {other for (node, _), other in names.items() if node == death.node and other != name}
-    grown = {other: text for other in sorted(others) if (text := _growth(other, death, moments))}
-    return "".join(
-        f", though {text.replace(': its', f'it is {other} whose', 1)}" for other, text in list(grown.items())[:1]
-    )
+    grown = [(other, text) for other in sorted(others) if (text := _growth(other, death, moments))]
+    return grown[0] if grown else ("", "")
 
 
 def _growth(name: str, death: Death, moments: Sequence[Moment]) -> str:
@@ -175,7 +184,7 @@ def _growth(name: str, death: Death, moments: Sequence[Moment]) -> str:
     if end - begin < 5 or high < 1.2 * low:
         return ""
     speed = size((high - low) / (end - begin))
-    return f": its memory had grown by {speed}/s for {duration(end - begin)}, to {size(high)}"
+    return f" memory had grown by {speed}/s for {duration(end - begin)}, to {size(high)}"
 
 
 def _rss(name: str, view: RunView) -> float | None:

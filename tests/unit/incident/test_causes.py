@@ -162,3 +162,10 @@ def test_worker_that_grew_is_named_where_ray_ended_another():
     result = analyse(seen, [exact(59, 101, "vanished", OUT_OF_MEMORY)])
     assert result.first.sentence.startswith("Worker 1 was killed for memory at ")
     assert "though it is worker 3 whose memory had grown by 100 MB/s" in result.first.sentence
+    says = "OutOfMemoryError: Refer to the documentation: https://docs.ray.io/en/latest/debug-memory.html"
+    result = analyse(seen, [exact(59, 99, "raised", says, "driver")])
+    assert (result.first.code, result.first.worker) == ("memory", "3")
+    assert result.first.sentence.startswith("A worker was killed for memory at ")
+    assert "and it is worker 3 whose memory had grown by 100 MB/s" in result.first.sentence
+    cuda = [exact(59, 99, "raised", "OutOfMemoryError: CUDA out of memory. Tried to allocate 20 GiB", "driver")]
+    assert analyse(seen, cuda).first.code == "raised"
