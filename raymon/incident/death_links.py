@@ -18,7 +18,15 @@ MEMORY_SECONDS: Final = 15.0
 TOGETHER_SECONDS: Final = 1.0
 """Processes of one node that end within this time have ended with it."""
 GROWTH_SECONDS: Final = 360.0
-_CONSEQUENCES: Final = ("owner", "intended", "by an user request", "driver exit", "job finishes", "job has finished")
+_CONSEQUENCES: Final = (
+    "owner",
+    "intended",
+    "by an user request",
+    "killed by `ray.kill`",
+    "driver exit",
+    "job finishes",
+    "job has finished",
+)
 """Words in Ray's explanation of an end that follows from another one."""
 _ENDED_BY_DRIVER: Final = ("owner has died", "driver exit", "job finishes", "job has finished")
 """The same for a process that was seen to vanish: Ray ended it because its driver had ended."""

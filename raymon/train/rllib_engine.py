@@ -9,8 +9,10 @@ import contextlib
 import dataclasses
 import math
 import shutil
+import time
 from typing import TYPE_CHECKING, Any, Final
 
+from raymon import ray_internals
 from raymon.cluster.start import Cluster
 from raymon.train import host
 from raymon.train.options import Config, ConfigError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from ray.rllib.algorithms.ppo import PPOConfig
 
 _ENV: Final = "raymon-environment"
+_EXPORT_SECONDS: Final = 0.5
+"""Beyond Ray's report interval: then the recorder of the run has seen how it ended."""
 _CHECKPOINT: Final = "rllib-checkpoint"
 _TERMS: Final = {"policy": "policy_loss", "value": "vf_loss", "total": "total_loss"}
 
@@ -120,6 +124,7 @@ def _train(config: Config, cluster: Cluster, directory: RunDirectory, stop: Stop
         exits.enter_context(host.recorder(config, directory.path, cluster))
         page = exits.enter_context(host.status_page(page_port, cluster, config)) if page_port else None
         algorithm = algorithm_config(config).build_algo()
+        exits.callback(time.sleep, ray_internals.report_seconds() + _EXPORT_SECONDS)  # called after `stop`
         exits.callback(algorithm.stop)
         progress = Progress(config.max_env_steps, config.max_seconds)
         stop.patient = True
@@ -140,9 +145,16 @@ def _train(config: Config, cluster: Cluster, directory: RunDirectory, stop: Stop
         _save(algorithm, directory)
         state = "finished" if solved or progress.remaining() <= 0 else "stopped"
         directory.summarize({**_summary(config, progress, state), "return_mean": mean})
+        how = f"stopped by {stop.cause()}" if state == "stopped" else "finished"
+        console.print(
+            f"{how}: {progress.update} updates, {progress.env_steps:,} steps in {progress.seconds():.1f} s; records in "
+            f"{directory.path}",
+            soft_wrap=True,
+            markup=False,
+        )
         stop.patient = False
         if stop.requested():
-            return stop.exit_code()
+            raise KeyboardInterrupt  # so that the callbacks see how the run ended
         if page is not None and not config.exit_when_done:
             host.keep_page_up(page, stop, console)
     return 0

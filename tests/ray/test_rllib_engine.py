@@ -51,6 +51,7 @@ def test_it_trains_and_writes_the_same_records(tmp_path):
     ):
         assert command.wait(280) == 0, command.text()
         assert "update 1" in command.text()
+        assert "\nfinished: " in command.text()
         restored = subprocess.run(
             [sys.executable, "-c", RESTORE, str(tmp_path / "runs/engine/rllib-checkpoint")],
             capture_output=True,
