@@ -21,7 +21,7 @@ MOST_FRAMES: Final = 25
 MOST_THREADS: Final = 8
 _LONGEST_NAME: Final = 120
 _LIBRARY: Final = re.compile(
-    r"^<|/(?:site|dist)-packages/|/lib(?:64)?/python\d|/lib/python/|/raymon/(?:monitor/|rllib\.py)"
+    r"^<|/(?:site|dist)-packages/|/lib(?:64)?/python\d|/lib/python/|/raymon/(?:monitor|rllib)/"
 )
 """Files that are not the user's own: the standard library, installed packages, generated code, raymon's recording."""
 _MACHINERY: Final = re.compile(
