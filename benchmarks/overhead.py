@@ -14,6 +14,7 @@ import os
 import statistics
 import tempfile
 import time
+import unittest.mock
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -27,12 +28,14 @@ from raymon.monitor.wrappers import monitor_of
 from raymon.ppo.pool import WorkerPool
 from raymon.ppo.stepping import StepWorker
 from raymon.ppo.worker import Worker
+from raymon.train import trainer
 from raymon.train.console import Screen
 from raymon.train.host import ray_session
 from raymon.train.options import Config
 from raymon.train.ppo_engine import model_for
 from raymon.train.records import RunDirectory
 from raymon.train.rllib_engine import algorithm_config
+from raymon.train.sampling import Sampling
 from raymon.train.stop import Stop
 from raymon.train.trainer import Setup, Trainer
 
@@ -185,6 +188,10 @@ class SwitchedTrainer(Trainer):
         for slot in self._pool.slots if self._pool else ():
             slot.actor.record.remote(recording)
 
+
+class SwitchedSampling(Sampling):
+    """Starts workers whose recording can be switched off."""
+
     def _start_pool(self, kind: type) -> WorkerPool:
         return super()._start_pool(SwitchedStepWorker if kind is StepWorker else SwitchedWorker)
 
@@ -194,7 +201,8 @@ def own_trainer(config: Config, seconds: float, pairs: int) -> list[float]:
     setup = Setup(
         config, model_for(config), RunDirectory(config), Screen("overhead", Console(file=io.StringIO())), lambda: False
     )
-    return SwitchedTrainer(setup).measure(seconds, pairs)
+    with unittest.mock.patch.object(trainer, "Sampling", SwitchedSampling):
+        return SwitchedTrainer(setup).measure(seconds, pairs)
 
 
 def rllib_trainer(config: Config, seconds: float, pairs: int) -> list[float]:

@@ -1,5 +1,6 @@
 """Mutation that knows the structure: trees as JSON holds them, lines of text with their words and numbers, bytes."""
 
+import contextlib
 import json
 import pickle
 import re
@@ -128,7 +129,8 @@ def _change(random: Random, container: Any, key: Any, places: "list[tuple[Any, A
         container += [value] * random.choice((1, 2) if isinstance(value, dict | list) else (1, 2, 100))
     elif kind == 3:
         other, where = random.choice(places)
-        container[key] = pickle.loads(pickle.dumps(other[where]))  # noqa: S301  # a copy of our own
+        with contextlib.suppress(RecursionError):  # a change before nested it too deep to copy
+            container[key] = pickle.loads(pickle.dumps(other[where]))  # noqa: S301  # a copy of our own
     elif kind == 4:
         for _ in range(random.choice((1, 3, 200))):
             value = [value]

@@ -83,4 +83,4 @@ def printable_text(incident: Incident) -> str:
         if actor["state"] != "ALIVE":
             lines.append(f"Actor {actor['class']} (pid {actor['pid']}) is {actor['state'].lower()}: {actor['cause']}")
     lines += ["", f"Everything: {incident.folder / DATA}", f"Report:     {incident.folder / REPORT}"]
-    return "\n".join(line[: len(line) - len(line.lstrip())] + one_line(line) for line in lines)
+    return "\n".join(line[: len(line) - len(line.lstrip(" "))] + one_line(line) for line in lines)

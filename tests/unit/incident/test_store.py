@@ -60,6 +60,12 @@ def test_labels_cannot_carry_escapes_into_a_terminal(tmp_path):
     assert load(tmp_path).sentence == "red"
 
 
+def test_frames_without_a_letter_cannot_move_the_cursor(tmp_path):
+    stacks = {"groups": [{"processes": ["worker 1"], "frames": ["\r", "\v", "step (env.py:3)"]}]}
+    (tmp_path / DATA).write_text(json.dumps({**DATA_OF_ONE, "stacks": stacks}))
+    assert all(line.isprintable() for line in printable_text(load(tmp_path)).split("\n"))
+
+
 @pytest.mark.parametrize(
     "part",
     [
