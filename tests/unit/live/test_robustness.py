@@ -97,15 +97,17 @@ def test_invented_labels_cost_neither_time_nor_memory():
         ]
         return page() + "".join(rows).encode()
 
+    def cost():
+        begun = time.process_time()
+        cluster.run(3)
+        return time.process_time() - begun
+
     cluster.page = hostile
     cluster.run(3)
-    begun = time.process_time()
-    cluster.run(3)
-    early = time.process_time() - begun
+    early = min(cost() for _ in range(3))  # a busy machine makes single measurements longer
     cluster.run(30)
-    begun = time.process_time()
+    assert min(cost() for _ in range(3)) < 3 * early + 0.1
     snapshot = cluster.run(3)
-    assert time.process_time() - begun < 3 * early + 0.1
     assert len(snapshot.run("r").workers[0].failures) <= 16
     processes = [p for s in cluster.collector._memory.subjects.values() for p in s.processes.values()]
     assert max(len(process.gauges) + len(process.counters) for process in processes) < 150
