@@ -25,6 +25,7 @@ from typing import Final
 from synthetic import Page as SyntheticPage
 from synthetic import fleet
 
+from benchmarks.watched import put_table
 from raymon.live.collector import Collector
 from raymon.live.scrape import Page
 from raymon.page import layout
@@ -35,8 +36,6 @@ WORKERS_PER_NODE: Final = 80
 HISTORY_ROUNDS: Final = 10
 """Collections before the measured ones: the first learns every series, and rates need a window."""
 BAR_SECONDS: Final = 2.0
-BEGIN: Final = "<!-- collection: begin -->"
-END: Final = "<!-- collection: end -->"
 PLOT: Final = Path(__file__).resolve().parent.parent / "docs" / "images" / "collection.svg"
 
 
@@ -157,13 +156,6 @@ def plot(costs: Sequence[Cost]) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
-def write(path: Path, lines: Sequence[str]) -> None:
-    """Replace what stands between the markers of a page."""
-    before, _, rest = path.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text("\n".join([before + BEGIN, "", *lines, "", END]) + after)
-
-
 def main() -> int:
     """Measure, print and write; exit code 1 where a collection takes longer than two seconds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -180,7 +172,7 @@ def main() -> int:
     lines = [*table(costs), "", f"{os.cpu_count()} cores, Python {sys.version.split()[0]}."]
     print(json.dumps([asdict(cost) for cost in costs]) if args.json else "\n".join(lines))
     if args.write:
-        write(args.write, lines)
+        put_table(args.write, "collection", lines)
         PLOT.write_text(plot(costs))
     return int(any(cost.collection_seconds > BAR_SECONDS for cost in costs))
 

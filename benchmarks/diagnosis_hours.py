@@ -22,9 +22,8 @@ from typing import Final, NamedTuple
 from benchmarks.diagnosis_rules import NAMES
 from benchmarks.diagnosis_score import Outcome, most_false, percentile, play, wilson
 from benchmarks.diagnosis_simulated import Simulated, healthy, scenarios
+from benchmarks.watched import put_table
 
-BEGIN: Final = "<!-- simulated: begin -->"
-END: Final = "<!-- simulated: end -->"
 NOTHING: Final = "\N{EN DASH}"
 
 
@@ -150,13 +149,6 @@ def _rule(name: str, times: Sequence[float], total: int, false: float) -> str:
     return f"| {name} | {len(times)} of {total} | {middle} | {false:.2f} |"
 
 
-def write(path: Path, lines: Sequence[str], command: str) -> None:
-    """Put the summary between its marks in a page of the docs, with the command that made it."""
-    head, _, rest = path.read_text().partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    path.write_text("\n".join([f"{head}{BEGIN}", "", f"Made by `{command}`.", *lines, "", f"{END}{tail}"]))
-
-
 def passed(outcomes: Sequence[Outcome]) -> bool:
     """Return whether the bar is met: 98 % right, in time, and one false alarm in ten healthy hours at most."""
     faults = [one for one in outcomes if one.expected and not one.weak]
@@ -228,7 +220,8 @@ def main() -> int:
     lines = summary(played)
     print("\n".join(lines))
     if args.write:
-        write(args.write, lines, shlex.join(["python", "-m", "benchmarks.diagnosis_hours", *sys.argv[1:]]))
+        command = shlex.join(["python", "-m", "benchmarks.diagnosis_hours", *sys.argv[1:]])
+        put_table(args.write, "simulated", [f"Made by `{command}`.", *lines])
     return 0 if passed(played) else 1
 
 
