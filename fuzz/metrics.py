@@ -19,9 +19,9 @@ from fuzz import mutation
 from fuzz.drawn import check_html, check_terminal
 from fuzz.harness import BLOCK, Check, Harness
 from raymon.health import ALERTS
-from raymon.incident.encoding import Encoder, header
 from raymon.incident.postmortem import postmortem
 from raymon.incident.postmortem import text as postmortem_text
+from raymon.incident.recording_format import Encoder, header
 from raymon.incident.replay import Replay
 from raymon.live.collector import Collector
 from raymon.live.parse import WANTED, Parser

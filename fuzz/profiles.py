@@ -11,7 +11,7 @@ from typing import Any, Final
 from fuzz import metrics, mutation
 from fuzz.drawn import check_html, check_terminal
 from fuzz.harness import Check, Harness
-from raymon.incident import groups
+from raymon.incident import stack_groups
 from raymon.live.collector import Collector
 from raymon.live.scrape import Page
 from raymon.live.snapshot import Snapshot
@@ -97,7 +97,7 @@ def _sampled_stacks(_folder: Path) -> Check:
             command._print_result(combined, Path("folder"))
         check_terminal(out.getvalue())
         dumps = {name: current_frames(gathered[address].dumps.get(pid, "")) for name, (address, pid) in known.items()}
-        groups.sentence(groups.grouped({name: threads[0][1] for name, threads in dumps.items() if threads}))
+        stack_groups.sentence(stack_groups.grouped({name: threads[0][1] for name, threads in dumps.items() if threads}))
 
     return check
 

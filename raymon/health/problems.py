@@ -7,9 +7,9 @@ from raymon.format import count, duration, listing, share, size
 from raymon.health.failing_rollouts import failing_rollouts, has_succeeded, nothing_succeeded
 from raymon.health.impact import Cost, absence_cost, straggler_cost
 from raymon.health.language_problems import language_problems
-from raymon.health.placement import unplaced_workers
 from raymon.health.stragglers import stragglers
 from raymon.health.thresholds import Thresholds
+from raymon.health.unplaced_workers import unplaced_workers
 from raymon.health.verdicts import Finding, WorkerVerdict
 from raymon.views import RunView
 

@@ -28,7 +28,7 @@ from raymon.cluster.cluster_state import ClusterState, StateFollower, ask
 from raymon.format import size
 from raymon.health import Finding
 from raymon.incident.deaths import Death
-from raymon.incident.lifelines import Lifelines, lifelines
+from raymon.incident.local_deaths import ProcessWatch, processes_to_watch
 from raymon.incident.processes import MOST_PROCESSES, processes
 from raymon.incident.run_stacks import stack_evidence, suspects
 from raymon.live.snapshot import Snapshot
@@ -92,12 +92,12 @@ class Evidence:
         self._follower: StateFollower | None = None
         self._looked_at = float("-inf")
         self._on_death = on_death
-        self._lifelines = Lifelines(self._died)
+        self._process_watch = ProcessWatch(self._died)
 
     def follow(self, snapshot: Snapshot) -> None:
         """Find the session of the snapshot on this machine, every few seconds until there is one; follow its ends."""
         if self._on_death is not None and self._session is not None:
-            self._lifelines.follow(lifelines(snapshot, self._session.folder, self._session.addresses))
+            self._process_watch.follow(processes_to_watch(snapshot, self._session.folder, self._session.addresses))
         if self._session is not None or time.monotonic() - self._looked_at < FIND_SECONDS:
             return
         self._looked_at = time.monotonic()
@@ -125,7 +125,7 @@ class Evidence:
 
     def close(self) -> None:
         """End the child process that asks the control store, and the thread that follows processes."""
-        self._lifelines.close()
+        self._process_watch.close()
         if self._follower is not None:
             self._follower.stop()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from raymon.cluster.cluster_state import ClusterState
 from raymon.incident import FOLDER
 from raymon.incident.deaths import Death, DeathLog
-from raymon.incident.encoding import RecordingError
+from raymon.incident.recording_format import RecordingError
+from raymon.incident.recording_writer import RecordingWriter
 from raymon.incident.store import folder_name
-from raymon.incident.writer import RecordingWriter
 from raymon.live.round import Round
 from raymon.live.snapshot import Snapshot
 

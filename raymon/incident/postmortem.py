@@ -15,8 +15,8 @@ from raymon.html.words import headline
 from raymon.incident.causes import DEATHS, LOOK_BACK_SECONDS, PostMortem, analyse
 from raymon.incident.death_links import Moment, clock
 from raymon.incident.deaths import read_deaths
-from raymon.incident.encoding import RecordingError
-from raymon.incident.reader import Recording
+from raymon.incident.recording_format import RecordingError
+from raymon.incident.recording_reader import Recording
 from raymon.incident.replay import snapshots
 from raymon.incident.store import IncidentStore
 

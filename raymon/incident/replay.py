@@ -9,8 +9,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from raymon.incident.encoding import RecordingError
-from raymon.incident.reader import Recording
+from raymon.incident.recording_format import RecordingError
+from raymon.incident.recording_reader import Recording
 from raymon.live.collector import Collector
 from raymon.live.round import Round
 from raymon.live.snapshot import Snapshot

@@ -8,7 +8,7 @@ from typing import Any, Final
 from raymon.catalog import DRIVER
 from raymon.cluster.cluster_state import ClusterState
 from raymon.health import Finding
-from raymon.incident import groups
+from raymon.incident import stack_groups
 from raymon.incident.hang import hang
 from raymon.incident.processes import Standing, processes, standings
 from raymon.live.snapshot import Snapshot
@@ -59,11 +59,11 @@ def stack_evidence(
             name: replace(each, waits_for=tuple(names.get(other, other) for other in each.waits_for))
             for name, each in found.items()
         }
-    alike = groups.grouped({name: each.frames for name, each in found.items() if each.frames})
+    alike = stack_groups.grouped({name: each.frames for name, each in found.items() if each.frames})
     hanging = hang(found, about, time.time())
     return {
         "hang": asdict(hanging) if hanging else None,
-        "sentence": groups.sentence(alike),
+        "sentence": stack_groups.sentence(alike),
         "groups": [{"processes": group.processes, "frames": group.frames[:MOST_FRAMES]} for group in alike],
         "processes": {name: _short(each) for name, each in found.items()},
         "idle": [name for name in own if name in found and found[name].idle],

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from raymon.errors import UserError
 from raymon.html.markup import clean
-from raymon.incident.shape import shaped
+from raymon.incident.schema import shaped
 
 FOLDER: Final = "incidents"
 DATA: Final = "incident.json"

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from raymon.health import Finding, RunVerdict, WorkerVerdict
+from raymon.live.baseline import Baseline
 from raymon.live.debounce import Debounce
 from raymon.live.dither import Dither
 from raymon.live.driver_view import LIVE_SECONDS
@@ -19,14 +20,13 @@ from raymon.live.history import Ring, WorkerSample
 from raymon.live.local_alerts import LocalAlerts
 from raymon.live.memory import Memory
 from raymon.live.node_views import forget_nodes
-from raymon.live.normal import Normal
 from raymon.live.parse import Parser
-from raymon.live.places import Places, placed, wanted
 from raymon.live.prometheus import Prometheus
 from raymon.live.round import Round, parse_round
 from raymon.live.runs import run_views
 from raymon.live.scrape import Page, Scraper
 from raymon.live.series import history_values
+from raymon.live.silent_processes import SilentProcessReader, process_requests, with_silent_processes
 from raymon.live.snapshot import FiringAlert, RunHistory, Snapshot, TargetState
 from raymon.live.targets import Endpoints, LocalTargets, NamedTargets, Targets
 from raymon.views import RunView, WorkerView
@@ -87,8 +87,8 @@ class Collector:
         self._thread: threading.Thread | None = None
         self._scraper, self._parser, self._memory = Scraper(), Parser(), Memory()
         self._rings: dict[str, Ring] = {}
-        self._normal, self._debounce = Normal(), Debounce()
-        self._places = Places()
+        self._baseline, self._debounce = Baseline(), Debounce()
+        self._silent = SilentProcessReader()
         self._phases, self._alarms = Dither(), LocalAlerts()
         self._prometheus = Prometheus(prometheus_url) if prometheus_url else None
         self._prometheus_expected = prometheus_expected
@@ -113,7 +113,7 @@ class Collector:
         """End the thread."""
         self._stop.set()
         self._wake.set()
-        self._places.stop()
+        self._silent.stop()
         if self._prometheus is not None:
             self._prometheus.stop()
         if self._thread is not None:
@@ -147,8 +147,8 @@ class Collector:
         found = found or Endpoints(tuple(page.url for page in pages), "given pages")
         parsed = parse_round(pages, found, round(self._clock(), 3), self._parser)
         before = self._snapshot
-        silent = wanted((view, before.verdicts[view.run]) for view in before.runs)
-        parsed = replace(parsed, places=self._places.known(silent))
+        silent = process_requests((view, before.verdicts[view.run]) for view in before.runs)
+        parsed = replace(parsed, silent=self._silent.known(silent))
         if self._on_round is not None:
             self._on_round(parsed)
         return self.take(parsed, begun)
@@ -165,7 +165,7 @@ class Collector:
         if answered and self._memory.round % FORGET_ROUNDS == 0:
             self._forget(now)
         views = run_views(self._memory, self._rings, now)[:MOST_RUNS]
-        views = tuple(placed(self._normal.compare(view, now), latest.places, now) for view in views)
+        views = tuple(with_silent_processes(self._baseline.compare(view, now), latest.silent, now) for view in views)
         verdicts = {view.run: self._judge(view, now) for view in views}
         for view in views:
             self._remember(view, verdicts[view.run], now)
@@ -224,7 +224,7 @@ class Collector:
         forget_nodes(self._memory, now)
         runs = self._memory.heard.keys()
         self._rings = {run: ring for run, ring in self._rings.items() if run in runs}
-        self._normal.keep(runs)
+        self._baseline.keep(runs)
         self._debounce.keep(runs)
         self._phases.keep(runs)
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from raymon.live.parse import Parser, SeriesKey
-from raymon.live.places import Place
 from raymon.live.scrape import Page
+from raymon.live.silent_processes import SilentProcess
 from raymon.live.targets import Endpoints
 
 Sample = tuple[SeriesKey, float]
@@ -33,13 +33,13 @@ class ParsedPage:
 class Round:
     """Every page of one round; `taken_at` is wall-clock seconds, `found` what the discovery returned.
 
-    `places` holds the frames of silent processes, as far as they are known.
+    `silent` holds what is known of silent processes.
     """
 
     taken_at: float
     pages: tuple[ParsedPage, ...] = ()
     found: Endpoints = field(default_factory=Endpoints)
-    places: tuple[Place, ...] = ()
+    silent: tuple[SilentProcess, ...] = ()
 
 
 def parse_round(pages: Iterable[Page], found: Endpoints, now: float, parser: Parser) -> Round:

@@ -22,8 +22,8 @@ from typing import Final
 from raymon.cluster import ports
 from raymon.cluster.auth import use_token_file
 from raymon.errors import UserError
-from raymon.incident.reader import Recording
-from raymon.incident.writer import RecordingWriter
+from raymon.incident.recording_reader import Recording
+from raymon.incident.recording_writer import RecordingWriter
 from raymon.live import targets
 
 PORT: Final = 8501

@@ -17,8 +17,8 @@ from raymon.page.footer import Service, footer
 from raymon.page.header import header
 from raymon.page.incident_list import Summary, incidents
 from raymon.page.language_model import language_model
-from raymon.page.moment import moment
 from raymon.page.node_table import nodes
+from raymon.page.recording_slider import moment
 from raymon.page.tiles import tiles
 from raymon.page.verdict import alerts, firing_alerts, verdict
 from raymon.page.worker_table import table

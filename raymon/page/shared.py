@@ -15,9 +15,9 @@ from typing import Final
 
 from raymon.html.markup import Html
 from raymon.incident.background import BackgroundWatch
-from raymon.incident.encoding import RecordingError
+from raymon.incident.recording_format import RecordingError
+from raymon.incident.recording_writer import RecordingWriter
 from raymon.incident.replay import Replay
-from raymon.incident.writer import RecordingWriter
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
 from raymon.page import layout

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from raymon.format import printable
-from raymon.stack.bounded import bounded
 from raymon.stack.checks import CHECKS, Check, CheckOptions, CheckResult, Inspection
 from raymon.stack.checks.outcome import Outcome, unknown
 from raymon.stack.command_line import seconds, url
+from raymon.stack.deadline import bounded
 from raymon.stack.login import add_login, login_from
 
 _SIGNS: Final = {"ok": "ok", "problem": "PROBLEM", "unknown": "unknown", "absent": "-"}

@@ -19,7 +19,7 @@ from raymon.cluster.http import is_url
 from raymon.cluster.ownership import is_loopback
 from raymon.errors import UserError
 from raymon.format import printable
-from raymon.stack.bounded import bounded
+from raymon.stack.deadline import bounded
 
 Auth = str | tuple[str, str] | None
 """A token, a user with a password, or nothing."""

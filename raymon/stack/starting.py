@@ -18,7 +18,7 @@ from pathlib import Path
 from raymon.cluster import ports
 from raymon.cluster.http import get
 from raymon.errors import UserError
-from raymon.stack import grafana_server, missing, process, prometheus_server, state
+from raymon.stack import grafana_server, install_advice, process, prometheus_server, state
 from raymon.stack.launch import StackError, choose_port, launch
 from raymon.stack.running import RunningStack, StackOptions, leave
 from raymon.stack.sources import Sources
@@ -112,7 +112,7 @@ def _start_prometheus(options: StackOptions, directory: Path, known: state.Stack
     program = process.find_program("prometheus")
     if not program:
         _make_password(directory, stack)  # the containers that the message suggests need it
-        raise StackError(missing.prometheus(directory))
+        raise StackError(install_advice.prometheus(directory))
     port = choose_port(options.prometheus_port, known.parts.get("prometheus"), prometheus_server.DEFAULT_PORT)
     command = prometheus_server.command(program, directory, port)
     try:
@@ -167,7 +167,7 @@ def _start_grafana(options: StackOptions, directory: Path, known: state.StackSta
     _make_password(directory, stack)
     program = grafana_server.find()
     if not program and not running:
-        raise StackError(missing.grafana(directory))
+        raise StackError(install_advice.grafana(directory))
     before = known.parts.get("grafana")
     port = running.port if running else choose_port(options.grafana_port, before, grafana_server.DEFAULT_PORT)
     temp_dirs = options.sources.temp_dirs
@@ -180,7 +180,7 @@ def _start_grafana(options: StackOptions, directory: Path, known: state.StackSta
     if running:  # it reads its configuration only at its start
         process.stop(running.pid, running.mark)
     if not program:
-        raise StackError(missing.grafana(directory))
+        raise StackError(install_advice.grafana(directory))
     command = grafana_server.command(program, directory)
     environment = grafana_server.environment()
     stack.grafana_url = launch("grafana", command, directory, port, known, "/api/health", environment, running)

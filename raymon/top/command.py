@@ -15,8 +15,8 @@ from typing import Final
 from raymon.cluster.auth import use_token_file
 from raymon.health import RunVerdict
 from raymon.incident.background import BackgroundWatch
+from raymon.incident.recording_writer import RecordingWriter
 from raymon.incident.replay import Replay, moment_of
-from raymon.incident.writer import RecordingWriter
 from raymon.live import targets
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot

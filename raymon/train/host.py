@@ -91,7 +91,9 @@ def recorder(
     if not (config.record and config.recording and cluster.metrics_urls):
         return contextlib.nullcontext()
     run = ["--run", ascii_label(config.name)]
-    return _child([sys.executable, "-m", "raymon.incident.record", str(records / FOLDER), *run, *_targets(cluster)])
+    return _child(
+        [sys.executable, "-m", "raymon.incident.recorder_process", str(records / FOLDER), *run, *_targets(cluster)]
+    )
 
 
 def _targets(cluster: Cluster) -> list[str]:

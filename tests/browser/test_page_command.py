@@ -22,7 +22,7 @@ from streamlit.testing.v1 import AppTest
 from support import ROOT, Command, alive, chromium_page, free_port, get, poll
 
 from raymon import catalog
-from raymon.incident.writer import RecordingWriter
+from raymon.incident.recording_writer import RecordingWriter
 from raymon.live.collector import Collector
 
 PAGE = ROOT / "raymon" / "page" / "app.py"

@@ -469,10 +469,11 @@ def test_an_installed_wheel_finds_its_files(tmp_path):
         (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
         copy(ROOT / source, tmp_path / target)
     code = (
-        "from raymon.stack import files, missing, prometheus_server as p; import raymon; print(raymon.__file__); "
+        "from raymon.stack import files, install_advice, prometheus_server as p; "
+        "import raymon; print(raymon.__file__); "
         "p.config(p.Sources().or_local(), files.PACKAGE); "
         "assert files.rule_files() and files.dashboards() and files.datasource(); "
-        "assert missing.compose(p.Path('/')); print(files.share('dashboards'))"
+        "assert install_advice.compose(p.Path('/')); print(files.share('dashboards'))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

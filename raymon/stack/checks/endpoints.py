@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
-from raymon.stack.bounded import bounded
+from raymon.stack.deadline import bounded
 
 _RESOLVE_SECONDS: Final = 2.0
 _LOOPBACK: Final = "127.0.0.1"

@@ -18,10 +18,10 @@ import pytest
 from metrics_pages import NOW, URL, FakeCluster, FakeDriver, FakeWorker
 
 from raymon import catalog
-from raymon.incident.encoding import Encoder, RecordingError, header
-from raymon.incident.reader import Recording, lines, segments
+from raymon.incident.recording_format import Encoder, RecordingError, header
+from raymon.incident.recording_reader import Recording, lines, segments
+from raymon.incident.recording_writer import BYTES_PER_WORKER_HOUR, RecordingWriter
 from raymon.incident.replay import Replay, moment_of
-from raymon.incident.writer import BYTES_PER_WORKER_HOUR, RecordingWriter
 from raymon.live.collector import Collector
 from raymon.live.round import ParsedPage, Round
 from raymon.page import layout
@@ -54,7 +54,7 @@ def assert_same(replayed, live):
 
 
 def test_a_replay_shows_what_was_seen_live_at_any_moment(tmp_path, monkeypatch):
-    monkeypatch.setattr("raymon.incident.writer.SEGMENT_SECONDS", 20.0)
+    monkeypatch.setattr("raymon.incident.recording_writer.SEGMENT_SECONDS", 20.0)
     cluster, recorder = recorded(tmp_path, FakeDriver(), *(FakeWorker(str(n)) for n in range(3)))
     seen = {}
 
@@ -113,7 +113,7 @@ import sys, time
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from metrics_pages import FakeDriver, FakeCluster, FakeWorker
-from raymon.incident.writer import RecordingWriter
+from raymon.incident.recording_writer import RecordingWriter
 from raymon.live.collector import Collector
 cluster = FakeCluster(FakeDriver(), FakeWorker())
 cluster.collector = Collector(["a:1"], clock=lambda: cluster.now, on_round=RecordingWriter(Path({directory!r})).add)
@@ -180,10 +180,10 @@ def test_a_full_disk_ends_a_segment_at_a_whole_line(tmp_path, monkeypatch):
             return write(file, data[:20])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("raymon.incident.writer.os.write", full)
+    monkeypatch.setattr("raymon.incident.recording_writer.os.write", full)
     cluster.run(1)
     assert "No space left on device" in recorder.problem
-    monkeypatch.setattr("raymon.incident.writer.os.write", write)
+    monkeypatch.setattr("raymon.incident.recording_writer.os.write", write)
     assert [taken.taken_at for taken in Recording(tmp_path).rounds()] == [NOW + n for n in range(1, 11)]
     cluster.run(3)
     recorder._retry_at = float("-inf")
@@ -217,7 +217,7 @@ def noisy(worker):
 
 @pytest.mark.parametrize("budget", [BYTES_PER_WORKER_HOUR, 100_000])
 def test_a_recording_keeps_within_a_megabyte_per_worker_and_hour(tmp_path, monkeypatch, budget):
-    monkeypatch.setattr("raymon.incident.writer.BYTES_PER_WORKER_HOUR", budget)
+    monkeypatch.setattr("raymon.incident.recording_writer.BYTES_PER_WORKER_HOUR", budget)
     cluster, recorder = recorded(tmp_path, FakeDriver(), *(noisy(str(n)) for n in range(4)))
     cluster.run(605)
     recorder.close()
@@ -230,7 +230,7 @@ def test_a_recording_keeps_within_a_megabyte_per_worker_and_hour(tmp_path, monke
 
 
 def test_the_oldest_segments_go_when_the_recording_is_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr("raymon.incident.writer.SEGMENT_SECONDS", 10.0)
+    monkeypatch.setattr("raymon.incident.recording_writer.SEGMENT_SECONDS", 10.0)
     recorder = RecordingWriter(tmp_path, most_bytes=6_000)
     cluster = FakeCluster(FakeDriver(), FakeWorker())
     cluster.collector = Collector([URL], clock=lambda: cluster.now, on_round=recorder.add)
@@ -294,7 +294,7 @@ def test_a_strange_line_is_harmless(tmp_path, row):
 
 
 def test_a_stream_that_expands_without_end_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("raymon.incident.reader.LONGEST_LINE", 1_000_000)
+    monkeypatch.setattr("raymon.incident.recording_reader.LONGEST_LINE", 1_000_000)
     path = tmp_path / "20270115T080001.000000.jsonl.gz"
     bomb = zlib.compressobj(9, zlib.DEFLATED, 31)
     path.write_bytes(b"".join(bomb.compress(bytes(1_000_000)) for _ in range(50)) + bomb.flush())

@@ -1,6 +1,6 @@
 """Similar stacks are grouped, so that the process that differs is found."""
 
-from raymon.incident.groups import grouped, sentence
+from raymon.incident.stack_groups import grouped, sentence
 
 WAITING = ["get (ray/_private/worker.py:10)", "loop (mine.py:3)"]
 

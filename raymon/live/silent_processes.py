@@ -1,6 +1,6 @@
-"""The frames in which silent processes of a run are: read in the background, and only while a verdict needs them.
+"""What silent processes of a run are doing: their stacks and kernel state, read in the background on request.
 
-The collector never waits for it: what is read during one round is used from the next one on.
+The collector never waits: what is read during one round is used from the next one on.
 """
 
 import contextlib
@@ -29,22 +29,22 @@ from raymon.views import RunView
 
 PERIOD_SECONDS: Final = 1.0
 KEPT_SECONDS: Final = 8.0
-"""What was read longer ago does not hold any more."""
+"""Older readings are not used."""
 MOST_PROCESSES: Final = 16
 SILENT_SECONDS: Final = 4.0
 _WORKER_STATES: Final = ("suspect", "stalled")
 _RUN_STATES: Final = ("no_progress", "driver_gone", "stale", "worker_stalled", "killed")
 _ENDED: Final = ("finished", "stopped", "failed")
-_LOOKS_AT_END: Final = 5
-"""A driver that failed left its exception before its last state: what is not found then is not there."""
+_READINGS_AT_END: Final = 5
+"""A failed driver writes its exception before its last state: what is missing after so many readings stays missing."""
 _LONGEST_EXIT: Final = 200
 ReadStacks = Callable[[Iterable[Process]], dict[Process, ProcessEvidence]]
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The frame in which one process is.
+class SilentProcess:
+    """What is known of one silent process.
 
     Attributes:
         run: The run.
@@ -66,11 +66,11 @@ class Place:
     exit: str = ""
 
 
-class Wanted(NamedTuple):
-    """A process to look at.
+class ProcessRequest(NamedTuple):
+    """A process to read.
 
     Attributes:
-        first: Only to note that it runs on this machine.
+        first: Only note that it runs on this machine.
         ended: It has ended with an exception.
     """
 
@@ -81,8 +81,8 @@ class Wanted(NamedTuple):
     ended: bool = False
 
 
-class Places:
-    """Reads the frames of processes in a thread that starts with the first request.
+class SilentProcessReader:
+    """Read stacks and states of processes in a thread that starts with the first request.
 
     Args:
         read_stacks: Returns what processes left behind; tests replace it.
@@ -90,8 +90,8 @@ class Places:
 
     def __init__(self, read_stacks: ReadStacks | None = None) -> None:
         self._read_stacks = read_stacks or StackFiles().read
-        self._wanted: tuple[Wanted, ...] = ()
-        self._places: dict[tuple[str, str], tuple[float, Place]] = {}
+        self._requests: tuple[ProcessRequest, ...] = ()
+        self._processes: dict[tuple[str, str], tuple[float, SilentProcess]] = {}
         self._readings: dict[Process, process_state.Reading] = {}
         self._exits: dict[Process, str] = {}
         self._noted: set[Process] = set()
@@ -101,75 +101,72 @@ class Places:
         self._thread: threading.Thread | None = None
         self._stopped = False
 
-    def known(self, wanted: Sequence[Wanted]) -> tuple[Place, ...]:
-        """Return what is known of processes, and have them looked at; never waits."""
-        ended = tuple(self._end(one) for one in wanted if one.ended and one.process in self._ends)
-        self._wanted = tuple(one for one in wanted if self._is_open(one))[:MOST_PROCESSES]
-        if not self._wanted:
+    def known(self, requests: Sequence[ProcessRequest]) -> tuple[SilentProcess, ...]:
+        """Return what is known of processes, and have them read again; never waits."""
+        ended = tuple(self._end(request) for request in requests if request.ended and request.process in self._ends)
+        self._requests = tuple(request for request in requests if self._is_open(request))[:MOST_PROCESSES]
+        if not self._requests:
             return ended
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="raymon-places", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="raymon-silent-processes", daemon=True)
             self._thread.start()
         self._wake.set()
         oldest = time.monotonic() - KEPT_SECONDS
-        held = [self._places.get((one.run, one.worker)) for one in self._wanted if not (one.first or one.ended)]
-        return (*ended, *(entry[1] for entry in held if entry is not None and entry[0] > oldest))
+        silent = [request for request in self._requests if not (request.first or request.ended)]
+        readings = [self._processes.get((request.run, request.worker)) for request in silent]
+        return (*ended, *(reading[1] for reading in readings if reading is not None and reading[0] > oldest))
 
     def stop(self) -> None:
         """End the thread."""
         self._stopped = True
         self._wake.set()
 
-    def _is_open(self, one: Wanted) -> bool:
-        """Return whether there is something to find out about a process."""
-        if one.ended:
-            looks, text = self._ends.get(one.process, (0, ""))
-            return not text and looks < _LOOKS_AT_END
-        return not one.first or one.process not in self._noted
+    def _is_open(self, request: ProcessRequest) -> bool:
+        """Return whether another reading can add something."""
+        if request.ended:
+            readings, text = self._ends.get(request.process, (0, ""))
+            return not text and readings < _READINGS_AT_END
+        return not request.first or request.process not in self._noted
 
-    def _end(self, one: Wanted) -> Place:
-        return Place(one.run, one.worker, exit=self._ends[one.process][1])
+    def _end(self, request: ProcessRequest) -> SilentProcess:
+        return SilentProcess(request.run, request.worker, exit=self._ends[request.process][1])
 
     def _run(self) -> None:
         while not self._stopped:
             self._wake.wait()
             self._wake.clear()
             try:
-                self._look(self._wanted)
-            except Exception:  # noqa: BLE001  # what is missing must not end the thread
-                _log.warning("the frames of processes cannot be read", exc_info=True)
+                self._read(self._requests)
+            except Exception:  # noqa: BLE001  # a failed reading must not end the thread
+                _log.warning("cannot read the stacks of silent processes", exc_info=True)
             time.sleep(PERIOD_SECONDS)
 
-    def _look(self, wanted: Sequence[Wanted]) -> None:
+    def _read(self, requests: Sequence[ProcessRequest]) -> None:
         raylets = discovery.raylets()
         for raylet in raylets:
             self._sessions.setdefault(raylet.node_address, set()).add(raylet.session_dir)
-        silent = [one.process for one in wanted if not one.first]
+        silent = [request.process for request in requests if not request.first]
         evidence = self._read_stacks(silent) if silent else {}
-        for one in wanted:
-            if one.ended:
-                looks, _ = self._ends.get(one.process, (0, ""))
-                self._ends[one.process] = (looks + 1, self._exception(one.process, evidence.get(one.process)))
+        for run, worker, process, first, ended in requests:
+            if ended:
+                readings, _ = self._ends.get(process, (0, ""))
+                self._ends[process] = (readings + 1, self._exception(process, evidence.get(process)))
                 continue
-            self._noted.add(one.process)
-            state = self._state(one.process, raylets)
-            if one.first:
+            self._noted.add(process)
+            state = self._state(process, raylets)
+            if first:
                 continue
-            left = evidence.get(one.process)
-            place = Place(one.run, one.worker, process=state)
-            if left is not None and left.state != "none" and state != "gone":
-                native = {"busy": "native_busy"}.get(state, "native") if state not in ("stopped", "swapping") else state
-                process = native if left.state == "native" else state
-                place = replace(
-                    place,
-                    where=left.where,
-                    process=process,
-                    since=left.silent_since or 0.0,
-                    waits_for=left.waits_for,
-                )
+            stacks = evidence.get(process)
             if state == "gone":
-                place = replace(place, exit=self._exit(one.process, raylets))
-            self._places[one.run, one.worker] = (time.monotonic(), place)
+                reading = SilentProcess(run, worker, process=state, exit=self._exit(process, raylets))
+            elif stacks is None or stacks.state == "none":
+                reading = SilentProcess(run, worker, process=state)
+            else:
+                if stacks.state == "native" and state not in ("stopped", "swapping"):
+                    state = "native_busy" if state == "busy" else "native"
+                since = stacks.silent_since or 0.0
+                reading = SilentProcess(run, worker, stacks.where, state, since, stacks.waits_for)
+            self._processes[run, worker] = (time.monotonic(), reading)
 
     def _state(self, process: Process, raylets: Iterable[discovery.Raylet]) -> str:
         """Return the state of a process that is known to run, or to have run, on this machine; else empty."""
@@ -181,17 +178,18 @@ class Places:
             self._readings[process] = now
         return state
 
-    def _exception(self, process: Process, left: ProcessEvidence | None) -> str:
+    def _exception(self, process: Process, evidence: ProcessEvidence | None) -> str:
         """Return the exception that ended a process; its session's files outlive a cluster that ends with it."""
         node, pid = process
-        for session in self._sessions.get(node, ()) if left is None else ():
-            left = left or process_evidence.read(session, pid)
-        if left is None or not left.end or not left.end.get("exception"):
+        for session in self._sessions.get(node, ()) if evidence is None else ():
+            evidence = evidence or process_evidence.read(session, pid)
+        if evidence is None or not evidence.end or not evidence.end.get("exception"):
             return ""
-        message = str(left.end.get("message") or "")
-        place = _place_of(left.end.get("remote_frames") or left.end.get("frames"))
-        text = f"{left.end['exception']}{f': {message}' if message else ''}"
-        return f"{printable(text, _LONGEST_EXIT)}{f', in `{printable(place, _LONGEST_EXIT)}`' if place else ''}"
+        end = evidence.end
+        message = str(end.get("message") or "")
+        line = _users_line(end.get("remote_frames") or end.get("frames"))
+        text = f"{end['exception']}{f': {message}' if message else ''}"
+        return f"{printable(text, _LONGEST_EXIT)}{f', in `{printable(line, _LONGEST_EXIT)}`' if line else ''}"
 
     def _exit(self, process: Process, raylets: Sequence[discovery.Raylet]) -> str:
         """Return why a process ended as its cluster's control store says; ask it once."""
@@ -203,13 +201,12 @@ class Places:
         return self._exits.get(process, "")
 
 
-def _place_of(frames: object) -> str:
+def _users_line(frames: object) -> str:
     """Return the line of the user's own code in the frames of an exception, which come from a file."""
     try:
-        known = [Frame(str(each[0]), str(each[1]), int(each[2])) for each in frames]  # type: ignore[attr-defined]
+        return where([Frame(str(each[0]), str(each[1]), int(each[2])) for each in frames])  # type: ignore[attr-defined]
     except (TypeError, ValueError, IndexError, KeyError):
         return ""
-    return where(known)
 
 
 def _left_files(process: Process, raylets: Iterable[discovery.Raylet]) -> bool:
@@ -223,28 +220,28 @@ def _left_files(process: Process, raylets: Iterable[discovery.Raylet]) -> bool:
     return False
 
 
-def wanted(runs: Iterable[tuple[RunView, RunVerdict]]) -> list[Wanted]:
-    """Return the processes the verdicts want to know of: silent workers, a driver that waits or that failed."""
-    processes = []
+def process_requests(runs: Iterable[tuple[RunView, RunVerdict]]) -> list[ProcessRequest]:
+    """Return the processes that verdicts depend on: silent workers, a driver that waits or that failed."""
+    requests = []
     for view, verdict in runs:
         if view.state == "failed" and view.driver_node and view.driver_pid and not view.problem:
-            processes.append(Wanted(view.run, DRIVER, (view.driver_node, view.driver_pid), ended=True))
+            requests.append(ProcessRequest(view.run, DRIVER, (view.driver_node, view.driver_pid), ended=True))
         if view.state in _ENDED or view.problem:
             continue
         states = {worker.worker: worker.state for worker in verdict.workers}
         silent = [worker for worker in view.workers if states.get(worker.worker) in _WORKER_STATES]
-        processes += [Wanted(view.run, w.worker, (w.node, w.pid)) for w in silent if w.node and w.pid]
+        requests += [ProcessRequest(view.run, w.worker, (w.node, w.pid)) for w in silent if w.node and w.pid]
         if view.driver_node and view.driver_pid:
             waits = (view.driver_heartbeat_age_seconds or 0.0) > SILENT_SECONDS + (view.report_seconds or 1.0)
             trouble = bool(silent) or waits or verdict.state in _RUN_STATES
-            driver = Wanted(view.run, DRIVER, (view.driver_node, view.driver_pid), first=not trouble)
-            processes.insert(0, driver)
-    return processes
+            driver = ProcessRequest(view.run, DRIVER, (view.driver_node, view.driver_pid), first=not trouble)
+            requests.insert(0, driver)
+    return requests
 
 
-def placed(view: RunView, places: Iterable[Place], now: float) -> RunView:
-    """Return a view with the known frames of its processes."""
-    known = {place.worker: place for place in places if place.run == view.run}
+def with_silent_processes(view: RunView, processes: Iterable[SilentProcess], now: float) -> RunView:
+    """Return a view with what is known of its silent processes."""
+    known = {process.worker: process for process in processes if process.run == view.run}
     if not known:
         return view
     workers = tuple(

@@ -5,13 +5,13 @@ import dataclasses
 from health_views import run, worker
 
 from raymon.health import judge_workers
-from raymon.live.normal import Normal
+from raymon.live.baseline import Baseline
 
 
 def watch(views):
-    normal, view = Normal(), None
+    baseline, view = Baseline(), None
     for second, made in enumerate(views):
-        view = normal.compare(made, float(second))
+        view = baseline.compare(made, float(second))
     return view
 
 

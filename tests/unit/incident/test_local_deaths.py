@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from raymon.incident.lifelines import Lifeline, Lifelines
+from raymon.incident.local_deaths import ProcessWatch, WatchedProcess
 from raymon.monitor.native import dump_name
 from raymon.monitor.private_files import FOLDER
 from raymon.monitor.standstill import LOGS, file_name
@@ -34,11 +34,11 @@ def session(tmp_path):
 def death(session, prepare, end=lambda child: child.kill()):
     """Follow a child process, end it, and return what is said about its death and how long that took."""
     deaths, came = [], threading.Event()
-    lines = Lifelines(lambda death: (deaths.append(death), came.set()))
+    lines = ProcessWatch(lambda death: (deaths.append(death), came.set()))
     with subprocess.Popen(["sleep", "60"]) as child:
         prepare(session / LOGS / FOLDER, child.pid)
         for _ in range(2):  # what it writes is looked for again and again
-            lines.follow([Lifeline("worker", "n", child.pid, session, "abc")])
+            lines.follow([WatchedProcess("worker", "n", child.pid, session, "abc")])
         begin = time.monotonic()
         end(child)
         assert came.wait(10.0)
@@ -77,11 +77,13 @@ def test_uncaught_exception_has_its_message_and_line(session):
 
 def test_driver_that_has_written_its_end_comes_before_its_workers(session):
     deaths, came = [], threading.Event()
-    lines = Lifelines(lambda death: (deaths.append(death), came.set() if death.kind == "worker" else None))
+    lines = ProcessWatch(lambda death: (deaths.append(death), came.set() if death.kind == "worker" else None))
     with subprocess.Popen(["sleep", "60"]) as driver, subprocess.Popen(["sleep", "60"]) as worker:
         content = {"monitors": [], "stacks": [], "waits_for": [], "written": 1.0, "where": "", "end": END}
         (session / LOGS / FOLDER / file_name(driver.pid)).write_text(json.dumps(content))
-        lines.follow([Lifeline("driver", "n", driver.pid, session), Lifeline("worker", "n", worker.pid, session)])
+        lines.follow(
+            [WatchedProcess("driver", "n", driver.pid, session), WatchedProcess("worker", "n", worker.pid, session)]
+        )
         worker.kill()
         assert came.wait(10.0)
         driver.kill()

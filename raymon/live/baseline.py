@@ -76,7 +76,7 @@ class _Run:
 
 
 @dataclass(slots=True)
-class Normal:
+class Baseline:
     """What has been normal for each run, from its views so far."""
 
     _runs: dict[str, _Run] = field(default_factory=dict)

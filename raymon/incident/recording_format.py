@@ -13,9 +13,9 @@ from raymon import __version__
 from raymon.errors import UserError
 from raymon.format import printable
 from raymon.live.parse import LARGEST, SeriesKey, checked_series
-from raymon.live.places import MOST_PROCESSES, Place
 from raymon.live.round import ParsedPage, Round, Sample
 from raymon.live.scrape import MOST_TARGETS
+from raymon.live.silent_processes import MOST_PROCESSES, SilentProcess
 from raymon.live.targets import Endpoints
 
 FORMAT: Final = "raymon-recording"
@@ -73,8 +73,8 @@ class Encoder:
                 record["found"]["departures"] = found.departures
         if series:
             record["series"] = series
-        if taken.places:
-            record["places"] = [asdict(place) for place in taken.places]
+        if taken.silent:
+            record["places"] = [asdict(process) for process in taken.silent]
         record["pages"] = pages
         return _line(record)
 
@@ -139,8 +139,8 @@ class Decoder:
         if len(self._series) > MOST_SERIES:
             raise ValueError("too many series")
         pages = tuple(self._page(page) for page in _items(record, "pages")[:MOST_TARGETS])
-        places = tuple(_place(item) for item in _items(record, "places")[:MOST_PROCESSES])
-        return Round(float(record["at"]), pages, self._found, places)
+        silent = tuple(_silent_process(item) for item in _items(record, "places")[:MOST_PROCESSES])
+        return Round(float(record["at"]), pages, self._found, silent)
 
     def _declared(self, item: object) -> SeriesKey | None:
         if not (isinstance(item, list) and len(item) == 2 and isinstance(item[1], dict)):
@@ -183,14 +183,14 @@ class Decoder:
         return self._series[at]
 
 
-def _place(item: object) -> Place:
+def _silent_process(item: object) -> SilentProcess:
     if not isinstance(item, dict):
-        raise ValueError("not a place")
+        raise ValueError("not a silent process")
     names = ("run", "worker", "where", "process", "exit")
     texts = {name: _text(item.get(name)) for name in names}
     since = item.get("since")
     waits_for = tuple(_text(name) for name in _items(item, "waits_for")[:MOST_PROCESSES])
-    return Place(**texts, since=float(since) if _is_number(since) else 0.0, waits_for=waits_for)
+    return SilentProcess(**texts, since=float(since) if _is_number(since) else 0.0, waits_for=waits_for)
 
 
 def _items(record: Mapping[str, Any], key: str) -> list[Any]:

@@ -1,6 +1,6 @@
 """The black box of `raymon train`: a child process of the run that records it and collects its incidents.
 
-    python -m raymon.incident.record DIRECTORY --run RUN (--metrics-url URL ... | --dashboard-url URL)
+    python -m raymon.incident.recorder_process DIRECTORY --run RUN (--metrics-url URL ... | --dashboard-url URL)
 
 DIRECTORY is the recording, inside the directory of the run. Ends soon after its parent. It collects every three
 seconds, since nobody looks.

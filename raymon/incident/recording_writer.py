@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from raymon.catalog import DRIVER, HEARTBEAT
-from raymon.incident.encoding import Encoder, RecordingError, header
-from raymon.incident.reader import SUFFIX, read_segment, segments
+from raymon.incident.recording_format import Encoder, RecordingError, header
+from raymon.incident.recording_reader import SUFFIX, read_segment, segments
 from raymon.live.round import Round
 
 SEGMENT_SECONDS: Final = 600.0

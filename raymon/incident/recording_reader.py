@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from raymon.incident import FOLDER
-from raymon.incident.encoding import Decoder, RecordingError, check_header
+from raymon.incident.recording_format import Decoder, RecordingError, check_header
 from raymon.live.parse import SeriesKey
 from raymon.live.round import Round
 

@@ -36,7 +36,7 @@ _FRAME: Final = re.compile(r'^\s+File "(?P<file>[^"]+)", line (?P<line>\d+) in (
 
 
 @dataclass(frozen=True, slots=True)
-class Lifeline:
+class WatchedProcess:
     """A process to follow.
 
     Attributes:
@@ -51,23 +51,23 @@ class Lifeline:
     log_id: str = ""
 
 
-def lifelines(snapshot: Snapshot, session: Path, here: Collection[str]) -> list[Lifeline]:
+def processes_to_watch(snapshot: Snapshot, session: Path, here: Collection[str]) -> list[WatchedProcess]:
     """Return the processes of the runs in a snapshot that are on this machine, and Ray's own."""
     found = [
-        Lifeline("worker", worker.node or "", worker.pid, session, worker.log_id or "")
+        WatchedProcess("worker", worker.node or "", worker.pid, session, worker.log_id or "")
         for run in snapshot.runs
         for worker in run.workers
         if worker.pid is not None and worker.node in here
     ]
     found += [
-        Lifeline(DRIVER, run.driver_node or "", run.driver_pid, session)
+        WatchedProcess(DRIVER, run.driver_node or "", run.driver_pid, session)
         for run in snapshot.runs
         if run.driver_pid is not None and run.driver_node in here
     ]
     return [*found, *_ray_processes(session)]
 
 
-def _ray_processes(session: Path) -> list[Lifeline]:
+def _ray_processes(session: Path) -> list[WatchedProcess]:
     """Return the raylets and the control store of a session."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -78,11 +78,11 @@ def _ray_processes(session: Path) -> list[Lifeline]:
             command = (folder / "cmdline").read_bytes().decode(errors="replace")
             if str(session) in command:
                 address = _ADDRESS.search(command)
-                found.append(Lifeline(kind, address[1] if address else "", int(folder.name), session))
+                found.append(WatchedProcess(kind, address[1] if address else "", int(folder.name), session))
     return found
 
 
-class Lifelines:
+class ProcessWatch:
     """Follows processes in a thread of its own.
 
     Args:
@@ -91,8 +91,8 @@ class Lifelines:
 
     def __init__(self, on_death: Callable[[Death], None]) -> None:
         self._on_death = on_death
-        self._known: dict[int, Lifeline] = {}
-        self._by_descriptor: dict[int, Lifeline] = {}
+        self._known: dict[int, WatchedProcess] = {}
+        self._by_descriptor: dict[int, WatchedProcess] = {}
         self._poll = select.poll() if hasattr(select, "poll") and hasattr(os, "pidfd_open") else None
         self._wrote_dumps: set[int] = set()
         self._announced: set[int] = set()
@@ -100,7 +100,7 @@ class Lifelines:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def follow(self, processes: Iterable[Lifeline]) -> None:
+    def follow(self, processes: Iterable[WatchedProcess]) -> None:
         """Follow these processes too; one that has ended already is not known to have lived."""
         if self._poll is None:
             return
@@ -113,7 +113,7 @@ class Lifelines:
                 self._known[process.pid] = self._by_descriptor[descriptor] = process
                 self._poll.register(descriptor, select.POLLIN)
         if self._thread is None and self._by_descriptor:
-            self._thread = threading.Thread(target=self._run, name="raymon-lifelines", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="raymon-process-watch", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
@@ -152,7 +152,7 @@ _ORDER: Final = ("gcs", "raylet", "driver", "worker")
 """Whose end comes first where several are noticed at the same moment: the later ones follow from it."""
 
 
-def autopsy(process: Lifeline, now: float, wrote_dumps: bool) -> Death:
+def autopsy(process: WatchedProcess, now: float, wrote_dumps: bool) -> Death:
     """Return how a process of this machine that has just ended did so.
 
     Args:
@@ -172,17 +172,17 @@ def autopsy(process: Lifeline, now: float, wrote_dumps: bool) -> Death:
     return Death(process.kind, now, process.pid, process.node, "", "vanished")
 
 
-def _announced(driver: Lifeline) -> Death | None:
+def _announced(driver: WatchedProcess) -> Death | None:
     """Return the end of a driver that has written down how it ends: Ray ends its workers before it is gone."""
     evidence = read(driver.session, driver.pid)
     return None if evidence is None or evidence.end is None else _ended(driver, evidence.end, time.time())
 
 
-def _dump(process: Lifeline) -> Path:
+def _dump(process: WatchedProcess) -> Path:
     return process.session / LOGS / FOLDER / dump_name(process.pid)
 
 
-def _ended(process: Lifeline, end: Mapping[str, Any], now: float) -> Death:
+def _ended(process: WatchedProcess, end: Mapping[str, Any], now: float) -> Death:
     """Return the death of a process that has written down how it ends."""
     at = min(now, float(end["at"]))
     if not end["exception"]:
@@ -199,7 +199,7 @@ def _ended(process: Lifeline, end: Mapping[str, Any], now: float) -> Death:
     return Death(process.kind, at, process.pid, process.node, detail, how, int(end.get("pid") or 0))
 
 
-def _crash(process: Lifeline) -> str:
+def _crash(process: WatchedProcess) -> str:
     """Return which signal crashed a process, and where, from its log; empty if its log says nothing of a crash."""
     if not process.log_id:
         return ""
