@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 
@@ -42,6 +42,7 @@ DEADLINE_SECONDS = 30.0
 LINE = re.compile(r"(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>\S+)")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 CORE_CHECKS = ("ray-package", "ray", "token", "endpoints", "discovery-file", "families", "gauges", "ray-version")
+T = TypeVar("T")
 OFF = "off by default"
 STORED_BYTES = 40_000_000
 
@@ -97,6 +98,12 @@ class Trainer:
             self.seconds["sample"] += middle - begin
             self.seconds["learn"] += time.perf_counter() - middle
 
+    def all_exported(self) -> dict[str, float]:
+        """Return the exported steps by worker; raise AssertionError while some are missing."""
+        exported = totals(catalog.ENV_STEPS.name, "worker")
+        assert sum(exported.values()) == STEPS * sum(self.rollouts), f"exported {exported}"
+        return exported
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Iterate in the background."""
@@ -142,7 +149,7 @@ def totals(family: str, label: str) -> dict[str, float]:
     return dict(sums)
 
 
-def eventually(measure: Callable[[], str]) -> str:
+def eventually(measure: Callable[[], T]) -> T:
     """Return what `measure` returns once it no longer raises, within the deadline."""
     until = time.monotonic() + DEADLINE_SECONDS
     while True:
@@ -205,7 +212,7 @@ def phases(trainer: Trainer) -> str:
 
 def restart(trainer: Trainer) -> str:
     """Kill an actor: its successor counts on under the same number."""
-    before = totals(catalog.ENV_STEPS.name, "worker")
+    before = eventually(trainer.all_exported)  # what an actor has not exported dies with it
     trainer.monitor.worker_lost(0, "killed")
     ray.kill(trainer.workers[0], no_restart=False)
     until = time.monotonic() + DEADLINE_SECONDS
@@ -218,9 +225,8 @@ def restart(trainer: Trainer) -> str:
     trainer.monitor.worker_restarted(0, "killed")
 
     def measure() -> str:
-        found = totals(catalog.ENV_STEPS.name, "worker")
-        assert set(found) == set(before), f"workers {sorted(found)}, before {sorted(before)}"
-        assert sum(found.values()) == STEPS * sum(trainer.rollouts), f"exported {found}"
+        exported = trainer.all_exported()
+        assert set(exported) == set(before), f"workers {sorted(exported)}, before {sorted(before)}"
         return "same number, counts go on"
 
     return eventually(measure)

@@ -140,7 +140,7 @@ def test_lost_node_leaves_a_worker_without_a_place(cluster: RayCluster, view):
     sentence = view.await_sentence("node_lost", 60.0)
     assert re.match(rf"Node {re.escape(node.address)} is lost \(.*health check.*\), silent for ", sentence)
     sentence = view.await_sentence("workers_unplaced", 60.0)
-    assert re.search(r"waits for resources: Ray has found no place for .* \(free: 0 of 4 CPU\)", sentence)
+    assert re.search(r"waits? for resources: Ray has found no place for .* \(free: 0 of 4 CPU\)", sentence)
 
 
 def test_workers_start_on_a_node_that_joins(cluster: RayCluster, view):
