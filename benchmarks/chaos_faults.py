@@ -175,6 +175,8 @@ _REPLACED: Final = (
     r"^worker {worker} (restarting|dead|given_up|failing)"
     r"|replaced workers? [\d, and]*\b{worker}\b|^\w+ \[{worker}\] .*(lost|replaced|fail)"
 )
+_HANGS: Final = f"{_STALLED}|{_REPLACED}"
+"""Where one of several environments hangs, the worker goes on with the others until it is replaced."""
 _NODE_GONE: Final = r"^node_(silent|lost|drained) .*{node}\b|^problem .*{node}"
 _ONE: Final = ("one",)
 _SEVERAL: Final = ("several",)
@@ -184,8 +186,8 @@ FAULTS: Final = (
     Fault("worker stopped and continued", stop_worker, _STALLED),
     Fault("worker stopped for good", stop_for_good, _STALLED, engines=("own",), kills=True),
     Fault("exception in an environment", raise_in_environment, _REPLACED),
-    Fault("environment hangs for a while", hang_in_environment, _STALLED),
-    Fault("environment hangs for good", hang_for_good, _STALLED, engines=("own",), kills=True),
+    Fault("environment hangs for a while", hang_in_environment, _HANGS),
+    Fault("environment hangs for good", hang_for_good, _HANGS, engines=("own",), kills=True),
     Fault("memory hog in a worker", allocate, r"^memory_growth \[{worker}\]|memory"),
     Fault("object store full", fill_object_store, r"^object_store"),
     Fault(

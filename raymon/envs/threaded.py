@@ -7,6 +7,7 @@ thread. With `send` and `receive` each advances at its own pace (`raymon.envs.co
 
 import contextlib
 import functools
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -74,7 +75,7 @@ class ThreadedVector:
         count = min(threads or size, size)
         self._inboxes: list[SimpleQueue[_Order]] = [SimpleQueue() for _ in range(count)]
         self._threads = [
-            threading.Thread(target=self._serve, args=(inbox,), name=f"raymon-env-{number}", daemon=True)
+            threading.Thread(target=self._serve, args=(inbox,), name=f"env-{number}", daemon=True)
             for number, inbox in enumerate(self._inboxes)
         ]
         for thread in self._threads:
@@ -109,16 +110,17 @@ class ThreadedVector:
         Raises:
             EnvError: An environment failed, or is in flight for longer than the time-out.
         """
-        answers = [self._next()]
-        with contextlib.suppress(Empty):
-            while True:
-                answers.append(self._ready.get_nowait())
         numbers = []
-        for answer in answers:
+        for answer in self._answers():
             if not isinstance(answer, int):
                 raise broken(self._worker, answer[0], answer[1]) from answer[1]
             del self._sent_at[answer]
             numbers.append(answer)
+        if self._left() <= 0:  # whether or not the others answer
+            raise EnvError(
+                f"environment {next(iter(self._sent_at))} of worker {self._worker} has not answered for "
+                f"{self._timeout:g} s; it hangs, or a step takes longer than the time-out allows"
+            )
         return numbers
 
     def close(self) -> None:
@@ -135,19 +137,21 @@ class ThreadedVector:
         self._sent_at[number] = time.monotonic()
         self._inboxes[number % len(self._inboxes)].put((number, action, seed))
 
-    def _next(self) -> int | tuple[int, Exception]:
+    def _answers(self) -> list[int | tuple[int, Exception]]:
+        """Wait for an answer; return all that have arrived, none if the slowest environment has hung meanwhile."""
         if not self._sent_at:
             raise EnvError("no environment is in flight; send actions before receiving")
-        while True:
-            slowest, since = next(iter(self._sent_at.items()))  # in the order of sending
-            left = since + self._timeout - time.monotonic()
-            try:
-                return self._ready.get(timeout=max(0.0, left))
-            except Empty:
-                raise EnvError(
-                    f"environment {slowest} of worker {self._worker} has not answered for {self._timeout:g} s; "
-                    "it hangs, or a step takes longer than the time-out allows"
-                ) from None
+        answers = []
+        with contextlib.suppress(Empty):
+            answers.append(self._ready.get(timeout=max(0.0, self._left())))
+            while True:
+                answers.append(self._ready.get_nowait())
+        return answers
+
+    def _left(self) -> float:
+        """Return the seconds until the environment that is longest in flight counts as hung."""
+        since = next(iter(self._sent_at.values()), math.inf)  # in the order of sending
+        return since + self._timeout - time.monotonic()
 
     def _drain(self) -> None:
         while self._sent_at:

@@ -22,12 +22,16 @@ MOST_THREADS: Final = 8
 _LONGEST_NAME: Final = 120
 _LIBRARY: Final = re.compile(
     r"^<|/(?:site|dist)-packages/|/lib(?:64)?/python\d|/lib/python/|/raymon/(?:monitor|rllib)/"
+    r"|/raymon/envs/threaded\.py$"
 )
 """Files that are not the user's own: the standard library, installed packages, generated code, raymon's recording."""
 _MACHINERY: Final = re.compile(
     r"^<|/(?:site|dist)-packages/ray/(?!rllib/)|/ray/_private/|/lib(?:64)?/python\d[^/]*/(?!(?:site|dist)-packages/)|/raymon/monitor/"
+    r"|/raymon/envs/threaded\.py$"
 )
 """Files of Python, Ray and raymon's recording; a thread without any other frame is idle."""
+_POOL: Final = re.compile(r"/concurrent/futures/|/raymon/envs/threaded\.py$")
+"""Files of threads that work for another thread, and of the functions in which that one waits for them."""
 _CALL: Final = re.compile(r"([A-Za-z_]\w*)\s*\((?:[^()]|\([^()]*\))*\)?\s*$")
 _DUMPED_THREAD: Final = re.compile(r"^(?:Current thread|Thread) (0x[0-9a-f]+)")
 _DUMPED_FRAME: Final = re.compile(r'^\s+File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.+)$')
@@ -77,10 +81,22 @@ def where(frames: Sequence[Frame]) -> str:
 
 
 def first_place(stacks: Iterable[Stack]) -> str:
-    """Return `where` of the first stack that is not idle; stacks with a frame of the user's own code come first."""
+    """Return `where` of the first stack that is not idle.
+
+    Stacks with a frame of the user's own code come first. Where the first thread waits for a pool of threads, the
+    pool's first thread that is not idle tells more.
+    """
     places = [(stack, place) for stack in stacks if (place := where(stack.frames))]
-    own = [place for stack, place in places if any(is_users(frame.file) for frame in stack.frames)]
-    return next(iter(own), places[0][1] if places else "")
+    own = [(stack, place) for stack, place in places if any(is_users(frame.file) for frame in stack.frames)]
+    first, place = next(iter(own or places), (Stack("", ()), ""))
+    if any(_POOL.search(frame.file) for frame in first.frames):
+        place = next((inside for stack, inside in places if stack is not first and _POOL.search(_base(stack))), place)
+    return place
+
+
+def _base(stack: Stack) -> str:
+    """Return the file of a stack's outermost frame that is not of the module threading."""
+    return next((frame.file for frame in stack.frames if not frame.file.endswith("/threading.py")), "")
 
 
 def current_stacks() -> list[Stack]:

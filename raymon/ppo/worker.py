@@ -35,6 +35,7 @@ class WorkerSpec:
         longest_seconds: A rollout that takes longer ends after fewer steps, so that the driver gets a reply.
         strict: Every environment contributes the same number of steps to a fragment, all with one policy version.
         step_threads: Threads that step the environments; None decides by timing a few steps.
+        step_timeout: Seconds after which a step in a thread counts as hung.
         elapsed_seconds: Seconds since training began, for injected faults.
     """
 
@@ -53,6 +54,7 @@ class WorkerSpec:
     normalize_observations: bool = False
     normalize_rewards: bool = False
     step_threads: int | None = None
+    step_timeout: float = 60.0
     recording: bool = True
     faults: tuple[Fault, ...] = ()
     elapsed_seconds: float = 0.0
@@ -66,7 +68,12 @@ class WorkerSpec:
     def make_environments(self) -> Vector | ThreadedVector:
         """Make this worker's environments, with injected faults if there are any."""
         vector = make_vector(
-            self.env, self.num_envs, seed=self.life_seed(), worker=self.worker, step_threads=self.step_threads
+            self.env,
+            self.num_envs,
+            seed=self.life_seed(),
+            worker=self.worker,
+            step_threads=self.step_threads,
+            step_timeout=self.step_timeout,
         )
         return with_faults(
             vector, of_worker(self.faults, self.worker, self.restarts, self.elapsed_seconds), self.elapsed_seconds

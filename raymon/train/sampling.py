@@ -86,6 +86,7 @@ class Sampling:
             normalize_observations=config.normalize_observations,
             normalize_rewards=config.normalize_rewards,
             step_threads=None if config.step_threads < 0 else config.step_threads,
+            step_timeout=config.worker_timeout,
             strict=config.sampler == "sync",
             recording=config.recording and config.workers > 0,
             faults=config.faults,

@@ -1,8 +1,11 @@
 """Whose code a frame is."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support import poll
 
 import raymon
 from raymon.monitor import frames
@@ -20,3 +23,34 @@ def test_recording_is_not_the_users_code(part):
 @pytest.mark.parametrize("file", ["/home/me/trainer/env.py", "/work/raymon/train/trainer.py"])
 def test_trainers_are_the_users_code(file):
     assert frames.is_users(file)
+
+
+def test_thread_that_hangs_is_named_and_not_the_one_that_waits_for_it():
+    release, begun = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        future = pool.submit(simulate, begun, release)
+        waiting = threading.Thread(target=wait_for, args=(future,))
+        waiting.start()
+        try:
+            assert begun.wait(10)
+            poll(lambda: waits(waiting), 10, "the thread waits")
+            stacks = [stack for stack in frames.current_stacks() if stack.name != "MainThread"]
+            assert frames.first_place(reversed(stacks)).startswith("simulate → wait (test_frames.py:")
+            assert frames.first_place(stacks).startswith("simulate → wait (test_frames.py:")
+        finally:
+            release.set()
+            waiting.join()
+
+
+def wait_for(future):
+    future.result()
+
+
+def simulate(begun, release):
+    begun.set()
+    release.wait()
+
+
+def waits(thread):
+    stacks = {stack.name: stack for stack in frames.current_stacks()}
+    return frames.where(stacks[thread.name].frames).startswith("wait_for → result")
