@@ -60,6 +60,8 @@ _SUFFIX_OF_UNIT: Final[Mapping[str, str]] = MappingProxyType(
     {"seconds": "_seconds", "bytes": "_bytes", "ratio": "_ratio", "timestamp": "_timestamp_seconds"}
 )
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_ENCODED: Final = re.compile(r"(?:%[89A-F][0-9A-F])+")
+"""Bytes of UTF-8 beyond ASCII, as `ascii_label` writes them."""
 
 
 class CatalogError(ValueError):
@@ -179,6 +181,28 @@ def _declare(name: str, kind: Kind, source: Source, text: str, unit: str = "", *
         raise CatalogError(f"{metric.name} is declared twice; labels {labels}")
     _declared[metric.name] = metric
     return metric
+
+
+def ascii_label(text: str) -> str:
+    """Return a label's value as Ray can export it: letters beyond ASCII become bytes of UTF-8, as in `caf%C3%A9`."""
+    if text.isascii():
+        return text
+    return "".join(
+        letter if letter.isascii() else "".join(f"%{byte:02X}" for byte in letter.encode("utf-8", "surrogatepass"))
+        for letter in text
+    )
+
+
+def label_text(label: str) -> str:
+    """Return what `ascii_label` was called with, as in `café`; bytes that are not UTF-8 stay as they are."""
+    return _ENCODED.sub(_decoded, label) if "%" in label else label
+
+
+def _decoded(match: re.Match[str]) -> str:
+    try:
+        return bytes.fromhex(match[0].replace("%", "")).decode()
+    except UnicodeDecodeError:
+        return match[0]
 
 
 def every() -> Iterator[Metric]:

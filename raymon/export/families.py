@@ -40,7 +40,8 @@ class Verdicts(Collector):
         run_verdict, run_finding, worker_state = map(
             _family, (catalog.RUN_VERDICT, catalog.RUN_FINDING, catalog.WORKER_STATE)
         )
-        for run, verdict in verdicts.items():
+        for name, verdict in verdicts.items():
+            run = catalog.ascii_label(name)  # as the families from Ray's exporter carry it
             _add_run(run, verdict, run_verdict, run_finding)
             for worker in verdict.workers:
                 if worker.state in WORKER_SEVERITIES:

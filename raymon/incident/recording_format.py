@@ -12,7 +12,7 @@ from typing import Any, Final, TypeGuard
 from raymon import __version__
 from raymon.errors import UserError
 from raymon.format import printable
-from raymon.live.parse import LARGEST, SeriesKey, checked_series
+from raymon.live.parse import LARGEST, LONGEST_LINE, SeriesKey, checked_series
 from raymon.live.round import ParsedPage, Round, Sample
 from raymon.live.scrape import MOST_TARGETS
 from raymon.live.silent_processes import MOST_PROCESSES, SilentProcess
@@ -145,7 +145,7 @@ class Decoder:
     def _declared(self, item: object) -> SeriesKey | None:
         if not (isinstance(item, list) and len(item) == 2 and isinstance(item[1], dict)):
             raise ValueError("not a series")
-        labels = {printable(str(name)): printable(str(value)) for name, value in item[1].items()}
+        labels = {printable(str(name)): str(value)[:LONGEST_LINE] for name, value in item[1].items()}
         identity = (str(item[0]), tuple(sorted(labels.items())))
         if identity not in self.known:
             series = checked_series(identity[0], labels)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from raymon import catalog
-from raymon.catalog import Metric
+from raymon.catalog import Metric, label_text
 from raymon.format import printable
 from raymon.queries.ray_families import (
     NODE_CPU,
@@ -156,13 +156,17 @@ def series_key(head: bytes) -> SeriesKey | None:
         match = _LABEL.match(body, at)
         if match is None:
             return None
-        labels[match[1]] = printable(_unescape(match[2]))
+        labels[match[1]] = _unescape(match[2])
         at = match.end()
     return checked_series(name, labels)
 
 
 def checked_series(name: str, labels: Mapping[str, str]) -> SeriesKey | None:
-    """Return the series of a wanted family; None if a label has a value that the catalogue does not list."""
+    """Return the series of a wanted family, with labels as they are shown.
+
+    Returns:
+        None if a label has a value that the catalogue does not list.
+    """
     metric = METRICS.get(name)
     if metric is not None:
         for label, allowed in metric.values.items():
@@ -170,7 +174,8 @@ def checked_series(name: str, labels: Mapping[str, str]) -> SeriesKey | None:
                 return None
     elif name not in RAY_FAMILIES:
         return None
-    return SeriesKey(name, MappingProxyType(labels))
+    texts = labels if metric is None else {label: label_text(text) for label, text in labels.items()}
+    return SeriesKey(name, MappingProxyType({label: printable(text) for label, text in texts.items()}))
 
 
 def _unescape(text: str) -> str:

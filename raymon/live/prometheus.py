@@ -124,7 +124,7 @@ class Prometheus:
         span = {"start": f"{now - HISTORY_SECONDS:.0f}", "end": f"{now + 60:.0f}"}
         names = self._query("label/run/values", **{"match[]": catalog.RUN_INFO.name}, **span)
         return (
-            frozenset(printable(name) for name in names if isinstance(name, str))
+            frozenset(_shown(name) for name in names if isinstance(name, str))
             if isinstance(names, list)
             else frozenset()
         )
@@ -182,11 +182,13 @@ def _is_firing(item: object) -> bool:
 def _alert(item: Mapping[str, Any]) -> FiringAlert:
     labels, notes = item["labels"], item.get("annotations")
     notes = notes if isinstance(notes, dict) else {}
-    name, severity, run, worker = (
-        printable(str(labels.get(key, ""))) for key in ("alertname", "severity", "run", "worker")
-    )
+    name, severity, run, worker = (_shown(labels.get(key, "")) for key in ("alertname", "severity", "run", "worker"))
     summary = printable(str(notes.get("description") or notes.get("summary") or name))
     return FiringAlert(name, severity, summary, run, worker, _age(item.get("activeAt")), "Prometheus")
+
+
+def _shown(label: object) -> str:
+    return printable(catalog.label_text(str(label)))
 
 
 def _age(moment: object) -> float:
@@ -209,4 +211,4 @@ def _points(series: object) -> tuple[str, Floats]:
             moment, value = (number(str(part).encode(errors="replace")) for part in point)
             if moment is not None and value is not None:
                 rows.append((moment, value))
-    return (printable(str(run)), np.array(rows)) if run is not None and rows else ("", empty)
+    return (_shown(run), np.array(rows)) if run is not None and rows else ("", empty)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from raymon import ray_internals
-from raymon.catalog import Metric
+from raymon.catalog import Metric, ascii_label
 
 _metrics: Final[dict[str, Any]] = {}
 
@@ -51,16 +51,6 @@ def start_at_zero(metric: Metric, tags: Mapping[str, str]) -> None:
     if recorder is None:
         recorder = _metrics[metric.name] = _create(metric)
     ray_internals.record_zero(recorder, {name: ascii_label(text) for name, text in tags.items()})
-
-
-def ascii_label(text: str) -> str:
-    """Return a label as Ray can export it: other letters than ASCII become the bytes of UTF-8, as in `%C3%A9`."""
-    if text.isascii():
-        return text
-    return "".join(
-        letter if letter.isascii() else "".join(f"%{byte:02X}" for byte in letter.encode("utf-8", "surrogatepass"))
-        for letter in text
-    )
 
 
 def _create(metric: Metric) -> Any:  # noqa: ANN401  # one of three classes of Ray, which is not annotated

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from raymon.catalog import ascii_label
 from raymon.format import duration, size
 from raymon.html.age import age_ago
 from raymon.html.markup import Child, Html, join, tag
@@ -82,7 +83,7 @@ def _service(service: Service, context: Context | None) -> Html:
 
 def _dashboard(context: Context) -> str:
     """Return the path of the Grafana dashboard of the open worker, else of the run."""
-    variables = {"var-run": context.run.run}
+    variables = {"var-run": ascii_label(context.run.run)}
     if not context.choice.worker:
         return f"/d/raymon-overview?{urlencode(variables)}"
     return f"/d/raymon-worker?{urlencode({**variables, 'var-worker': context.choice.worker})}"

@@ -14,7 +14,6 @@ from rich.console import Console
 from raymon.cluster.ports import pick_port
 from raymon.cluster.start import Cluster, join_running, start_local
 from raymon.incident import FOLDER
-from raymon.monitor.export import ascii_label
 from raymon.page.command import PAGE_PARENT
 from raymon.train.console import Terminal
 from raymon.train.options import Config
@@ -90,7 +89,7 @@ def recorder(
     """Record the run and collect its incidents in a child process, from its start to its last numbers."""
     if not (config.record and config.recording and cluster.metrics_urls):
         return contextlib.nullcontext()
-    run = ["--run", ascii_label(config.name)]
+    run = ["--run", config.name]
     return _child(
         [sys.executable, "-m", "raymon.incident.recorder_process", str(records / FOLDER), *run, *_targets(cluster)]
     )

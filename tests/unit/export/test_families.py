@@ -39,6 +39,11 @@ def test_verdict_and_worker_states_are_series():
         assert all(set(sample) == set(family.all_labels) for sample in samples[family.name])
 
 
+def test_runs_are_named_as_in_rays_exporter():
+    samples = served(health_views.snapshot_of(replace(stalled(), run="café")))
+    assert {sample["run"] for family in samples.values() for sample in family} == {"caf%C3%A9"}
+
+
 def test_old_snapshot_has_no_series():
     snapshot = replace(health_views.snapshot_of(stalled()), taken_monotonic=time.monotonic() - MOST_AGE_SECONDS - 1.0)
     assert not any(served(snapshot).values())

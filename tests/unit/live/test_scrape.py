@@ -130,6 +130,15 @@ def test_escapes_in_labels_are_undone_and_unprintable_ones_escaped():
     assert series.labels["worker"] == "x\\ny\\x1b[1m"
 
 
+@pytest.mark.parametrize("run", ["café", "实验-é %", "50%", "%C3%A9-é"])
+def test_labels_beyond_ascii_are_read_as_they_were_recorded(run):
+    body = line(catalog.ENV_STEPS.name, 1, run=catalog.ascii_label(run), worker="0").encode()
+    ((series, _),) = Parser().samples(body)
+    assert series.labels["run"] == run.replace("%C3%A9", "é")
+    broken = line(catalog.ENV_STEPS.name, 1, run="%C3-%FF", worker="0").encode()
+    assert Parser().samples(broken)[0][0].labels["run"] == "%C3-%FF"
+
+
 @pytest.mark.parametrize("text", ["NaN", "+Inf", "1_000", "0x10", "", "five", "1 2 3", "\uff11"])
 def test_values_that_are_not_finite_are_none(text):
     assert number(text.encode()) is None
