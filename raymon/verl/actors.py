@@ -7,7 +7,8 @@ Of several workers in one process, as with a colocated actor, critic and referen
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, Final
@@ -24,9 +25,11 @@ _METHODS: Final = {
     "infer_batch": "inference",
     "compute_log_prob": "inference",
     "compute_ref_log_prob": "reference",
-    "update_weights": "weight_sync",
 }
 """Phases of a worker, by registered method."""
+_SYNC: Final = "update_weights"
+_EXPORT: Final = "get_per_tensor_param"
+"""The method by which an engine hands over its parameters, as pairs of name and tensor."""
 
 _inside: Final[ContextVar[bool]] = ContextVar("raymon_verl_inside", default=False)
 """Whether a method that is timed runs: those that it calls are part of it."""
@@ -51,7 +54,7 @@ def _role_of(cls: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str |
 
 
 @contextlib.contextmanager
-def _call(phase: str) -> Iterator[None]:
+def _call(phase: str, _: object) -> Iterator[None]:
     monitor = Process.worker
     if monitor is None or _inside.get():
         yield
@@ -65,29 +68,72 @@ def _call(phase: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _phase(phase: str) -> Iterator[None]:
+def _phase(phase: str, _: object) -> Iterator[None]:
     with contextlib.nullcontext() if Process.worker is None else Process.worker.phase(phase):
         yield
 
 
-def _timed(method: Callable[..., Any], within: Callable[[], contextlib.AbstractContextManager[None]]) -> Any:
-    """Return a method, or a coroutine, that runs within a context."""
+@contextlib.contextmanager
+def _weight_sync(worker: Any) -> Iterator[None]:
+    """Time a synchronization of weights and count the bytes that the worker's engine hands over in it."""
+    began, sizes = time.perf_counter(), list[int]()
+    engine = getattr(getattr(worker, "actor", None), "engine", None)
+    if engine is not None and Process.worker is not None:
+        _measure(engine, sizes)
+    try:
+        with _call("weight_sync", worker):
+            yield
+    finally:
+        getattr(engine, "__dict__", {}).pop(_EXPORT, None)
+    if Process.worker is not None:
+        Process.worker.weights_synced(time.perf_counter() - began, sum(sizes))
+
+
+@harmless
+def _measure(engine: Any, sizes: list[int]) -> None:
+    """Append the size of each parameter that this engine, not its class, hands over from now on."""
+    export = getattr(engine, _EXPORT)
+
+    @functools.wraps(export)
+    def exporting(*args: Any, **kwargs: Any) -> Any:
+        exported = export(*args, **kwargs)
+        if not isinstance(exported, tuple) or not exported or not isinstance(exported[0], Iterator):
+            return exported
+        return _measured(exported[0], sizes), *exported[1:]
+
+    setattr(engine, _EXPORT, exporting)
+
+
+def _measured(parameters: Iterable[Any], sizes: list[int]) -> Iterator[Any]:
+    for parameter in parameters:
+        _append_size(parameter, sizes)
+        yield parameter
+
+
+@harmless
+def _append_size(parameter: tuple[str, Any], sizes: list[int]) -> None:
+    _, tensor = parameter
+    sizes.append(tensor.numel() * tensor.element_size())
+
+
+def _timed(method: Callable[..., Any], within: Callable[[Any], contextlib.AbstractContextManager[None]]) -> Any:
+    """Return a method, or a coroutine, that runs within a context of its object."""
 
     @functools.wraps(method)
-    def timed(*args: Any, **kwargs: Any) -> Any:
-        with within():
-            return method(*args, **kwargs)
+    def timed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with within(self):
+            return method(self, *args, **kwargs)
 
     @functools.wraps(method)
-    async def timed_coroutine(*args: Any, **kwargs: Any) -> Any:
-        with within():
-            return await method(*args, **kwargs)
+    async def timed_coroutine(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with within(self):
+            return await method(self, *args, **kwargs)
 
     return timed_coroutine if inspect.iscoroutinefunction(method) else timed
 
 
 def wrap_register(module: ModuleType) -> None:
-    """Time the registered methods of workers that are in `_METHODS`."""
+    """Time the registered methods of workers that are in `_METHODS`, and those that synchronize weights."""
     register = module.register
 
     @functools.wraps(register)
@@ -95,9 +141,13 @@ def wrap_register(module: ModuleType) -> None:
         decorate = register(*args, **kwargs)
 
         def decorated(method: Any) -> Any:
-            phase = _METHODS.get(getattr(method, "__name__", ""))
-            by_value = getattr(method, "__module__", None) == "__main__"
-            return decorate(method if phase is None or by_value else _timed(method, functools.partial(_call, phase)))
+            name = getattr(method, "__name__", "")
+            if getattr(method, "__module__", None) == "__main__":  # pickled by value
+                return decorate(method)
+            if name == _SYNC:
+                return decorate(_timed(method, _weight_sync))
+            phase = _METHODS.get(name)
+            return decorate(method if phase is None else _timed(method, functools.partial(_call, phase)))
 
         return decorated
 

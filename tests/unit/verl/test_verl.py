@@ -25,9 +25,30 @@ def register(mode=None):
 from verl.single_controller.base.decorator import register
 from verl.single_controller.base.worker import Worker
 
+class Tensor:
+    def numel(self):
+        return 10
+
+    def element_size(self):
+        return 4
+
+class Engine:
+    def get_per_tensor_param(self, lora=False):
+        return ((name, Tensor()) for name in "abc"), lora
+
 class ActorRolloutRefWorker(Worker):
     def __init__(self, config, role):
         self.role = role
+        self.actor = Engine()
+        self.actor.engine = Engine()
+
+    @register(mode=1)
+    async def update_weights(self, broken=False):
+        parameters, lora = self.actor.engine.get_per_tensor_param(lora=True)
+        assert lora and [name for name, _ in parameters] == ["a", "b", "c"]
+        if broken:
+            raise OSError
+        return 5
 
     @register(mode=1)
     def update_actor(self, n):
@@ -92,6 +113,7 @@ class RayPPOTrainer:
 """,
 }
 PROGRAM = """
+import asyncio
 import json
 from types import SimpleNamespace as Namespace
 import verl
@@ -101,6 +123,12 @@ from verl.trainer.ppo import ray_trainer
 
 worker = ActorRolloutRefWorker({}, role="actor_rollout_ref")
 assert worker.update_actor(1) == 2 and worker.to("cpu") == "cpu"
+assert asyncio.run(worker.update_weights()) == 5
+try:
+    asyncio.run(worker.update_weights(broken=True))
+except OSError:
+    pass
+assert not vars(worker.actor.engine)
 
 config = Namespace(
     trainer=Namespace(experiment_name="sums"),
@@ -149,8 +177,15 @@ def test_worker_has_role_and_phase_of_the_outer_method(report):
     worker = report["worker"]
     assert report["role"] == "trainer"
     assert worker["role trainer"] == 1
-    assert worker["rollouts_total"] == 1
+    assert worker["rollouts_total"] == 2
     assert worker["worker_phase_seconds_total train"] > 0
+
+
+def test_worker_counts_bytes_of_whole_weight_synchronizations(report):
+    worker = report["worker"]
+    assert worker["weight_syncs_total"] == 1
+    assert worker["weight_sync_bytes_total"] == 3 * 10 * 4
+    assert worker["weight_sync_seconds_total"] > 0
 
 
 def test_controller_has_phases_groups_and_learning(report):
