@@ -46,6 +46,8 @@ def flow(**more):
 
 LONG_TAIL = flow(generated_per_second={"body": 40.0, "tail": 60.0})
 GENERATES = {"generate": 0.7, "train": 0.2, "other": 0.1}
+EARLIER = ({"0": 0.00101, "1": 0.00099, "2": 0.0025}, {"0": 0.001, "1": 0.00102, "2": 0.00255})
+"""Costs of the batches before, of the view with a slow rollout worker."""
 STARVED = {"sample": 0.7, "train": 0.2, "other": 0.1}
 CASES = {
     "healthy": (trains(), "healthy", "ok"),
@@ -139,7 +141,7 @@ CASES = {
     ),
     "rare synchronizations": (trains(flow=flow(updates_since_sync=20.0, updates_between_syncs=16.0)), "healthy", "ok"),
     "slow rollout worker": (
-        trains(rollout("0"), rollout("1"), rollout("2", 0.0025), reward()),
+        trains(rollout("0"), rollout("1"), rollout("2", 0.0025), reward(), earlier_step_seconds=EARLIER),
         "straggler_bound",
         "warning",
     ),

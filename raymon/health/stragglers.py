@@ -83,7 +83,12 @@ def _among(
     the robust deviation between the others (1.4826 times the median absolute deviation of the logarithms), and by what
     the noise from window to window explains. Too many slow workers are a design.
     """
-    costs = {worker.worker: cost for worker in workers if (cost := step_cost(worker, limits))}
+    unit = "token" if any(worker.unit == "token" for worker in workers) else ""
+    costs = {
+        worker.worker: cost
+        for worker in workers
+        if unit in ("", worker.unit) and (cost := step_cost(worker, limits))  # others have ended no batch lately
+    }
     if len(costs) < 2:
         return {}
     names = list(costs)

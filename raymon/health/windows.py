@@ -54,6 +54,8 @@ class Windows:
         """
         if excess < limits.slow_release_ratio * least:
             return False
+        if len(self.table) == 1 and self.of_batches:
+            return False  # a window holds one batch or a few, and nothing says yet how much they vary
         if len(self.table) == 1:
             margin = max(math.log(limits.slow_unwatched_factor), 0.0)
             return excess > max(least + margin, limits.noise_deviations * (self.expected or 0.0))

@@ -6,11 +6,11 @@ Verdicts are pure functions of one view, so what they compare with is put into t
 from collections import deque
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from raymon.health.windows import window_seconds
 from raymon.live.flow_view import NOTHING
-from raymon.live.token_costs import Costs, costs_of, in_one_unit
+from raymon.live.token_costs import STEP, Costs, costs_of, in_one_unit
 from raymon.views import FlowView, RunView, WorkerView
 
 REMEMBERED_SECONDS: Final = 600.0
@@ -21,6 +21,8 @@ WINDOWS: Final = 8
 NOTED_SECONDS: Final = 0.5
 """Shorter pauses change no limit."""
 MOST_EVENTS: Final = 16
+MOST_COSTS: Final = 200_000
+"""With more costs of workers in memory, none is kept for longer than `WINDOWS` windows."""
 
 
 @dataclass(slots=True)
@@ -63,6 +65,14 @@ class _Worker:
     seen_at: float = 0.0
 
 
+class _Observed(NamedTuple):
+    """What a step or token cost each worker at a moment, and how many rollouts each had ended by then."""
+
+    moment: float
+    costs: Mapping[str, Costs]
+    ended: Mapping[str, float]
+
+
 @dataclass(slots=True)
 class _Run:
     began: float
@@ -71,7 +81,7 @@ class _Run:
     silences: _Longest = field(default_factory=lambda: _Longest(REMEMBERED_SECONDS))
     gap: _Peak = field(default_factory=_Peak)
     gaps: _Longest = field(default_factory=lambda: _Longest(GAPS_SECONDS))
-    costs: deque[tuple[float, Mapping[str, Costs]]] = field(default_factory=deque)
+    costs: "deque[_Observed]" = field(default_factory=deque)
     syncs: _Longest = field(default_factory=lambda: _Longest(REMEMBERED_SECONDS))
 
 
@@ -147,18 +157,39 @@ def _flow(run: _Run, flow: FlowView, now: float) -> FlowView:
 
 
 def _earlier(run: _Run, view: RunView, now: float) -> tuple[Mapping[str, Costs], ...]:
-    """Return what a step or token cost each worker in the windows before the current one, the newest first."""
+    """Return what a step or token cost each worker in the windows before the current one, the newest first.
+
+    Costs per token are of whole batches. A batch that takes longer than a window is one observation, not several: the
+    window before is then the one in which other batches ended.
+    """
     window = window_seconds(view.report_seconds)
     spacing = window / WINDOWS
-    if not run.costs or now - run.costs[-1][0] >= spacing - 0.05:
+    if not run.costs or now - run.costs[-1].moment >= spacing - 0.05:
         costs_now = {worker.worker: costs_of(worker) for worker in view.workers}
-        run.costs.append((now, {name: costs for name, costs in costs_now.items() if costs}))
-    while run.costs[0][0] < now - WINDOWS * window:
+        ended = {worker.worker: worker.rollouts_total or 0.0 for worker in view.workers}
+        run.costs.append(_Observed(now, {name: costs for name, costs in costs_now.items() if costs}, ended))
+    later = run.costs[-1]
+    earlier: list[Mapping[str, Costs]] = []
+    oldest = due = now - window
+    for observed in reversed(run.costs):
+        if len(earlier) == WINDOWS - 1:
+            break
+        if observed.moment <= due + 0.5 * spacing and (other := _other_batches(observed, later)) is not None:
+            later = observed
+            earlier.append(other)
+            oldest, due = observed.moment, observed.moment - window
+    enough = len(earlier) == WINDOWS - 1 or len(run.costs) * len(view.workers) > MOST_COSTS
+    kept_since = min(oldest, now - WINDOWS * window) if enough else now - REMEMBERED_SECONDS
+    while run.costs[0].moment < kept_since:
         run.costs.popleft()
-    earlier = []
-    due = now - window
-    for moment, costs in reversed(run.costs):
-        if moment <= due + 0.5 * spacing:
-            earlier.append(costs)
-            due = moment - window
-    return tuple(earlier[: WINDOWS - 1])
+    return tuple(earlier)
+
+
+def _other_batches(observed: _Observed, later: _Observed) -> Mapping[str, Costs] | None:
+    """Return the costs without those per token of batches that count later, too; None if fewer than two are left."""
+    costs = observed.costs
+    per_token = [name for name, each in costs.items() if STEP not in each]
+    same = {name for name in per_token if later.ended.get(name) == observed.ended[name]}
+    if per_token and len(per_token) - len(same) < max(2, len(per_token) / 2):
+        return None
+    return {name: each for name, each in costs.items() if name not in same} if same else costs

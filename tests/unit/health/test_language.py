@@ -1,7 +1,7 @@
 """Verdicts on runs that train a language model, from numbers."""
 
 import pytest
-from language_views import CASES, GENERATES, LONG_TAIL, flow, reward, rollout, trains
+from language_views import CASES, EARLIER, GENERATES, LONG_TAIL, flow, reward, rollout, trains
 
 from raymon.health import judge, judge_workers
 
@@ -77,3 +77,10 @@ def test_lengths_say_nothing_about_the_noise_of_time_per_token():
     earlier = ({**costs, "3": 0.0014}, *({**costs, "3": 0.001} for _ in range(4)))  # the change is within a window
     states = [worker.state for worker in judge_workers(trains(*workers, earlier_step_seconds=earlier))]
     assert states == ["running", "running", "running", "slow"]
+
+
+def test_rollouts_are_not_compared_with_tokens():
+    """A worker whose batch takes minutes has no cost per token lately."""
+    long = rollout("1", None, unit="step", mean_rollout_seconds=58.0, rollout_steps=0.0)
+    view = trains(rollout("0"), long, rollout("2"), reward(), earlier_step_seconds=EARLIER)
+    assert {worker.state for worker in judge_workers(view)} <= {"running", "waiting"}

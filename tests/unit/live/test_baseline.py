@@ -39,3 +39,22 @@ def test_native_code_that_was_seen_to_hold_the_gil_is_not_called_stopped():
     assert (verdict.state, verdict.reason) == ("suspect", "busy in native code, in `Env.step`, for 9.5 s")
     stopped = dataclasses.replace(again, silence_cpu_ratio=0.01)
     assert judge_workers(dataclasses.replace(busy, workers=(stopped, busy.workers[1])))[0].state == "stalled"
+
+
+def test_batch_that_outlasts_a_window_is_one_observation():
+    def at(second):
+        ended = (second // 12, second // 15)  # batches of 12 and 15 s, and their costs differ
+        costs = ({"response": 1.0 + ended[0]}, {"response": 3.0 + ended[1]})
+        workers = (
+            worker(str(name), role="rollout", rollouts_total=float(ended[name]), token_seconds=costs[name])
+            for name in range(2)
+        )
+        return run(*workers)
+
+    windows = watch([at(second) for second in range(90)]).earlier_step_seconds
+    for name in ("0", "1"):
+        seen = [window[name] for window in windows if name in window]
+        assert len(seen) == len(set(seen)) >= 4
+    slow = watch([at(second) for second in range(11)])
+    assert not slow.earlier_step_seconds
+    assert [verdict.state for verdict in judge_workers(slow)] == ["running", "running"], "one batch each says little"
