@@ -10,11 +10,13 @@ at an update of the policy; before, the run is healthy, and every alarm is a fal
 """
 
 import argparse
+import math
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +28,7 @@ from raymon.live.collector import Collector
 
 EXPECTED: Final = {
     "long-tail": "tail_bound",
+    "slow-rollout": "straggler_bound",
     "slow-reward": "reward_bound",
     "dead-rollout": "workers_lost",
     "stale-weights": "weights_stale",
@@ -35,6 +38,7 @@ EXPECTED: Final = {
 WITHIN_SECONDS: Final = 15.0
 WATCHED_SECONDS: Final = 30.0
 START_SECONDS: Final = 240.0
+FAULT_AT: Final = re.compile(r"fault at (\d+\.\d)\n")
 HEAD: Final = ("| Fault | First verdict | After | Passed |", "|---|---|---|---|")
 MARK: Final = "measured by benchmarks.language_faults"
 
@@ -85,15 +89,17 @@ def play(fault: str, folder: Path, *, fault_after: int, healthy_seconds: float) 
     try:
         await_result(lambda: ", update" in example.text(), START_SECONDS, "training begins")
         collector, began = Collector([head.metrics_url]), time.time()
-        while not fault or "fault at " not in example.text():
-            result.before.append(_look(collector, began))
+        fault_at = math.inf  # printed by the process in which the fault begins, and known a little later
+        looks: list[Moment] = []
+        while time.time() < fault_at + WATCHED_SECONDS:
+            looks.append(_look(collector))
+            fault_at = min((float(at) for at in FAULT_AT.findall(example.text())), default=math.inf)
+            result.before = [replace(look, at=look.at - began) for look in looks if look.at < fault_at]
+            result.after = [replace(look, at=look.at - fault_at) for look in looks if look.at >= fault_at]
             if not fault and result.before[-1].at > healthy_seconds:
                 return result
-            if result.before[-1].at > START_SECONDS:
-                raise TroubleError(f"the fault does not begin: {example.text()[-500:]}")
-        fault_at = float(example.text().partition("fault at ")[2].split()[0])
-        while time.time() < fault_at + WATCHED_SECONDS:
-            result.after.append(_look(collector, fault_at))
+            if not result.after and result.before[-1].at > START_SECONDS:
+                raise TroubleError("the fault does not begin")
     except TroubleError as error:
         result.error = f"{error}: {example.text()[-500:]}"
     finally:
@@ -102,12 +108,12 @@ def play(fault: str, folder: Path, *, fault_after: int, healthy_seconds: float) 
     return result
 
 
-def _look(collector: Collector, since: float) -> Moment:
-    """Return what is said now; take a second."""
+def _look(collector: Collector) -> Moment:
+    """Return what is said now, with the wall-clock time; take a second."""
     begun = time.perf_counter()
     snapshot = collector.collect()
     view = snapshot.run("grpo")
-    at, verdict = time.time() - since, None if view is None else snapshot.verdicts[view.run]
+    at, verdict = time.time(), None if view is None else snapshot.verdicts[view.run]
     time.sleep(max(0.05, 1.0 - (time.perf_counter() - begun)))
     if verdict is None:
         return Moment(at, "unknown", "unknown", "")

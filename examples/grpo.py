@@ -8,8 +8,9 @@ pretraining; then the share of right answers rises from 0.4 to more than 0.8 wit
     python examples/grpo.py --fault slow-reward
 
 Faults, from update `--fault-after` on: `long-tail` (three responses in a hundred are about twenty times as long),
-`slow-reward` (a second a batch), `dead-rollout` (rollout actor 1 ends), `stale-weights` (no rollout actor receives new
-weights), `equal-rewards` (all responses score zero).
+`slow-rollout` (rollout actor 1 takes three times as long for a token), `slow-reward` (a second a batch), `dead-rollout`
+(rollout actor 1 ends), `stale-weights` (no rollout actor receives new weights), `equal-rewards` (all responses score
+zero).
 
 Recorded by raymon: the lines marked with `# raymon`.
 """
@@ -34,7 +35,7 @@ MOST_DIGITS = 5
 PROMPT = MOST_DIGITS + 1
 LIMIT = MOST_DIGITS + 3  # tokens of a response
 LONG = 100  # tokens of a long one
-FAULTS = ("none", "long-tail", "slow-reward", "dead-rollout", "stale-weights", "equal-rewards")
+FAULTS = ("none", "long-tail", "slow-rollout", "slow-reward", "dead-rollout", "stale-weights", "equal-rewards")
 
 
 class Block(nn.Module):
@@ -71,9 +72,16 @@ def prompts(number, source):
     return np.array(padded), [[*sorted(each), END] for each in digits]
 
 
+announced = set()
+
+
 def faulty(options, fault, version):
-    """Return whether a fault is there at a version of the policy."""
-    return options.fault == fault and version >= options.fault_after
+    """Return whether a fault is there at a version of the policy; each process prints when it begins there."""
+    there = options.fault == fault and version >= options.fault_after
+    if there and fault not in announced:
+        announced.add(fault)
+        print(f"{fault}: fault at {time.time():.1f}", flush=True)
+    return there
 
 
 def score(response, answer):
@@ -124,7 +132,7 @@ class Rollout:
     @torch.no_grad()
     def sample(self, questions):
         """Return tokens and log-probabilities `[N, LIMIT]`, and the tokens generated for each response."""
-        tokens = torch.tensor(questions)
+        began, tokens = time.perf_counter(), torch.tensor(questions)
         log_probs, ended = [], torch.zeros(len(tokens), dtype=torch.bool)
         for _ in range(LIMIT):
             choice = self.model(tokens)[:, -1].log_softmax(-1)
@@ -140,6 +148,8 @@ class Rollout:
             for end in range(PROMPT + LIMIT, PROMPT + LONG):
                 tail[:, end] = self.model(tail)[:, end - 1].argmax(-1)
             lengths[long] = LONG
+        if self.rank == 1 and faulty(self.options, "slow-rollout", self.version):
+            time.sleep(2 * (time.perf_counter() - began))
         return responses.numpy(), torch.stack(log_probs, 1).numpy(), lengths.numpy()
 
 
@@ -275,8 +285,6 @@ class Controller:
 
     def update(self):
         """Train on one batch and return its mean reward and its share of right answers."""
-        if self.version == self.options.fault_after and self.options.fault != "none":
-            print(f"{self.options.fault}: fault at {time.time():.1f}", flush=True)
         with self.driver.iteration():  # raymon
             batch = self.next_batch()
             waiting, _ = ray.wait(list(self.generated), num_returns=len(self.generated), timeout=0)
