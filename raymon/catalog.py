@@ -269,6 +269,13 @@ ROLLOUT_FAILURES = _declare(
     labels=("exception",),
     present="after a rollout failed",
 )
+EMPTY_ROLLOUTS = _declare(
+    "empty_rollouts_total",
+    "counter",
+    "worker",
+    "Rollouts that finished without an environment step, where steps are counted.",
+    present="after a rollout without a step",
+)
 ROLLOUT_SECONDS = _declare("rollout_seconds_total", "counter", "worker", "Wall time spent inside rollouts.", "seconds")
 ROLLOUT_LATENCY = _declare(
     "rollout_latency_seconds",

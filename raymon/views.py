@@ -76,6 +76,10 @@ class WorkerView:
         failures: Exception class to failed rollouts per second over the rate window; 0 where it failed earlier.
         failures_total: Failed rollouts since the process started.
         rollouts_total: Rollouts that succeeded since the process started.
+        steps_total: Environment steps since the process started.
+        empty_rollouts: Rollouts without a step since its last step, as far back as the history reaches.
+        empty_seconds: For how long its rollouts have had no step; None while none of the last ones was empty.
+        empty_seconds_before: The longest such time after which a step followed.
         survived_pause_seconds: The longest time without progress after which it went on, over the last minutes.
         survived_silence_seconds: The longest time without a heartbeat after which it went on.
         silence_cpu_ratio: CPU that it used during its last silence; near 1 when native code kept the interpreter.
@@ -120,6 +124,10 @@ class WorkerView:
     failures: Mapping[str, float] = field(default_factory=dict)
     failures_total: float = 0.0
     rollouts_total: float | None = None
+    steps_total: float | None = None
+    empty_rollouts: float = 0.0
+    empty_seconds: float | None = None
+    empty_seconds_before: float = 0.0
     survived_pause_seconds: float | None = None
     survived_silence_seconds: float | None = None
     silence_cpu_ratio: float | None = None

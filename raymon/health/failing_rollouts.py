@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from raymon.format import count, duration, listing, share
+from raymon.health.empty_rollouts import returns_nothing
 from raymon.health.shares import busy_ratio
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding, WorkerVerdict
@@ -44,6 +45,7 @@ def failing_reason(worker: WorkerView) -> str:
 def failing_rollouts(run: RunView, workers: Sequence[WorkerVerdict], limits: Thresholds) -> Iterator[Finding]:
     """Yield at most one finding: critical when no rollout of the run succeeds, else a warning above a share."""
     failing_names = {worker.worker for worker in workers if worker.state == "failing"}
+    failing_names -= {worker.worker for worker in run.workers if returns_nothing(worker, limits)}
     failing = [worker for worker in run.workers if worker.worker in failing_names]
     failed = sum(failures_per_second(worker) for worker in run.workers)
     succeeded = sum(worker.rollouts_per_second or 0.0 for worker in run.workers)

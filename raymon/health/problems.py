@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from raymon.format import count, duration, listing, share, size
+from raymon.health.empty_rollouts import empty_rollouts
 from raymon.health.failing_rollouts import failing_rollouts, has_succeeded, nothing_succeeded
 from raymon.health.impact import Cost, absence_cost, straggler_cost
 from raymon.health.language_problems import language_problems
@@ -26,7 +27,7 @@ _PAUSE_PHASES: Final = ("checkpoint", "log", "other")
 
 def problems(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
     """Yield everything that harms the run, worst first; advice contains the marks of `raymon.health.advice`."""
-    failing = tuple(failing_rollouts(run, workers, limits))
+    failing = (*failing_rollouts(run, workers, limits), *empty_rollouts(run, limits))
     yield from (finding for finding in failing if finding.severity == "critical")
     yield from _lost_workers(run, workers, limits)
     if failing:

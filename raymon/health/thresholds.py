@@ -54,6 +54,14 @@ class Thresholds:
     failures_least_count: float = _threshold(
         3.0, "One or two failures are an accident; three with hardly a success between them have a cause."
     )
+    empty_first_seconds: float = _threshold(
+        5.0, "A worker that has never returned a step is not a slow start: its rollouts end, one after the other."
+    )
+    empty_seconds: float = _threshold(
+        20.0,
+        "A method that is polled may return nothing until an episode ends; twenty seconds, and three times its longest "
+        "pause so far, without a step are more than that.",
+    )
     progress_least_seconds: float = _threshold(
         5.0,
         "Where the pauses of all workers have been watched and were short, six times the longest of them, and five "

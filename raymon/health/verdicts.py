@@ -60,6 +60,7 @@ RUN_STATES: Final = (
     "node_lost",
     "node_drained",
     "rollouts_failing",
+    "rollouts_empty",
     "no_progress",
     "workers_unplaced",
     "workers_lost",

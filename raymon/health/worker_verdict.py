@@ -4,6 +4,7 @@ from collections.abc import Mapping, Set
 from typing import Final, NamedTuple
 
 from raymon.format import duration
+from raymon.health.empty_rollouts import empty_reason, returns_nothing
 from raymon.health.failing_rollouts import failing_reason, failures_per_second, has_succeeded, only_fails
 from raymon.health.node_problems import node_of
 from raymon.health.stragglers import Straggler, stragglers
@@ -156,7 +157,9 @@ def _silence_cause(worker: WorkerView, run: RunView, limits: Thresholds) -> str:
 
 
 def _failing(worker: WorkerView, limits: Thresholds) -> WorkerState | None:
-    return WorkerState("failing", failing_reason(worker)) if only_fails(worker, limits) else None
+    if only_fails(worker, limits):
+        return WorkerState("failing", failing_reason(worker))
+    return WorkerState("failing", empty_reason(worker)) if returns_nothing(worker, limits) else None
 
 
 def _progress(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerState | None:

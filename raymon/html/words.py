@@ -37,7 +37,7 @@ MEANING: Final[Mapping[str, str]] = {
     "starting": "Importing and loading the environment; it has not sampled yet.",
     "stalled": "No heartbeat, or no progress although it should sample.",
     "suspect": "Silent for unusually long; not an alarm yet.",
-    "failing": "Its rollouts raise an exception; none succeeds.",
+    "failing": "Its rollouts raise an exception or return no step; none succeeds.",
     "slow": "Its rollouts take far longer than those of the other workers.",
     "restarting": "Lost; the driver is replacing it.",
     "dead": "Its process is gone.",

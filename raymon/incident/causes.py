@@ -20,6 +20,7 @@ CAUSES: Final = (
     "loss_not_finite",
     "diverging",
     "rollouts_failing",
+    "rollouts_empty",
     "worker_stalled",
     "node_silent",
     "node_overloaded",

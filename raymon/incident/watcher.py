@@ -20,7 +20,7 @@ from raymon.incident.store import IncidentError, IncidentStore
 from raymon.live.snapshot import Snapshot
 from raymon.views import RunView
 
-ALSO: Final = ("worker_stalled", "workers_lost", "rollouts_failing", "node_silent", "no_progress")
+ALSO: Final = ("worker_stalled", "workers_lost", "rollouts_failing", "rollouts_empty", "node_silent", "no_progress")
 """Codes that open an incident although they are warnings: a hang or a loss needs its evidence early."""
 OVER_SECONDS: Final = 10.0
 """A finding must be gone for this long before its incident is closed."""

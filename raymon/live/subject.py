@@ -34,6 +34,20 @@ class Interval(NamedTuple):
     after: Totals
 
 
+class EmptyRollouts(NamedTuple):
+    """Rollouts without a step since the last step.
+
+    Attributes:
+        number: How many, as far back as the history reaches.
+        seconds: For how long there have been only such; None while the last rollout had steps.
+        longest_before: The longest such time that ended with a step.
+    """
+
+    number: float = 0.0
+    seconds: float | None = None
+    longest_before: float = 0.0
+
+
 @dataclass(slots=True, eq=False)
 class Process:
     """One process that records, identified by Ray's worker id.
@@ -79,6 +93,7 @@ class Subject:
         idle_at: When it was last seen waiting, or seen again.
         pause: Last result of `longest_pause`, kept for a worker whose steps now stand still.
         resume: Set after a machine slept: no rates until work begun before the sleep has been counted.
+        empty: Last result of `empty_rollouts`.
     """
 
     run: str
@@ -90,6 +105,7 @@ class Subject:
     idle_at: float = 0.0
     pause: float | None = None
     resume: "_Resume | None" = None
+    empty: EmptyRollouts = field(default_factory=EmptyRollouts)
 
     def newest(self) -> Process:
         """Return the process with the latest heartbeat; without any heartbeat, the one first seen last."""
@@ -207,6 +223,24 @@ class Subject:
         if len(grew) >= fewest:
             self.pause = max(after - before for before, after in pairwise(grew))
         return self.pause
+
+    def empty_rollouts(self) -> EmptyRollouts:
+        """Return the rollouts without a step since the last step."""
+        at, steps = self.columns.get(key_of(catalog.EMPTY_ROLLOUTS)), self.columns.get(key_of(catalog.ENV_STEPS))
+        if at is None or steps is None or not self.points:
+            return self.empty
+        last, after = self.points[-1]
+        since, before = last, after
+        for moment, totals in reversed(self.points):
+            if _total(totals, steps) != _total(after, steps):
+                break
+            since, before = moment, totals
+        number, seconds = _total(after, at) - _total(before, at), last - since
+        longest, known = self.empty.longest_before, self.empty.seconds or 0.0
+        if not number or seconds < known:
+            longest = max(longest, known)
+        self.empty = EmptyRollouts(number, seconds if number else None, longest)
+        return self.empty
 
     def grown(self, span: Interval, metric: Metric, *values: str) -> float | None:
         """Return by how much a counter grew over a span; None if the subject has no such counter."""

@@ -38,6 +38,7 @@ def worker_view(
     version = process.gauge(catalog.POLICY_VERSION)
     latency = {name: process.gauge(catalog.ROLLOUT_LATENCY, value) for name, value in _QUANTILES.items()}
     pid = process.gauge(catalog.PROCESS_ID)
+    empty = subject.empty_rollouts()
     # Where the driver counts no restarts, the processes that carried the worker's number show them.
     replaced = subject.replaced(driver.process.first_seen if driver.process else 0.0, 2.0 * (report or 1.0))
     return WorkerView(
@@ -73,6 +74,10 @@ def worker_view(
         failures=_failures(process, rates),
         failures_total=sum(count for _, count in _failure_counts(process)),
         rollouts_total=(process.counter(catalog.ROLLOUTS) or 0.0) if process.counters else None,
+        steps_total=(process.counter(catalog.ENV_STEPS) or 0.0) if process.counters else None,
+        empty_rollouts=empty.number,
+        empty_seconds=empty.seconds,
+        empty_seconds_before=empty.longest_before,
         role=role,
         flow=process_flow(subject, rates, memory, now),
         token_seconds=rates.token_seconds,

@@ -80,8 +80,8 @@ class Monitor(TimedRecorder):
         self._serve()
 
     def steps(self, n: int = 1) -> None:
-        """Count environment steps."""
-        if n.__class__ is int and n >= 0 and self.enabled:
+        """Count environment steps; `steps(0)` counts a rollout that returned nothing."""
+        if n.__class__ is int and n > 0 and self.enabled:
             with self.accumulator.lock:
                 self._steps.total += n
         else:
@@ -90,6 +90,8 @@ class Monitor(TimedRecorder):
     @recording
     def _checked_steps(self, n: float) -> None:
         more = amount(n)
+        if not more:
+            self.count(catalog.EMPTY_ROLLOUTS)
         with self.accumulator.lock:
             self._steps.total += more
 

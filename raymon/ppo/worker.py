@@ -185,7 +185,8 @@ class _LockStepLoop:
             if ended > deadline:
                 break
         rollouts.last_raw = raw
-        monitor.steps(taken)
+        if taken:
+            monitor.steps(taken)
         monitor.activity("inference")
         return rollouts.end(t + 1), seconds, version
 

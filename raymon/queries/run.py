@@ -106,8 +106,11 @@ LOSSES: Final = Query(
 ROLLOUT_FAILURES: Final = Query(
     "Failed rollouts per second",
     "short",
-    "Rollouts of all workers that raised an exception, by run and exception class.",
-    top(rate(catalog.ROLLOUT_FAILURES, "run, exception")),
+    "Rollouts of all workers that raised an exception, by run and class; those without a step as `no step`.",
+    top(
+        f"{rate(catalog.ROLLOUT_FAILURES, 'run, exception')}"
+        f' or label_replace({rate(catalog.EMPTY_ROLLOUTS, "run")}, "exception", "no step", "", "")'
+    ),
     "{{run}} {{exception}}",
 )
 

@@ -195,8 +195,12 @@ ONE_ROLLOUTS: Final = Query(
 ONE_FAILURES: Final = Query(
     "Failed rollouts per second",
     "short",
-    "Rollouts per second of the worker that raised an exception, by its class.",
-    top(rate(catalog.ROLLOUT_FAILURES, "run, worker, exception", WORKER), 5),
+    "Rollouts per second of the worker that raised an exception, by its class; those without a step as `no step`.",
+    top(
+        f"{rate(catalog.ROLLOUT_FAILURES, 'run, worker, exception', WORKER)}"
+        f' or label_replace({rate(catalog.EMPTY_ROLLOUTS, _EACH, WORKER)}, "exception", "no step", "", "")',
+        5,
+    ),
     "{{run}} {{worker}} {{exception}}",
 )
 ONE_MEAN_ROLLOUT: Final = Query(

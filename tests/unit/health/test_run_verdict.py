@@ -38,6 +38,11 @@ def failing(name, **more):
     return worker(name, **values, failures={"TypeError": 23.0}, failures_total=400.0, **more)
 
 
+def empty(name, **more):
+    values = {"rollouts_total": 90.0, "steps_total": 0.0, "empty_rollouts": 90.0, "empty_seconds": 30.0, **more}
+    return worker(name, activity="waiting", steps_per_second=0.0, **values)
+
+
 def idle(name):
     values = {"activity": "waiting", "rollouts_per_second": 0.0, "steps_per_second": 0.0, "rollouts_total": 0.0}
     return worker(name, **values, mean_rollout_seconds=None)
@@ -119,6 +124,13 @@ CASES = {
     "all rollouts fail": (run(failing("0"), failing("1")), "rollouts_failing", "critical"),
     "one worker fails": (run(worker(), failing("1"), worker("2")), "rollouts_failing", "warning"),
     "many rollouts fail": (run(worker(failures={"OSError": 3.0}, failures_total=90.0)), "rollouts_failing", "warning"),
+    "all rollouts are empty": (run(empty("0"), empty("1")), "rollouts_empty", "critical"),
+    "one worker's rollouts are empty": (run(worker(), empty("1")), "rollouts_empty", "warning"),
+    "polled between two episodes": (
+        healthy(workers=(worker("0"), empty("1", steps_total=90.0, empty_seconds_before=15.0))),
+        "healthy",
+        "ok",
+    ),
     "few rollouts fail": (
         healthy(workers=tuple(worker(str(n), failures={"OSError": 0.4}, failures_total=90.0) for n in range(2))),
         "healthy",
@@ -213,6 +225,13 @@ def test_failing_rollouts_name_workers_class_and_rate():
     assert [item.state for item in verdict.workers] == ["failing", "failing"]
     partly = judge(CASES["many rollouts fail"][0])
     assert partly.sentence == "25 % of the rollouts fail (3 a second) with OSError in worker 0."
+
+
+def test_empty_rollouts_name_the_workers_and_are_no_exceptions():
+    verdict = judge(CASES["all rollouts are empty"][0])
+    assert verdict.sentence == "Every rollout of workers 0 and 1 returns no step, 18 a second."
+    assert [finding.code for finding in verdict.findings].count("rollouts_failing") == 0
+    assert verdict.workers[0].reason == "every rollout returns no step since it started, 9 a second"
 
 
 def test_worker_without_a_success_is_not_running():

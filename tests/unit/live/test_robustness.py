@@ -219,6 +219,28 @@ def test_failing_rollouts_are_in_the_view_by_exception():
     assert (other.failures, other.failures_total) == ({}, 0.0)
 
 
+def test_rollouts_without_a_step_are_a_verdict_unless_the_run_is_polled():
+    cluster = healthy()
+    poller, hiding = cluster.processes[1:]
+
+    def second(now, worker, steps):
+        FakeWorker.second(worker, now)
+        worker.add(catalog.ENV_STEPS, steps - 1000.0)
+        if not steps:
+            worker.add(catalog.EMPTY_ROLLOUTS, 10.0)
+
+    poller.second = lambda now: second(now, poller, 1000.0 if int(now) % 15 == 0 else 0.0)
+    hiding.second = lambda now: second(now, hiding, 1000.0 if now < NOW + 60.0 else 0.0)
+    assert cluster.run(60).run().workers[1].empty_seconds is None
+    codes = []
+    cluster.run(60, each=lambda snapshot: codes.append(snapshot.verdicts["r"].state))
+    assert "rollouts_empty" not in codes[:18]
+    assert set(codes[25:]) == {"rollouts_empty"}
+    hidden = cluster.run(1).verdicts["r"]
+    assert (hidden.severity, hidden.findings[0].worker) == ("warning", "1"), hidden.sentence
+    assert [worker.state for worker in hidden.workers] == ["running", "failing"]
+
+
 def test_a_node_that_stops_answering_is_known_with_its_workers():
     near, far = healthy(), FakeCluster(FakeWorker("2", node="10.0.0.2"))
     far.address, far_url = "10.0.0.2", "http://10.0.0.2:8080/metrics"

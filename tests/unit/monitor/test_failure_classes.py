@@ -30,6 +30,13 @@ def test_failed_rollouts_are_counted_by_class_and_are_no_progress():
     assert counted(monitor) == ({"TypeError": 2, "ConnectionResetError": 1}, 1)
 
 
+def test_rollouts_without_a_step_are_counted_where_steps_are():
+    monitor = raymon.Monitor(worker=0, run="failures")
+    for steps in (3, 0, 0):
+        monitor.steps(steps)
+    assert monitor.accumulator.cell(catalog.EMPTY_ROLLOUTS).total == 2
+
+
 @pytest.mark.parametrize("kind", [GeneratorExit, StopIteration, KeyboardInterrupt, asyncio.CancelledError])
 def test_rollouts_ended_on_purpose_are_no_failures(kind):
     monitor = raymon.Monitor(worker=0, run="failures")
