@@ -75,6 +75,9 @@ class WorkerView:
         log_id: Ray's worker id, which is in the name of its log files.
         failures: Exception class to failed rollouts per second over the rate window; 0 where it failed earlier.
         failures_total: Failed rollouts since the process started.
+        failures_since_success: Failed rollouts since the last one that succeeded, as far back as the history reaches.
+        failed_where: The frame of the user's code that raised the exception of its last failed rollout; empty while not
+            known.
         rollouts_total: Rollouts that succeeded since the process started.
         steps_total: Environment steps since the process started.
         empty_rollouts: Rollouts without a step since its last step, as far back as the history reaches.
@@ -123,6 +126,8 @@ class WorkerView:
     log_id: str | None = None
     failures: Mapping[str, float] = field(default_factory=dict)
     failures_total: float = 0.0
+    failures_since_success: float = 0.0
+    failed_where: str = ""
     rollouts_total: float | None = None
     steps_total: float | None = None
     empty_rollouts: float = 0.0

@@ -39,7 +39,7 @@ def failing_reason(worker: WorkerView) -> str:
     rate = failures_per_second(worker)
     speed = f", {count(rate)} a second" if rate else f", {count(worker.failures_total)} so far"
     since = "" if worker.rollouts_total else "; none has succeeded since it started"
-    return f"every rollout fails with {_class_of([worker])}{speed}{since}"
+    return f"every rollout fails with {_class_of([worker])}{_raised_in([worker])}{speed}{since}"
 
 
 def failing_rollouts(run: RunView, workers: Sequence[WorkerVerdict], limits: Thresholds) -> Iterator[Finding]:
@@ -51,16 +51,29 @@ def failing_rollouts(run: RunView, workers: Sequence[WorkerVerdict], limits: Thr
     succeeded = sum(worker.rollouts_per_second or 0.0 for worker in run.workers)
     if failing and not succeeded:
         rate = f", {count(failed)} a second" if failed else f", {count(_total(failing))} so far"
-        sentence = f"Every rollout of {_workers(failing)} fails with {_class_of(failing)}{rate}."
+        sentence = f"Every rollout of {_workers(failing)} fails with {_class_of(failing)}{_raised_in(failing)}{rate}."
         yield Finding("rollouts_failing", "critical", sentence, _ADVICE, _only(failing))
     elif failing:
-        sentence = f"Every rollout of {_workers(failing)} fails with {_class_of(failing)}; the other workers sample."
+        error = f"{_class_of(failing)}{_raised_in(failing)}"
+        sentence = f"Every rollout of {_workers(failing)} fails with {error}; the other workers sample."
         yield Finding("rollouts_failing", "warning", sentence, _ADVICE, _only(failing))
     elif failed > limits.failing_ratio * (failed + succeeded) and _total(run.workers) >= limits.failures_least_count:
         bad = [worker for worker in run.workers if failures_per_second(worker)]
         ratio = share(failed / (failed + succeeded))
         sentence = f"{ratio} of the rollouts fail ({count(failed)} a second) with {_class_of(bad)} in {_workers(bad)}."
         yield Finding("rollouts_failing", "warning", sentence, _ADVICE, _only(bad))
+
+
+def held_up_by_failure(run: RunView, workers: Sequence[WorkerVerdict]) -> Iterator[Finding]:
+    """Yield, for a run that makes no progress, that the last rollout of a worker failed and none has followed."""
+    idle = {worker.worker for worker in workers if worker.state in ("waiting", "restarting")}
+    if any(worker.state in ("stalled", "failing") for worker in workers):
+        return
+    failed = [worker for worker in run.workers if worker.worker in idle and worker.failures_since_success]
+    if failed:
+        error = f"{_class_of(failed)}{_raised_in(failed)}"
+        sentence = f"The last rollout of {_workers(failed)} failed with {error}, and none has followed."
+        yield Finding("rollouts_failing", "critical", sentence, _ADVICE, _only(failed))
 
 
 def nothing_succeeded(run: RunView, limits: Thresholds) -> Iterator[Finding]:
@@ -88,6 +101,12 @@ def _class_of(workers: Sequence[WorkerView]) -> str:
         return "an exception"
     top = max(rates, key=lambda name: (rates[name], name))
     return top if len(rates) == 1 else f"{top} and {len(rates) - 1} other class{'es' if len(rates) > 2 else ''}"
+
+
+def _raised_in(workers: Sequence[WorkerView]) -> str:
+    """Return where the user's code raised, of the first worker for which it is known."""
+    where = next((worker.failed_where for worker in workers if worker.failed_where), "")
+    return f" in `{where}`" if where else ""
 
 
 def _workers(workers: Sequence[WorkerView]) -> str:

@@ -5,7 +5,7 @@ from typing import Final
 
 from raymon.format import count, duration, listing, share, size
 from raymon.health.empty_rollouts import empty_rollouts
-from raymon.health.failing_rollouts import failing_rollouts, has_succeeded, nothing_succeeded
+from raymon.health.failing_rollouts import failing_rollouts, has_succeeded, held_up_by_failure, nothing_succeeded
 from raymon.health.impact import Cost, absence_cost, straggler_cost
 from raymon.health.language_problems import language_problems
 from raymon.health.stragglers import stragglers
@@ -28,6 +28,9 @@ _PAUSE_PHASES: Final = ("checkpoint", "log", "other")
 def problems(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
     """Yield everything that harms the run, worst first; advice contains the marks of `raymon.health.advice`."""
     failing = (*failing_rollouts(run, workers, limits), *empty_rollouts(run, limits))
+    no_progress = tuple(_no_progress(run, workers, limits))
+    if no_progress and not failing:
+        failing = tuple(held_up_by_failure(run, workers))
     yield from (finding for finding in failing if finding.severity == "critical")
     yield from _lost_workers(run, workers, limits)
     if failing:
@@ -37,7 +40,7 @@ def problems(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
         return
     elif not run.last_update_age_seconds:
         yield from nothing_succeeded(run, limits)
-    yield from _no_progress(run, workers, limits)
+    yield from no_progress
     yield from _diverging(run, limits)
     yield from language_problems(run, limits)
     yield from _references(run, limits)

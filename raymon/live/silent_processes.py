@@ -55,6 +55,7 @@ class SilentProcess:
         since: Wall-clock second since when it makes no progress; 0 if not known.
         waits_for: Workers whose results it waits for.
         exit: Why the process ended: its exception and the line that raised it, else Ray's words; empty if not known.
+        failed: Frame of the user's own code that raised the exception of its last failed rollout; empty if none did.
     """
 
     run: str
@@ -64,6 +65,7 @@ class SilentProcess:
     since: float = 0.0
     waits_for: tuple[str, ...] = ()
     exit: str = ""
+    failed: str = ""
 
 
 class ProcessRequest(NamedTuple):
@@ -166,6 +168,8 @@ class SilentProcessReader:
                     state = "native_busy" if state == "busy" else "native"
                 since = stacks.silent_since or 0.0
                 reading = SilentProcess(run, worker, stacks.where, state, since, stacks.waits_for)
+            if stacks is not None and stacks.failure is not None:
+                reading = replace(reading, failed=_users_line(stacks.failure.get("frames")))
             self._processes[run, worker] = (time.monotonic(), reading)
 
     def _state(self, process: Process, raylets: Iterable[discovery.Raylet]) -> str:
@@ -230,7 +234,10 @@ def process_requests(runs: Iterable[tuple[RunView, RunVerdict]]) -> list[Process
             continue
         states = {worker.worker: worker.state for worker in verdict.workers}
         silent = [worker for worker in view.workers if states.get(worker.worker) in _WORKER_STATES]
-        requests += [ProcessRequest(view.run, w.worker, (w.node, w.pid)) for w in silent if w.node and w.pid]
+        failed = [worker for worker in view.workers if worker.failures_since_success and worker not in silent]
+        requests += [
+            ProcessRequest(view.run, w.worker, (w.node, w.pid)) for w in (*silent, *failed) if w.node and w.pid
+        ]
         if view.driver_node and view.driver_pid:
             waits = (view.driver_heartbeat_age_seconds or 0.0) > SILENT_SECONDS + (view.report_seconds or 1.0)
             trouble = bool(silent) or waits or verdict.state in _RUN_STATES
@@ -245,7 +252,12 @@ def with_silent_processes(view: RunView, processes: Iterable[SilentProcess], now
     if not known:
         return view
     workers = tuple(
-        replace(worker, where=known[worker.worker].where, process=known[worker.worker].process)
+        replace(
+            worker,
+            where=known[worker.worker].where,
+            process=known[worker.worker].process,
+            failed_where=known[worker.worker].failed,
+        )
         if worker.worker in known
         else worker
         for worker in view.workers

@@ -226,21 +226,33 @@ class Subject:
 
     def empty_rollouts(self) -> EmptyRollouts:
         """Return the rollouts without a step since the last step."""
-        at, steps = self.columns.get(key_of(catalog.EMPTY_ROLLOUTS)), self.columns.get(key_of(catalog.ENV_STEPS))
-        if at is None or steps is None or not self.points:
+        at = self.columns.get(key_of(catalog.EMPTY_ROLLOUTS))
+        if at is None:
             return self.empty
-        last, after = self.points[-1]
-        since, before = last, after
-        for moment, totals in reversed(self.points):
-            if _total(totals, steps) != _total(after, steps):
-                break
-            since, before = moment, totals
-        number, seconds = _total(after, at) - _total(before, at), last - since
+        number, seconds = self._counted_since(catalog.ENV_STEPS, [at])
         longest, known = self.empty.longest_before, self.empty.seconds or 0.0
         if not number or seconds < known:
             longest = max(longest, known)
         self.empty = EmptyRollouts(number, seconds if number else None, longest)
         return self.empty
+
+    def failures_since_success(self) -> float:
+        """Return how many rollouts have failed since the last one that succeeded."""
+        failures = [at for key, at in self.columns.items() if key[0] == catalog.ROLLOUT_FAILURES.name]
+        return self._counted_since(catalog.ROLLOUTS, failures)[0] if failures else 0.0
+
+    def _counted_since(self, metric: Metric, counters: list[int]) -> tuple[float, float]:
+        """Return by how much counters grew since another one last grew, and how long that is ago."""
+        if not self.points:
+            return 0.0, 0.0
+        at = self.columns.get(key_of(metric), len(self.totals))
+        last, after = self.points[-1]
+        since, before = last, after
+        for moment, totals in reversed(self.points):
+            if _total(totals, at) != _total(after, at):
+                break
+            since, before = moment, totals
+        return sum(_total(after, each) - _total(before, each) for each in counters), last - since
 
     def grown(self, span: Interval, metric: Metric, *values: str) -> float | None:
         """Return by how much a counter grew over a span; None if the subject has no such counter."""

@@ -73,6 +73,7 @@ def worker_view(
         log_id=process.worker_id or None,
         failures=_failures(process, rates),
         failures_total=sum(count for _, count in _failure_counts(process)),
+        failures_since_success=subject.failures_since_success(),
         rollouts_total=(process.counter(catalog.ROLLOUTS) or 0.0) if process.counters else None,
         steps_total=(process.counter(catalog.ENV_STEPS) or 0.0) if process.counters else None,
         empty_rollouts=empty.number,

@@ -224,7 +224,12 @@ class Monitor(TimedRecorder):
                 self._latency.add((now - began) * NANOSECOND, now * NANOSECOND)
             if not self._open:
                 self._wall_time.idle("waiting")
-        if error is not None and is_failure(type(error)):
+        if error is not None:
+            self._rollout_failed(error)
+
+    def _rollout_failed(self, error: BaseException) -> None:
+        """Count a rollout that ended with an exception, unless that ended it on purpose."""
+        if is_failure(type(error)):
             self._count_failure(error)
 
     @recording

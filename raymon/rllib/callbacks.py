@@ -1,23 +1,21 @@
-"""The callbacks that RLlib calls, and recording in its env runners."""
+"""The callbacks that RLlib calls."""
 # ruff: noqa: ANN401  # RLlib is not annotated
 
 import functools
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec
 
 try:
     from ray.rllib.callbacks.callbacks import RLlibCallback
 except ModuleNotFoundError:
     from ray.rllib.algorithms.callbacks import DefaultCallbacks as RLlibCallback  # name and module in Ray 2.40
 
-from raymon.monitor import Monitor, identity
 from raymon.monitor.recorder import complain
 from raymon.rllib.algorithm import AlgorithmRecorder
 from raymon.rllib.results import KEY
-from raymon.rllib.wrap import wrap
+from raymon.rllib.runner import RunnerMonitor, record_environment, record_runner
 
 P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def _never_raises(callback: Callable[P, None]) -> Callable[P, None]:
@@ -46,7 +44,7 @@ class Callbacks(RLlibCallback):  # type: ignore[misc]  # RLlib is not annotated
     enabled: bool = True
     environment: str | None = None
     # Class attributes, so that a derived class records even if its constructor does not call this one's.
-    _worker: Monitor | None = None
+    _worker: RunnerMonitor | None = None
     _index = 0
     _driver: AlgorithmRecorder | None = None
 
@@ -59,17 +57,15 @@ class Callbacks(RLlibCallback):  # type: ignore[misc]  # RLlib is not annotated
 
     @_never_raises
     def on_environment_created(self, *, env_runner: Any, **_: Any) -> None:
-        """Start recording in a runner that samples for training."""
+        """Start recording in a runner that samples for training; RLlib calls this for each new environment."""
         config = env_runner.config
         samples = env_runner.worker_index > 0 or not config.num_env_runners
-        if self._worker is not None or not self.enabled or config.in_evaluation or not samples:
+        if not self.enabled or config.in_evaluation or not samples:
             return
-        self._index = env_runner.worker_index
-        alone = identity.placement_group() is None
-        monitor = self._worker = Monitor(self._index, self.run) if alone else _TrialMonitor(self._index)
-        wrap(env_runner, "sample", lambda sample: _rollouts(monitor, sample))
-        for stepping in ("_try_env_step", "_try_env_reset"):
-            wrap(env_runner, stepping, lambda method: _in_phase(monitor, "environment", method))
+        if self._worker is None:
+            self._index = env_runner.worker_index
+            self._worker = record_runner(env_runner, self._index, self.run)
+        record_environment(env_runner.env, self._worker)
 
     @_never_raises
     def on_episode_end(self, *, episode: Any, prev_episode_chunks: list[Any] | None = None, **_: Any) -> None:
@@ -112,35 +108,3 @@ class Callbacks(RLlibCallback):  # type: ignore[misc]  # RLlib is not annotated
         """Count restarts by runner."""
         if self._driver is not None and not is_evaluation:
             self._driver.recreated(env_runner_group, env_runner_indices)
-
-
-class _TrialMonitor(Monitor):
-    """The monitor of a runner in a placement group, as in a trial of Tune: the algorithm names the run.
-
-    It does so once all its runners and learners exist.
-    """
-
-    _patience_seconds = 60.0
-
-    def _named(self, run: str | None) -> str | None:  # noqa: ARG002  # only the algorithm knows the name
-        return None
-
-
-def _rollouts(monitor: Monitor, sample: Callable[P, R]) -> Callable[P, R]:
-    """Record a runner's `sample` as a rollout; time outside environment steps is inference and connectors."""
-
-    @functools.wraps(sample)
-    def timed(*args: P.args, **kwargs: P.kwargs) -> R:
-        with monitor.rollout("inference"):
-            return sample(*args, **kwargs)
-
-    return timed
-
-
-def _in_phase(monitor: Monitor, phase: str, method: Callable[P, R]) -> Callable[P, R]:
-    @functools.wraps(method)
-    def timed(*args: P.args, **kwargs: P.kwargs) -> R:
-        with monitor.phase(phase):
-            return method(*args, **kwargs)
-
-    return timed

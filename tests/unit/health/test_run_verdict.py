@@ -124,6 +124,21 @@ CASES = {
     "all rollouts fail": (run(failing("0"), failing("1")), "rollouts_failing", "critical"),
     "one worker fails": (run(worker(), failing("1"), worker("2")), "rollouts_failing", "warning"),
     "many rollouts fail": (run(worker(failures={"OSError": 3.0}, failures_total=90.0)), "rollouts_failing", "warning"),
+    "a failed rollout holds the run up": (
+        run(
+            worker(activity="waiting"),
+            worker("1", activity="waiting", failures={"KeyError": 0.0}, failures_since_success=1.0),
+            last_update_age_seconds=20.0,
+            iteration_seconds=0.5,
+        ),
+        "rollouts_failing",
+        "critical",
+    ),
+    "a failed rollout, and the run goes on": (
+        healthy(workers=(worker("0", failures={"KeyError": 0.0}, failures_since_success=1.0), worker("1"))),
+        "healthy",
+        "ok",
+    ),
     "all rollouts are empty": (run(empty("0"), empty("1")), "rollouts_empty", "critical"),
     "one worker's rollouts are empty": (run(worker(), empty("1")), "rollouts_empty", "warning"),
     "polled between two episodes": (
@@ -232,6 +247,15 @@ def test_empty_rollouts_name_the_workers_and_are_no_exceptions():
     assert verdict.sentence == "Every rollout of workers 0 and 1 returns no step, 18 a second."
     assert [finding.code for finding in verdict.findings].count("rollouts_failing") == 0
     assert verdict.workers[0].reason == "every rollout returns no step since it started, 9 a second"
+
+
+def test_failed_rollouts_name_the_line_that_raised():
+    view, _, _ = CASES["a failed rollout holds the run up"]
+    workers = (view.workers[0], dataclasses.replace(view.workers[1], failed_where="Env.step (my_env.py:88)"))
+    verdict = judge(dataclasses.replace(view, workers=workers))
+    expected = "The last rollout of worker 1 failed with KeyError in `Env.step (my_env.py:88)`, and none has followed."
+    assert verdict.sentence == expected
+    assert verdict.findings[1].code == "no_progress"
 
 
 def test_worker_without_a_success_is_not_running():
