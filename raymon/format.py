@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import Final
 
 UNKNOWN: Final = "\N{EN DASH}"
 LONGEST_LABEL: Final = 120
+LATEST: Final = 1e11
+"""A later moment, in Unix seconds, is none."""
 _THOUSANDS: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _SPANS: Final = ((3600, 60, "min", 1, "s"), (86400, 3600, "h", 60, "min"), (1e12, 86400, "d", 3600, "h"))
 
@@ -97,6 +100,13 @@ def ago(value: float | None) -> str:
     if value < 1.5:
         return "now"
     return f"{value:.0f} s ago" if value < 59.5 else " ".join(duration(value).split()[:2]) + " ago"
+
+
+def moment(seconds: object) -> str:
+    """Return a moment given in Unix seconds as `2026-03-01 14:02:11 UTC`."""
+    if not isinstance(seconds, int | float) or not abs(seconds) <= LATEST:  # NaN is none
+        return UNKNOWN
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def listing(names: Sequence[str], most: int = 5) -> str:

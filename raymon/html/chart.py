@@ -112,10 +112,10 @@ def _round_step(rough: float) -> float:
     return next((nice * power for nice in (1.0, 2.0, 2.5, 5.0) if nice * power >= rough * 0.999), 10.0 * power)
 
 
-def sparkline(values: Floats, label: str = "") -> Html:
+def sparkline(values: Floats, label: str = "", from_zero: bool = True) -> Html:
     """Return a small line without axes; the number next to it gives the value."""
     x, y = downsample(np.arange(len(values), dtype=float), np.asarray(values, float), _SPARKLINE_POINTS)
-    limits = value_range([y])
+    limits = value_range([y], from_zero)
     if limits is None or np.isfinite(y).sum() < 2:
         return tag("span", class_="spark", aria_hidden="true")
     outline = path(x, y, (float(x[0]), float(x[-1])), limits)

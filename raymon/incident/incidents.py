@@ -8,9 +8,8 @@ import json
 import sys
 from pathlib import Path
 
-from raymon.format import duration, one_line
+from raymon.format import duration, moment, one_line
 from raymon.html.words import headline
-from raymon.incident.report import moment
 from raymon.incident.store import DATA, REPORT, Incident, IncidentStore, load
 
 

@@ -1,21 +1,22 @@
 """The report of an incident: one HTML file in the style of the status page, without requests to any network."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, Final
 
-from raymon import html
-from raymon.format import UNKNOWN, count, duration, share, size
+import numpy as np
+
+from raymon.format import UNKNOWN, count, duration, moment, share, size
+from raymon.html.chart import sparkline
 from raymon.html.markup import Child, Html, join, tag
-from raymon.html.words import headline, verdict_shape
+from raymon.html.parts import document, panel, table, verdict_box
+from raymon.html.words import headline
 
 Data = Mapping[str, Any]
 MOST_ROWS: Final = 100
 _STYLE: Final = (
     ":root{color-scheme:light dark}body{margin:0;background:light-dark(#f5f4f0,#0f1215)}"
     "pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px;max-height:24em;overflow:auto}"
-    ".page .hang{font-size:1.1rem;margin-top:.6em;max-width:80ch}"
+    ".page td .spark{width:240px}.page .hang{font-size:1.1rem;margin-top:.6em;max-width:80ch}"
 )
 _STATES: Final = {
     "python": "no progress",
@@ -25,12 +26,10 @@ _STATES: Final = {
     "gone": "gone",
 }
 """States of `raymon.incident.processes` in words."""
-_SPARK_WIDTH: Final = 240
 
 
 def report(data: Data) -> str:
     """Return the report of an incident as one HTML document; `data` is what `incident.json` holds."""
-    css = Path(html.__file__).with_name("style.css").read_text(encoding="utf-8") + _STYLE
     body = tag(
         "div",
         _top(data),
@@ -45,29 +44,13 @@ def report(data: Data) -> str:
         _pairs("Versions", _part(data, "versions")),
         class_="page",
     )
-    head = join(
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"{headline(str(data.get('code', 'unknown')))} · incident of {data.get('run', '')} · raymon"),
-        tag("style", Html(css)),
-    )
-    return f"<!doctype html>\n{tag('html', tag('head', head), tag('body', body), lang='en')}\n"
+    title = f"{headline(str(data.get('code', 'unknown')))} · incident of {data.get('run', '')} · raymon"
+    return document(title, body, _STYLE)
 
 
 def _part(data: Data, name: str) -> Data:
     part = data.get(name)
     return part if isinstance(part, Mapping) else {}
-
-
-def _panel(title: str, small: str, *body: Child) -> Html:
-    return tag("section", tag("h2", title, tag("small", small) if small else None), *body, class_="panel")
-
-
-def moment(seconds: object) -> str:
-    """Return a moment given in Unix seconds as `2026-03-01 14:02:11 UTC`."""
-    if not isinstance(seconds, (int, float)) or not abs(seconds) <= 1e11:  # NaN is none
-        return UNKNOWN
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _top(data: Data) -> Html:
@@ -89,17 +72,9 @@ def _verdict(data: Data) -> Html:
         for finding in data.get("findings", ())
         if isinstance(finding, Mapping) and finding.get("sentence") != data.get("sentence")
     ]
-    return tag(
-        "section",
-        tag("div", verdict_shape(code, severity), tag("span", headline(code)), class_="headline"),
-        tag("p", str(data.get("sentence", "")), class_="sentence"),
-        tag("p", *_with_code(str(_part(data, "hang").get("sentence", ""))), class_="hang")
-        if data.get("hang")
-        else None,
-        tag("p", tag("b", "What to do"), " ", str(data["advice"]), class_="advice") if data.get("advice") else None,
-        tag("ul", *others, class_="evidence") if others else None,
-        class_=f"verdict severity-{severity}",
-    )
+    hang = str(_part(data, "hang").get("sentence", ""))
+    where = tag("p", *_with_code(hang), class_="hang") if hang else None
+    return verdict_box(code, severity, str(data.get("sentence", "")), str(data.get("advice") or ""), others, where)
 
 
 def _followed(data: Data) -> Html | None:
@@ -107,7 +82,7 @@ def _followed(data: Data) -> Html | None:
         (moment(finding.get("at")), headline(str(finding.get("code"))), str(finding.get("sentence")))
         for finding in data.get("followed_by", ())
     ]
-    return _panel("What followed", "", _table(("At", "Finding", ""), rows)) if rows else None
+    return panel("What followed", "", _table(("At", "Finding", ""), rows)) if rows else None
 
 
 def _with_code(text: str) -> list[Child]:
@@ -131,7 +106,7 @@ def _stacks(stacks: Data) -> Html | None:
     ):
         if stacks.get(name):
             rows.append(tag("p", f"{label} {', '.join(map(str, stacks[name][:20]))}", class_="soft"))
-    return _panel("Stacks", "processes with like stacks are grouped; innermost frame first", *rows)
+    return panel("Stacks", "processes with like stacks are grouped; innermost frame first", *rows)
 
 
 def _standing(processes: Data) -> Html | None:
@@ -150,10 +125,8 @@ def _standing(processes: Data) -> Html | None:
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
-    head = tag("tr", *[tag("th", title) for title in titles])
-    body = [tag("tr", *[tag("td", cell) for cell in row]) for row in rows[:MOST_ROWS]]
     more = tag("p", f"{len(rows) - MOST_ROWS} more", class_="soft") if len(rows) > MOST_ROWS else None
-    return join(tag("div", tag("table", tag("thead", head), tag("tbody", *body)), class_="scroll"), more)
+    return join(table(titles, rows[:MOST_ROWS]), more)
 
 
 def _workers(data: Data) -> Html | None:
@@ -173,14 +146,14 @@ def _workers(data: Data) -> Html | None:
         if isinstance(worker, Mapping)
     ]
     titles = ("Worker", "Activity", "Steps/s", "Last progress", "Last heartbeat", "Memory", "Node", "Pid")
-    return _panel("Workers", "when the incident opened", _table(titles, rows)) if rows else None
+    return panel("Workers", "when the incident opened", _table(titles, rows)) if rows else None
 
 
 def _cluster(cluster: Data) -> Html | None:
     if not cluster:
         return None
     if "note" in cluster:
-        return _panel("What Ray says", "", tag("p", str(cluster["note"]), class_="soft"))
+        return panel("What Ray says", "", tag("p", str(cluster["note"]), class_="soft"))
     dead = [actor for actor in cluster.get("actors", ()) if actor.get("state") != "ALIVE"]
     rows = [
         tuple(str(actor.get(key, "")) for key in ("class", "pid", "node", "state", "restarts", "cause"))
@@ -207,7 +180,7 @@ def _cluster(cluster: Data) -> Html | None:
     ):
         if cells:
             parts.append(join(tag("h3", title), _table(titles, cells)))
-    return _panel("What Ray says", "", *(parts or [tag("p", "Every actor and node is alive.", class_="soft")]))
+    return panel("What Ray says", "", *(parts or [tag("p", "Every actor and node is alive.", class_="soft")]))
 
 
 def _series(series: Data) -> Html | None:
@@ -216,22 +189,10 @@ def _series(series: Data) -> Html | None:
     for name in sorted(values):
         known = [value for value in values[name] if isinstance(value, (int, float))]
         if any(known):
-            rows.append(
-                tag(
-                    "tr",
-                    tag("td", name.replace("_", " ")),
-                    tag("td", spark(values[name])),
-                    tag("td", _figure(name, known[-1])),
-                )
-            )
-    if not rows:
-        return None
-    head = tag("tr", *[tag("th", title) for title in ("Figure", "Last minute", "Last value")])
-    return _panel(
-        "The last minute",
-        "figures that are not 0",
-        tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll"),
-    )
+            line = sparkline(np.array(values[name], float), from_zero=False)
+            rows.append((name.replace("_", " "), line, _figure(name, known[-1])))
+    drawn = table(("Figure", "Last minute", "Last value"), rows)
+    return panel("The last minute", "figures that are not 0", drawn) if rows else None
 
 
 def _figure(name: str, value: float) -> str:
@@ -243,25 +204,9 @@ def _figure(name: str, value: float) -> str:
     return duration(value) if name.endswith("seconds") else count(value)
 
 
-def spark(values: Sequence[float | None]) -> Html:
-    """Return a small line of the values, with gaps where they are unknown."""
-    known = [value for value in values if value is not None]
-    low, high = min(known), max(known)
-    points, parts, pen_down = max(1, len(values) - 1), [], False
-    for index, value in enumerate(values):
-        if value is None:
-            pen_down = False
-            continue
-        y = 22 - 20 * (value - low) / ((high - low) or 1.0)
-        parts.append(f"{'L' if pen_down else 'M'}{_SPARK_WIDTH * index / points:.1f} {y:.1f}")
-        pen_down = True
-    line = tag("path", d="".join(parts), fill="none", stroke="currentColor", stroke_width="1.5")
-    return tag("svg", line, viewBox=f"0 0 {_SPARK_WIDTH} 24", width=f"{_SPARK_WIDTH}", height="24", aria_hidden="true")
-
-
 def _logs(logs: Data) -> Html | None:
     parts = [join(tag("h3", str(name)), tag("pre", *_lines(str(text)))) for name, text in logs.items()]
-    return _panel("Ends of the logs", "", *parts) if parts else None
+    return panel("Ends of the logs", "", *parts) if parts else None
 
 
 def _lines(text: str) -> list[Html]:
@@ -271,4 +216,4 @@ def _lines(text: str) -> list[Html]:
 
 def _pairs(title: str, pairs: Data) -> Html | None:
     rows = [(str(name).replace("_", " "), str(value)) for name, value in pairs.items()]
-    return _panel(title, "", _table(("", ""), rows)) if rows else None
+    return panel(title, "", _table(("", ""), rows)) if rows else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from raymon.errors import UserError
+from raymon.format import LATEST
 from raymon.html.markup import clean
 from raymon.incident.schema import shaped
 
@@ -23,8 +24,6 @@ MOST_BYTES: Final = 2_000_000
 """Largest `incident.json` that is written or read."""
 SAME_CAUSE_SECONDS: Final = 60.0
 """A second watcher leaves a cause alone that another one has written this recently."""
-LATEST: Final = 1e11
-"""A later moment, in Unix seconds, is none."""
 _NAME: Final = re.compile(r"\d{8}-\d{6}-[a-z_]+(-[\w.-]+)?")
 
 

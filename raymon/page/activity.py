@@ -10,6 +10,7 @@ from raymon.catalog import LANGUAGE_PHASES, ROLES
 from raymon.format import duration, reach, share
 from raymon.html.chart import shares, timeline
 from raymon.html.markup import Html, join, tag
+from raymon.html.parts import panel, worker_button
 from raymon.html.words import DRIVER_ORDER, MEANING, ROLE_TITLE, WORKER_ORDER, word
 from raymon.live.snapshot import STRIP, Floats
 from raymon.page.context import Context
@@ -50,9 +51,9 @@ def phases(context: Context) -> Html:
         if run.phase_ratio
         else tag("p", "No iteration yet, or no driver that reports.", class_="none")
     )
-    return tag(
-        "section",
-        tag("h2", "Where the time goes", tag("small", f"{duration(seconds)} per iteration" if seconds else "")),
+    return panel(
+        "Where the time goes",
+        f"{duration(seconds)} per iteration" if seconds else "",
         _heading(
             "Driver, last iterations",
             "Share of the driver's wall time by phase over the last seconds; the phases sum to the whole.",
@@ -60,8 +61,7 @@ def phases(context: Context) -> Html:
         driver,
         _over_time(context),
         *_workers(context),
-        class_="panel",
-        data_section="phases",
+        section="phases",
     )
 
 
@@ -145,17 +145,14 @@ def activity(context: Context) -> Html:
     history = context.history.workers
     ages = np.asarray(history.times, float) - context.now
     kept = np.flatnonzero(ages >= context.domain[0])
-    heading = tag(
-        "h2",
-        "What each worker was doing",
-        tag("small", f"last {_span(context)}, newest right"),
-        tabindex="0",
-        data_help="Each second is given to one phase, so that lengths are in proportion to the time each took; "
-        "stalled, starting and lost are verdicts.",
+    title, small = "What each worker was doing", f"last {_span(context)}, newest right"
+    meaning = (
+        "Each second is given to one phase, so that lengths are in proportion to the time each took; stalled, starting "
+        "and lost are verdicts."
     )
     if not len(kept) or not history.rows:
         note = tag("p", "The timelines begin with the first worker that reports.", class_="none")
-        return tag("section", heading, note, class_="panel", data_section="activity")
+        return panel(title, small, note, section="activity", meaning=meaning)
     moments = kept if len(kept) <= MOMENTS else kept[np.linspace(0, len(kept) - 1, MOMENTS).astype(int)]
     codes, blank = history.strip[:, moments], context.blank_ratio(ages[moments])
     pairs = sorted_workers(context, "trouble")
@@ -172,30 +169,23 @@ def activity(context: Context) -> Html:
         ]
     text = f"The {SHOWN_WORKERS} workers in most trouble of {len(pairs)}; the row on top shows all of them together."
     used = [name for name in _STACKED if (codes == STRIP.index(name)).any()]
-    return tag(
-        "section",
-        heading,
+    return panel(
+        title,
+        small,
         _all_workers(codes, blank) if many else None,
         *lanes,
         _ends(context, "ends indented"),
         tag("p", text, class_="soft") if many else None,
         _legend(used),
-        class_="panel few" if len(lanes) <= FEW_WORKERS else "panel",
-        data_section="activity",
+        css="panel few" if len(lanes) <= FEW_WORKERS else "panel",
+        section="activity",
+        meaning=meaning,
     )
 
 
 def _lane(worker: str, state: str, codes: NDArray[np.int8], span: str, blank: float) -> Html:
-    button = tag(
-        "button",
-        worker,
-        type="button",
-        class_="who",
-        data_set=f"worker={worker}",
-        aria_label=f"Worker {worker}, open detail",
-    )
     bar = timeline([STRIP[code] for code in codes], f"Worker {worker}, {span}", blank)
-    return tag("div", button, bar, class_=f"row is-{state}", data_key=f"lane-{worker}")
+    return tag("div", worker_button(worker, "who"), bar, class_=f"row is-{state}", data_key=f"lane-{worker}")
 
 
 def _all_workers(codes: NDArray[np.int8], blank: float) -> Html:

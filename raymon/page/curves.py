@@ -7,6 +7,7 @@ import numpy as np
 from raymon.format import count, duration, plain, position, share, size, whole
 from raymon.html.chart import Band, Format, Line, chart, legend
 from raymon.html.markup import Html, tag
+from raymon.html.parts import choice_buttons, panel
 from raymon.html.words import shape
 from raymon.live.snapshot import Floats
 from raymon.page.context import Context
@@ -46,13 +47,12 @@ def learning(context: Context) -> Html:
         if curve.series == "return_mean" or any(np.isfinite(each.series(curve.series)[1]).any() for each in contexts)
     ]
     names = [Line(each.run.run, np.empty(0), np.empty(0), style) for each, style in zip(contexts, "ab", strict=False)]
-    return tag(
-        "section",
-        tag("h2", "Is it learning?", _skipped_updates(context)),
+    return panel(
+        "Is it learning?",
+        _skipped_updates(context),
         tag("div", _axis_choice(context), legend(names) if context.other else None, class_="tools"),
         tag("div", *curves, class_="charts"),
-        class_="panel",
-        data_section="learning",
+        section="learning",
     )
 
 
@@ -65,18 +65,8 @@ def _skipped_updates(context: Context) -> Html | None:
 
 
 def _axis_choice(context: Context) -> Html:
-    buttons = [
-        tag(
-            "button",
-            title,
-            type="button",
-            class_="chip",
-            data_set=f"axis={axis}",
-            aria_pressed="true" if context.choice.axis == axis else "false",
-        )
-        for axis, title in (("time", "over time"), ("steps", "over steps"))
-    ]
-    return tag("div", *buttons, class_="chips", role="group", aria_label="Horizontal axis")
+    axes = (("time", "over time"), ("steps", "over steps"))
+    return choice_buttons(context.choice.axis, axes, "axis", "Horizontal axis")
 
 
 def _curve(contexts: list[Context], curve: Curve) -> Html:
@@ -159,13 +149,8 @@ def store(context: Context) -> Html:
         f"of {size(total)}" if total else "",
         f"oldest reference {duration(age)}" if view.refs_held and age is not None else "",
     )
-    return tag(
-        "section",
-        tag("h2", "Object store", tag("small", " · ".join(part for part in about if part))),
-        tag("div", *charts, class_="charts"),
-        class_="panel",
-        data_section="store",
-    )
+    small = " · ".join(part for part in about if part)
+    return panel("Object store", small, tag("div", *charts, class_="charts"), section="store")
 
 
 def _over_time(context: Context, title: str, lines: list[Line], format_y: Format, meaning: str) -> Html:

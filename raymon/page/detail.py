@@ -5,12 +5,12 @@ import shlex
 import numpy as np
 from numpy.typing import NDArray
 
-from raymon.format import UNKNOWN, count, duration, plain, position, reach, share, size
+from raymon.format import UNKNOWN, count, duration, moment, plain, position, reach, share, size
 from raymon.html.age import age_ago
 from raymon.html.chart import Format, Line, chart, shares, timeline
 from raymon.html.markup import Child, Html, join, tag
+from raymon.html.parts import fact
 from raymon.html.words import WORKER_ORDER, failing, shape, state_badge, word
-from raymon.incident.report import moment
 from raymon.live.snapshot import STRIP, Floats
 from raymon.page.context import Context
 from raymon.page.incident_list import causes_of_death, last_stack
@@ -73,7 +73,7 @@ def _facts(context: Context, worker: WorkerView) -> Html:
         ("Process", str(worker.pid or UNKNOWN), "Process id on its node."),
         ("Node", worker.node or UNKNOWN, "Address of the node it runs on."),
     )
-    return tag("dl", *[_fact(*fact) for fact in facts], class_="facts")
+    return tag("dl", *[fact(*each) for each in facts], class_="facts")
 
 
 def _language(worker: WorkerView) -> list[tuple[str, str, str]]:
@@ -96,10 +96,6 @@ def _language(worker: WorkerView) -> list[tuple[str, str, str]]:
             ("Response length", lengths, "Median, 95th and 99th percentile of the last minute, in tokens."),
         ]
     return facts
-
-
-def _fact(name: str, value: str, meaning: str) -> Html:
-    return tag("div", tag("dt", name, data_help=meaning, tabindex="0"), tag("dd", value))
 
 
 def _row(context: Context, worker: WorkerView) -> tuple[int | None, NDArray[np.intp], Floats]:

@@ -4,6 +4,7 @@ from raymon.format import duration
 from raymon.health import THRESHOLDS
 from raymon.html.age import age_old
 from raymon.html.markup import Html, join, tag
+from raymon.html.parts import choice_buttons
 from raymon.live.snapshot import Snapshot
 from raymon.page.choice import SPANS
 from raymon.page.context import Context
@@ -38,18 +39,8 @@ def header(context: Context | None) -> Html:
 
 
 def _span_choice(context: Context) -> Html:
-    buttons = [
-        tag(
-            "button",
-            span,
-            type="button",
-            class_="chip",
-            data_set=f"span={span}",
-            aria_pressed="true" if context.choice.span == span else "false",
-        )
-        for span in SPANS
-    ]
-    return tag("div", *buttons, class_="chips spans", role="group", aria_label="How far back the charts reach")
+    spans, label = [(span, span) for span in SPANS], "How far back the charts reach"
+    return choice_buttons(context.choice.span, spans, "span", label, "chips spans")
 
 
 def _run_choice(snapshot: Snapshot, context: Context) -> Html:

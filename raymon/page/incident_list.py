@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from raymon.format import duration
+from raymon.format import duration, moment
 from raymon.html.markup import Html, join, tag
+from raymon.html.parts import panel
 from raymon.html.words import headline, shape
-from raymon.incident.report import moment
 from raymon.incident.store import Incident, IncidentStore
 from raymon.page.context import Context
 
@@ -107,20 +107,14 @@ def incidents(context: Context) -> Html | None:
         return None
     rest = len(own) - SHOWN_INCIDENTS
     more = tag("p", f"{rest} older: ", tag("code", "raymon incidents"), class_="soft") if rest > 0 else None
-    return tag(
-        "section",
-        tag(
-            "h2",
-            "Incidents",
-            tag("small", f"{len(own)} recorded"),
-            data_help="Stacks, states and logs from when the verdict turned bad. Open the report, or print it with "
-            "raymon incidents.",
-            tabindex="0",
-        ),
+    return panel(
+        "Incidents",
+        f"{len(own)} recorded",
         tag("ul", *[_row(context, incident) for incident in own[:SHOWN_INCIDENTS]], class_="alerts incidents"),
         more,
-        class_="panel",
-        data_section="incidents",
+        section="incidents",
+        meaning="Stacks, states and logs from when the verdict turned bad. Open the report, or print it with "
+        "raymon incidents.",
     )
 
 

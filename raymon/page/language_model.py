@@ -9,6 +9,7 @@ from raymon.format import count, duration, plain, position, share, size
 from raymon.health.shares import no_signal_ratio, of_language_model, tail_ratio
 from raymon.html.chart import Format, Line, chart
 from raymon.html.markup import Html, tag
+from raymon.html.parts import fact, panel
 from raymon.page.context import Context
 
 
@@ -64,13 +65,12 @@ def language_model(context: Context) -> Html | None:
     if not charts:
         note = "No tokens, groups or buffer are recorded: see Monitor.responses, groups, buffer and weights_synced."
         charts = [tag("p", note, class_="none")]
-    return tag(
-        "section",
-        tag("h2", "Language model"),
+    return panel(
+        "Language model",
+        None,
         tag("dl", *_facts(context), class_="facts"),
         tag("div", *charts, class_="charts"),
-        class_="panel",
-        data_section="language",
+        section="language",
     )
 
 
@@ -98,37 +98,31 @@ def _facts(context: Context) -> Iterator[Html]:
     run, flow = context.run, context.run.flow
     ended = sum(flow.responses_per_second.values())
     if ended:
-        yield _fact("Responses", f"{count(ended)}/s", "Responses that ended, of all workers, per second.")
+        yield fact("Responses", f"{count(ended)}/s", "Responses that ended, of all workers, per second.")
         for end, meaning in (("truncated", "ended at the length limit"), ("aborted", "were given up")):
             ratio = share(flow.responses_per_second.get(end, 0.0) / ended)
-            yield _fact(end.capitalize(), ratio, f"Share of the responses that {meaning}.")
+            yield fact(end.capitalize(), ratio, f"Share of the responses that {meaning}.")
     if (tail := tail_ratio(flow)) is not None:
         last = share(flow.tail_responses_ratio)
-        yield _fact(
-            "Tail", share(tail), f"Share of the generation for which only the last {last} of the responses run."
-        )
+        yield fact("Tail", share(tail), f"Share of the generation for which only the last {last} of the responses run.")
     if (equal := no_signal_ratio(flow)) is not None:
-        yield _fact("No signal", share(equal), "Share of the groups of the last seconds whose rewards are all equal.")
+        yield fact("No signal", share(equal), "Share of the groups of the last seconds whose rewards are all equal.")
     if run.policy_lag_mean is not None:
         worst = f" · {plain(run.policy_lag_max)}" if run.policy_lag_max is not None else ""
-        yield _fact(
+        yield fact(
             "Staleness", f"{plain(run.policy_lag_mean)}{worst}", "Updates behind, of the last batch: mean · worst."
         )
     if flow.buffer_depth is not None:
         room = f" of {count(flow.buffer_capacity)}" if flow.buffer_capacity else ""
-        yield _fact(
+        yield fact(
             "Buffer", f"{count(flow.buffer_depth)}{room}", "Samples that wait to be trained on, of how many fit."
         )
         age = context.age(flow.buffer_oldest_age_seconds)
-        yield _fact("Oldest sample", duration(age), "Since the oldest sample in the buffer was generated.")
+        yield fact("Oldest sample", duration(age), "Since the oldest sample in the buffer was generated.")
     if flow.weight_sync_seconds is not None:
         parts = (duration(flow.weight_sync_seconds), size(flow.weight_sync_bytes) if flow.weight_sync_bytes else "")
         meaning = "Mean duration and size of a synchronization of weights."
-        yield _fact("Weight sync", " · ".join(part for part in parts if part), meaning)
+        yield fact("Weight sync", " · ".join(part for part in parts if part), meaning)
     if flow.updates_since_sync is not None:
         meaning = "Updates of the policy since weights were last synchronized."
-        yield _fact("Since sync", f"{plain(flow.updates_since_sync)} updates", meaning)
-
-
-def _fact(name: str, value: str, meaning: str) -> Html:
-    return tag("div", tag("dt", name, data_help=meaning, tabindex="0"), tag("dd", value))
+        yield fact("Since sync", f"{plain(flow.updates_since_sync)} updates", meaning)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from raymon.html.markup import Html, join, tag
+from raymon.html.parts import panel
 from raymon.html.words import headline, shape
 from raymon.live.snapshot import Snapshot
 from raymon.page.activity import activity, phases
@@ -100,7 +101,7 @@ def _section(name: str, draw: Callable[[], Html | None]) -> Html:
         _log.exception("the section %r could not be drawn", name)
         text = f"This section cannot be drawn ({type(error).__name__}: {error}); the others are not affected."
         note = tag("p", shape("warning"), text, class_="none", role="alert")
-        return tag("section", tag("h2", name), note, class_="panel", data_section="broken")
+        return panel(name, None, note, section="broken")
 
 
 def _empty(snapshot: Snapshot) -> Html:

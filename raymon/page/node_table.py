@@ -3,6 +3,7 @@
 from raymon.format import UNKNOWN, count, listing, share, size
 from raymon.html.age import age_ago
 from raymon.html.markup import Html, tag
+from raymon.html.parts import panel
 from raymon.html.words import node_trouble, shape
 from raymon.page.context import Context
 from raymon.views import NodeView
@@ -27,13 +28,13 @@ def nodes(context: Context) -> Html | None:
         tag("thead", tag("tr", *[tag("th", title, scope="col") for title in _TITLES])),
         tag("tbody", *[_row(context, node, trouble) for node, trouble in shown]),
     )
-    return tag(
-        "section",
-        tag("h2", "Nodes", tag("small", summary)),
+    return panel(
+        "Nodes",
+        summary,
         tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Table of nodes"),
         tag("p", f"{count(rest)} more nodes are well.", class_="soft") if rest else None,
-        class_="panel nodes",
-        data_section="nodes",
+        css="panel nodes",
+        section="nodes",
     )
 
 

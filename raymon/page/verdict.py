@@ -3,7 +3,8 @@
 from raymon.format import duration
 from raymon.health import TROUBLED_STATES, Finding
 from raymon.html.markup import Html, tag
-from raymon.html.words import headline, shape, state_badge, verdict_shape
+from raymon.html.parts import panel, verdict_box
+from raymon.html.words import headline, shape, state_badge
 from raymon.live.snapshot import FiringAlert
 from raymon.page.context import Context
 from raymon.page.worker_table import sorted_workers
@@ -16,15 +17,14 @@ def verdict(context: Context) -> Html:
     """Return the verdict with its advice, the further findings and the workers in trouble."""
     first, *others = context.verdict.findings
     head = headline(first.code)
-    return tag(
-        "section",
-        tag("div", verdict_shape(first.code, first.severity), tag("span", head), class_="headline"),
-        tag("p", first.sentence, class_="sentence"),
-        tag("p", tag("b", "What to do"), " ", first.advice, class_="advice") if first.advice else None,
-        tag("ul", *[_finding(finding) for finding in others[:SHOWN_FINDINGS]], class_="evidence") if others else None,
+    return verdict_box(
+        first.code,
+        first.severity,
+        first.sentence,
+        first.advice,
+        [_finding(finding) for finding in others[:SHOWN_FINDINGS]],
         _troubled_workers(context),
         tag("p", f"{head}.", class_="spoken", role="status", aria_live="polite"),
-        class_=f"verdict severity-{first.severity}",
         aria_label=f"Verdict: {head}",
         data_state=first.code,
     )
@@ -77,19 +77,9 @@ def alerts(context: Context) -> Html:
         if firing
         else tag("p", shape("ok"), "No alert is firing.", class_="none")
     )
-    return tag(
-        "section",
-        tag(
-            "h2",
-            "Alerts",
-            tag("small", f"{len(firing)} firing" if firing else "none firing"),
-            data_help=f"From {source}. The rules of Prometheus and this page have the same limits.",
-            tabindex="0",
-        ),
-        body,
-        class_="panel",
-        data_section="alerts",
-    )
+    small = f"{len(firing)} firing" if firing else "none firing"
+    meaning = f"From {source}. The rules of Prometheus and this page have the same limits."
+    return panel("Alerts", small, body, section="alerts", meaning=meaning)
 
 
 def _alert(alert: FiringAlert, elapsed: float) -> Html:

@@ -9,6 +9,7 @@ from raymon.format import UNKNOWN, count, duration, plain, size
 from raymon.health import WorkerVerdict, worker_rank
 from raymon.html.age import age_ago
 from raymon.html.markup import Child, join, tag
+from raymon.html.parts import worker_button
 from raymon.html.words import failing, state_badge
 from raymon.page.context import Context
 from raymon.views import WorkerView
@@ -49,16 +50,8 @@ def _state(_: Context, pair: Pair) -> Child:
 
 def _worker(_: Context, pair: Pair) -> Child:
     worker = pair[0]
-    button = tag(
-        "button",
-        worker.worker,
-        type="button",
-        class_="link",
-        data_set=f"worker={worker.worker}",
-        aria_label=f"Worker {worker.worker}, open detail",
-    )
     place = " · ".join(part for part in (worker.node, f"pid {worker.pid}" if worker.pid else None) if part)
-    return join(button, tag("small", place))
+    return join(worker_button(worker.worker, "link"), tag("small", place))
 
 
 def _latency(_: Context, pair: Pair) -> Child:

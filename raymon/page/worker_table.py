@@ -6,6 +6,7 @@ from raymon.catalog import ROLES
 from raymon.health import WORKER_STATES
 from raymon.html.chart import sparkline
 from raymon.html.markup import Html, join, tag
+from raymon.html.parts import panel
 from raymon.html.words import failing, shape, word
 from raymon.page.choice import ROWS
 from raymon.page.context import Context
@@ -53,14 +54,13 @@ def table(context: Context) -> Html:
     head = tag("thead", tag("tr", *[_heading(choice.order, column) for column in columns]))
     grid = tag("table", tag("caption", "Workers, worst first", class_="spoken"), head, tag("tbody", *rows))
     total = f"{len(pairs)} in all" if len(matching) == len(pairs) else f"{len(matching)} of {len(pairs)}"
-    return tag(
-        "section",
-        tag("h2", "Workers", tag("small", total)),
+    return panel(
+        "Workers",
+        total,
         _filters(context, pairs),
         tag("div", grid, class_="scroll", tabindex="0", role="region", aria_label="Table of workers"),
         _more(len(shown), len(matching)),
-        class_="panel",
-        data_section="workers",
+        section="workers",
     )
 
 

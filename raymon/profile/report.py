@@ -1,15 +1,14 @@
 """The report of a profile: one HTML file in the style of the status page, without requests to any network."""
 
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
-from raymon import html
-from raymon.format import UNKNOWN, count, duration, share, size
+from raymon.format import UNKNOWN, count, duration, moment, share, size
 from raymon.health import WorkerVerdict
 from raymon.html.chart import shares
 from raymon.html.markup import Child, Html, join, tag
-from raymon.html.words import DRIVER_ORDER, WORKER_ORDER, headline, state_badge, verdict_shape, word
+from raymon.html.parts import document, panel, scrolling, verdict_box
+from raymon.html.words import DRIVER_ORDER, WORKER_ORDER, headline, state_badge, word
 from raymon.profile import flame, stacks, timeline
 from raymon.profile.result import Comparison, ProcessProfile, ProfileResult, quantile, step_seconds
 from raymon.profile.timeline import PhaseSpan, Track
@@ -23,9 +22,6 @@ _HERE: Final = Path(__file__).parent
 
 def report(result: ProfileResult) -> str:
     """Return the report as one HTML document."""
-    styles = (Path(html.__file__).with_name("style.css"), _HERE / "report.css")
-    css = "".join(path.read_text(encoding="utf-8") for path in styles)
-    script = (_HERE / "flame.js").read_text(encoding="utf-8")
     body = tag(
         "div",
         _top(result),
@@ -38,25 +34,16 @@ def report(result: ProfileResult) -> str:
         _foot(result),
         class_="page",
     )
-    head = join(
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"{headline(result.verdict.state)} · profile of {result.run.run} · raymon"),
-        tag("style", Html(css)),
-    )
-    page = tag("html", tag("head", head), tag("body", body, tag("script", Html(script))), lang="en")
-    return f"<!doctype html>\n{page}\n"
-
-
-def _panel(title: str, small: str, *body: Child) -> Html:
-    return tag("section", tag("h2", title, tag("small", small) if small else None), *body, class_="panel")
+    title = f"{headline(result.verdict.state)} · profile of {result.run.run} · raymon"
+    css, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("report.css", "flame.js"))
+    return document(title, body, css, script)
 
 
 def _top(result: ProfileResult) -> Html:
     run = result.run
     about = " · ".join(part for part in (run.algorithm, run.sampler, run.environment, run.engine) if part)
-    when = datetime.fromtimestamp(result.taken_at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
-    text = tag("span", about, tag("small", f"profiled for {duration(result.seconds)}, {when}"), class_="about")
+    profiled = f"profiled for {duration(result.seconds)}, {moment(result.taken_at)}"
+    text = tag("span", about, tag("small", profiled), class_="about")
     return tag(
         "header",
         tag("span", tag("b", "raymon profile"), class_="brand"),
@@ -68,19 +55,8 @@ def _top(result: ProfileResult) -> Html:
 
 def _verdict(result: ProfileResult) -> Html:
     verdict = result.verdict
-    return tag(
-        "section",
-        tag(
-            "div",
-            verdict_shape(verdict.state, verdict.severity),
-            tag("span", headline(verdict.state)),
-            class_="headline",
-        ),
-        tag("p", verdict.sentence, class_="sentence"),
-        tag("p", tag("b", "What to do"), " ", verdict.advice, class_="advice") if verdict.advice else None,
-        tag("ul", *[tag("li", text) for text in verdict.evidence], class_="evidence") if verdict.evidence else None,
-        class_=f"verdict severity-{verdict.severity}",
-    )
+    evidence = [tag("li", text) for text in verdict.evidence]
+    return verdict_box(verdict.state, verdict.severity, verdict.sentence, verdict.advice, evidence)
 
 
 def _held_up(result: ProfileResult) -> Html | None:
@@ -90,7 +66,7 @@ def _held_up(result: ProfileResult) -> Html | None:
         parts.append(tag("p", last_sentence(result), class_="sentence"))
     if result.comparison is not None:
         parts.append(_comparison(result.comparison))
-    return _panel("Stragglers", "", *parts) if parts else None
+    return panel("Stragglers", "", *parts) if parts else None
 
 
 def last_sentence(result: ProfileResult) -> str:
@@ -117,11 +93,8 @@ def _comparison(result: Comparison) -> Html:
         tag("th", f"worker {result.typical}", class_="number"),
         tag("th", "more", class_="number"),
     )
-    table = tag("table", tag("thead", head), tag("tbody", *rows))
-    return join(
-        tag("h3", f"Where worker {result.slow} spends more time than worker {result.typical}"),
-        tag("div", table, class_="scroll"),
-    )
+    title = f"Where worker {result.slow} spends more time than worker {result.typical}"
+    return join(tag("h3", title), scrolling(head, rows))
 
 
 def _workers(result: ProfileResult) -> Html:
@@ -130,13 +103,8 @@ def _workers(result: ProfileResult) -> Html:
     rows = [_worker(result, *pair) for pair in result.judged()[: 4 * MOST_LANES]]
     hidden = len(result.run.workers) - len(rows)
     note = tag("p", f"{hidden} faster workers are not shown.", class_="soft") if hidden > 0 else None
-    table = tag("table", tag("thead", head), tag("tbody", *rows))
-    return _panel(
-        "Workers",
-        "slowest per environment step first; rollouts during the profile",
-        tag("div", table, class_="scroll"),
-        note,
-    )
+    small = "slowest per environment step first; rollouts during the profile"
+    return panel("Workers", small, scrolling(head, rows), note)
 
 
 def _worker(result: ProfileResult, worker: WorkerView, verdict: WorkerVerdict) -> Html:
@@ -176,7 +144,7 @@ def _driver(result: ProfileResult) -> Html | None:
         return "" if seconds is None else f" · {duration(parts[name] * seconds)}"
 
     bar = shares(parts, DRIVER_ORDER, "The driver's iteration by phase", label)
-    return _panel("Where an iteration's time goes", f"{duration(seconds)} per iteration" if seconds else "", bar)
+    return panel("Where an iteration's time goes", f"{duration(seconds)} per iteration" if seconds else "", bar)
 
 
 def _timeline(result: ProfileResult) -> Html | None:
@@ -198,7 +166,7 @@ def _timeline(result: ProfileResult) -> Html | None:
         f"{duration(width)} from the middle of the profile. Parts of a rollout that were measured as a sum are drawn "
         f"one after the other. timeline.json holds the whole profile, for ui.perfetto.dev.{more}"
     )
-    return _panel("Timeline", "", *rows, ends, tag("ul", *key, class_="legend"), tag("p", text, class_="figure"))
+    return panel("Timeline", "", *rows, ends, tag("ul", *key, class_="legend"), tag("p", text, class_="figure"))
 
 
 def _track(track: Track, start: float, width: float) -> Html:
@@ -230,7 +198,7 @@ def _process(process: ProcessProfile) -> Html:
     title = process.name.capitalize()
     if not process.stacks:
         why = tag("p", process.problem or "No sample was taken.", class_="none")
-        return _panel(title, f"pid {process.pid}", why)
+        return panel(title, f"pid {process.pid}", why)
     waiting = process.waiting_ratio()
     small = f"pid {process.pid}" + (f" · waits for Ray {share(waiting)} of the time" if waiting >= 0.005 else "")
     busiest = [tag("li", tag("b", share(ratio)), tag("code", str(place))) for place, ratio in process.busiest()]
@@ -238,7 +206,7 @@ def _process(process: ProcessProfile) -> Html:
         tag("li", tag("b", thread), tag("code", " ← ".join(frames[:5])))
         for thread, frames in process.standing[:MOST_THREADS]
     ]
-    return _panel(
+    return panel(
         title,
         small,
         tag("h3", "Functions with the most time of their own"),
