@@ -1,12 +1,14 @@
 """What is known of a run at one moment: the plain data that verdicts, page, terminal view and JSON are made from.
 
 Built by `raymon.live` from scraped metrics (or by a test from numbers), judged by `raymon.health`, drawn by the page.
-No behaviour, no I/O. `None` always means "not known", never zero; every age and duration is in seconds.
+No I/O. `None` always means "not known", never zero; every age and duration is in seconds.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+from raymon.catalog import DRIVER
 
 Departure = Literal["unknown", "planned", "failure"]
 """How a node left its cluster: drained or stopped, or without a warning."""
@@ -291,3 +293,13 @@ class RunView:
     driver_silent_seconds: float | None = None
     driver_exit: str = ""
     flow: FlowView = field(default_factory=FlowView)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the driver reported the end of the run."""
+        return self.state in ("finished", "stopped", "failed")
+
+    def processes(self) -> dict[str, tuple[str, int]]:
+        """Return the node address and process id of the driver and the workers by `driver` and `worker N`."""
+        driver = {DRIVER: (self.driver_node or "", self.driver_pid)} if self.driver_pid is not None else {}
+        return driver | {f"worker {w.worker}": (w.node or "", w.pid) for w in self.workers if w.pid is not None}

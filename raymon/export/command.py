@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import os
 import signal
 import sys
 import threading
@@ -10,7 +9,6 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from raymon.cluster.auth import use_token_file
 from raymon.cluster.ownership import is_loopback
 from raymon.cluster.ports import EXPORT_PORT
 from raymon.errors import UserError
@@ -45,12 +43,7 @@ def main(arguments: list[str]) -> int:
     """Run `raymon export` until Ctrl-C or SIGTERM; 0 then, 2 for wrong use or a port that is in use."""
     parser = build_parser()
     args = parser.parse_args(arguments)
-    use_token_file(args.token_file, os.environ)
-    try:
-        endpoints = targets.choose(args.metrics_url, args.discovery_file, args.dashboard_url, args.targets_of)
-    except ValueError as error:
-        parser.error(str(error))
-    collector = Collector(endpoints)
+    collector = Collector(targets.of_options(parser, args))
     stop = threading.Event()
     for number in _SIGNALS:
         signal.signal(number, lambda *_: stop.set())

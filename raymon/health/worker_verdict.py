@@ -71,7 +71,7 @@ def _lifecycle(worker: WorkerView) -> WorkerState | None:
 
 
 def _ended(run: RunView) -> WorkerState | None:
-    ended = run.state in ("finished", "stopped", "failed") or run.driver_process == "gone"
+    ended = run.ended or run.driver_process == "gone"
     return WorkerState("unknown", "the run has ended") if ended else None
 
 

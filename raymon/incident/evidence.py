@@ -29,7 +29,7 @@ from raymon.format import size
 from raymon.health import Finding
 from raymon.incident.deaths import Death
 from raymon.incident.local_deaths import ProcessWatch, processes_to_watch
-from raymon.incident.processes import MOST_PROCESSES, processes
+from raymon.incident.processes import MOST_PROCESSES
 from raymon.incident.run_stacks import stack_evidence, suspects
 from raymon.live.snapshot import Snapshot
 from raymon.live.stack_files import StackFiles
@@ -185,7 +185,7 @@ def _cluster(run: RunView, ask: Callable[[], ClusterState] | None) -> dict[str, 
     state = ask()
     if state.error:
         return {"note": state.error}
-    pids = {pid for _, pid in processes(run).values()}
+    pids = {pid for _, pid in run.processes().values()}
     return {
         "actors": [actor for actor in state.actors if actor["pid"] in pids or actor["state"] != "ALIVE"][-200:],
         "ended_workers": list(state.workers)[-100:],

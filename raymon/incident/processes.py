@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from raymon.catalog import DRIVER
 from raymon.live.stack_files import Process, StackFiles
 from raymon.monitor.frames import Frame, Stack, first_place, is_machinery
 from raymon.monitor.process_evidence import ProcessEvidence
 from raymon.profile.node import py_spy
 from raymon.profile.stacks import MAIN, current_frames
-from raymon.views import RunView
 
 MOST_PROCESSES: Final = 64
 DUMP_SECONDS: Final = 3.0
@@ -67,14 +65,6 @@ class Local:
     frames: tuple[str, ...] = ()
     child: str = ""
     readable: bool = False
-
-
-def processes(run: RunView) -> dict[str, Process]:
-    """Return name -> (node, process id) of the driver and the workers."""
-    named = {f"worker {w.worker}": (w.node or "", w.pid) for w in run.workers if w.pid is not None}
-    if run.driver_pid is not None:
-        named = {DRIVER: (run.driver_node or "", run.driver_pid), **named}
-    return named
 
 
 def standings(

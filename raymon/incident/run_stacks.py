@@ -10,7 +10,7 @@ from raymon.cluster.cluster_state import ClusterState
 from raymon.health import Finding
 from raymon.incident import stack_groups
 from raymon.incident.hang import hang
-from raymon.incident.processes import Standing, processes, standings
+from raymon.incident.processes import Standing, standings
 from raymon.live.snapshot import Snapshot
 from raymon.live.stack_files import Process, StackFiles
 from raymon.views import RunView
@@ -49,7 +49,7 @@ def stack_evidence(
         ask_state: Returns what the control store knows; None without one.
         files: Reads what processes left behind.
     """
-    own = processes(run)
+    own = run.processes()
     found = standings(own, here, files, STACK_SECONDS)
     helpers = _helpers(found, ask_state)
     if helpers:

@@ -9,7 +9,6 @@ Exit codes: 0 the run finished or the watch was stopped, 1 the run failed or its
 import argparse
 import functools
 import logging
-import os
 import signal
 import sys
 import threading
@@ -17,7 +16,6 @@ import time
 from pathlib import Path
 from typing import Final
 
-from raymon.cluster.auth import use_token_file
 from raymon.format import one_line
 from raymon.html.words import headline
 from raymon.incident import FOLDER
@@ -78,11 +76,7 @@ def main(arguments: list[str]) -> int:
     parser = build_parser()
     args = parser.parse_args(arguments)
     receivers = [receiver(url) for url in args.webhook] + [command(line) for line in args.exec]
-    use_token_file(args.token_file, os.environ)
-    try:
-        chosen = targets.choose(args.metrics_url, args.discovery_file, args.dashboard_url)
-    except ValueError as error:
-        parser.error(str(error))
+    chosen = targets.of_options(parser, args)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

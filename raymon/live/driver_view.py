@@ -137,11 +137,6 @@ def recent_events(driver: Subject, metric: Metric) -> Mapping[str, int]:
     return events
 
 
-def one_of(driver: Driver, metric: Metric, values: Iterable[str]) -> str | None:
-    """Return the value of an enumerated gauge whose series is 1."""
-    return next((value for value in values if (driver.gauge(metric, value) or 0.0) > 0.5), None)
-
-
 def run_info(driver: Driver) -> Mapping[str, str | None]:
     """Return engine, algorithm, sampler and environment; empty while not known."""
     gauges = driver.process.gauges if driver.process else {}

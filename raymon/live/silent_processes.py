@@ -34,7 +34,6 @@ MOST_PROCESSES: Final = 16
 SILENT_SECONDS: Final = 4.0
 _WORKER_STATES: Final = ("suspect", "stalled")
 _RUN_STATES: Final = ("no_progress", "driver_gone", "stale", "worker_stalled", "killed")
-_ENDED: Final = ("finished", "stopped", "failed")
 _READINGS_AT_END: Final = 5
 """A failed driver writes its exception before its last state: what is missing after so many readings stays missing."""
 _LONGEST_EXIT: Final = 200
@@ -230,7 +229,7 @@ def process_requests(runs: Iterable[tuple[RunView, RunVerdict]]) -> list[Process
     for view, verdict in runs:
         if view.state == "failed" and view.driver_node and view.driver_pid and not view.problem:
             requests.append(ProcessRequest(view.run, DRIVER, (view.driver_node, view.driver_pid), ended=True))
-        if view.state in _ENDED or view.problem:
+        if view.ended or view.problem:
             continue
         states = {worker.worker: worker.state for worker in verdict.workers}
         silent = [worker for worker in view.workers if states.get(worker.worker) in _WORKER_STATES]

@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple, TypeAlias
@@ -76,6 +77,10 @@ class Process:
     def gauge(self, metric: Metric, *values: str) -> float | None:
         """Return the last value of a gauge; None if it was never seen."""
         return self.gauges.get((metric.name, *values))
+
+    def label(self, metric: Metric, values: Iterable[str]) -> str | None:
+        """Return the value whose series of an enumerated gauge is 1; None if there is none."""
+        return next((value for value in values if (self.gauge(metric, value) or 0.0) > 0.5), None)
 
     def counter(self, metric: Metric, *values: str) -> float | None:
         """Return the last value of a counter; None if it was never seen."""

@@ -6,6 +6,7 @@ dashboard; never joins the cluster.
 
 import argparse
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from raymon.cluster import discovery
-from raymon.cluster.auth import find_token, unencrypted
+from raymon.cluster.auth import find_token, unencrypted, use_token_file
 from raymon.cluster.http import get
 from raymon.format import printable
 
@@ -202,6 +203,15 @@ def add_options(parser: argparse.ArgumentParser, dashboard: str = "Ray Dashboard
     )
     parser.add_argument("--dashboard-url", default="", metavar="URL", help=dashboard)
     parser.add_argument("--token-file", default="", metavar="FILE", help="file with Ray's token")
+
+
+def of_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Targets:
+    """Return the targets that the options of `add_options` name; end the process with exit code 2 if they are wrong."""
+    use_token_file(args.token_file, os.environ)
+    try:
+        return choose(args.metrics_url, args.discovery_file, args.dashboard_url, vars(args).get("targets_of", ""))
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def choose(

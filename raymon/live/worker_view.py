@@ -34,7 +34,7 @@ def worker_view(
     silent = beat_age is None or beat_age > 2.0 * window
     stopped = silent and bool(process.beat)
     rates = Rates() if silent else worker_rates(subject, window, STEADY_SECONDS + (report or 0.0))
-    role = role_of(process)
+    role = process.label(catalog.ROLE, catalog.ROLES) or "env"
     version = process.gauge(catalog.POLICY_VERSION)
     latency = {name: process.gauge(catalog.ROLLOUT_LATENCY, value) for name, value in _QUANTILES.items()}
     pid = process.gauge(catalog.PROCESS_ID)
@@ -43,7 +43,7 @@ def worker_view(
     replaced = subject.replaced(driver.process.first_seen if driver.process else 0.0, 2.0 * (report or 1.0))
     return WorkerView(
         worker=subject.worker,
-        activity=activity_of(process),
+        activity=process.label(catalog.ACTIVITY, catalog.ACTIVITIES),
         heartbeat_age_seconds=beat_age,
         progress_age_seconds=progress_age,
         stuck_seconds=_stuck(subject, process, progress_age, now),
@@ -83,19 +83,6 @@ def worker_view(
         flow=process_flow(subject, rates, memory, now),
         token_seconds=rates.token_seconds,
     )
-
-
-def activity_of(process: Process) -> str | None:
-    """Return what the worker last said it was doing."""
-    for name in catalog.ACTIVITIES:
-        if (process.gauge(catalog.ACTIVITY, name) or 0.0) > 0.5:
-            return name
-    return None
-
-
-def role_of(process: Process) -> str:
-    """Return the role of a worker; `env` where it names none."""
-    return next((role for role in catalog.ROLES if (process.gauge(catalog.ROLE, role) or 0.0) > 0.5), "env")
 
 
 def _phase_ratio(rates: Rates, role: str) -> Mapping[str, float]:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from raymon.page.incident_list import Summary
 
 UNJUDGED: Final = RunVerdict((Finding("unknown", "unknown", "No verdict yet."),))
-ENDED: Final = ("finished", "stopped", "failed")
 SHORTEST_SPAN_SECONDS: Final = 30.0
 BEFORE_TOLERANCE_SECONDS: Final = 5.0
 
@@ -59,7 +58,7 @@ class Context:
     @property
     def ended(self) -> bool:
         """Return whether the run has ended, so that no newer numbers are expected."""
-        return self.run.state in ENDED
+        return self.run.ended
 
     def series(self, name: str) -> tuple[Floats, Floats]:
         """Return seconds before now (negative, rising) and values of a series in the chosen span; both `[K]`."""

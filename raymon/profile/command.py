@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 from raymon.catalog import DRIVER
-from raymon.cluster.auth import use_token_file
 from raymon.cluster.discovery import raylets
 from raymon.errors import UserError
 from raymon.format import duration, one_line, share
@@ -76,12 +75,7 @@ def main(arguments: list[str]) -> int:
         parser.error(f"--seconds: found {args.seconds:g}, expected 1 to 300")
     if not 1 <= args.rate <= MOST_RATE:
         parser.error(f"--rate: found {args.rate}, expected 1 to {MOST_RATE}")
-    use_token_file(args.token_file, os.environ)
-    try:
-        chosen = targets.choose(args.metrics_url, args.discovery_file, args.dashboard_url)
-    except ValueError as error:
-        parser.error(str(error))
-    collector = Collector(chosen)
+    collector = Collector(targets.of_options(parser, args))
     collector.start()
     try:
         return _profile(collector, args)
@@ -116,12 +110,7 @@ def _live_run(collector: Collector, name: str) -> RunView:
         snapshot = collector.snapshot()
         run = snapshot.run(name or None)
         spent = time.monotonic() - begun
-        if (
-            run is not None
-            and run.state not in ("finished", "stopped", "failed")
-            and _processes(run)
-            and spent >= WARM_UP_SECONDS
-        ):
+        if run is not None and not run.ended and run.processes() and spent >= WARM_UP_SECONDS:
             return run
         if spent >= FIND_SECONDS or (spent >= WARM_UP_SECONDS and snapshot.problem):
             if run is not None:
@@ -133,17 +122,9 @@ def _live_run(collector: Collector, name: str) -> RunView:
         time.sleep(0.1)
 
 
-def _processes(run: RunView) -> dict[str, tuple[str, int]]:
-    """Return name -> (node, process id) of every live process of the run."""
-    processes = {f"worker {w.worker}": (w.node or "", w.pid) for w in run.workers if w.pid is not None}
-    if run.driver_pid is not None:
-        processes = {DRIVER: (run.driver_node or "", run.driver_pid), **processes}
-    return processes
-
-
 def _sampled(snapshot: Snapshot, run: RunView, requested: Sequence[str]) -> list[str]:
     """Return the processes to sample: the requested ones, else the driver and the most informative workers."""
-    known = _processes(run)
+    known = run.processes()
     if "all" in requested:
         names = list(known)
     elif requested:
@@ -215,7 +196,7 @@ def _by_node(run: RunView, sampled: Sequence[str]) -> dict[str, NodePlan]:
     """Return the processes to profile by node."""
     pids: dict[str, list[int]] = {}
     sampled_pids: dict[str, list[int]] = {}
-    for name, (node, pid) in _processes(run).items():
+    for name, (node, pid) in run.processes().items():
         pids.setdefault(node, []).append(pid)
         if name in sampled:
             sampled_pids.setdefault(node, []).append(pid)
@@ -227,7 +208,7 @@ def _combine(
 ) -> ProfileResult:
     """Combine the results of all nodes; `run` is the view from the beginning of the profile."""
     now = snapshot.run(run.run) or run
-    known = _processes(run)
+    known = run.processes()
     processes = [
         _process(gathered[node], pid, name)
         for name, (node, pid) in known.items()
@@ -265,7 +246,7 @@ def _process(part: Gathered, pid: int, name: str) -> ProcessProfile:
 def _write(folder: Path, result: ProfileResult, gathered: Mapping[str, Gathered], run: RunView) -> None:
     (folder / "report.html").write_text(report(result), encoding="utf-8")
     (folder / "timeline.json").write_text(json.dumps(timeline.chrome(result.tracks)), encoding="utf-8")
-    for name, (node, pid) in _processes(run).items():
+    for name, (node, pid) in run.processes().items():
         if node in gathered and (text := gathered[node].stacks.get(pid)):
             (folder / f"stacks-{name.replace(' ', '-')}.txt").write_text(text, encoding="utf-8")
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from raymon.cluster.auth import use_token_file
 from raymon.health import RunVerdict
 from raymon.incident.background import BackgroundWatch
 from raymon.incident.recording_writer import RecordingWriter
@@ -70,11 +69,7 @@ def main(arguments: list[str]) -> int:
         replay = Replay(Path(args.recording))
         moment = moment_of(args.at, replay.first, replay.last())
         return _print_once(replay.at(moment), args.run, as_json=args.json)
-    use_token_file(args.token_file, os.environ)
-    try:
-        endpoints = targets.choose(args.metrics_url, args.discovery_file, args.dashboard_url)
-    except ValueError as error:
-        options.error(str(error))
+    endpoints = targets.of_options(options, args)
     recorder = RecordingWriter(Path(args.record)) if args.record else None
     collector = Collector(
         endpoints, prometheus_url=args.prometheus_url, on_round=recorder.add if recorder is not None else None

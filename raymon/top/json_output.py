@@ -4,11 +4,11 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from raymon.health import WorkerVerdict, judged_workers, worst_first
+from raymon.health import Finding, RunVerdict, WorkerVerdict, judged_workers, worst_first
 from raymon.health.verdicts import ENDS
 from raymon.html.warnings import warnings
 from raymon.live.snapshot import Snapshot
-from raymon.views import FlowView, NodeView, WorkerView
+from raymon.views import FlowView, NodeView, RunView, WorkerView
 
 
 def report(snapshot: Snapshot, name: str = "", now: float | None = None) -> dict[str, Any]:
@@ -22,30 +22,12 @@ def report(snapshot: Snapshot, name: str = "", now: float | None = None) -> dict
     elapsed = snapshot.age_seconds(now)
     view = snapshot.run(name or None)
     verdict = snapshot.verdicts.get(view.run) if view else None
-    common = {"source": snapshot.source, "problems": warnings(snapshot, elapsed)}
+    findings = verdict.findings if verdict else ()
     if view is None or verdict is None:
-        return {
-            "run": name or None,
-            "run_state": None,
-            "verdict": {
-                "state": "unknown",
-                "severity": "unknown",
-                "sentence": no_run(snapshot, name),
-                "advice": "",
-                "evidence": [],
-                "findings": [],
-            },
-            "driver": {"pid": None, "node": None, "where": None, "process": None, "waits_for": [], "exit": None},
-            "ended": None,
-            "workers": [],
-            "nodes": [],
-            "phases": {},
-            "flow": {},
-            "data_age_seconds": _rounded(snapshot.data_age_seconds, elapsed),
-            **common,
-        }
+        view = RunView(name, data_age_seconds=snapshot.data_age_seconds)
+        verdict = RunVerdict((Finding("unknown", "unknown", no_run(snapshot, name)),))
     return {
-        "run": view.run,
+        "run": view.run or None,
         "run_state": view.state,
         "verdict": {
             "state": verdict.state,
@@ -53,7 +35,7 @@ def report(snapshot: Snapshot, name: str = "", now: float | None = None) -> dict
             "sentence": verdict.sentence,
             "advice": verdict.advice,
             "evidence": list(verdict.evidence),
-            "findings": [asdict(finding) for finding in verdict.findings],
+            "findings": [asdict(finding) for finding in findings],
         },
         "driver": {
             "pid": view.driver_pid,
@@ -69,7 +51,8 @@ def report(snapshot: Snapshot, name: str = "", now: float | None = None) -> dict
         "phases": {name: _rounded(ratio) for name, ratio in view.phase_ratio.items()},
         "flow": _flow(view.flow),
         "data_age_seconds": _rounded(view.data_age_seconds, elapsed),
-        **common,
+        "source": snapshot.source,
+        "problems": warnings(snapshot, elapsed),
     }
 
 

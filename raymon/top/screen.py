@@ -25,7 +25,6 @@ MOST_ROWS: Final = 200
 SHOWN_ALERTS: Final = 3
 SHOWN_FINDINGS: Final = 4
 SHOWN_NODES: Final = 4
-ENDED: Final = ("finished", "stopped", "failed")
 _FIXED_ROWS: Final = 8
 """Rows for wrapped sentences, the head of the table and the foot."""
 _COLUMNS: Final = ("worker", "state", "steps/s", "p50", "p95", "progress", "restarts", "memory", "lag")
@@ -228,8 +227,7 @@ def _row(worker: WorkerView, verdict: WorkerVerdict, elapsed: float, language: b
 def _foot(snapshot: Snapshot, view: RunView | None, elapsed: float) -> Text:
     age = view.data_age_seconds if view else snapshot.data_age_seconds
     age = None if age is None else age + elapsed
-    ended = view is not None and view.state in ENDED
-    stale = not ended and (age is None or age > STALE_SECONDS)
+    stale = not (view and view.ended) and (age is None or age > STALE_SECONDS)
     line = Text("no data" if age is None else f"data {duration(age)} old", style="bold red" if stale else "dim")
     line.append_text(_text(f"   {snapshot.source or UNKNOWN}", "dim"))
     others = [run.run for run in snapshot.runs if view is None or run.run != view.run]
