@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import errno
 import importlib.util
-import ipaddress
 import os
 import secrets
 import signal
@@ -12,8 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -21,6 +18,8 @@ from typing import Final
 
 from raymon.cluster import ports
 from raymon.cluster.auth import use_token_file
+from raymon.cluster.http import get
+from raymon.cluster.ownership import is_loopback
 from raymon.errors import UserError
 from raymon.incident.recording_reader import Recording
 from raymon.incident.recording_writer import RecordingWriter
@@ -104,13 +103,6 @@ def main(arguments: list[str]) -> int:
     return _serve(server, environment, args.host, port, parent)
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether an address can be reached from this machine only."""
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
-
-
 def _port(host: str, wanted: int | None) -> int:
     """Return the port to listen on: the wanted one, or from the default upwards the first free one.
 
@@ -180,12 +172,10 @@ def _stopping() -> Iterator[list[int]]:
 
 def _answers(url: str, child: subprocess.Popen[bytes], stop: list[int]) -> bool:
     """Wait until the page's health check answers; False when the child ended, a signal came or time is up."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + START_SECONDS
     while child.poll() is None and not stop and time.monotonic() < deadline:
-        with contextlib.suppress(urllib.error.URLError, OSError), opener.open(url, timeout=1.0) as reply:
-            if reply.status == 200:
-                return True
+        if get(url, timeout=1.0).ok:
+            return True
         time.sleep(0.1)
     return False
 

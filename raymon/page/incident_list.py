@@ -1,7 +1,5 @@
 """The incidents of a run: what was collected when its verdict turned bad, where, and what it says about a worker."""
 
-import logging
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,6 @@ from raymon.page.context import Context
 READ_SECONDS: Final = 5.0
 SHOWN_INCIDENTS: Final = 5
 SHOWN_FRAMES: Final = 12
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,33 +68,9 @@ def _deaths(data: Mapping[str, Any]) -> Iterable[tuple[int, str]]:
             yield int(actor.get("pid") or 0), str(actor["cause"])
 
 
-class Incidents:
-    """Read the incidents below a directory every few seconds in a daemon thread."""
-
-    def __init__(self, root: Path) -> None:
-        self._store = IncidentStore(root)
-        self._latest: tuple[Summary, ...] = ()
-
-    def start(self) -> None:
-        """Begin reading."""
-        threading.Thread(target=self._run, name="raymon-incidents", daemon=True).start()
-
-    def latest(self) -> tuple[Summary, ...]:
-        """Return what was read last, newest first, without waiting."""
-        return self._latest
-
-    def read(self) -> tuple[Summary, ...]:
-        """Read the incidents now, in the calling thread."""
-        return tuple(summary(incident) for incident in self._store.list())
-
-    def _run(self) -> None:
-        pause = threading.Event()
-        while True:
-            try:
-                self._latest = self.read()
-            except Exception:  # noqa: BLE001  # a file that somebody else wrote must not end the thread
-                _log.exception("the incidents could not be read")
-            pause.wait(READ_SECONDS)
+def read(root: Path) -> tuple[Summary, ...]:
+    """Return the incidents of the runs below a directory, newest first."""
+    return tuple(summary(incident) for incident in IncidentStore(root).list())
 
 
 def incidents(context: Context) -> Html | None:

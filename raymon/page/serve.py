@@ -19,7 +19,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import net_util
 
-from raymon.page.command import is_loopback
+from raymon.cluster.ownership import is_loopback
 
 PARENT_CHECK_SECONDS: Final = 0.5
 _OPTIONS: Final[dict[str, object]] = {

@@ -1,9 +1,5 @@
-"""The programs next to raymon that the page can link to: Grafana, Prometheus, the Ray Dashboard.
+"""The programs next to raymon that the page can link to: Grafana, Prometheus, the Ray Dashboard."""
 
-They are asked now and then in a thread; the page never waits for them.
-"""
-
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -59,32 +55,10 @@ def probes(grafana: str = "", prometheus: str = "", dashboard: str = "") -> tupl
     )
 
 
-class Services:
-    """Ask every service every ten seconds in a daemon thread."""
-
-    def __init__(self, services: Sequence[Probe]) -> None:
-        self._probes = services
-        self._scraper = Scraper()
-        self._latest: tuple[Service, ...] = ()
-
-    def start(self) -> None:
-        """Begin asking."""
-        threading.Thread(target=self._run, name="raymon-services", daemon=True).start()
-
-    def latest(self) -> tuple[Service, ...]:
-        """Return what was seen last, without waiting; empty before the first round has ended."""
-        return self._latest
-
-    def ask(self) -> tuple[Service, ...]:
-        """Ask every service now, in the calling thread."""
-        pages = self._scraper.fetch([probe.url + probe.path for probe in self._probes])
-        return tuple(
-            Service(probe.name, probe.url, not page.error and probe.marker in page.body, probe.command, probe.benefit)
-            for probe, page in zip(self._probes, pages, strict=True)
-        )
-
-    def _run(self) -> None:
-        pause = threading.Event()
-        while True:
-            self._latest = self.ask()
-            pause.wait(PERIOD_SECONDS)
+def ask(probes: Sequence[Probe], scraper: Scraper) -> tuple[Service, ...]:
+    """Ask every service whether it answers."""
+    pages = scraper.fetch([probe.url + probe.path for probe in probes])
+    return tuple(
+        Service(probe.name, probe.url, not page.error and probe.marker in page.body, probe.command, probe.benefit)
+        for probe, page in zip(probes, pages, strict=True)
+    )

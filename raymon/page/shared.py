@@ -8,10 +8,10 @@ import atexit
 import logging
 import threading
 import time
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Hashable
+from functools import cache, partial, wraps
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from raymon.html.markup import Html
 from raymon.incident.background import BackgroundWatch
@@ -19,16 +19,17 @@ from raymon.incident.recording_format import RecordingError
 from raymon.incident.recording_writer import RecordingWriter
 from raymon.incident.replay import Replay
 from raymon.live.collector import Collector
+from raymon.live.scrape import Scraper
 from raymon.live.snapshot import Snapshot
 from raymon.page import layout
 from raymon.page.choice import Choice
 from raymon.page.command import options, targets_of
 from raymon.page.footer import Service
-from raymon.page.incident_list import Incidents, Summary
-from raymon.page.services import PROMETHEUS, Services, probes
+from raymon.page.incident_list import READ_SECONDS, Summary, read
+from raymon.page.polled import Polled
+from raymon.page.services import PERIOD_SECONDS, PROMETHEUS, ask, probes
 
 REUSE_SECONDS: Final = 0.5
-_lock: Final = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
@@ -73,42 +74,54 @@ class Drawings:
 drawings: Final = Drawings()
 
 
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+def once(build: Callable[[K], T]) -> Callable[[K], T]:
+    """Build each object once for all viewers, however many of their threads ask for it at the same time."""
+    cached, lock = cache(build), threading.Lock()
+
+    @wraps(build)
+    def shared(key: K) -> T:
+        with lock:
+            return cached(key)
+
+    return shared
+
+
 def snapshot_for(arguments: tuple[str, ...], choice: Choice) -> Snapshot:
     """Return what a viewer sees: the last collection, or the chosen moment of the recording."""
-    if not options(arguments).recording:
+    args = options(arguments)
+    if not args.recording:
         return collector(arguments).snapshot()
-    with _lock:
-        replay = _replay(arguments)
-    return replay.at(replay.last() if choice.moment is None else choice.moment)
+    recorded = replay(args.recording)
+    return recorded.at(recorded.last() if choice.moment is None else choice.moment)
 
 
+@once
+def replay(directory: str) -> Replay:
+    """Return the server's one reader of a recording."""
+    return Replay(Path(directory))
+
+
+@once
+def services(arguments: tuple[str, ...]) -> Polled[tuple[Service, ...]]:
+    """Return the server's one list of services; `arguments` are those of `raymon status`."""
+    args = options(arguments)
+    asked = probes(args.grafana_url, args.prometheus_url, args.dashboard_url)
+    return Polled(partial(ask, asked, Scraper()), (), PERIOD_SECONDS)
+
+
+@once
+def incidents(arguments: tuple[str, ...]) -> Polled[tuple[Summary, ...]]:
+    """Return the server's one list of incidents."""
+    return Polled(partial(read, options(arguments).runs), (), READ_SECONDS)
+
+
+@once
 def collector(arguments: tuple[str, ...]) -> Collector:
-    """Return the server's one collector, running; `arguments` are those of `raymon status`."""
-    with _lock:
-        return _collector(arguments)
-
-
-def services(arguments: tuple[str, ...]) -> Services:
-    """Return the server's one list of services, kept current."""
-    with _lock:
-        return _services(arguments)
-
-
-def incidents(arguments: tuple[str, ...]) -> Incidents:
-    """Return the server's one list of incidents, kept current."""
-    with _lock:
-        return _incidents(arguments)
-
-
-@cache
-def _incidents(arguments: tuple[str, ...]) -> Incidents:
-    running = Incidents(options(arguments).runs)
-    running.start()
-    return running
-
-
-@cache
-def _collector(arguments: tuple[str, ...]) -> Collector:
+    """Return the server's one collector, running."""
     args = options(arguments)
     url = args.prometheus_url
     recorder = _recorder(args.record)
@@ -142,16 +155,3 @@ def _recorder(directory: str) -> RecordingWriter | None:
     except RecordingError as error:  # the command has checked it before; the page is worth more than its recording
         _log.warning("%s", error)
         return None
-
-
-@cache
-def _replay(arguments: tuple[str, ...]) -> Replay:
-    return Replay(Path(options(arguments).recording))
-
-
-@cache
-def _services(arguments: tuple[str, ...]) -> Services:
-    args = options(arguments)
-    running = Services(probes(args.grafana_url, args.prometheus_url, args.dashboard_url))
-    running.start()
-    return running

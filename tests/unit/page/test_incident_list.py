@@ -6,7 +6,7 @@ from page_views import NOW, run_view, snapshot, worker_view
 from raymon.incident.store import IncidentStore
 from raymon.page import layout
 from raymon.page.choice import Choice
-from raymon.page.incident_list import Incidents
+from raymon.page.incident_list import read
 
 DATA = {
     "run": "r",
@@ -25,7 +25,7 @@ def incidents(tmp_path):
     store = IncidentStore(tmp_path)
     store.write(store.create("r", "worker_stalled", "1", 1e9 - 30.0), DATA, "report")
     store.write(store.create("other", "no_progress", "", 1e9 - 30.0), {**DATA, "run": "other", "stacks": []}, "report")
-    return Incidents(tmp_path).read()
+    return read(tmp_path)
 
 
 def drawn(incidents, **choice):
