@@ -140,6 +140,11 @@ def printable(text: str, longest: int = LONGEST_LABEL) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text that is not blank, or its class."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def one_line(text: str, longest: int = 10_000) -> str:
     """Return a message as one printable line; any white space becomes one space."""
     return printable(" ".join(text.split()), longest)

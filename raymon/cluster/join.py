@@ -15,6 +15,7 @@ from typing import Any, Final
 from raymon import ray_internals
 from raymon.cluster.auth import find_token
 from raymon.errors import UserError
+from raymon.format import first_line
 
 _ASK: Final = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 _ASK_SECONDS: Final = 5.0
@@ -50,9 +51,7 @@ def join(address: str) -> Any:  # noqa: ANN401  # Ray's context, which is not an
         return ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except Exception as error:
         ray.shutdown()
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[0] if lines else type(error).__name__
-        raise JoinError(f"the Ray cluster at {address} cannot be joined: {reason}") from error
+        raise JoinError(f"the Ray cluster at {address} cannot be joined: {first_line(error)}") from error
 
 
 def wants_token(address: str) -> bool:

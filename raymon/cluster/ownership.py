@@ -10,7 +10,7 @@ import os
 import socket
 import stat
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 _LISTEN: Final = "0A"
 _TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
@@ -35,14 +35,19 @@ def read_file(path: Path, *, any_owner: bool = False) -> str:
     """
     if not any_owner:
         _check_owner(path.lstat().st_uid)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not block
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
+    with open_regular(path) as file:
         if not any_owner:
-            _check_owner(status.st_uid)
+            _check_owner(os.fstat(file.fileno()).st_uid)
         return file.read(MOST_FILE_BYTES).decode()
+
+
+def open_regular(path: Path, flags: int = 0) -> BinaryIO:
+    """Open a regular file for reading, with more flags of `os.open`; raise `OSError` for anything else."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)  # a FIFO must not block
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def _check_owner(uid: int) -> None:

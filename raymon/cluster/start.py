@@ -15,10 +15,12 @@ from raymon.cluster.http import get
 from raymon.cluster.join import JoinError, join
 from raymon.cluster.ports import pick_port
 from raymon.errors import UserError
+from raymon.format import first_line
 
 _CONNECT_SECONDS: Final = 5.0
 _DASHBOARD_SECONDS: Final = 3.0
-_NEEDED_BY_METRICS: Final = ("aiohttp", "colorful", "opencensus", "opentelemetry", "prometheus_client")
+_DEFAULT_MODULES: Final = ("aiohttp", "aiohttp_cors", "colorful", "opencensus", "opentelemetry", "prometheus_client")
+"""The modules that `ray[default]` adds to `ray`; without them nothing is exported."""
 
 
 class ClusterError(UserError):
@@ -44,14 +46,19 @@ class Cluster:
 
 def check_ray() -> None:
     """Raise `ClusterError` if Ray lacks the packages that its metrics need; Ray itself only logs that."""
-    required = ("ray", *_NEEDED_BY_METRICS)
-    # A module that is loaded may have no spec (colorful, once Ray uses it), on which find_spec raises.
-    missing = [name for name in required if not sys.modules.get(name) and importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := missing_modules("ray", *_DEFAULT_MODULES):
         raise ClusterError(
             f"found no package {', '.join(missing)}; without ray[default] Ray exports no metrics: "
             "pip install 'ray[default]'"
         )
+
+
+def missing_modules(*names: str) -> list[str]:
+    """Return the modules that are not installed; with no names, of those that Ray's metrics need."""
+    # A module that is loaded may have no spec (colorful replaces itself), on which find_spec raises.
+    return [
+        name for name in names or _DEFAULT_MODULES if name not in sys.modules and importlib.util.find_spec(name) is None
+    ]
 
 
 def start_local(
@@ -89,7 +96,7 @@ def start_local(
     except Exception as error:
         ray.shutdown()
         hint = "; --no-dashboard starts it without its dashboard" if "dashboard" in str(error) else ""
-        raise ClusterError(f"Ray did not start: {_sentence(error)}{hint}") from error
+        raise ClusterError(f"Ray did not start: {first_line(error)}{hint}") from error
     return Cluster(_http(context.dashboard_url), _metrics_urls(), local=True)
 
 
@@ -136,8 +143,3 @@ def _metrics_urls() -> tuple[str, ...]:
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
     return tuple(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes)
-
-
-def _sentence(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -4,7 +4,9 @@ Every wait is bounded: a dead, slow or faulty server becomes an `EnvError` that 
 expected. An error closes the connection; to go on, make a new environment.
 """
 
+import contextlib
 import urllib.parse
+from collections.abc import Iterator
 from typing import Any, Final
 
 import gymnasium
@@ -71,15 +73,13 @@ class RemoteEnv(gymnasium.Env[Array, Any]):
 
     def _hello(self) -> None:
         header, _ = self._ask("spaces", {"op": "hello", "version": wire.VERSION})
-        if (found := header.get("version")) != wire.VERSION:
+        if (version := header.get("version")) != wire.VERSION:
             raise EnvError(
-                f"{self._name}: found protocol version {found!r}, expected {wire.VERSION}; update the server"
+                f"{self._name}: found protocol version {version!r}, expected {wire.VERSION}; update the server"
             )
-        try:
+        with self._checking():
             self.observation_space = wire.observation_space(header.get("observation"))
             self.action_space = wire.action_space(header.get("action"))
-        except EnvError as error:
-            raise EnvError(f"{self._name}: {error}") from error
         self._dtype = np.float32 if isinstance(self.action_space, spaces.Box) else np.int32
 
     def _ask(self, expected: str, header: wire.Header, array: Array | None = None) -> tuple[wire.Header, list[bytes]]:
@@ -100,6 +100,15 @@ class RemoteEnv(gymnasium.Env[Array, Any]):
             raise EnvError(f"{self._name}: {error}") from error
         return answer, list(frames)
 
+    @contextlib.contextmanager
+    def _checking(self) -> Iterator[None]:
+        """Close the connection and name the server when an answer cannot be used."""
+        try:
+            yield
+        except EnvError as error:
+            self._socket.close()
+            raise EnvError(f"{self._name}: {error}") from error
+
     def _observation(self, frames: list[bytes]) -> Array:
         return wire.array_from(frames, self.observation_space.shape or (), "float32", "observation")
 
@@ -107,22 +116,16 @@ class RemoteEnv(gymnasium.Env[Array, Any]):
         """Begin an episode."""
         super().reset(seed=seed, options=options)
         _, frames = self._ask("observation", {"op": "reset", "seed": seed})
-        try:
+        with self._checking():
             return self._observation(frames), {}
-        except EnvError as error:
-            self._socket.close()
-            raise EnvError(f"{self._name}: {error}") from error
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:  # noqa: ANN401  # any action space
         """Take one step."""
         header, frames = self._ask("transition", {"op": "step"}, np.asarray(action, self._dtype))
-        try:
+        with self._checking():
             reward = wire.number_from(header, "reward")
             terminated, truncated = (wire.flag_from(header, key) for key in ("terminated", "truncated"))
             return self._observation(frames), reward, terminated, truncated, {}
-        except EnvError as error:
-            self._socket.close()
-            raise EnvError(f"{self._name}: {error}") from error
 
     def close(self) -> None:
         """Tell the server that this client is done, without waiting for its answer."""

@@ -8,7 +8,6 @@ import argparse
 import signal
 import sys
 import threading
-from types import FrameType
 from typing import Any, Final
 
 import gymnasium
@@ -93,17 +92,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     stop = threading.Event()
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
     try:
         envs = [make_single(options.env) for _ in range(options.count)]
     except EnvError as error:
         print(f"raymon: {one_line(str(error))}", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     threads = [
         threading.Thread(target=serve, args=(env, options.host, options.port + number, stop), daemon=True)
         for number, env in enumerate(envs)

@@ -5,8 +5,6 @@ It lies next to a recording, so that the cause of a death can be read after the 
 
 import json
 import logging
-import os
-import stat
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from raymon.cluster.cluster_state import ClusterState
+from raymon.cluster.ownership import open_regular
 from raymon.html.markup import clean
 
 FILE: Final = "deaths.jsonl"
@@ -97,13 +96,10 @@ def read_deaths(directory: Path) -> list[Death]:
     """Return the deaths of a log in the order of their moments; malformed lines are left out."""
     deaths = []
     try:
-        descriptor = os.open(directory / FILE, os.O_RDONLY | os.O_NONBLOCK)
+        with open_regular(directory / FILE) as log:
+            text = log.read(MOST_BYTES).decode(errors="replace")
     except OSError:
         return []
-    with os.fdopen(descriptor, "rb") as log:
-        if not stat.S_ISREG(os.fstat(log.fileno()).st_mode):
-            return []
-        text = log.read(MOST_BYTES).decode(errors="replace")
     for line in text.splitlines()[:MOST_DEATHS]:
         try:
             entry = json.loads(line)

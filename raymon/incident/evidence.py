@@ -11,7 +11,6 @@ import os
 import platform
 import re
 import shutil
-import stat
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ import numpy as np
 import raymon
 from raymon.cluster import discovery
 from raymon.cluster.cluster_state import ClusterState, StateFollower, ask
+from raymon.cluster.ownership import open_regular
 from raymon.format import size
 from raymon.health import Finding
 from raymon.incident.deaths import Death
@@ -237,15 +237,11 @@ def _logs(run: RunView, finding: Finding, session: LocalSession | None) -> dict[
 def tail(path: Path, length: int = LOG_BYTES) -> str:
     """Return the end of a regular file, empty if it is none; does not follow a link and never blocks."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open_regular(path, os.O_NOFOLLOW) as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - 8 * length))
+            lines = log.read(8 * length).decode(errors="replace").splitlines(keepends=True)
     except OSError:
         return ""
-    with os.fdopen(descriptor, "rb") as log:
-        status = os.fstat(log.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            return ""
-        log.seek(max(0, status.st_size - 8 * length))
-        lines = log.read(8 * length).decode(errors="replace").splitlines(keepends=True)
     kept = [line for line in lines if line.strip() and not _NOISE.search(line)]
     return "".join(kept)[-length:]
 

@@ -109,17 +109,7 @@ def _sample(pids: Collection[int], seconds: float, rate: int) -> tuple[dict[int,
     problems: dict[int, str] = {}
     # Pausing a process for each sample costs a quarter of its speed, and a stopped process cannot be paused. Without
     # pausing, py-spy drops about one inconsistent sample in a hundred.
-    options = (
-        "--nonblocking",
-        "--idle",
-        "--threads",
-        "--format",
-        "raw",
-        "--rate",
-        str(rate),
-        "--duration",
-        str(math.ceil(seconds)),
-    )
+    options = f"--nonblocking --idle --threads --format raw --rate {rate} --duration {math.ceil(seconds)}".split()
     with tempfile.TemporaryDirectory(prefix="raymon-profile-") as folder:
         running = {
             pid: subprocess.Popen(

@@ -5,7 +5,6 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from types import FrameType
 
 from raymon.cluster.auth import default_token_file, unencrypted
 from raymon.stack import command_line, grafana_server, state
@@ -136,12 +135,8 @@ def _stay(stack: RunningStack) -> list[str]:
     if not names:
         return []
     done = threading.Event()
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        done.set()
-
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
+        signal.signal(number, lambda *_: done.set())
     print("\nCtrl-C stops what no other process uses.", flush=True)
     died: list[str] = []
     left = names

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from raymon.format import duration, plain
 from raymon.ppo.fragment_ledger import FragmentLedger
 from raymon.train.progress import Progress
 
@@ -105,7 +106,7 @@ class Screen:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in self._shares() if share >= 0.005)
         return (
             f"{_steps(progress)} steps · {progress.steps_per_second():,.0f} steps/s · "
-            f"ETA {_duration(progress.eta_seconds())} · return {_number(progress.return_mean())} · "
+            f"ETA {duration(progress.eta_seconds())} · return {plain(progress.return_mean())} · "
             f"workers {up}/{workers}{_problems(ledger)} · {shares}"
         )
 
@@ -116,9 +117,9 @@ class Screen:
             table.add_column()
         mean = progress.return_mean()
         table.add_row("steps", _steps(progress), "steps/s", f"{progress.steps_per_second():,.0f}")
-        table.add_row("elapsed", _duration(progress.seconds()), "ETA", _duration(progress.eta_seconds()))
+        table.add_row("elapsed", duration(progress.seconds()), "ETA", duration(progress.eta_seconds()))
         table.add_row(
-            "return", f"{_number(mean)} (last {len(progress.returns)} episodes)", "updates", f"{progress.update:,}"
+            "return", f"{plain(mean)} (last {len(progress.returns)} episodes)", "updates", f"{progress.update:,}"
         )
         table.add_row("workers", f"{up} of {workers} up", "fragments", f"{ledger.trained:,} used{_problems(ledger)}")
         bar = ProgressBar(total=1.0, completed=1.0 - progress.remaining(), width=60)
@@ -152,14 +153,3 @@ def _problems(ledger: FragmentLedger) -> str:
     if ledger.given_up:
         parts.append(f"{len(ledger.given_up)} given up")
     return f" ({', '.join(parts)})" if parts else ""
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -104,6 +104,24 @@ class Progress:
         by_steps = max(0, self.max_env_steps - self.env_steps) / rate
         return by_steps if by_time is None else min(by_steps, by_time)
 
+    def row(self) -> dict[str, Any]:
+        """Return the first columns of an update's row in the records."""
+        return {
+            "update": self.update,
+            "env_steps": self.env_steps,
+            "time_seconds": self.seconds(),
+            "steps_per_second": self.steps_per_second(),
+        }
+
+    def totals(self) -> dict[str, Any]:
+        """Return what the summary of a run says of its length and speed."""
+        return {
+            "updates": self.update,
+            "env_steps": self.env_steps,
+            "time_seconds": self.seconds(),
+            "steps_per_second": self.overall_rate(),
+        }
+
     def counters(self) -> dict[str, Any]:
         """Return what a checkpoint holds."""
         return {

@@ -144,7 +144,8 @@ def _train(config: Config, cluster: Cluster, directory: RunDirectory, stop: Stop
             solved = config.stop_at_return is not None and mean is not None and mean >= config.stop_at_return
         _save(algorithm, directory)
         state = "finished" if solved or progress.remaining() <= 0 else "stopped"
-        directory.summarize({**_summary(config, progress, state), "return_mean": mean})
+        about = {"run": config.name, "environment": config.env, "engine": "rllib", "seed": config.seed, "state": state}
+        directory.summarize({**about, **progress.totals(), "return_mean": mean})
         how = f"stopped by {stop.cause()}" if state == "stopped" else "finished"
         console.print(
             f"{how}: {progress.update} updates, {progress.env_steps:,} steps in {progress.seconds():.1f} s; records in "
@@ -180,25 +181,8 @@ def _iterate(algorithm: Any, progress: Progress) -> dict[str, Any]:  # noqa: ANN
     mean = float(sampled.get("episode_return_mean", math.nan))  # of the last 100 episodes; NaN before the first
     stats = result.get("learners", {}).get("default_policy", {})
     return {
-        "update": progress.update,
-        "env_steps": progress.env_steps,
-        "time_seconds": progress.seconds(),
-        "steps_per_second": progress.steps_per_second(),
+        **progress.row(),
         "return_mean": mean if math.isfinite(mean) else None,
         "loss": {term: float(stats[name]) for term, name in _TERMS.items() if name in stats},
         "entropy": float(stats["entropy"]) if "entropy" in stats else None,
-    }
-
-
-def _summary(config: Config, progress: Progress, state: str) -> dict[str, Any]:
-    return {
-        "run": config.name,
-        "environment": config.env,
-        "engine": "rllib",
-        "seed": config.seed,
-        "state": state,
-        "updates": progress.update,
-        "env_steps": progress.env_steps,
-        "time_seconds": progress.seconds(),
-        "steps_per_second": progress.overall_rate(),
     }

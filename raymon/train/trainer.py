@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -197,20 +197,12 @@ class Trainer:
         progress = self.progress
         lengths = progress.lengths
         return {
-            "update": progress.update,
-            "env_steps": progress.env_steps,
-            "time_seconds": progress.seconds(),
-            "steps_per_second": progress.steps_per_second(),
+            **progress.row(),
             "return_mean": progress.return_mean(),
             "episode_length_mean": sum(lengths) / len(lengths) if lengths else None,
             "episodes": progress.episodes,
             "loss": update.losses,
-            "kl": update.kl,
-            "entropy": update.entropy,
-            "clip_ratio": update.clip_ratio,
-            "explained_variance": update.explained_variance,
-            "gradient_norm": update.gradient_norm,
-            "learning_rate": update.learning_rate,
+            **_figures(update),
             "nonfinite": update.nonfinite,
             "phase_seconds": seconds,
         }
@@ -256,10 +248,7 @@ class Trainer:
             "sampler": self._config.sampler,
             "seed": self._config.seed,
             "state": state,
-            "updates": progress.update,
-            "env_steps": progress.env_steps,
-            "time_seconds": progress.seconds(),
-            "steps_per_second": progress.overall_rate(),
+            **progress.totals(),
             "return_mean": progress.return_mean(),
             "episodes": progress.episodes,
             "nonfinite_updates": progress.nonfinite_updates,
@@ -269,6 +258,13 @@ class Trainer:
         }
 
 
+_FIGURES: Final = ("kl", "entropy", "clip_ratio", "explained_variance", "gradient_norm", "learning_rate")
+
+
+def _figures(update: Update) -> dict[str, float]:
+    return {name: getattr(update, name) for name in _FIGURES}
+
+
 def _publish(monitor: raymon.DriverMonitor, update: Update) -> None:
     """Record an update's numbers; those that an aborted update does not have keep their value."""
     numbers = {
@@ -276,12 +272,7 @@ def _publish(monitor: raymon.DriverMonitor, update: Update) -> None:
         "value_loss": update.losses["value"],
         "entropy_loss": update.losses["entropy"],
         "loss": update.losses["total"],
-        "kl": update.kl,
-        "entropy": update.entropy,
-        "clip_ratio": update.clip_ratio,
-        "explained_variance": update.explained_variance,
-        "gradient_norm": update.gradient_norm,
-        "learning_rate": update.learning_rate,
+        **_figures(update),
     }
     known = {name: number for name, number in numbers.items() if math.isfinite(number)}
     monitor.update(**known, nonfinite=update.nonfinite)

@@ -1,21 +1,17 @@
 """Checks of Ray: the package, the cluster, its token, its metrics and raymon's families among them."""
 
 import importlib.metadata
-import importlib.util
 import shlex
-import sys
 import time
 from typing import Final
 
 from raymon import catalog
 from raymon.cluster import discovery
 from raymon.cluster.auth import PLACES, unencrypted
+from raymon.cluster.start import missing_modules
 from raymon.health import THRESHOLDS
 from raymon.stack.checks.inspection import Inspection
 from raymon.stack.checks.outcome import Check, Outcome, absent, ok, problem, unknown
-
-# The modules that `ray[default]` adds to `ray` and without which nothing is exported; found by name, never imported.
-_DEFAULT_MODULES: Final = ("aiohttp", "aiohttp_cors", "colorful", "opencensus", "opentelemetry", "prometheus_client")
 
 _ACCESS: Final = "on the head node: ray get-auth-token; here: export RAY_AUTH_TOKEN_PATH=FILE with that token"
 
@@ -26,9 +22,7 @@ def package(_: Inspection) -> Outcome:
         version = importlib.metadata.version("ray")
     except importlib.metadata.PackageNotFoundError:
         return problem("Ray is not installed in this Python.", "pip install 'ray[default]'")
-    # a module that is loaded may have no spec (colorful replaces itself), and then find_spec raises
-    missing = [name for name in _DEFAULT_MODULES if name not in sys.modules and importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := missing_modules():
         return problem(
             f"Ray {version} is here, but not {', '.join(missing)}: plain `ray` exports no metrics.",
             f"pip install 'ray[default]=={version}'   (on every node)",
