@@ -25,7 +25,7 @@ from raymon.ppo.actions import ActionSpec
 from raymon.ppo.normalize import Normalizer, moments_of
 from raymon.ppo.policy import ModelSpec
 from raymon.stack import state
-from raymon.train import checkpoint, evaluate, options
+from raymon.train import checkpoint, evaluate, option_files, options
 
 _PID: Final = 4242
 _ID: Final = "0123456789abcdef"
@@ -44,7 +44,7 @@ def checkpoint_parts() -> tuple[dict[str, Any], dict[str, bytes]]:
     arrays["adam_step"] = np.array(3.0, np.float32)
     counters: dict[str, Any] = dict.fromkeys(("update", "env_steps", "episodes", "nonfinite_updates", "life"), 7)
     counters |= {"time_seconds": 1.5, "returns": [1.5, -2.0], "lengths": [10, 20]}
-    config = options.as_plain(options.Config(env="Pendulum-v1", workers=2))
+    config = option_files.as_plain(options.Config(env="Pendulum-v1", workers=2))
     saved = checkpoint.Checkpoint(config, model, arrays, normalizer, dict(rng.bit_generator.state), counters)
     meta = {"format": checkpoint.FORMAT, "version": checkpoint.VERSION, "config": config, "counters": counters}
     meta |= {"model": model.as_json(), "rng": saved.rng}
@@ -98,7 +98,7 @@ def _checkpoints(folder: Path) -> Check:
         player = evaluate.Player(saved, sample=random.random() < 0.5, seed=1)
         player.act(np.zeros((2, saved.model.observation_size), np.float32))
         kept = {name: value for name, value in saved.config.items() if name not in options.HOST_OPTIONS}
-        options.from_plain({**kept, "resume": str(path)}, str(path)).check()
+        option_files.from_plain({**kept, "resume": str(path)}, str(path)).check()
 
     return check
 
@@ -107,7 +107,7 @@ def _checkpoints(folder: Path) -> Check:
 def _configuration(suffix: str) -> str:
     path = Path(f"sample{suffix}")
     sample = options.Config(env="CartPole-v1", workers=2, inject=("slow worker=1 factor=5 after=20s",), name="mine")
-    plain = dict(list(options.as_plain(sample).items())[::2]) | {"inject": list(sample.inject), "hidden": [8, 8]}
+    plain = dict(list(option_files.as_plain(sample).items())[::2]) | {"inject": list(sample.inject), "hidden": [8, 8]}
     if path.suffix == ".toml":
         return "\n".join(f"{key} = {json.dumps(value)}" for key, value in plain.items() if value is not None)
     return "\n".join(f"{key}: {json.dumps(value)}" for key, value in plain.items())
@@ -118,11 +118,11 @@ def _configurations(folder: Path) -> Check:
         path = folder / random.choice(("a.yaml", "a.toml"))
         sample = mutation.text(random, _configuration(path.suffix)).encode("utf-8", "surrogatepass")
         path.write_bytes(mutation.data(random, sample) if random.random() < 0.1 else sample)
-        config = options.load(path)
+        config = option_files.load(path)
         config.check()
-        options.save(config, folder / f"b{path.suffix}")
-        again = options.load(folder / f"b{path.suffix}")
-        assert options.as_plain(again) == options.as_plain(config), "what was saved is not what was loaded"
+        option_files.save(config, folder / f"b{path.suffix}")
+        again = option_files.load(folder / f"b{path.suffix}")
+        assert option_files.as_plain(again) == option_files.as_plain(config), "what was saved is not what was loaded"
 
     return check
 

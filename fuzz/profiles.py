@@ -15,7 +15,7 @@ from raymon.incident import stack_groups
 from raymon.live.collector import Collector
 from raymon.live.scrape import Page
 from raymon.live.snapshot import Snapshot
-from raymon.profile import command, node, remote_nodes, timeline
+from raymon.profile import gathering, node, printing, remote_nodes, timeline
 from raymon.profile.node import Gathered
 from raymon.profile.report import report
 from raymon.profile.stacks import current_frames
@@ -59,7 +59,7 @@ _DUMP: Final = (
 def _timelines(folder: Path) -> Check:
     snapshot = _snapshot()
     run = snapshot.runs[0]
-    pids = {name: pid for name, (_, pid) in command._processes(run).items()}
+    pids = {name: pid for name, (_, pid) in run.processes().items()}
     traces = [_trace(name.removeprefix("worker "), pid) for name, pid in pids.items()]
 
     def check(random: Random) -> None:
@@ -67,7 +67,7 @@ def _timelines(folder: Path) -> Check:
             content = mutation.json_bytes(random, trace) if random.random() < 0.6 else json.dumps(trace).encode()
             (folder / f"{trace['pid']}-{number}.json").write_bytes(content)
         gathered = Gathered(node._await_traces(folder, set()))
-        combined = command._combine(snapshot, run, {_NODE: gathered}, 6.0, [])
+        combined = gathering.combine(snapshot, run, {_NODE: gathered}, 6.0, [])
         if random.random() < REPORT_RATIO:
             check_html(report(combined))
         json.dumps(timeline.chrome(combined.tracks))
@@ -78,7 +78,7 @@ def _timelines(folder: Path) -> Check:
 def _sampled_stacks(_folder: Path) -> Check:
     snapshot = _snapshot()
     run = snapshot.runs[0]
-    known = command._processes(run)
+    known = run.processes()
 
     def check(random: Random) -> None:
         reply = {
@@ -90,11 +90,11 @@ def _sampled_stacks(_folder: Path) -> Check:
         if random.random() < 0.2:
             reply = mutation.tree(random, reply)
         gathered = {address: remote_nodes._gathered(reply) for address, _ in known.values()}
-        combined = command._combine(snapshot, run, gathered, 6.0, [])
+        combined = gathering.combine(snapshot, run, gathered, 6.0, [])
         if random.random() < REPORT_RATIO:
             check_html(report(combined))
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            command._print_result(combined, Path("folder"))
+            printing.print_result(combined, Path("folder"))
         check_terminal(out.getvalue())
         dumps = {name: current_frames(gathered[address].dumps.get(pid, "")) for name, (address, pid) in known.items()}
         stack_groups.sentence(stack_groups.grouped({name: threads[0][1] for name, threads in dumps.items() if threads}))

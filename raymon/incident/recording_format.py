@@ -59,18 +59,18 @@ class Encoder:
 
     _ids: dict[SeriesKey, int] = field(default_factory=dict)
     _last: dict[str, dict[SeriesKey, float]] = field(default_factory=dict)
-    _found: Endpoints | None = None
+    _endpoints: Endpoints | None = None
 
     def encode(self, taken: Round) -> str:
         """Return the line of a round."""
         series: list[list[Any]] = []
         pages = [self._page(page, series) for page in taken.pages]
         record: dict[str, Any] = {"at": taken.taken_at}
-        if taken.found != self._found:
-            found = self._found = taken.found
-            record["found"] = {"urls": found.urls, "source": found.source, "problem": found.problem}
-            if found.departures:
-                record["found"]["departures"] = found.departures
+        if (endpoints := taken.endpoints) != self._endpoints:
+            self._endpoints = endpoints
+            record["found"] = {"urls": endpoints.urls, "source": endpoints.source, "problem": endpoints.problem}
+            if endpoints.departures:
+                record["found"]["departures"] = endpoints.departures
         if series:
             record["series"] = series
         if taken.silent:
@@ -115,7 +115,7 @@ class Decoder:
     known: dict[tuple[str, tuple[tuple[str, str], ...]], SeriesKey]
     _series: list[SeriesKey | None] = field(default_factory=list)
     _last: dict[str, dict[SeriesKey, float]] = field(default_factory=dict)
-    _found: Endpoints = field(default_factory=Endpoints)
+    _endpoints: Endpoints = field(default_factory=Endpoints)
 
     def decode(self, line: str) -> Round:
         """Return the round of a line.
@@ -129,18 +129,18 @@ class Decoder:
             raise ValueError("nested too deeply") from None
         if not isinstance(record, dict) or not _is_number(record.get("at")):
             raise ValueError("not a round")
-        if isinstance(found := record.get("found"), dict):
-            urls = tuple(_text(url) for url in _items(found, "urls")[:MOST_TARGETS])
-            left = found.get("departures")
+        if isinstance(plain := record.get("found"), dict):
+            urls = tuple(_text(url) for url in _items(plain, "urls")[:MOST_TARGETS])
+            left = plain.get("departures")
             departures = {host: _text(why) for host, why in left.items()} if isinstance(left, dict) else {}
-            self._found = Endpoints(urls, _text(found.get("source")), _text(found.get("problem")), departures)
+            self._endpoints = Endpoints(urls, _text(plain.get("source")), _text(plain.get("problem")), departures)
         for item in _items(record, "series"):
             self._series.append(self._declared(item))
         if len(self._series) > MOST_SERIES:
             raise ValueError("too many series")
         pages = tuple(self._page(page) for page in _items(record, "pages")[:MOST_TARGETS])
         silent = tuple(_silent_process(item) for item in _items(record, "places")[:MOST_PROCESSES])
-        return Round(float(record["at"]), pages, self._found, silent)
+        return Round(float(record["at"]), pages, self._endpoints, silent)
 
     def _declared(self, item: object) -> SeriesKey | None:
         if not (isinstance(item, list) and len(item) == 2 and isinstance(item[1], dict)):

@@ -13,6 +13,7 @@ from typing import Final
 
 from raymon.health import Finding, RunVerdict, WorkerVerdict
 from raymon.live.baseline import Baseline
+from raymon.live.collection_problem import SLOW_SECONDS, collection_problem, source_sentence
 from raymon.live.debounce import Debounce
 from raymon.live.dither import Dither
 from raymon.live.driver_view import LIVE_SECONDS
@@ -36,8 +37,6 @@ UNWATCHED_SECONDS: Final = 3.0
 """Between two collections without a viewer: the history continues at a third of the cost."""
 LEFT_SECONDS: Final = 10.0
 """There is no viewer if no snapshot was requested for this long."""
-SLOW_SECONDS: Final = 5.0
-"""A collection that takes longer is a problem of its own; an endpoint that hangs costs three seconds."""
 MOST_RUNS: Final = 64
 FORGET_ROUNDS: Final = 60
 MOST_CHARTED: Final = 1e30
@@ -92,7 +91,7 @@ class Collector:
         self._phases, self._alarms = Dither(), LocalAlerts()
         self._prometheus = Prometheus(prometheus_url) if prometheus_url else None
         self._prometheus_expected = prometheus_expected
-        self._found, self._found_at = Endpoints(), float("-inf")
+        self._endpoints, self._found_at = Endpoints(), float("-inf")
         now = clock()
         self._snapshot = Snapshot(
             taken_at=now,
@@ -137,15 +136,14 @@ class Collector:
     def collect(self) -> Snapshot:
         """Make one collection now, in the calling thread, and return its snapshot."""
         begun = time.perf_counter()
-        found = self._find()
-        pages = self._scraper.fetch(found.urls)
-        return self.digest(pages, found, begun)
+        endpoints = self._find()
+        return self.digest(self._scraper.fetch(endpoints.urls), endpoints, begun)
 
-    def digest(self, pages: Sequence[Page], found: Endpoints | None = None, begun: float | None = None) -> Snapshot:
+    def digest(self, pages: Sequence[Page], endpoints: Endpoints | None = None, begun: float | None = None) -> Snapshot:
         """Process scraped pages and return the snapshot: a whole collection except for the requests."""
         begun = time.perf_counter() if begun is None else begun
-        found = found or Endpoints(tuple(page.url for page in pages), "given pages")
-        parsed = parse_round(pages, found, round(self._clock(), 3), self._parser)
+        endpoints = endpoints or Endpoints(tuple(page.url for page in pages), "given pages")
+        parsed = parse_round(pages, endpoints, round(self._clock(), 3), self._parser)
         before = self._snapshot
         silent = process_requests((view, before.verdicts[view.run]) for view in before.runs)
         parsed = replace(parsed, silent=self._silent.known(silent))
@@ -159,7 +157,7 @@ class Collector:
         now, pages = latest.taken_at, latest.pages
         answered = {page.url: page.samples for page in pages if not page.error}
         self._memory.absorb(answered, now)
-        self._memory.asked({page.url: page.error for page in pages}, latest.found.departures)
+        self._memory.asked({page.url: page.error for page in pages}, latest.endpoints.departures)
         if self._parser.crowded:
             self._parser.keep(self._memory.alive())
         if answered and self._memory.round % FORGET_ROUNDS == 0:
@@ -170,7 +168,7 @@ class Collector:
         for view in views:
             self._remember(view, verdicts[view.run], now)
         spent = time.perf_counter() - begun
-        problem = _problem(latest, views) or _slow(spent)
+        problem = collection_problem(latest, views, spent)
         before = self._snapshot
         self._snapshot = Snapshot(
             taken_at=now,
@@ -180,7 +178,7 @@ class Collector:
             histories=self._histories(views),
             alerts=self._alerts(views, verdicts, now),
             targets=self._target_states(latest, now),
-            source=self._source(latest.found, views),
+            source=source_sentence(latest.endpoints.source, self._prometheus, self._prometheus_expected, views),
             data_age_seconds=min((v.data_age_seconds for v in views if v.data_age_seconds is not None), default=None),
             problem=problem,
             problem_since=(before.problem_since if before.problem else now) if problem else None,
@@ -212,12 +210,12 @@ class Collector:
         return self._always or time.monotonic() - self._looked_at < LEFT_SECONDS
 
     def _find(self) -> Endpoints:
-        if time.perf_counter() - self._found_at > TARGETS_SECONDS or not self._found.urls:
-            found = self._targets.find()
-            if found.urls or not self._found.urls:
-                self._found = found
+        if time.perf_counter() - self._found_at > TARGETS_SECONDS or not self._endpoints.urls:
+            endpoints = self._targets.find()
+            if endpoints.urls or not self._endpoints.urls:
+                self._endpoints = endpoints
             self._found_at = time.perf_counter()
-        return self._found
+        return self._endpoints
 
     def _forget(self, now: float) -> None:
         self._parser.keep(self._memory.forget(MOST_RUNS, now))
@@ -275,19 +273,6 @@ class Collector:
             return prometheus.alerts()
         return self._alarms.firing(views, verdicts, now)
 
-    def _source(self, found: Endpoints, views: Sequence[RunView]) -> str:
-        prometheus = self._prometheus
-        if prometheus is None or not (prometheus.answers() or self._prometheus_expected):
-            return found.source
-        note = ""
-        if not prometheus.answers():
-            note = f" (which does not answer: {prometheus.error})"
-        elif not prometheus.has_rules():
-            note = " (without raymon's rules: alerts are evaluated here)"
-        elif views and not prometheus.knows(view.run for view in views):
-            note = " (which has not scraped these runs: alerts are evaluated here)"
-        return f"{found.source}, and Prometheus {prometheus.url}{note}"
-
     def _target_states(self, latest: Round, now: float) -> tuple[TargetState, ...]:
         states = []
         for page in latest.pages:
@@ -298,27 +283,3 @@ class Collector:
 
 def _charted(value: float | None) -> float:
     return float("nan") if value is None or abs(value) > MOST_CHARTED else value
-
-
-def _slow(spent: float) -> str:
-    return (
-        f"The last collection took {spent:.1f} s: the numbers are renewed less often." if spent > SLOW_SECONDS else ""
-    )
-
-
-def _problem(latest: Round, views: Sequence[RunView]) -> str:
-    """Say why no live run can be seen; empty if one can."""
-    if latest.found.problem:
-        return latest.found.problem
-    pages = latest.pages
-    failed = [page for page in pages if page.error]
-    if pages and len(failed) == len(pages):
-        first = failed[0]
-        return f"No metrics endpoint answers ({first.url}: {first.error}): the cluster has ended or cannot be reached."
-    if views:
-        return ""
-    if failed:
-        return f"No run was seen; {len(failed)} of {len(pages)} endpoints do not answer ({failed[0].error})."
-    if not any(page.is_ray for page in pages):
-        return f"What answers at {pages[0].url} is not the metrics page of a Ray node." if pages else "No endpoint."
-    return "Ray answers, but no run has recorded anything yet: start `raymon train`, or instrument your trainer."

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 from raymon import catalog
 from raymon.catalog import DRIVER
 from raymon.live.clock import Clock
+from raymon.live.endpoint import Endpoint, NodeKey, node_key
 from raymon.live.parse import METRICS, RAY_FAMILIES, SeriesKey
 from raymon.live.subject import MOST_OPEN_VALUES, Key, Process, Subject
-from raymon.queries.ray_families import RESOURCES, UNPLACED
 
 MOST_SUBJECTS: Final = 20_000
 MOST_COLUMNS: Final = 512
@@ -33,16 +33,11 @@ SLEEP_SECONDS: Final = 10.0
 those of the processes of an endpoint that did not answer for so long."""
 ALIVE_SECONDS: Final = 15.0
 """A process whose heartbeat was at most this old when its node fell silent was alive: Ray exports every ten seconds."""
-ABSENT_SECONDS: Final = 15.0
-"""How long a number of Ray's outlives its family: Ray 2.52 to 2.55 sets a node's gauges every five seconds and leaves
-them out of every page in between."""
 
 _NODE_FAMILIES: Final = frozenset(RAY_FAMILIES)
 
 Pages: TypeAlias = Mapping[str, Iterable[tuple[SeriesKey, float]]]
 """URL of a metrics page to its samples."""
-NodeKey: TypeAlias = tuple[str, str]
-"""One of a node's own numbers: Ray's family, and its label `Location`, `ip` or `Reason`, or `Name` and `State`."""
 
 
 @dataclass(slots=True)
@@ -55,49 +50,6 @@ class _Slot:
     column: int | None
     value: float = 0.0
     round: int = 0
-
-
-@dataclass(slots=True)
-class Endpoint:
-    """A metrics endpoint and Ray's own numbers on it.
-
-    Attributes:
-        answered_at: When it last answered; None if it never did.
-        silence: When it last fell silent for longer than `SLEEP_SECONDS`, and when it answered again.
-        changed_at: When any of its own numbers last changed.
-        error: Why its last scrape failed; empty if it worked.
-        listed: Whether the cluster's discovery listed it in the last round.
-        departure: Why it left the cluster, in Ray's words; empty while that is not known.
-        seen: When each family was last on its page.
-    """
-
-    answered_at: float | None = None
-    silence: tuple[float, float] | None = None
-    changed_at: float | None = None
-    numbers: dict[NodeKey, float] = field(default_factory=dict)
-    error: str = ""
-    listed: bool = True
-    departure: str = ""
-    seen: dict[str, float] = field(default_factory=dict)
-
-    def take(self, numbers: dict[NodeKey, float], now: float) -> None:
-        """Take in the numbers of one page; a family that is missing keeps its last ones for a while."""
-        self.seen.update(dict.fromkeys({name for name, _ in numbers}, now))
-        absent = {name for name, at in self.seen.items() if 0.0 <= now - at <= ABSENT_SECONDS and at != now}
-        kept = {key: value for key, value in self.numbers.items() if key[0] in absent} if absent else {}
-        numbers = kept | numbers
-        if numbers != self.numbers:
-            self.numbers, self.changed_at = numbers, now
-
-
-def node_key(series: SeriesKey) -> NodeKey:
-    """Return under which key a sample of one of Ray's families is kept."""
-    labels = series.labels
-    if series.name == RESOURCES:
-        return series.name, f"{labels.get('Name', '')}/{labels.get('State', '')}"
-    if series.name == UNPLACED:
-        return series.name, labels.get("Reason", "")
-    return series.name, labels.get("Location") or labels.get("ip", "")
 
 
 @dataclass(slots=True)

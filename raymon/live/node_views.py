@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 from raymon import catalog
 from raymon.catalog import DRIVER
 from raymon.live.driver_view import Driver, rates_by
+from raymon.live.endpoint import Endpoint
 from raymon.live.history import Ring, slope
-from raymon.live.memory import Endpoint, Memory
+from raymon.live.memory import Memory
 from raymon.live.subject import Subject
 from raymon.queries.ray_families import (
     NODE_CPU,

@@ -31,20 +31,20 @@ class ParsedPage:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Every page of one round; `taken_at` is wall-clock seconds, `found` what the discovery returned.
+    """Every page of one round; `taken_at` is wall-clock seconds, `endpoints` what the discovery returned.
 
     `silent` holds what is known of silent processes.
     """
 
     taken_at: float
     pages: tuple[ParsedPage, ...] = ()
-    found: Endpoints = field(default_factory=Endpoints)
+    endpoints: Endpoints = field(default_factory=Endpoints)
     silent: tuple[SilentProcess, ...] = ()
 
 
-def parse_round(pages: Iterable[Page], found: Endpoints, now: float, parser: Parser) -> Round:
+def parse_round(pages: Iterable[Page], endpoints: Endpoints, now: float, parser: Parser) -> Round:
     """Parse the pages of one round of scrapes."""
-    return Round(now, tuple(_parse(page, parser) for page in pages), found)
+    return Round(now, tuple(_parse(page, parser) for page in pages), endpoints)
 
 
 def _parse(page: Page, parser: Parser) -> ParsedPage:

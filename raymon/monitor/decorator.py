@@ -11,8 +11,9 @@ from typing import Any, SupportsIndex, TypeVar, overload
 
 from raymon import catalog, ray_internals
 from raymon.monitor import identity
+from raymon.monitor.instrumented_call import Episodes, Plan, Steps
 from raymon.monitor.worker_monitor import Monitor
-from raymon.monitor.wrappers import Episodes, Plan, Steps, wrap_constructor, wrap_method, wrap_overrides
+from raymon.monitor.wrappers import wrap_constructor, wrap_method, wrap_overrides
 
 C = TypeVar("C")
 

@@ -8,18 +8,15 @@ import contextlib
 import functools
 import inspect
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from types import TracebackType
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from dataclasses import replace
 from typing import Any, Final, ParamSpec, TypeVar
 
+from raymon.monitor.instrumented_call import InstrumentedCall, Plan
 from raymon.monitor.worker_monitor import Monitor
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Steps = Callable[[Any], int] | int | None
-Episodes = Callable[[Any], Iterable[tuple[float, float]]] | None
 
 _NUMBERED: Final = "__raymon_numbered__"
 """Attribute of a constructor that knows the worker's number; the constructor of a derived class then creates no
@@ -33,26 +30,6 @@ _monitors: Final[dict[int, Monitor]] = {}
 _without_weakref: Final[set[int]] = set()
 """Ids of instances that cannot be referenced weakly (classes with slots), so their end is not noticed."""
 _constructing: Final[set[int]] = set()
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to record of a class; see `instrument`.
-
-    Attributes:
-        inherited: The plan is that of a base class, whose method a derived class overrides. Such a method counts its
-            result only if the base's own method, called inside it, counts nothing.
-    """
-
-    methods: tuple[str, ...]
-    steps: Steps
-    episodes: Episodes
-    phase: str
-    worker: str | None
-    run: str | None
-    enabled: bool
-    role: str = "env"
-    inherited: bool = False
 
 
 @functools.cache
@@ -75,67 +52,6 @@ def start(instance: object, plan: Plan, worker: int | None = None) -> Monitor:
         except TypeError:  # a class with slots: the monitor stays until another instance has the id
             _without_weakref.add(id(instance))
     return monitor
-
-
-class _Call:
-    """One call of an instrumented method: a rollout and the counts derived from its result.
-
-    An instrumented method may call another one, or itself through `super()`: what the outer call counts, the inner one
-    does not count again.
-    """
-
-    __slots__ = ("_counted_inside", "_monitor", "_open", "_outer", "_plan", "_rollout")
-
-    def __init__(self, monitor: Monitor, plan: Plan) -> None:
-        self._monitor = monitor
-        self._plan = plan
-        self._rollout = monitor.rollout(plan.phase)
-        self._open: bool = True
-        self._counted_inside: set[str] = set()
-        self._outer: _Call | None = _call.get()
-        while self._outer is not None and not self._outer._open:  # a task outlives the call it was started in
-            self._outer = self._outer._outer
-
-    def __enter__(self) -> "_Call":
-        _call.set(self)
-        self._rollout.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._rollout.__exit__(kind, error, trace)
-        self._open = False
-        if _call.get() is self:
-            _call.set(self._outer)
-
-    def count(self, result: object) -> None:
-        """Count steps and episodes of a result; a counting function that fails counts as a drop and never raises."""
-        plan, monitor = self._plan, self._monitor
-        try:
-            if plan.steps is not None and self._counts("steps"):
-                monitor.steps(plan.steps(result) if callable(plan.steps) else plan.steps)
-            if plan.episodes is not None and self._counts("episodes"):
-                for return_, length in plan.episodes(result):
-                    monitor.episode(return_, length)
-        except Exception as error:  # noqa: BLE001  # recording never breaks training
-            monitor.drop("instrument", error)
-
-    def _counts(self, what: str) -> bool:
-        """Return whether this call counts the steps or episodes of its result, rather than a call around or in it."""
-        if self._plan.inherited and what in self._counted_inside:
-            return False
-        outer = self._outer
-        while outer is not None:
-            if outer._open and outer._monitor is self._monitor and getattr(outer._plan, what) is not None:
-                if not outer._plan.inherited:
-                    return False
-                outer._counted_inside.add(what)
-            outer = outer._outer
-        return True
-
-
-_call: Final[ContextVar[_Call | None]] = ContextVar("raymon_call", default=None)
 
 
 def wrap_constructor(cls: type, plan: Plan) -> Callable[..., None] | None:
@@ -267,7 +183,7 @@ def _worker_argument(
 def _plain(method: Callable[P, R], plan: Plan) -> Callable[P, R]:
     @functools.wraps(method)
     def rollout(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _Call(start(args[0], plan), plan) as call:
+        with InstrumentedCall(start(args[0], plan), plan) as call:
             result = method(*args, **kwargs)
             call.count(result)
         return result
@@ -278,7 +194,7 @@ def _plain(method: Callable[P, R], plan: Plan) -> Callable[P, R]:
 def _coroutine(method: Callable[P, Awaitable[R]], plan: Plan) -> Callable[P, Awaitable[R]]:
     @functools.wraps(method)
     async def rollout(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _Call(start(args[0], plan), plan) as call:
+        with InstrumentedCall(start(args[0], plan), plan) as call:
             result = await method(*args, **kwargs)
             call.count(result)
         return result
@@ -293,7 +209,7 @@ def _generator(method: Callable[P, Generator[R, Any, Any]], plan: Plan) -> Calla
         resume = functools.partial(next, items)
         while True:
             try:
-                with _Call(monitor, plan) as call:
+                with InstrumentedCall(monitor, plan) as call:
                     item = resume()
                     call.count(item)
             except StopIteration as end:
@@ -320,7 +236,7 @@ def _async_generator(method: Callable[P, AsyncGenerator[R, Any]], plan: Plan) ->
         resume: Callable[[], Awaitable[R]] = functools.partial(anext, items)
         while True:
             try:
-                with _Call(monitor, plan) as call:
+                with InstrumentedCall(monitor, plan) as call:
                     item = await resume()
                     call.count(item)
             except StopAsyncIteration:

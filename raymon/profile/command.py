@@ -9,24 +9,22 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from raymon.catalog import DRIVER
-from raymon.cluster.discovery import raylets
 from raymon.errors import UserError
-from raymon.format import duration, one_line, share
-from raymon.html.words import headline
+from raymon.format import duration
 from raymon.live import targets
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
 from raymon.profile import result as results
-from raymon.profile import stacks, timeline
-from raymon.profile.node import Gathered, gather
-from raymon.profile.remote_nodes import NodePlan, RemoteError, gather_on
-from raymon.profile.report import last_sentence, report
-from raymon.profile.result import ProcessProfile, ProfileResult
+from raymon.profile import timeline
+from raymon.profile.gathering import combine, gather_all
+from raymon.profile.node import Gathered
+from raymon.profile.printing import print_result
+from raymon.profile.report import report
+from raymon.profile.result import ProfileResult
 from raymon.views import RunView
 
 WARM_UP_SECONDS: Final = 4.0
@@ -94,10 +92,10 @@ def _profile(collector: Collector, args: argparse.Namespace) -> int:
     print(
         f"profiling {run.run} for {duration(args.seconds)}: phases of all, stacks of {', '.join(sampled)}", flush=True
     )
-    gathered, notes = _gather(collector.snapshot(), run, sampled, args)
-    result = _combine(collector.snapshot(), run, gathered, args.seconds, notes)
+    gathered, notes = gather_all(collector.snapshot(), run, sampled, args.seconds, args.rate, args.address)
+    result = combine(collector.snapshot(), run, gathered, args.seconds, notes)
     _write(folder, result, gathered, run)
-    _print_result(result, folder)
+    print_result(result, folder)
     if not result.tracks and not any(process.stacks for process in result.processes):
         return 2
     return 1 if result.notes or any(process.problem for process in result.processes) else 0
@@ -155,140 +153,9 @@ def _folder(output: str, run: str) -> Path:
     return folder
 
 
-def _gather(
-    snapshot: Snapshot, run: RunView, sampled: Sequence[str], args: argparse.Namespace
-) -> tuple[dict[str, Gathered], list[str]]:
-    """Profile the processes of all nodes at once; return the results by node, and notes on what is missing."""
-    plans = _by_node(run, sampled)
-    urls = {target.url for target in snapshot.targets}
-    here = {node.node_address: node for node in raylets() if node.metrics_url() in urls}
-    away = {node: plan for node, plan in plans.items() if node not in here}
-    address = args.address or next((node.gcs_address for node in here.values() if node.gcs_address), "")
-    gathered: dict[str, Gathered] = {}
-    notes: list[str] = []
-    with ThreadPoolExecutor() as pool:
-        jobs = {
-            node: pool.submit(gather, here[node].session_dir, plan.pids, plan.sampled, args.seconds, args.rate)
-            for node, plan in plans.items()
-            if node in here
-        }
-        far = pool.submit(gather_on, address, away, args.seconds, args.rate) if away and address else None
-        for node, job in jobs.items():
-            try:
-                gathered[node] = job.result()
-            except OSError as error:
-                notes.append(
-                    f"The folder of the Ray session cannot be written to ({error.strerror}): run as Ray's user."
-                )
-        if far is not None:
-            try:
-                gathered.update(far.result())
-            except RemoteError as error:
-                notes.append(f"Processes on {', '.join(away)} were not profiled: {error}.")
-        elif away:
-            notes.append(
-                f"Processes on {', '.join(away)} were not profiled: name the cluster with --address HOST:PORT."
-            )
-    return gathered, notes
-
-
-def _by_node(run: RunView, sampled: Sequence[str]) -> dict[str, NodePlan]:
-    """Return the processes to profile by node."""
-    pids: dict[str, list[int]] = {}
-    sampled_pids: dict[str, list[int]] = {}
-    for name, (node, pid) in run.processes().items():
-        pids.setdefault(node, []).append(pid)
-        if name in sampled:
-            sampled_pids.setdefault(node, []).append(pid)
-    return {node: NodePlan(tuple(node_pids), tuple(sampled_pids.get(node, ()))) for node, node_pids in pids.items()}
-
-
-def _combine(
-    snapshot: Snapshot, run: RunView, gathered: Mapping[str, Gathered], seconds: float, notes: list[str]
-) -> ProfileResult:
-    """Combine the results of all nodes; `run` is the view from the beginning of the profile."""
-    now = snapshot.run(run.run) or run
-    known = run.processes()
-    processes = [
-        _process(gathered[node], pid, name)
-        for name, (node, pid) in known.items()
-        if node in gathered and (pid in gathered[node].stacks or pid in gathered[node].problems)
-    ]
-    traces = [trace for part in gathered.values() for trace in part.traces]
-    tracks = [track for track in timeline.tracks(traces) if track.run == run.run]
-    recorded = {track.name for track in tracks}
-    silent = [name for name, (node, _) in known.items() if node in gathered and name not in recorded]
-    if silent:
-        notes = [
-            *notes,
-            f"No phases came from {', '.join(silent[:8])}: the process is stopped, has ended or uses an older raymon.",
-        ]
-    notes += [f"{t.name} recorded more phases than fit; {t.lost} are missing." for t in tracks if t.lost]
-    return ProfileResult(
-        now,
-        snapshot.verdicts[now.run],
-        seconds,
-        snapshot.taken_at,
-        processes,
-        tracks,
-        timeline.last_arrivals(tracks),
-        results.compare(now, processes),
-        results.rollouts_of(tracks),
-        notes,
-    )
-
-
-def _process(part: Gathered, pid: int, name: str) -> ProcessProfile:
-    standing = stacks.current_frames(part.dumps.get(pid, ""))
-    return ProcessProfile(name, pid, stacks.parse(part.stacks.get(pid, "")), standing, part.problems.get(pid, ""))
-
-
 def _write(folder: Path, result: ProfileResult, gathered: Mapping[str, Gathered], run: RunView) -> None:
     (folder / "report.html").write_text(report(result), encoding="utf-8")
     (folder / "timeline.json").write_text(json.dumps(timeline.chrome(result.tracks)), encoding="utf-8")
     for name, (node, pid) in run.processes().items():
         if node in gathered and (text := gathered[node].stacks.get(pid)):
             (folder / f"stacks-{name.replace(' ', '-')}.txt").write_text(text, encoding="utf-8")
-
-
-def _print_result(result: ProfileResult, folder: Path) -> None:
-    print(f"\n{headline(result.verdict.state)}: {result.verdict.sentence}")
-    if result.verdict.advice:
-        print(f"What to do: {result.verdict.advice}")
-    if result.run.phase_ratio:
-        parts = sorted(result.run.phase_ratio.items(), key=lambda item: -item[1])
-        print("iteration:  " + ", ".join(f"{phase} {share(ratio)}" for phase, ratio in parts if ratio >= 0.005))
-    if result.last is not None:
-        print(last_sentence(result))
-    if result.comparison is not None:
-        compared = result.comparison
-        print(
-            f"Functions in which worker {compared.slow} spends more time than worker {compared.typical}, "
-            "per 1,000 environment steps:"
-        )
-        for item in compared.differences[:4]:
-            place = one_line(str(item.place))
-            print(f"  {duration(item.seconds):>8} against {duration(item.baseline):>8}  {place}")
-    stuck = {item.worker for item in result.verdict.workers if item.state == "stalled"}
-    for process in result.processes:
-        _print_process(process, process.name.removeprefix("worker ") in stuck)
-    for note in result.notes:
-        print(f"note: {one_line(note)}")
-    print(f"\nreport:     {folder / 'report.html'}")
-    print(f"timeline:   {folder / 'timeline.json'} (open it at ui.perfetto.dev)")
-    print(f"stacks:     {folder}/stacks-*.txt (open them at speedscope.app)")
-
-
-def _print_process(process: ProcessProfile, stuck: bool) -> None:
-    if process.problem:
-        print(one_line(f"{process.name} (pid {process.pid}): {process.problem}"))
-        return
-    waits = process.waiting_ratio()
-    parts = [f"{share(ratio)} {place}" for place, ratio in process.busiest()[:3]]
-    parts += [f"waits for Ray {share(waits)}"] if waits >= 0.005 else []
-    print(one_line(f"{process.name}: {', '.join(parts) or 'no sample'}"))
-    if stuck:
-        for thread, frames in process.standing[:4]:
-            print(f"  stalled; {one_line(thread)} is in")
-            for frame in frames[:8]:
-                print(f"      {one_line(frame)}")

@@ -48,13 +48,13 @@ def parse(arguments: list[str]) -> "Config | None":
     """
     import tyro
 
-    from raymon.train import options
+    from raymon.train import option_files, options
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for option in ("--config", "--save-config", "--resume"):
         parser.add_argument(option, type=Path)
     files, rest = parser.parse_known_args(arguments)
-    default = options.Config() if files.config is None else options.load(files.config)
+    default = options.Config() if files.config is None else option_files.load(files.config)
     if files.resume is not None:
         default = _resumed(default, files.resume, rest)
     config: options.Config = tyro.cli(
@@ -69,7 +69,7 @@ def parse(arguments: list[str]) -> "Config | None":
         return config
     config.check()
     try:
-        options.save(config, files.save_config)
+        option_files.save(config, files.save_config)
     except OSError as error:
         raise options.ConfigError(f"{files.save_config} cannot be written: {error.strerror}") from error
     print(f"options written to {files.save_config}; `raymon train --config {files.save_config}` uses them")
@@ -82,12 +82,12 @@ def _resumed(default: "Config", path: Path, rest: list[str]) -> "Config":
     A checkpoint may come from a stranger: it neither decides where the run happens nor names code to import or a server
     to connect to.
     """
-    from raymon.train import checkpoint, options
+    from raymon.train import checkpoint, option_files, options
 
     stored = checkpoint.load(path).config
     kept = {name: value for name, value in stored.items() if name not in options.HOST_OPTIONS}
-    hosting = {name: value for name, value in options.as_plain(default).items() if name not in kept}
-    config = options.from_plain({**kept, **hosting, "resume": str(path)}, str(path))
+    hosting = {name: value for name, value in option_files.as_plain(default).items() if name not in kept}
+    config = option_files.from_plain({**kept, **hosting, "resume": str(path)}, str(path))
     if not any(argument == "--env" or argument.startswith("--env=") for argument in rest):
         checkpoint.check_env(path, config.env)
     return config

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from raymon.errors import UserError
-from raymon.train import checkpoint, options
+from raymon.train import checkpoint, option_files
 from raymon.train.options import Config, ConfigError
 
 PROGRESS: Final = "progress.jsonl"
@@ -97,7 +97,7 @@ class RunDirectory:
         if resumed is None and (self._progress.tell() or (self.path / checkpoint.FILE_NAME).exists()):
             raise ConfigError(f"{self.path} holds a run already; take another --name, or --resume {self.path}")
         # This file used for another run gives its settings, not this run's past.
-        options.save(dataclasses.replace(config, resume=None), self.path / "config.yaml")
+        option_files.save(dataclasses.replace(config, resume=None), self.path / "config.yaml")
         if resumed is not None:
             (self.path / SUMMARY).unlink(missing_ok=True)
             _cut_after(self._progress, self.path / TABLE, resumed["update"])

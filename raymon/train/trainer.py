@@ -18,7 +18,7 @@ from raymon.ppo.phases import Phases
 from raymon.ppo.policy import ModelSpec, initial_weights
 from raymon.ppo.pool import WorkerPool
 from raymon.ppo.samplers import POLL_SECONDS, PolicySnapshot, Sampler
-from raymon.train import checkpoint, options
+from raymon.train import checkpoint, option_files
 from raymon.train.checkpoint import Checkpoint
 from raymon.train.console import Screen
 from raymon.train.driver_faults import DriverFaults
@@ -210,7 +210,7 @@ class Trainer:
     def _save(self) -> None:
         arrays, rng = self.learner.state()
         counters = {**self.progress.counters(), "life": self._life}
-        plain = options.as_plain(self._config)
+        plain = option_files.as_plain(self._config)
         saved = Checkpoint(plain, self._setup.model, arrays, self.normalizer, rng, counters)
         saved.save(self._directory.path / checkpoint.FILE_NAME)
 

@@ -11,8 +11,7 @@ import pytest
 from support import Command, alive, get, poll, short_folder
 
 from raymon import catalog
-from raymon.train import checkpoint
-from raymon.train import options as configuration
+from raymon.train import checkpoint, option_files
 
 QUICK = ("--no-page", "--no-dashboard", "--exit-when-done")
 
@@ -130,7 +129,7 @@ def test_in_one_process_everything_is_recorded_on_disk(tmp_path):
     kept = {entry.name for entry in folder.iterdir()}
     assert kept == {"checkpoint.npz", "config.yaml", "progress.csv", "progress.jsonl", "summary.json", "tensorboard"}
     assert list((folder / "tensorboard").iterdir())
-    assert configuration.load(folder / "config.yaml").name == "x"
+    assert option_files.load(folder / "config.yaml").name == "x"
     assert "holds a run already" in refused(tmp_path, *QUICK, *more)
     assert "give a larger --total-env-steps" in refused(tmp_path, "--resume", str(folder))
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from raymon.health import judge
-from raymon.profile import command, flame, remote_nodes, stacks, timeline
+from raymon.profile import flame, printing, remote_nodes, stacks, timeline
 from raymon.profile import result as results
 from raymon.profile.report import report
 from raymon.profile.result import ProcessProfile, ProfileResult
@@ -267,7 +267,7 @@ def test_node_that_answers_something_else_is_one_sentence(reply):
 
 def test_terminal_shows_no_control_characters_of_stacks(capsys):
     sampled = stacks.parse("thread (1): MainThread;main (a.py:1);\x1b[31mred\N{RIGHT-TO-LEFT OVERRIDE} (b.py:2) 9")
-    command._print_process(
+    printing.print_process(
         ProcessProfile("worker 0", 7, sampled, [("MainThread", ["\x1b[31mred (b.py:2)"])]), stuck=True
     )
     assert "\x1b" not in (text := capsys.readouterr().out)

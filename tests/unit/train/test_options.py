@@ -16,7 +16,7 @@ from support import ROOT
 
 from raymon import cli
 from raymon.errors import UserError
-from raymon.train import checkpoint, command, options
+from raymon.train import checkpoint, command, option_files, options
 from raymon.train.checkpoint import CheckpointError
 from raymon.train.options import Config, ConfigError
 
@@ -26,8 +26,8 @@ RELEASE = ROOT / "tests" / "data" / "release-0.1.0"
 def test_options_survive_both_file_formats(tmp_path):
     config = Config(hidden=(32,), inject=("crash worker=0",), learning_rate=1e-4, target_kl=0.02, runs=Path('x "y"'))
     for name in ("options.yaml", "options.toml"):
-        options.save(config, tmp_path / name)
-        assert options.load(tmp_path / name) == config
+        option_files.save(config, tmp_path / name)
+        assert option_files.load(tmp_path / name) == config
         assert command.parse(["--config", str(tmp_path / name), "--seed", "9"]).seed == 9
 
 
@@ -52,7 +52,7 @@ def test_a_wrong_options_file_is_one_sentence(text, tmp_path):
     path = tmp_path / "options.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"options\.yaml"):
-        options.load(path)
+        option_files.load(path)
 
 
 def test_an_alias_bomb_is_refused_at_once(tmp_path):
@@ -62,7 +62,7 @@ def test_an_alias_bomb_is_refused_at_once(tmp_path):
     path.write_text("\n".join(lines))
     began = time.perf_counter()
     with pytest.raises(ConfigError, match="alias"):
-        options.load(path)
+        option_files.load(path)
     assert time.perf_counter() - began < 1
 
 
@@ -75,7 +75,7 @@ VALUES = st.one_of(
 @given(st.dictionaries(st.sampled_from([field.name for field in dataclasses.fields(Config)]), VALUES, max_size=3))
 def test_any_values_are_accepted_or_refused(plain):
     with contextlib.suppress(UserError):
-        options.from_plain(yaml.safe_load(yaml.safe_dump(plain)), "here").check()
+        option_files.from_plain(yaml.safe_load(yaml.safe_dump(plain)), "here").check()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_checkpoint_decides_hyperparameters_only(tmp_path):
     for name in options.HOST_OPTIONS:
         assert getattr(config, name) == getattr(usual, name), name
     own = tmp_path / "own.yaml"
-    options.save(Config(page_port=9000, clip=0.1), own)
+    option_files.save(Config(page_port=9000, clip=0.1), own)
     config = command.parse(["--resume", str(path), "--config", str(own)])
     assert (config.page_port, config.clip) == (9000, 0.3)
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from support import Command, poll
 
-from raymon.train import checkpoint
-from raymon.train import options as configuration
+from raymon.train import checkpoint, option_files
 from raymon.train.options import Config, ConfigError
 from raymon.train.records import RecordsError, RunDirectory, new_name, writing
 
@@ -69,7 +68,7 @@ def test_resuming_removes_rows_after_the_checkpoint(config, tmp_path):
     resumed = RunDirectory(dataclasses.replace(config, resume=folder), {"update": 3, "env_steps": 30})
     resumed.append(row(4))
     resumed.close()
-    assert configuration.load(folder / "config.yaml").resume is None, "as settings for another run it resumes nothing"
+    assert option_files.load(folder / "config.yaml").resume is None, "as settings for another run it resumes nothing"
     assert updates(folder) == [1, 2, 3, 4]
     assert (folder / "progress.csv").read_text().splitlines() == [
         "update,env_steps,loss_policy",
