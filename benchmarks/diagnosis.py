@@ -54,7 +54,7 @@ class Moment:
 
     @property
     def alarm(self) -> bool:
-        """Whether somebody is asked to act, or told that the numbers are not live."""
+        """Whether somebody is asked to act, or warned that the numbers are not live."""
         return self.severity in ALARMS or self.state == "stale"
 
 
@@ -70,13 +70,13 @@ class Result:
     def false_alarms(self) -> list[Moment]:
         """What was alarmed about while nothing was wrong; a lasting state counts once."""
         healthy = [m for m in self.moments if not self.scenario.expected or (self.has_fault and m.at < -CLOCK_SECONDS)]
-        found: list[Moment] = []
+        moments: list[Moment] = []
         before = ""
         for moment in healthy:
             if moment.alarm and moment.state != before:
-                found.append(moment)
+                moments.append(moment)
             before = moment.state if moment.alarm else ""
-        return found
+        return moments
 
     @property
     def has_fault(self) -> bool:
@@ -156,9 +156,9 @@ class Run:
 
         What was seen once is ended with the run, also when its parents are gone by then.
         """
-        found = below(self.process.pid)
-        self.begun.update((pid, begun(pid)) for pid in found if pid not in self.begun)
-        return [pid for pid in found if word in title(pid)]
+        pids = below(self.process.pid)
+        self.begun.update((pid, begun(pid)) for pid in pids if pid not in self.begun)
+        return [pid for pid in pids if word in title(pid)]
 
     def end(self) -> None:
         """Ask it to end; what is left after a while is killed."""
@@ -257,18 +257,18 @@ def row(result: Result) -> str:
     """Return the result as a row of the table."""
     scenario, named = result.scenario, result.named
     wanted = ", ".join(sorted(scenario.expected)) or "no alarm"
-    told, after = NOTHING, NOTHING
+    verdict, after = NOTHING, NOTHING
     if result.error:
-        told = "did not run"
+        verdict = "did not run"
     elif not scenario.expected:
-        told = result.false_alarms[0].state if result.false_alarms else "no alarm"
+        verdict = result.false_alarms[0].state if result.false_alarms else "no alarm"
     elif named is not None:
-        told, after = named.state, f"{max(0.0, named.at):.0f} s" if result.has_fault else "from the start"
+        verdict, after = named.state, f"{max(0.0, named.at):.0f} s" if result.has_fault else "from the start"
     else:
         wrong = [moment.state for moment in result.moments if moment.at >= -CLOCK_SECONDS]
-        told = max(set(wrong), key=wrong.count) if wrong else "nothing"
+        verdict = max(set(wrong), key=wrong.count) if wrong else "nothing"
     healthy = f"{len(result.false_alarms)} in {result.healthy_seconds:.0f} s" if result.healthy_seconds else NOTHING
-    return f"| {scenario.name} | {wanted} | {told} | {after} | {healthy} | {PASSED if result.passed else '**no**'} |"
+    return f"| {scenario.name} | {wanted} | {verdict} | {after} | {healthy} | {PASSED if result.passed else '**no**'} |"
 
 
 def totals(rows: Sequence[str]) -> str:
@@ -288,9 +288,9 @@ def totals(rows: Sequence[str]) -> str:
 def write(path: Path, rows: Sequence[str]) -> None:
     """Put rows into the table behind the mark in a page of the docs, in place of those of the same scenarios."""
     kept, _, before = path.read_text().partition(MARK)
-    found = {_name(line): line for line in before.splitlines() if line.startswith("| ") and line not in HEAD}
-    found.update((_name(line), line) for line in rows)
-    known = [found[scenario.name] for scenario in SCENARIOS if scenario.name in found]
+    by_name = {_name(line): line for line in before.splitlines() if line.startswith("| ") and line not in HEAD}
+    by_name.update((_name(line), line) for line in rows)
+    known = [by_name[scenario.name] for scenario in SCENARIOS if scenario.name in by_name]
     path.write_text("\n".join([f"{kept}{MARK}\n", *HEAD, *known, "", totals(known), ""]))
 
 

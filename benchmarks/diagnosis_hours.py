@@ -87,12 +87,12 @@ def _faults(outcomes: Sequence[Outcome]) -> list[str]:
             low, high = wilson(len(right), len(runs))
             times = [one.after for one in right]
             late = sum(not one.in_time for one in right)
-            found = f"{len(right)} of {len(runs)} right first ({len(right) / len(runs):.1%}"
+            share = f"{len(right)} of {len(runs)} right first ({len(right) / len(runs):.1%}"
             latency = ", ".join(
                 f"{name} {percentile(times, ratio):.0f} s"
                 for name, ratio in (("median", 0.5), ("95th percentile", 0.95), ("slowest", 1.0))
             )
-            score = f"{title}: {found}; Wilson 95 %: {low:.1%} to {high:.1%}); {latency}; {late} later than the bar."
+            score = f"{title}: {share}; Wilson 95 %: {low:.1%} to {high:.1%}); {latency}; {late} later than the bar."
             lines += ["", score]
     return lines
 

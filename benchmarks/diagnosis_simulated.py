@@ -49,26 +49,26 @@ def scenarios(report_seconds: float) -> Iterator[Simulated]:
 
 def healthy(report_seconds: float, hours: float) -> Iterator[Simulated]:
     """Yield healthy runs of different nature that come to about so many hours."""
-    made = tuple(_healthy(report_seconds))
-    seconds = hours * 3600.0 / len(made)
-    for name, make in made:
+    runs = tuple(_healthy(report_seconds))
+    seconds = hours * 3600.0 / len(runs)
+    for name, make in runs:
         yield Simulated(f"healthy: {name}", make, fault_after=0.0, seconds=seconds)
 
 
 def _with(make: Callable[[int], Cluster], *events: tuple[float, Act]) -> Callable[[int], Cluster]:
-    def made(seed: int) -> Cluster:
+    def seeded(seed: int) -> Cluster:
         cluster = make(seed)
         cluster.events.extend(events)
         return cluster
 
-    return made
+    return seeded
 
 
 def _fleet(count: int, report: float, work: Work | None = None, **options: object) -> Callable[[int], Cluster]:
-    def made(seed: int) -> Cluster:
+    def seeded(seed: int) -> Cluster:
         return build([work or Work()] * count, seed, report_seconds=report, **options)  # type: ignore[arg-type]
 
-    return made
+    return seeded
 
 
 def _slow(number: int, factor: float) -> Act:
@@ -290,45 +290,45 @@ def _designed(report: float) -> Callable[[int], Cluster]:
 
 
 def _hovering(report: float) -> Callable[[int], Cluster]:
-    def made(seed: int) -> Cluster:
+    def seeded(seed: int) -> Cluster:
         cluster = build([Work()] * 6, seed, report_seconds=report)
         cluster.workers[3].factor = lambda now: 1.3 + 0.25 * ((now - START) % 120.0 < 60.0)
         return cluster
 
-    return made
+    return seeded
 
 
 def _curriculum(report: float) -> Callable[[int], Cluster]:
-    def made(seed: int) -> Cluster:
+    def seeded(seed: int) -> Cluster:
         cluster = build([Work()] * 6, seed, report_seconds=report)
         for worker in cluster.workers:
             late = float(worker.rng.uniform(0.0, 10.0))
             worker.factor = lambda now, late=late: 1.0 + 0.5 * int((now - START - late) / 300.0)  # type: ignore[misc]
         return cluster
 
-    return made
+    return seeded
 
 
 def _paused(report: float, pauses: Pauses) -> Callable[[int], Cluster]:
-    def made(seed: int) -> Cluster:
+    def seeded(seed: int) -> Cluster:
         cluster = build([Work()] * 4, seed, report_seconds=report, synchronous=True)
         cluster.driver.pauses = pauses
         return cluster
 
-    return made
+    return seeded
 
 
 def _sleeping(report: float) -> Callable[[int], Cluster]:
-    def made(seed: int) -> Cluster:
+    def seeded(seed: int) -> Cluster:
         cluster = build([Work()] * 4, seed, report_seconds=report)
         cluster.events.extend((300.0 * (number + 1), lambda c: c.sleep(30.0)) for number in range(100))
         return cluster
 
-    return made
+    return seeded
 
 
 def _loaded(report: float) -> Callable[[int], Cluster]:
-    def made(seed: int) -> Cluster:
+    def seeded(seed: int) -> Cluster:
         cluster = build([Work(noise=0.8)] * 4, seed, report_seconds=report)
         for process in cluster.processes():
             process.jitter_seconds = 0.6
@@ -337,4 +337,4 @@ def _loaded(report: float) -> Callable[[int], Cluster]:
             worker.factor = lambda now, phase=phase: 1.0 + 0.3 * (((now + phase) % 50.0) < 20.0)  # type: ignore[misc]
         return cluster
 
-    return made
+    return seeded

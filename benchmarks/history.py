@@ -31,7 +31,7 @@ def write_history(
         end: The same for the last sample.
         step: The scrape interval, in seconds.
     """
-    series = [found for page, target in zip(pages, targets, strict=True) for found in _series(page, target)]
+    series = [each for page, target in zip(pages, targets, strict=True) for each in _series(page, target)]
     count = 0
     first = begin
     while first < end:

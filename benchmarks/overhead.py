@@ -126,8 +126,8 @@ class Both:
 
     def __init__(self) -> None:
         self.plain = Sampler()
-        made = raymon.instrument(Sampler, rollout="sample", steps=lambda n: n, run="overhead")
-        self.recorded = made()
+        instrumented = raymon.instrument(Sampler, rollout="sample", steps=lambda n: n, run="overhead")
+        self.recorded = instrumented()
         self.recorded.rounds, self.recorded.matrix = self.plain.rounds, self.plain.matrix  # alignment costs more
 
     def ratios(self, seconds: float, pairs: int) -> list[float]:
@@ -254,12 +254,12 @@ def main() -> None:
     options = parser.parse_args()
     for case in options.cases:
         with tempfile.TemporaryDirectory(prefix="rm-", dir="/tmp") as folder:
-            found = measure(case, options.seconds, options.pairs, Path(folder))
-        ratios = sorted(found.pop("ratios"))
+            timings = measure(case, options.seconds, options.pairs, Path(folder))
+        ratios = sorted(timings.pop("ratios"))
         low, middle, high = statistics.quantiles(ratios, n=4)
         error = _MEDIAN_ERROR * (high - low) / len(ratios) ** 0.5
         summary = {"case": case, "median_ratio": round(middle, 4), "standard_error": round(error, 4)}
-        print(json.dumps({**summary, "quartiles": [round(low, 4), round(high, 4)], **found}), flush=True)
+        print(json.dumps({**summary, "quartiles": [round(low, 4), round(high, 4)], **timings}), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ def below(pid: int) -> list[int]:
     for path in Path("/proc").glob("[0-9]*"):
         if fields := _fields(int(path.name)):
             parents.setdefault(int(fields[1]), []).append(int(path.name))
-    found = [pid]
-    for each in found:
-        found.extend(parents.get(each, ()))
-    return found
+    pids = [pid]
+    for each in pids:
+        pids.extend(parents.get(each, ()))
+    return pids
 
 
 def title(pid: int) -> str:

@@ -78,12 +78,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    found = {name: round(nanoseconds_per_call(call), 1) for name, call in calls().items()}
+    costs = {name: round(nanoseconds_per_call(call), 1) for name, call in calls().items()}
     memory = round(kilobytes_per_monitor(), 1)
     if options.json:
-        print(json.dumps({"nanoseconds_per_call": found, "kilobytes_per_monitor": memory}))
+        print(json.dumps({"nanoseconds_per_call": costs, "kilobytes_per_monitor": memory}))
         return
-    for name, nanoseconds in found.items():
+    for name, nanoseconds in costs.items():
         print(f"{name:<28} {nanoseconds:>9,.0f} ns")
     print(f"{'memory of a monitor':<28} {memory:>9,.1f} kB")
 

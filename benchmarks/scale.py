@@ -143,7 +143,7 @@ def time_queries(server: Server, history_seconds: float, repeats: int) -> list[T
 
 def drawn_at_once(result: list[dict[str, Any]]) -> int:
     """Return the largest number of series with a value at the same moment."""
-    moments = Counter(moment for found in result for moment, _ in found.get("values", [found.get("value")]))
+    moments = Counter(moment for sample in result for moment, _ in sample.get("values", [sample.get("value")]))
     return max(moments.values(), default=0)
 
 

@@ -61,21 +61,21 @@ class Rollouts:
             step = (seen, action, chosen.log_prob(action), worth, reward, self.done, reset, terminated)
             for name, each in zip(rows, step, strict=True):
                 rows[name].append(torch.as_tensor(each))
-        found = {name: torch.stack(parts) for name, parts in rows.items()}
+        rollout = {name: torch.stack(parts) for name, parts in rows.items()}
         with torch.no_grad():
             last = value(torch.as_tensor(self.observation, dtype=torch.float32))[:, 0]
-        advantage = _advantages(found, last)
-        kept = ~found["reset"].bool()
+        advantage = _advantages(rollout, last)
+        kept = ~rollout["reset"].bool()
         return {
             "advantage": advantage[kept],
-            **{name: found[name][kept] for name in ("observation", "action", "log_p", "value")},
+            **{name: rollout[name][kept] for name in ("observation", "action", "log_p", "value")},
         }
 
 
-def _advantages(found: dict[str, Tensor], last: Tensor) -> Tensor:
-    worth = torch.cat([found["value"], last[None]])
-    alive, same = ~found["terminated"].bool(), ~found["over"].bool()
-    delta = found["reward"].float() + SETTINGS["discount"] * worth[1:] * alive - worth[:-1]
+def _advantages(rollout: dict[str, Tensor], last: Tensor) -> Tensor:
+    worth = torch.cat([rollout["value"], last[None]])
+    alive, same = ~rollout["terminated"].bool(), ~rollout["over"].bool()
+    delta = rollout["reward"].float() + SETTINGS["discount"] * worth[1:] * alive - worth[:-1]
     result, running = torch.zeros_like(delta), torch.zeros(ENVS)
     for t in range(STEPS - 1, -1, -1):
         running = delta[t] + SETTINGS["discount"] * SETTINGS["trace"] * same[t] * running

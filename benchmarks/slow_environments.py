@@ -82,10 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for way in options.only or WAYS:
         # the slow way takes fewer steps, or it would run for half an hour
         steps = options.env_steps if way != "one-after-the-other" else options.env_steps // 20
-        found = measure(way, steps, options.fragment_steps)
+        speed = measure(way, steps, options.fragment_steps)
         if way == "own-pace":
-            reached = found / IDEAL
-        print(f"| {way} | {found:,.0f} | {found / IDEAL:.0%} |", flush=True)
+            reached = speed / IDEAL
+        print(f"| {way} | {speed:,.0f} | {speed / IDEAL:.0%} |", flush=True)
     return 0 if reached >= 0.9 else 1
 
 

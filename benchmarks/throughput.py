@@ -58,10 +58,10 @@ def recording(steps: int, rounds: int) -> None:
             pair[on], _ = train({**FAST, "total-env-steps": steps, "recording": on, "seed": number + 1})
         ratios.append(steady_rate(pair[True]) / steady_rate(pair[False]))
         costs.append(pair[True]["cpu_seconds"] / pair[False]["cpu_seconds"])
-    for what, found in (("steps/s", ratios), ("CPU seconds of the driver, the workers and all of Ray", costs)):
+    for what, measured in (("steps/s", ratios), ("CPU seconds of the driver, the workers and all of Ray", costs)):
         print(
-            f"\n{what}, recording on / off: median {median(found):.3f} of {rounds} pairs "
-            f"({', '.join(f'{ratio:.3f}' for ratio in found)})"
+            f"\n{what}, recording on / off: median {median(measured):.3f} of {rounds} pairs "
+            f"({', '.join(f'{ratio:.3f}' for ratio in measured)})"
         )
 
 

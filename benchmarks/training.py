@@ -24,13 +24,13 @@ QUIET: Final = ("--no-page", "--exit-when-done")
 
 def options(settings: dict[str, Any]) -> list[str]:
     """Return settings as command-line options; True and False become --x and --no-x."""
-    found: list[str] = []
+    arguments: list[str] = []
     for name, value in settings.items():
         if isinstance(value, bool):
-            found.append(f"--{name}" if value else f"--no-{name}")
+            arguments.append(f"--{name}" if value else f"--no-{name}")
         else:
-            found += [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
-    return found
+            arguments += [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return arguments
 
 
 def train(settings: dict[str, Any], limit_seconds: float = 900.0) -> tuple[dict[str, Any], str]:

@@ -157,14 +157,14 @@ def in_a_process(name: str, steps: int, seed: int) -> dict[str, float]:
 
 def compare(other: str, steps: int, rounds: int) -> None:
     """Run a pair in alternating order and print rates, ratio and seconds to 475."""
-    found: dict[str, list[dict[str, float]]] = {other: [], f"raymon-{other}": []}
+    results: dict[str, list[dict[str, float]]] = {other: [], f"raymon-{other}": []}
     for seed in range(1, rounds + 1):
-        for name in sorted(found, reverse=bool(seed % 2)):
-            found[name].append(in_a_process(name, steps, seed))
-    for name, runs in found.items():
+        for name in sorted(results, reverse=bool(seed % 2)):
+            results[name].append(in_a_process(name, steps, seed))
+    for name, runs in results.items():
         rates, solved = ([run[key] for run in runs] for key in ("rate", "solved"))
         print(f"| {name} | {median(rates):,.0f} | {', '.join(f'{value:.1f}' for value in solved)} |")
-    pairs = zip(found[f"raymon-{other}"], found[other], strict=True)
+    pairs = zip(results[f"raymon-{other}"], results[other], strict=True)
     print(f"| ratio | {median([ours['rate'] / theirs['rate'] for ours, theirs in pairs]):.2f} | |", flush=True)
 
 

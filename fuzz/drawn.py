@@ -25,6 +25,6 @@ def check_terminal(text: str) -> None:
 
 
 def _refuse(pattern: "re.Pattern[str]", text: str, what: str) -> None:
-    if found := pattern.search(text):
-        around = text[max(0, found.start() - 100) : found.end() + 100]
+    if match := pattern.search(text):
+        around = text[max(0, match.start() - 100) : match.end() + 100]
         raise AssertionError(f"found {what}: {around!a}")

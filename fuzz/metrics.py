@@ -198,11 +198,11 @@ def _prometheus_answers(_folder: Path) -> Check:
 def recording_lines() -> tuple[str, ...]:
     """Return the lines of a short recording."""
     parser, encoder = Parser(), Encoder()
-    found = Endpoints(URLS, "recorded")
+    endpoints = Endpoints(URLS, "recorded")
     lines = [header(NOW)]
     for second in range(3):
         pages = [Page(url, body.encode()) for url, body in zip(URLS, bodies(second), strict=True)]
-        lines.append(encoder.encode(parse_round(pages, found, NOW + second, parser)))
+        lines.append(encoder.encode(parse_round(pages, endpoints, NOW + second, parser)))
     return tuple(lines)
 
 

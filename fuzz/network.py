@@ -158,9 +158,9 @@ def _discovery(folder: Path) -> Check:
         (process / "cmdline").write_bytes(mutation.data(random, command) if random.random() < 0.3 else command)
         (session / "metrics_export_port_ab12").write_bytes(mutation.data(random, b"8080"))
         (folder / "ray_current_cluster").write_bytes(mutation.data(random, b"10.0.0.1:6379"))
-        for found in (DiscoveryFileTargets(listed).find(), LocalTargets(folder / "proc").find()):
-            check_terminal(" ".join((found.source, found.problem, *found.urls)))
-            assert all(url.startswith(("http://", "https://")) for url in found.urls), "an address of another scheme"
+        for source in (DiscoveryFileTargets(listed).find(), LocalTargets(folder / "proc").find()):
+            check_terminal(" ".join((source.source, source.problem, *source.urls)))
+            assert all(url.startswith(("http://", "https://")) for url in source.urls), "an address of another scheme"
         if random.random() < 0.02:  # it reads the whole process table
             assert discovery.cluster_address(folder).text.isprintable(), "an address that cannot be printed"
 

@@ -48,8 +48,8 @@ class Table(Panel):
         for column, width in self.widths.items():
             properties[column].append({"id": "custom.width", "value": width})
         return [
-            {"matcher": {"id": "byName", "options": column}, "properties": found}
-            for column, found in properties.items()
+            {"matcher": {"id": "byName", "options": column}, "properties": settings}
+            for column, settings in properties.items()
         ]
 
     def _custom(self) -> Json:

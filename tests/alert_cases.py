@@ -61,12 +61,12 @@ def _weights(version: str) -> dict[str, str]:
 
 
 def _progress(progress: str, activity: str, p99: str = "0.5x80", beat: str = f"{NOW}80") -> dict[str, str]:
-    found = {
+    rows = {
         BEAT_0: beat,
         series(catalog.PROGRESS, worker="0"): progress,
         series(catalog.ACTIVITY, worker="0", activity="environment"): activity,
     }
-    return found | ({series(catalog.ROLLOUT_LATENCY, worker="0", quantile="0.99"): p99} if p99 else {})
+    return rows | ({series(catalog.ROLLOUT_LATENCY, worker="0", quantile="0.99"): p99} if p99 else {})
 
 
 def _updates(last: str, seconds: str) -> dict[str, str]:
@@ -89,33 +89,33 @@ def _life(began: str, training: str, finished: str, beat: str, **process: str) -
 
 
 def _restarts(began: str, **reasons: str) -> dict[str, str]:
-    found = {series(catalog.WORKER_RESTARTS, worker="0", reason=reason): values for reason, values in reasons.items()}
-    return {**found, TRAINING: "1x400", series(catalog.RUN_START): began}
+    rows = {series(catalog.WORKER_RESTARTS, worker="0", reason=reason): values for reason, values in reasons.items()}
+    return {**rows, TRAINING: "1x400", series(catalog.RUN_START): began}
 
 
 def _costs(*steps_per_sample: int) -> dict[str, str]:
-    found = {}
+    rows = {}
     for worker, steps in enumerate(steps_per_sample):
-        found[series(catalog.ENV_STEPS, worker=str(worker))] = f"0+{steps}x60"
-        found[series(catalog.ROLLOUT_SECONDS, worker=str(worker))] = "0+5x60"
-    return found
+        rows[series(catalog.ENV_STEPS, worker=str(worker))] = f"0+{steps}x60"
+        rows[series(catalog.ROLLOUT_SECONDS, worker=str(worker))] = "0+5x60"
+    return rows
 
 
 def _tokens(*workers: tuple[int, int]) -> dict[str, str]:
     """Return the series of rollout workers by their tokens, and those of the longest responses, per second."""
-    found = {}
+    rows = {}
     for worker, (tokens, longest) in enumerate(workers):
-        found[series(catalog.TOKENS, worker=str(worker), direction="out")] = f"0+{5 * tokens}x60"
-        found[series(catalog.TOKENS, worker=str(worker), direction="in")] = "0+5000x60"
-        found[series(catalog.GENERATION_LENGTH, worker=str(worker), part="body")] = f"0+{4 * longest}x60"
-        found[series(catalog.GENERATION_LENGTH, worker=str(worker), part="tail")] = f"0+{longest}x60"
-        found[series(catalog.GENERATION_SECONDS, worker=str(worker))] = "0+5x60"
-    return found
+        rows[series(catalog.TOKENS, worker=str(worker), direction="out")] = f"0+{5 * tokens}x60"
+        rows[series(catalog.TOKENS, worker=str(worker), direction="in")] = "0+5000x60"
+        rows[series(catalog.GENERATION_LENGTH, worker=str(worker), part="body")] = f"0+{4 * longest}x60"
+        rows[series(catalog.GENERATION_LENGTH, worker=str(worker), part="tail")] = f"0+{longest}x60"
+        rows[series(catalog.GENERATION_SECONDS, worker=str(worker))] = "0+5x60"
+    return rows
 
 
 def _rollouts(succeeded: str, failed: str, beat: str = f"{NOW}80") -> dict[str, str]:
-    found = {series(catalog.ROLLOUT_FAILURES, worker="0", exception="TypeError"): failed, BEAT_0: beat}
-    return found | ({series(catalog.ROLLOUTS, worker="0"): succeeded} if succeeded else {})
+    rows = {series(catalog.ROLLOUT_FAILURES, worker="0", exception="TypeError"): failed, BEAT_0: beat}
+    return rows | ({series(catalog.ROLLOUTS, worker="0"): succeeded} if succeeded else {})
 
 
 def _store(used: str, spilled: str) -> dict[str, str]:

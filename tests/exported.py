@@ -10,14 +10,14 @@ LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 def series(metric, **wanted):
     """Return the values of a family's series in the scrape that carry the wanted labels."""
-    found = []
+    samples = []
     for line in get(metrics_url()).splitlines():
         match = LINE.fullmatch(line)
         if match and match["name"] == metric.name:
             labels = dict(LABEL.findall(match["labels"]))
             if all(labels.get(label) == str(value) for label, value in wanted.items()):
-                found.append(float(match["value"]))
-    return found
+                samples.append(float(match["value"]))
+    return samples
 
 
 def total(metric, **wanted):

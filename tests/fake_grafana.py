@@ -81,8 +81,8 @@ class FakeGrafana:
     def _get_datasources(self, rest, _body):
         if rest[:1] != ["uid"]:
             return 404, {"message": "Not found"}
-        found = self.datasources.get(rest[1])
-        return (200, found) if found else (404, {"message": "Data source not found"})
+        datasource = self.datasources.get(rest[1])
+        return (200, datasource) if datasource else (404, {"message": "Data source not found"})
 
     def _post_datasources(self, _rest, body):
         if any(kept["name"] == body["name"] for kept in self.datasources.values()):

@@ -26,8 +26,8 @@ if os.environ.get("FAKE_GRAFANA_FAILS"):
 
 
 def secret(text):
-    found = re.fullmatch(r"\$__file\{(.+)\}", text)
-    return Path(found[1]).read_text().strip() if found else text
+    match = re.fullmatch(r"\$__file\{(.+)\}", text)
+    return Path(match[1]).read_text().strip() if match else text
 
 
 def provisioned():

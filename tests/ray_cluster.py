@@ -167,8 +167,8 @@ def _certificates(folder: Path, addresses: list[str]) -> dict[str, str]:
     """Make a certificate for all addresses, and return the variables that have Ray use it."""
     names = ",".join(["DNS:localhost", "IP:127.0.0.1", *(f"IP:{address}" for address in addresses)])
     key, certificate = folder / "node.key", folder / "node.crt"
-    made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=raymon")
-    run(*made, "-addext", f"subjectAltName={names}", "-keyout", str(key), "-out", str(certificate))
+    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=raymon")
+    run(*command, "-addext", f"subjectAltName={names}", "-keyout", str(key), "-out", str(certificate))
     return {
         "RAY_USE_TLS": "1",
         "RAY_TLS_SERVER_CERT": str(certificate),

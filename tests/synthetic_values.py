@@ -191,8 +191,8 @@ def values(process: Process) -> Iterator[tuple[Metric, dict[str, str], Value]]:
 
 
 def _pick(numbers: Numbers, metric: Metric, labels: Mapping[str, str]) -> float:
-    found = numbers.get(metric, 0.0)
-    return found.get(labels[metric.labels[-1]], 0.0) if isinstance(found, Mapping) else found
+    value = numbers.get(metric, 0.0)
+    return value.get(labels[metric.labels[-1]], 0.0) if isinstance(value, Mapping) else value
 
 
 def _labels(metric: Metric) -> Iterator[dict[str, str]]:

@@ -121,8 +121,8 @@ def array_from(frames: Sequence[bytes], shape: tuple[int, ...], dtype: str, what
     """
     size = math.prod(shape) * 4
     if len(frames) != 1 or len(frames[0]) != size:
-        found = f"{len(frames)} frames" if len(frames) != 1 else f"{len(frames[0])} bytes"
-        raise EnvError(f"found {found} as {what}, expected one frame of {size} bytes: {dtype} of shape {shape}")
+        received = f"{len(frames)} frames" if len(frames) != 1 else f"{len(frames[0])} bytes"
+        raise EnvError(f"found {received} as {what}, expected one frame of {size} bytes: {dtype} of shape {shape}")
     array = np.frombuffer(frames[0], dtype=np.dtype(dtype).newbyteorder("<")).reshape(shape).astype(dtype)
     if dtype == "float32" and not np.isfinite(array).all():
         raise EnvError(f"found {np.asarray(array).reshape(-1)[:8]} as {what}, expected finite numbers")

@@ -53,23 +53,23 @@ class WatchedProcess:
 
 def processes_to_watch(snapshot: Snapshot, session: Path, here: Collection[str]) -> list[WatchedProcess]:
     """Return the processes of the runs in a snapshot that are on this machine, and Ray's own."""
-    found = [
+    processes = [
         WatchedProcess("worker", worker.node or "", worker.pid, session, worker.log_id or "")
         for run in snapshot.runs
         for worker in run.workers
         if worker.pid is not None and worker.node in here
     ]
-    found += [
+    processes += [
         WatchedProcess(DRIVER, run.driver_node or "", run.driver_pid, session)
         for run in snapshot.runs
         if run.driver_pid is not None and run.driver_node in here
     ]
-    return [*found, *_ray_processes(session)]
+    return [*processes, *_ray_processes(session)]
 
 
 def _ray_processes(session: Path) -> list[WatchedProcess]:
     """Return the raylets and the control store of a session."""
-    found = []
+    processes = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             kind = _RAY_PROCESSES.get((folder / "comm").read_text().strip())
@@ -78,8 +78,8 @@ def _ray_processes(session: Path) -> list[WatchedProcess]:
             command = (folder / "cmdline").read_bytes().decode(errors="replace")
             if str(session) in command:
                 address = _ADDRESS.search(command)
-                found.append(WatchedProcess(kind, address[1] if address else "", int(folder.name), session))
-    return found
+                processes.append(WatchedProcess(kind, address[1] if address else "", int(folder.name), session))
+    return processes
 
 
 class ProcessWatch:
@@ -139,12 +139,12 @@ class ProcessWatch:
                     if process is not None:
                         self._known.pop(process.pid, None)
                 drivers = [each for each in self._known.values() if each.kind == DRIVER]
-            found = [process for _, process in processes if process is not None]
+            ended_processes = [process for _, process in processes if process is not None]
             for death in filter(None, map(_announced, drivers)):
                 if death.pid not in self._announced:
                     self._announced.add(death.pid)
                     self._on_death(death)
-            for process in sorted(found, key=lambda each: _ORDER.index(each.kind)):
+            for process in sorted(ended_processes, key=lambda each: _ORDER.index(each.kind)):
                 self._on_death(autopsy(process, now, process.pid in self._wrote_dumps))
 
 

@@ -88,8 +88,8 @@ def _with_hang(result: PostMortem, directory: Path) -> PostMortem:
     near = [each for each in incidents if each.hang and abs(each.opened_at - first.at) <= NEAR_SECONDS]
     if not near or " hangs in `" in first.sentence:
         return result
-    told = replace(first, sentence=f"{first.sentence} {near[-1].hang}")
-    return replace(result, first=told, chain=tuple(told if link is first else link for link in result.chain))
+    cause = replace(first, sentence=f"{first.sentence} {near[-1].hang}")
+    return replace(result, first=cause, chain=tuple(cause if link is first else link for link in result.chain))
 
 
 def _from_summary(directory: Path, reason: RecordingError) -> PostMortem:

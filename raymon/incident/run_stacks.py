@@ -50,34 +50,34 @@ def stack_evidence(
         files: Reads what processes left behind.
     """
     own = run.processes()
-    found = standings(own, here, files, STACK_SECONDS)
-    helpers = _helpers(found, ask_state)
+    stands = standings(own, here, files, STACK_SECONDS)
+    helpers = _helpers(stands, ask_state)
     if helpers:
-        found |= standings(dict(helpers.values()), here, files, STACK_SECONDS)
+        stands |= standings(dict(helpers.values()), here, files, STACK_SECONDS)
         names = {actor: name for actor, (name, _) in helpers.items()}
-        found = {
+        stands = {
             name: replace(each, waits_for=tuple(names.get(other, other) for other in each.waits_for))
-            for name, each in found.items()
+            for name, each in stands.items()
         }
-    alike = stack_groups.grouped({name: each.frames for name, each in found.items() if each.frames})
-    hanging = hang(found, about, time.time())
+    alike = stack_groups.grouped({name: each.frames for name, each in stands.items() if each.frames})
+    hanging = hang(stands, about, time.time())
     return {
         "hang": asdict(hanging) if hanging else None,
         "sentence": stack_groups.sentence(alike),
         "groups": [{"processes": group.processes, "frames": group.frames[:MOST_FRAMES]} for group in alike],
-        "processes": {name: _short(each) for name, each in found.items()},
-        "idle": [name for name in own if name in found and found[name].idle],
+        "processes": {name: _short(each) for name, each in stands.items()},
+        "idle": [name for name in own if name in stands and stands[name].idle],
         "unreadable": [
             name
             for name, (node, _) in own.items()
-            if node in here and name in found and not (found[name].frames or found[name].idle)
+            if node in here and name in stands and not (stands[name].frames or stands[name].idle)
         ],
-        "elsewhere": sorted({node for name, (node, _) in own.items() if node not in here and not _known(found, name)}),
+        "elsewhere": sorted({node for name, (node, _) in own.items() if node not in here and not _known(stands, name)}),
     }
 
 
-def _known(found: Mapping[str, Standing], name: str) -> bool:
-    return name in found and bool(found[name].frames)
+def _known(stands: Mapping[str, Standing], name: str) -> bool:
+    return name in stands and bool(stands[name].frames)
 
 
 def _short(standing: Standing) -> dict[str, Any]:
@@ -86,10 +86,10 @@ def _short(standing: Standing) -> dict[str, Any]:
 
 
 def _helpers(
-    found: Mapping[str, Standing], ask_state: Callable[[], ClusterState] | None
+    stands: Mapping[str, Standing], ask_state: Callable[[], ClusterState] | None
 ) -> dict[str, tuple[str, Process]]:
     """Return the actors that processes wait for and that are no workers: `actor ID` to name, node and process id."""
-    awaited = {other for each in found.values() for other in each.waits_for if other.startswith("actor ")}
+    awaited = {other for each in stands.values() for other in each.waits_for if other.startswith("actor ")}
     if not awaited or ask_state is None:
         return {}
     known = {f"actor {actor['id']}": actor for actor in ask_state().actors}

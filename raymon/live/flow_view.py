@@ -135,9 +135,9 @@ def _syncs(subject: Subject, process: Process) -> tuple[float | None, float | No
     if syncs is None or updates is None or not subject.points or not process.counter(catalog.WEIGHT_SYNCS):
         return None, None
     points = [(_at(totals, syncs), _at(totals, updates)) for _, totals in subject.points]
-    made = [after[1] for before, after in pairwise(points) if after[0] > before[0]]
-    between = max((after - before for before, after in pairwise(made)), default=None)
-    return points[-1][1] - (made[-1] if made else points[0][1]), between
+    at_syncs = [after[1] for before, after in pairwise(points) if after[0] > before[0]]
+    between = max((after - before for before, after in pairwise(at_syncs)), default=None)
+    return points[-1][1] - (at_syncs[-1] if at_syncs else points[0][1]), between
 
 
 def _at(totals: Sequence[float], column: int) -> float:

@@ -66,8 +66,8 @@ class StackFiles:
                 elsewhere.setdefault(node, []).append(pid)
                 continue
             for session in dict.fromkeys(raylet.session_dir for raylet in raylets if raylet.node_address == node):
-                if found := read_here(session, pid):
-                    evidence[node, pid] = found
+                if left_behind := read_here(session, pid):
+                    evidence[node, pid] = left_behind
                     break
         if elsewhere:
             evidence.update(self._read_remote(elsewhere, [raylet.gcs_address for raylet in raylets], deadline))
@@ -89,9 +89,9 @@ class StackFiles:
                 if {file_name(pid), dump_name(pid)} & names
             ][:MOST_REMOTE]
             texts = pool.map(lambda each: _fetch(each[0], each[1], each[2], each[3], deadline), wanted)
-            found = {(node, pid): text for (_, node, pid, _), text in zip(wanted, texts, strict=True)}
+            files = {(node, pid): text for (_, node, pid, _), text in zip(wanted, texts, strict=True)}
         now = time.time()  # the age of a dump is not known: it is as old as it has to be at least
-        read = {(node, pid): parse(pid, own, dump, now) for (node, pid), (own, dump) in found.items()}
+        read = {(node, pid): parse(pid, own, dump, now) for (node, pid), (own, dump) in files.items()}
         return {process: evidence for process, evidence in read.items() if evidence is not None}
 
     def _dashboards(self, clusters: Iterable[str]) -> list[str]:

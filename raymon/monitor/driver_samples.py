@@ -71,10 +71,10 @@ class SampleRecorder(TimedRecorder):
     @recording
     def episodes(self, returns: Iterable[float], lengths: Iterable[float]) -> None:
         """Add episodes of any worker to the last 100 of all workers."""
-        found = [finite(value) for value in returns], [finite(value) for value in lengths]
+        finite_values = [finite(value) for value in returns], [finite(value) for value in lengths]
         with self.accumulator.lock:
-            self._returns.extend(found[0])
-            self._lengths.extend(found[1])
+            self._returns.extend(finite_values[0])
+            self._lengths.extend(finite_values[1])
 
     @recording
     def fleet_episodes(self, mean: float, low: float, high: float, length: float) -> None:

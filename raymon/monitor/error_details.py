@@ -40,7 +40,7 @@ def describe_end(error: BaseException) -> dict[str, Any]:
     remote = isinstance(inner, BaseException)
     cause = inner if isinstance(inner, BaseException) else error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    found = _FRAME.finditer(str(error)) if remote else ()
+    matches = _FRAME.finditer(str(error)) if remote else ()
     pid = _REMOTE_PID.search(str(error)) if remote else None
     lost = _LOST_PID.search(str(error)) if type(error).__name__.endswith("DiedError") else None
     return {
@@ -50,7 +50,7 @@ def describe_end(error: BaseException) -> dict[str, Any]:
         "frames": frames_of_error(error)[-_MOST_ERROR_FRAMES:],
         "pid": int(pid[1]) if pid else None,
         "lost_pid": int(lost[1]) if lost else None,
-        "remote_frames": [Frame(f["function"], f["file"], int(f["line"])) for f in found][-_MOST_ERROR_FRAMES:],
+        "remote_frames": [Frame(f["function"], f["file"], int(f["line"])) for f in matches][-_MOST_ERROR_FRAMES:],
     }
 
 
@@ -64,7 +64,7 @@ def describe_loss(worker: str, cause: str | BaseException) -> dict[str, Any]:
     detail = _first(_EXIT_DETAIL, text)
     inner = getattr(cause, "cause", None)
     error = inner if isinstance(inner, BaseException) else cause
-    frames = [Frame(found["function"], found["file"], int(found["line"])) for found in _FRAME.finditer(text)]
+    frames = [Frame(match["function"], match["file"], int(match["line"])) for match in _FRAME.finditer(text)]
     code = _first(_EXIT_CODE, text)
     return {
         "at": time.time(),
@@ -81,5 +81,5 @@ def describe_loss(worker: str, cause: str | BaseException) -> dict[str, Any]:
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:
-    found = pattern.search(text)
-    return found[1].strip() if found else ""
+    match = pattern.search(text)
+    return match[1].strip() if match else ""

@@ -174,14 +174,14 @@ class WallTime:
             return notes.notes
 
     def _open(self) -> list[Span]:
-        found: dict[Span, None] = {}
+        spans: dict[Span, None] = {}
         for leaf in self._leaves:
             span: Span | None = leaf
             while span is not None:
                 if span.opened:
-                    found[span] = None
+                    spans[span] = None
                 span = span.parent
-        return list(found)
+        return list(spans)
 
     def renew_after_fork(self, lock: threading.RLock) -> None:
         """In a forked child: close what only the parent's threads could close."""

@@ -114,9 +114,9 @@ def load(path: Path) -> Checkpoint:
     try:
         arrays = _read_arrays(file)
         meta = json.loads(str(arrays.pop("meta")))
-        found = (meta["format"], meta["version"])
-        if found != (FORMAT, VERSION):
-            raise CheckpointError(f"{file} is {found[0]} version {found[1]}, expected {FORMAT} version {VERSION}")
+        kind = (meta["format"], meta["version"])
+        if kind != (FORMAT, VERSION):
+            raise CheckpointError(f"{file} is {kind[0]} version {kind[1]}, expected {FORMAT} version {VERSION}")
         return _build(meta, arrays)
     except CheckpointError:
         raise

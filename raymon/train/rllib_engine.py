@@ -100,8 +100,8 @@ def _check(config: Config) -> None:
 
     if find_spec("tree") is None:  # a dependency of RLlib that plain Ray does not bring
         raise ConfigError("--engine rllib needs RLlib: pip install 'raymon-rl[rllib]'")
-    for option, found in (("--resume", config.resume), ("--inject", config.inject)):
-        if found:
+    for option, value in (("--resume", config.resume), ("--inject", config.inject)):
+        if value:
             raise ConfigError(f"{option} works with --engine own only; leave it out or take --engine own")
     if config.env.startswith("zmq://"):
         raise ConfigError(f"--engine rllib takes gymnasium ids, found {config.env}; take --engine own for ZeroMQ")

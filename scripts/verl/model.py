@@ -59,8 +59,8 @@ def write_data(file: Path, rows: int) -> None:
 
 def compute_score(solution_str: str, ground_truth: str, **_: object) -> float:
     """Return the reward: digits of the answer that occur in the response, less what else there is."""
-    found = sum(digit in solution_str for digit in ground_truth)
-    return found / len(ground_truth) - 0.02 * len(solution_str)
+    digits = sum(digit in solution_str for digit in ground_truth)
+    return digits / len(ground_truth) - 0.02 * len(solution_str)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,15 @@ from support import Command, chromium_page, free_port, get, poll, short_folder
 
 def processes_below(folder):
     """Living processes that carry the folder on their command line or in their environment: all a run has started."""
-    found = []
+    messages = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             line = (process / "cmdline").read_bytes()
             mark = f"RAYMON_TEST_FOLDER={folder}".encode()
             alive = (process / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
             if alive and (str(folder).encode() in line or mark in (process / "environ").read_bytes()):
-                found.append((int(process.name), line.replace(b"\0", b" ")[:120]))
-    return found
+                messages.append((int(process.name), line.replace(b"\0", b" ")[:120]))
+    return messages
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +120,6 @@ def test_hanging_environment_is_stalled_with_a_heartbeat(page):
 
 
 def test_page_sends_requests_to_its_own_server_only(training, page):
-    asked = page.evaluate("performance.getEntriesByType('resource').map(e => e.name)")
-    assert asked
-    assert all(name.startswith((training.url, "data:", "blob:")) for name in asked), asked
+    requested = page.evaluate("performance.getEntriesByType('resource').map(e => e.name)")
+    assert requested
+    assert all(name.startswith((training.url, "data:", "blob:")) for name in requested), requested

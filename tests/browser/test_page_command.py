@@ -79,13 +79,13 @@ def status(proxy, stage, grafana):
 
 
 def children(pid):
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             fields = path.read_text().rsplit(")", 1)[1].split()
             if int(fields[1]) == pid and fields[0] != "Z":
-                found.append(int(path.parent.name))
-    return found
+                pids.append(int(path.parent.name))
+    return pids
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -162,9 +162,9 @@ async def open_viewers(url, number, seconds):
     viewers = [asyncio.create_task(view()) for _ in range(number)]
     slowest, begin = 0.0, time.monotonic()
     while not all(viewer.done() for viewer in viewers) and time.monotonic() - begin < seconds:
-        asked = time.monotonic()
+        rounds_before = time.monotonic()
         await asyncio.to_thread(get, f"{url}/_stcore/health", seconds)
-        slowest = max(slowest, time.monotonic() - asked)
+        slowest = max(slowest, time.monotonic() - rounds_before)
         await asyncio.sleep(0.05)
     seen = sum(viewer.done() and viewer.exception() is None for viewer in viewers)
     for viewer in viewers:
@@ -267,8 +267,8 @@ def test_viewer_who_comes_after_a_fault_sees_what_was_before_it():
     with Stage(*processes("early")) as stage, looking_at(stage.url) as status:
         poll(lambda: stage.asked >= 3, 40, "it collects though nobody looks")
         stage.edit(catalog.WORKER_LOSSES, "early", 1000.0, reason="killed")
-        asked = stage.asked
-        poll(lambda: stage.asked > asked, 20, "the loss is seen")
+        rounds_before = stage.asked
+        poll(lambda: stage.asked > rounds_before, 20, "the loss is seen")
         with chromium_page() as page:
             show(page, status.url)
             page.wait_for_selector('.verdict[data-state="workers_lost"]', timeout=20_000)

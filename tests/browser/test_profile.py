@@ -114,9 +114,9 @@ def test_node_is_profiled_through_ray(slow):
     root, *_ = slow
     (node,) = [node for node in raylets() if str(node.session_dir).startswith(str(root))]
     pids = [int(pid) for pid in re.findall(r"pid (\d+)", " ".join(_names(slow)))]
-    found = gather_on(node.gcs_address, {node.node_address: NodePlan(tuple(pids), tuple(pids[:1]))}, 2.0, 50)
-    assert {trace["worker"] for trace in found[node.node_address].traces} == {"driver", "0", "1", "2"}
-    assert "MainThread" in found[node.node_address].stacks[pids[0]]
+    gathered = gather_on(node.gcs_address, {node.node_address: NodePlan(tuple(pids), tuple(pids[:1]))}, 2.0, 50)
+    assert {trace["worker"] for trace in gathered[node.node_address].traces} == {"driver", "0", "1", "2"}
+    assert "MainThread" in gathered[node.node_address].stacks[pids[0]]
     with pytest.raises(RemoteError, match="no node 10\\.9\\.9\\.9"):
         gather_on(node.gcs_address, {"10.9.9.9": NodePlan((1,), (1,))}, 1.0, 50)
 

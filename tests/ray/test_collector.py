@@ -86,16 +86,16 @@ def states(collector):
 
 
 def state(collector, worker):
-    found = states(collector)
-    return found[str(worker)].state if str(worker) in found else "absent"
+    by_worker = states(collector)
+    return by_worker[str(worker)].state if str(worker) in by_worker else "absent"
 
 
 def expect(collector, **wanted):
     """Return a condition for `poll` that reports what was seen instead."""
 
     def holds():
-        found = states(collector)
-        seen = {name: found[name[1:]] for name in wanted if name[1:] in found}
+        by_worker = states(collector)
+        seen = {name: by_worker[name[1:]] for name in wanted if name[1:] in by_worker}
         assert {name: verdict.state for name, verdict in seen.items()} == wanted, seen
         return True
 
@@ -103,7 +103,7 @@ def expect(collector, **wanted):
 
 
 def view(collector, worker):
-    return next(found for found in collector.snapshot().run(RUN).workers if found.worker == str(worker))
+    return next(by_worker for by_worker in collector.snapshot().run(RUN).workers if by_worker.worker == str(worker))
 
 
 def test_stopped_hanging_and_idle_workers_are_distinguished(fleet):

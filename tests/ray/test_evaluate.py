@@ -45,16 +45,16 @@ def evaluate(capsys, *arguments):
 def test_statistics_are_those_of_the_episodes(run, capsys):
     code, out, _ = evaluate(capsys, run, "--episodes", 11, "--as-json")
     assert code == 0
-    found = json.loads(out)
-    returns = np.array(found["returns"])
-    assert found["episodes"] == len(returns) == len(found["lengths"]) == 11
-    assert found["returns"] == found["lengths"]  # CartPole pays 1 a step: the reset step is neither paid nor counted
-    assert found["return_mean"] == pytest.approx(returns.mean())
-    assert found["return_std"] == pytest.approx(returns.std())
-    assert (found["return_min"], found["return_max"]) == (returns.min(), returns.max())
-    assert found["return_median"] == pytest.approx(np.median(returns))
-    assert found["return_mean"] > 150  # chance makes about 22
-    assert found["trained_env_steps"] >= 150_000
+    result = json.loads(out)
+    returns = np.array(result["returns"])
+    assert result["episodes"] == len(returns) == len(result["lengths"]) == 11
+    assert result["returns"] == result["lengths"]  # CartPole pays 1 a step: the reset step is neither paid nor counted
+    assert result["return_mean"] == pytest.approx(returns.mean())
+    assert result["return_std"] == pytest.approx(returns.std())
+    assert (result["return_min"], result["return_max"]) == (returns.min(), returns.max())
+    assert result["return_median"] == pytest.approx(np.median(returns))
+    assert result["return_mean"] > 150  # chance makes about 22
+    assert result["trained_env_steps"] >= 150_000
 
 
 def test_the_same_seed_gives_the_same_episodes(run, capsys):

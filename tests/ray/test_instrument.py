@@ -64,7 +64,7 @@ def test_over_and_under_and_around_somebody_else_s():
     under = Under.remote(rank=7)
     theirs = mine.remote()
     untouched = Theirs.remote()
-    assert [len(found) for found in ray.get([worker.sample.remote(5) for worker in over])] == [5, 5, 5]
+    assert [len(steps) for steps in ray.get([worker.sample.remote(5) for worker in over])] == [5, 5, 5]
     assert len(ray.get(under.sample.remote(4))) == 4
     assert sum(ray.get([theirs.sample.remote(n) for n in range(20)])) == 190
     items = theirs.items.options(num_returns="streaming").remote(4)

@@ -36,9 +36,9 @@ def cluster():
 
 def modules():
     names = [each.name for each in pkgutil.walk_packages(raymon.__path__, "raymon.")]
-    found = [name for name in names if re.search(r">>> (?!.*\+SKIP)", source(name))]
-    assert len(found) >= 5
-    return ["raymon", *found]
+    doctests = [name for name in names if re.search(r">>> (?!.*\+SKIP)", source(name))]
+    assert len(doctests) >= 5
+    return ["raymon", *doctests]
 
 
 def source(name):

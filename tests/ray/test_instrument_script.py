@@ -25,7 +25,7 @@ def cluster():
 
 def labels():
     """Return the labels of every series of raymon's in the scrape."""
-    return [dict(LABEL.findall(found)) for found in FAMILY.findall(get(metrics_url()))]
+    return [dict(LABEL.findall(line)) for line in FAMILY.findall(get(metrics_url()))]
 
 
 @pytest.mark.parametrize(

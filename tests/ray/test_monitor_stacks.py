@@ -70,12 +70,12 @@ def worker(driver):
 
 
 def evidence(session, pid, state):
-    found = process_evidence.read(session, pid)
-    return found if found is not None and found.state == state else None
+    stacks = process_evidence.read(session, pid)
+    return stacks if stacks is not None and stacks.state == state else None
 
 
-def two_losses(found):
-    return found.losses if found and len(found.losses) == 2 else None
+def two_losses(stacks):
+    return stacks.losses if stacks and len(stacks.losses) == 2 else None
 
 
 def line_of(text):
@@ -118,9 +118,9 @@ def assert_served_to_other_machines(process, expected):
 def test_native_code_that_holds_the_gil_is_named(session, worker):
     pid = ray.get(worker.pid.remote())
     hanging = worker.sample.remote("native")
-    found = poll(lambda: evidence(session, pid, "native"), 11, "stacks by faulthandler")
-    assert found.where == f"step (test_monitor_stacks.py:{line_of('PyDLL(None).sleep(12)')})"
-    assert_served_to_other_machines((ray.nodes()[0]["NodeManagerAddress"], pid), found)
+    stacks = poll(lambda: evidence(session, pid, "native"), 11, "stacks by faulthandler")
+    assert stacks.where == f"step (test_monitor_stacks.py:{line_of('PyDLL(None).sleep(12)')})"
+    assert_served_to_other_machines((ray.nodes()[0]["NodeManagerAddress"], pid), stacks)
     ray.get(hanging)
     poll(lambda: process_evidence.read(session, pid).state != "native", 10, "the process runs again")
 
@@ -130,7 +130,7 @@ def test_failures_and_losses_keep_their_frames_and_causes(session, driver, worke
     with pytest.raises(ConnectionResetError) as failed:
         ray.get(worker.sample.remote("raise"))
     driver.worker_lost(7, failed.value)
-    failure = poll(lambda: (found := process_evidence.read(session, pid)) and found.failure, 10)
+    failure = poll(lambda: (stacks := process_evidence.read(session, pid)) and stacks.failure, 10)
     assert (failure["exception"], failure["message"]) == ("ConnectionResetError", "the simulator hung up")
     assert failure["frames"][-1][0] == "Env.step"
     victim = Worker.remote(8)

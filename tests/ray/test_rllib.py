@@ -217,8 +217,8 @@ def test_each_trial_of_tune_is_a_run(tmp_path):
     class Look(tune.Callback):
         def on_trial_result(self, iteration, trials, trial, result, **info):
             run = f"rllib-tuned-{trial.trial_id}"
-            found = [len(series(metric, run=run)) for metric in (catalog.ENV_STEPS, catalog.UPDATES)]
-            seen[trial.trial_id] = [*found, len(series(catalog.ENV_STEPS, run="rllib-tuned"))]
+            counts = [len(series(metric, run=run)) for metric in (catalog.ENV_STEPS, catalog.UPDATES)]
+            seen[trial.trial_id] = [*counts, len(series(catalog.ENV_STEPS, run="rllib-tuned"))]
 
     def seen_or_late(trial_id, result):
         return seen.get(trial_id) == [1, 1, 0] or result["training_iteration"] >= 20

@@ -109,14 +109,14 @@ def test_without_overlap_ray_and_no_ray_reach_the_same_weights(run, more):
 
 
 def test_sync_with_two_workers_is_on_policy_and_repeatable(run):
-    found = []
+    lines = []
     for name in ("a", "b"):
         one = run(sampler="sync", workers=2, total_env_steps=3000, name=name)
         summary = one()
         assert summary["ledger"]["dropped"] == {}
         assert summary["ledger"]["trained"] == 2 * summary["updates"]
-        found.append(weights_of(one.config))
-    np.testing.assert_array_equal(*found)
+        lines.append(weights_of(one.config))
+    np.testing.assert_array_equal(*lines)
 
 
 def test_time_ends_a_run_and_anneals_it(run):

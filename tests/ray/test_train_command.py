@@ -72,12 +72,12 @@ def children_of(pid):
         except OSError:
             continue
         parents[int(text.split()[0])] = int(text.rsplit(")", 1)[1].split()[1])
-    found, added = {pid}, True
+    pids, added = {pid}, True
     while added:
-        more = {child for child, parent in parents.items() if parent in found} - found
-        found |= more
+        more = {child for child, parent in parents.items() if parent in pids} - pids
+        pids |= more
         added = bool(more)
-    return found - {pid}
+    return pids - {pid}
 
 
 def rows(path):

@@ -62,16 +62,16 @@ def live(tmp_path_factory):
         patch.setenv("RAY_GRAFANA_HOST", grafana.url)
         with ray_session(num_cpus=1, dashboard=True, dashboard_port=free_port()) as temp_dir:
             patch.undo()
-            found = Live(ray.get_runtime_context().gcs_address, temp_dir, directory, grafana)
+            live = Live(ray.get_runtime_context().gcs_address, temp_dir, directory, grafana)
             monitor = Monitor(worker=0, run="doctor")
             stack = start_stack(StackOptions(directory, Sources((temp_dir,)), port, with_grafana=False))
             try:
                 assert not stack.problems
-                found.prometheus_url = stack.prometheus_url
+                live.prometheus_url = stack.prometheus_url
                 put_everything(grafana)
-                poll(lambda: found.examine()["scraping"].state == "ok", 60, "Prometheus scrapes this Ray", every=1.0)
-                poll(lambda: found.examine()["gauges"].state == "ok", 40, "the process beats", every=1.0)
-                yield found
+                poll(lambda: live.examine()["scraping"].state == "ok", 60, "Prometheus scrapes this Ray", every=1.0)
+                poll(lambda: live.examine()["gauges"].state == "ok", 40, "the process beats", every=1.0)
+                yield live
             finally:
                 monitor.close()
                 stop_stack(directory)
@@ -507,13 +507,13 @@ def test_an_address_where_no_ray_is(elsewhere, address):
 
 
 def test_an_outdated_discovery_file(elsewhere, tmp_path):
-    found = tmp_path / "prom_metrics_service_discovery.json"
-    found.write_text('[{"labels": {"job": "ray"}, "targets": ["10.0.0.1:8080"]}]')
-    os.utime(found, (time.time() - 300, time.time() - 300))
+    live = tmp_path / "prom_metrics_service_discovery.json"
+    live.write_text('[{"labels": {"job": "ray"}, "targets": ["10.0.0.1:8080"]}]')
+    os.utime(live, (time.time() - 300, time.time() - 300))
     result = elsewhere.ask(metrics_urls=(), temp_dir=tmp_path)["discovery-file"]
     assert result.state == "problem"
     assert "300 s ago" in result.evidence.replace("299", "300").replace("301", "300")
-    found.write_text("{broken")
+    live.write_text("{broken")
     assert "cannot be read" in elsewhere.ask(metrics_urls=(), temp_dir=tmp_path)["discovery-file"].evidence
 
 

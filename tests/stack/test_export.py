@@ -24,8 +24,8 @@ def test_verdicts_are_in_prometheus(tmp_path):
                 assert up.wait(60) == 0, up.text()
                 assert re.search(r"export +http://127\.0\.0\.1:\d+ ", up.text())
             prometheus = Prometheus(f"http://127.0.0.1:{port}")
-            found = poll(lambda: prometheus.query(verdicts.FINDINGS.fill()), 60, "a verdict is stored", every=0.5)
-            assert {series["metric"]["code"] for series in found} <= {*RUN_STATES, *REMARKS}
+            series = poll(lambda: prometheus.query(verdicts.FINDINGS.fill()), 60, "a verdict is stored", every=0.5)
+            assert {series["metric"]["code"] for series in series} <= {*RUN_STATES, *REMARKS}
             (level,) = prometheus.query(verdicts.SEVERITY.fill())
             assert float(level["value"][1]) in range(1, len(verdicts.LEVELS) + 1)
             assert sum(float(s["value"][1]) for s in prometheus.query(verdicts.WORKER_STATES.fill())) == 4

@@ -75,8 +75,8 @@ def prometheus(tmp_path_factory):
 def ask(prometheus, query):
     """Return the labels without the name, as one text, and the value of each series, once there are any."""
     expression = query.fill(rate_interval="8s", window="30s")
-    found = poll(lambda: prometheus.query(expression), 40, f"{query.title} has data", every=0.5)
-    return {" ".join(series["metric"].values()): float(series["value"][1]) for series in found}
+    samples = poll(lambda: prometheus.query(expression), 40, f"{query.title} has data", every=0.5)
+    return {" ".join(series["metric"].values()): float(series["value"][1]) for series in samples}
 
 
 @pytest.mark.parametrize("name", QUERIES)
@@ -95,5 +95,5 @@ def test_figures_are_those_of_the_run(prometheus):
     assert ask(prometheus, language.BUFFER_CAPACITY)["r"] == 64.0
     assert set(ask(prometheus, language.WEIGHT_AGE)) == {"r 0", "r 1"}, "the reward worker has no version"
     phases = prometheus.query(language.ROLE_PHASES.fill(rate_interval="8s", window="30s"))
-    found = {(series["metric"]["role"], series["metric"]["phase"]) for series in phases}
-    assert found == {("rollout", "generate"), ("reward", "reward")}
+    samples = {(series["metric"]["role"], series["metric"]["phase"]) for series in phases}
+    assert samples == {("rollout", "generate"), ("reward", "reward")}

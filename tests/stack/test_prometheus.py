@@ -78,10 +78,10 @@ def test_the_constant_labels_of_ray_are_not_stored(cluster, tmp_path):
     discovery = tmp_path / "prom_metrics_service_discovery.json"
     write_discovery(discovery, cluster)
     with scraping(discovery, tmp_path) as prometheus:
-        found = poll(
+        samples = poll(
             lambda: prometheus.api("series", **{"match[]": catalog.HEARTBEAT.name}), 20, "heartbeats are stored"
         )
-        assert not [label for series in found for label in series if label.startswith("otel_")]
+        assert not [label for series in samples for label in series if label.startswith("otel_")]
         poll(lambda: prometheus.query(run.STEPS_PER_SECOND_NOW.fill(rate_interval="8s")), 20, "a rate can be asked for")
 
 

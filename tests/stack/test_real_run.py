@@ -135,7 +135,7 @@ def total(real, metric, *matchers, by="", name=RUN):
     """Return a counter's value at the end of a run, summed, or by a label."""
     selector = ",".join((f'run="{name}"', *matchers))
     result = real.prometheus.query(f"sum by ({by}) (last_over_time({metric.name}{{{selector}}}[10m]))")
-    values = {found["metric"].get(by, ""): float(found["value"][1]) for found in result}
+    values = {sample["metric"].get(by, ""): float(sample["value"][1]) for sample in result}
     return values if by else values.get("", 0.0)
 
 
@@ -148,8 +148,8 @@ def test_the_labels_are_those_of_the_catalogue(real):
     rays = {"Component", "NodeAddress", "SessionName", "Version", "WorkerId", "job", "instance", "le", "__name__"}
     for metric in catalog.every():
         for name in stored_names(metric):
-            for found in real.prometheus.api("series", **{"match[]": name}):
-                assert set(found) - rays == set(metric.all_labels) | ({"worker"} & set(found)), name
+            for sample in real.prometheus.api("series", **{"match[]": name}):
+                assert set(sample) - rays == set(metric.all_labels) | ({"worker"} & set(sample)), name
 
 
 def test_counters_of_the_driver_equal_its_ledger(real):
@@ -195,8 +195,8 @@ def test_a_killed_worker_is_counted_by_reason_and_replaced(real):
 
 
 def test_rates_never_fall_below_zero_over_the_restart(real):
-    for found in real.span.series(workers.STEPS.fill(run=RUN, rate_interval=RATE_INTERVAL)):
-        assert min(float(value) for _, value in found["values"]) >= 0
+    for sample in real.span.series(workers.STEPS.fill(run=RUN, rate_interval=RATE_INTERVAL)):
+        assert min(float(value) for _, value in sample["values"]) >= 0
 
 
 @pytest.mark.parametrize("name", [RUN, STEP_RUN])
@@ -210,33 +210,33 @@ def test_the_phases_sum_to_the_wall_time(real, name):
 
 
 def test_no_alert_fires_for_a_worker_that_came_back(real):
-    fired = {found["metric"]["alertname"] for found in real.span.series('ALERTS{alertstate="firing"}')}
+    fired = {sample["metric"]["alertname"] for sample in real.span.series('ALERTS{alertstate="firing"}')}
     assert fired == set()
 
 
 @pytest.mark.parametrize(("board", "panel", "query"), PANELS)
 def test_every_panel_has_data(real, board, panel, query):
-    found = real.span.series(query.fill(rate_interval=RATE_INTERVAL, window=f"{real.span.seconds:.0f}s"))
+    sample = real.span.series(query.fill(rate_interval=RATE_INTERVAL, window=f"{real.span.seconds:.0f}s"))
     if id(query) in EMPTY:
-        assert not found, f"allowed to be empty since {EMPTY[id(query)]}; it is not, so take it off the list"
+        assert not sample, f"allowed to be empty since {EMPTY[id(query)]}; it is not, so take it off the list"
     else:
-        assert found, query.expression
+        assert sample, query.expression
         if panel.kind in ("timeseries", "state-timeline"):
-            at_most_ten(found)
+            at_most_ten(sample)
 
 
-def at_most_ten(found):
+def at_most_ten(samples):
     by_moment = {}
-    for series in found:
+    for series in samples:
         for moment, _ in series["values"]:
             by_moment[moment] = by_moment.get(moment, 0) + 1
     assert max(by_moment.values()) <= 10
 
 
 def test_both_runs_appear_separately(real):
-    shown = {found["metric"]["run"] for found in real.span.series(run.RUN_INFO.fill())}
+    shown = {sample["metric"]["run"] for sample in real.span.series(run.RUN_INFO.fill())}
     assert shown == {RUN, STEP_RUN}
     window = f"{real.span.seconds:.0f}s"
     batch = flow.INFERENCE_BATCH.fill(rate_interval=RATE_INTERVAL, window=window)
-    batches = {found["metric"]["run"] for found in real.span.series(batch)}
+    batches = {sample["metric"]["run"] for sample in real.span.series(batch)}
     assert batches == {STEP_RUN}

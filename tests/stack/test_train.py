@@ -45,9 +45,9 @@ def path(tmp_path, monkeypatch):
     server.parent.mkdir()
     server.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT}/tests/fake_grafana_server.py" "$@"\n')
     server.chmod(0o755)
-    found = f"{server.parent}:{shutil.which('prometheus').rpartition('/')[0]}:/usr/bin:/bin"
-    monkeypatch.setenv("PATH", found)
-    return found
+    path = f"{server.parent}:{shutil.which('prometheus').rpartition('/')[0]}:/usr/bin:/bin"
+    monkeypatch.setenv("PATH", path)
+    return path
 
 
 @pytest.fixture
@@ -109,13 +109,13 @@ def test_the_ray_dashboard_finds_the_stack_of_a_run(tmp_path, path):
         ]
         home = {"XDG_DATA_HOME": str(tmp_path / "data"), "PATH": path}
         with Command(*flags, cwd=ROOT, **home) as train:
-            found = poll(lambda: re.search(r"Ray Dashboard +(http://\S+)", train.text()), 90, "Ray is up")
+            match = poll(lambda: re.search(r"Ray Dashboard +(http://\S+)", train.text()), 90, "Ray is up")
             parts = poll(lambda: state.read(tmp_path / "data" / "raymon").parts, 10, "the stack is written down")
             assert set(parts) == set(PARTS)
             for name in ("prometheus", "grafana"):
-                reply = poll(lambda name=name: ask_dashboard(f"{found[1]}/api/{name}_health"), 60, f"{name}'s health")
+                reply = poll(lambda name=name: ask_dashboard(f"{match[1]}/api/{name}_health"), 60, f"{name}'s health")
                 assert reply["result"] is True, reply
-            assert ask_dashboard(f"{found[1]}/api/grafana_health")["data"]["grafanaHost"] == parts["grafana"].url
+            assert ask_dashboard(f"{match[1]}/api/grafana_health")["data"]["grafanaHost"] == parts["grafana"].url
             prometheus = Prometheus(parts["prometheus"].url)
             poll(lambda: prometheus.query(f"{catalog.UPDATES.name} > 0"), 90, "the run's metrics are stored")
             poll(lambda: prometheus.query(catalog.RUN_VERDICT.name), 60, "the verdict on the run is stored")

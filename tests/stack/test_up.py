@@ -89,14 +89,14 @@ def test_up_starts_both_provisioned_and_on_the_loopback(directory, tmp_path, onl
 
 def listening_addresses(port):
     """Return the IPv4 addresses something listens on at a port, from the kernel's table; IPv6 counts as `::`."""
-    found = set()
+    paths = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             local, _, connection = line.split()[1:4]
             address, _, number = local.partition(":")
             if connection == "0A" and int(number, 16) == port:
-                found.add(".".join(str(byte) for byte in bytes.fromhex(address)[::-1]) if table == "tcp" else "::")
-    return found
+                paths.add(".".join(str(byte) for byte in bytes.fromhex(address)[::-1]) if table == "tcp" else "::")
+    return paths
 
 
 def test_grafana_needs_a_password_by_default(directory, tmp_path, only_these, monkeypatch):
@@ -294,9 +294,9 @@ def test_a_taken_port_is_reported_and_replaced(directory, tmp_path, only_these, 
     refused = start_stack(StackOptions(other, sources, prometheus_port=port, with_grafana=False))
     assert f"port {port} is in use" in refused.problems[0]
     monkeypatch.setattr("raymon.stack.prometheus_server.DEFAULT_PORT", port)
-    found = start_stack(StackOptions(other, sources, with_grafana=False))
-    assert found.problems == ()
-    assert found.prometheus_url != taken.prometheus_url
+    paths = start_stack(StackOptions(other, sources, with_grafana=False))
+    assert paths.problems == ()
+    assert paths.prometheus_url != taken.prometheus_url
     stop_stack(other)
 
 

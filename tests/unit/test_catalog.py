@@ -135,12 +135,12 @@ def test_metric_names_are_spelled_only_in_the_catalogue():
         if name.split("/")[0] in GENERATED and is_generated(path):
             continue
         text = path.read_text(errors="replace")
-        stray += [f"{name}: {found}" for found in re.findall(rf"{catalog.PREFIX}[a-z]\w*", text) if is_name(found)]
+        stray += [f"{name}: {family}" for family in re.findall(rf"{catalog.PREFIX}[a-z]\w*", text) if is_name(family)]
     assert not stray, f"take the name from the catalogue: {stray}"
 
 
-def is_name(found):
-    return any(found.startswith(stored) for metric in catalog.every() for stored in stored_names(metric))
+def is_name(name):
+    return any(name.startswith(stored) for metric in catalog.every() for stored in stored_names(metric))
 
 
 def is_generated(path):

@@ -85,8 +85,8 @@ def test_a_session_folder_cannot_send_escapes_to_the_terminal(tmp_path):
     process = tmp_path / "proc" / "12"
     process.mkdir(parents=True)
     (process / "cmdline").write_text(f"raylet\0--session_dir={tmp_path}/session_\x1b]0;x\x07\0--node_id=a")
-    found = LocalTargets(tmp_path / "proc").find()
-    assert (found.source + found.problem).isprintable()
+    endpoints = LocalTargets(tmp_path / "proc").find()
+    assert (endpoints.source + endpoints.problem).isprintable()
 
 
 def test_listener_of_another_user_is_not_trusted(foreign_listener):

@@ -74,10 +74,10 @@ def test_an_environment_behind_the_server_is_the_same_environment():
         rng, ended = np.random.default_rng(0), 0
         for _ in range(210):
             actions = rng.uniform(-2, 2, (2, 1)).astype(np.float32)
-            found, expected = remote.step(actions), local.step(actions)
-            for ours, theirs in zip(found[:4], expected[:4], strict=True):
+            answer, expected = remote.step(actions), local.step(actions)
+            for ours, theirs in zip(answer[:4], expected[:4], strict=True):
                 np.testing.assert_array_equal(ours, theirs)
-            ended += int(found[3].sum())
+            ended += int(answer[3].sum())
         assert ended == 2
         remote.close()
         # the server goes on for the next client, and ends cleanly when asked
@@ -92,11 +92,11 @@ def test_an_environment_behind_the_server_is_the_same_environment():
 def test_each_environment_of_each_worker_has_its_port():
     with contextlib.ExitStack() as stack:
         base = free_port()
-        asked = []
+        ports = []
         original = RemoteEnv.__init__
 
         def note(self, host, port, timeout_seconds=10.0):
-            asked.append(port)
+            ports.append(port)
             raise EnvError("enough")
 
         RemoteEnv.__init__ = note
@@ -106,7 +106,7 @@ def test_each_environment_of_each_worker_has_its_port():
                 make_vector(f"zmq://127.0.0.1:{base}", 1, seed=1, worker=worker)
         with pytest.raises(EnvError, match="enough"):
             make_vector(f"zmq://127.0.0.1:{base}", 4, seed=1, worker=2)
-    assert asked == [base, base + 1, base + 2, base + 8]
+    assert ports == [base, base + 1, base + 2, base + 8]
 
 
 def test_requests_on_the_wire_are_as_documented():

@@ -123,8 +123,8 @@ def test_lock_step_in_threads_equals_stepping_in_turn():
     rng = np.random.default_rng(0)
     for _ in range(210):
         actions = rng.uniform(-2, 2, (3, 1)).astype(np.float32)
-        for found, expected in zip(threaded.step(actions)[:4], serial.step(actions)[:4], strict=True):
-            np.testing.assert_array_equal(found, expected)
+        for values, expected in zip(threaded.step(actions)[:4], serial.step(actions)[:4], strict=True):
+            np.testing.assert_array_equal(values, expected)
     threaded.close()
     assert not any(thread.is_alive() for thread in threaded._threads)
 
@@ -140,9 +140,9 @@ def test_an_environment_stays_in_its_thread():
 
 def test_slow_waiting_environments_get_threads_and_others_do_not():
     slow = {"low_seconds": 0.004, "high_seconds": 0.006}
-    made = make_vector("raymon/Simulated-v0", 3, seed=1, worker=0, env_kwargs=slow)
-    assert isinstance(made, ThreadedVector)
-    made.close()
+    vector = make_vector("raymon/Simulated-v0", 3, seed=1, worker=0, env_kwargs=slow)
+    assert isinstance(vector, ThreadedVector)
+    vector.close()
     fast = {"low_seconds": 0.0, "high_seconds": 0.0}
     assert isinstance(make_vector("raymon/Simulated-v0", 3, seed=1, worker=0, env_kwargs=fast), SerialVector)
     assert isinstance(make_vector("Acrobot-v1", 3, seed=1, worker=0), SerialVector)

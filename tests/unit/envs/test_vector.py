@@ -30,14 +30,14 @@ def test_serial_stepping_is_gymnasiums_own_with_less_around_it(env_id, width, dt
     ended = 0
     for _ in range(300):
         actions = random_actions(ours.single_action_space, size, rng)
-        found, reference = ours.step(actions), theirs.step(actions)
-        np.testing.assert_array_equal(found[0], np.asarray(reference[0], np.float32))
-        np.testing.assert_allclose(found[1], reference[1], rtol=1e-6)
-        np.testing.assert_array_equal(found[2], reference[2])
-        np.testing.assert_array_equal(found[3], reference[3])
-        ended += int((found[2] | found[3]).sum())
-    assert found[0].dtype == found[1].dtype == np.float32
-    assert found[0].shape == (size, width)
+        values, reference = ours.step(actions), theirs.step(actions)
+        np.testing.assert_array_equal(values[0], np.asarray(reference[0], np.float32))
+        np.testing.assert_allclose(values[1], reference[1], rtol=1e-6)
+        np.testing.assert_array_equal(values[2], reference[2])
+        np.testing.assert_array_equal(values[3], reference[3])
+        ended += int((values[2] | values[3]).sum())
+    assert values[0].dtype == values[1].dtype == np.float32
+    assert values[0].shape == (size, width)
     assert ended or env_id == "Acrobot-v1"
     ours.close()
     theirs.close()
@@ -59,19 +59,19 @@ def test_native_form_makes_the_same_transitions_as_the_ordinary_environment(env_
         for env, state in zip(ordinary, native._envs.state.T, strict=True):
             env.unwrapped.state = np.array(state)
         actions = rng.integers(0, 2, 16)
-        found = native.step(actions)
+        values = native.step(actions)
         for number, env in enumerate(ordinary):
             if not fresh[number]:
-                assert found[1][number] == 0.0
-                assert not found[2][number]
-                assert not found[3][number]
+                assert values[1][number] == 0.0
+                assert not values[2][number]
+                assert not values[3][number]
                 env.reset()
                 resets += 1
                 continue
             observation, reward, terminated, truncated, _ = env.step(actions[number])
-            np.testing.assert_allclose(found[0][number], observation, rtol=1e-6, atol=1e-7)
-            assert (found[1][number], found[2][number], found[3][number]) == (reward, terminated, truncated), step
-        fresh = ~(found[2] | found[3])
+            np.testing.assert_allclose(values[0][number], observation, rtol=1e-6, atol=1e-7)
+            assert (values[1][number], values[2][number], values[3][number]) == (reward, terminated, truncated), step
+        fresh = ~(values[2] | values[3])
     assert resets >= 16
     native.close()
 

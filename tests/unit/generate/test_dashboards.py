@@ -70,10 +70,10 @@ def test_a_stale_file_is_named_and_rewritten(tmp_path):
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     changed = tmp_path / "dashboards" / "raymon-overview.json"
     changed.write_text(changed.read_text().replace("Is it alive?", "Is it dead?"))
-    found = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
-    assert found.returncode == 1
-    assert "dashboards/raymon-overview.json" in found.stderr
-    assert "python -m generate" in found.stderr
+    check = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
+    assert check.returncode == 1
+    assert "dashboards/raymon-overview.json" in check.stderr
+    assert "python -m generate" in check.stderr
     subprocess.run(command, check=True, capture_output=True)
     assert changed.read_text() == (ROOT / "dashboards" / "raymon-overview.json").read_text()
 
@@ -112,8 +112,8 @@ def test_grafanas_sdk_reveals_a_misspelt_key():
     graph["targets"][0]["legendFormt"] = "x"
     graph["fieldConfig"]["defaults"]["custom"]["fillOpacit"] = 1
     board["descripton"] = "x"
-    found = missing_keys(board, json.loads(JSONEncoder(sort_keys=True).encode(sdk.Dashboard.from_json(board))))
-    assert {key.rpartition(".")[2] for key in found} >= {"showLegends", "legendFormt", "fillOpacit", "descripton"}
+    check = missing_keys(board, json.loads(JSONEncoder(sort_keys=True).encode(sdk.Dashboard.from_json(board))))
+    assert {key.rpartition(".")[2] for key in check} >= {"showLegends", "legendFormt", "fillOpacit", "descripton"}
 
 
 def missing_keys(given, read, path=""):
@@ -191,7 +191,7 @@ def test_variables_have_labels_and_are_used(name):
         assert variable["datasource"] == SOURCE
         assert variable["query"]["query"].startswith("label_values(")
     used = set(re.findall(r"\$(?!__)(\w+)", json.dumps([board["panels"], board["annotations"]])))
-    used |= {found for variable in variables for found in re.findall(r"\$(\w+)", json.dumps(variable.get("query", "")))}
+    used |= {check for variable in variables for check in re.findall(r"\$(\w+)", json.dumps(variable.get("query", "")))}
     assert used <= set(names)
     assert set(names) - {"datasource"} <= used | {"run"}, "a variable that chooses nothing"
 
@@ -246,7 +246,7 @@ def test_a_row_of_the_worker_table_opens_that_worker():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_starts_and_losses_are_annotated(name):
-    annotations = {found["name"]: found for found in model(name)["annotations"]["list"] if not found.get("builtIn")}
+    annotations = {check["name"]: check for check in model(name)["annotations"]["list"] if not check.get("builtIn")}
     assert set(annotations) == {"Training began", "Worker lost"}
     assert annotations["Training began"]["useValueForTime"] == "on"
 

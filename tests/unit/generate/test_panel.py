@@ -39,9 +39,9 @@ def all_steps(panel):
     """Return the thresholds of a panel and of its overrides."""
     steps = list(defaults(panel)["thresholds"]["steps"])
     for override in panel["fieldConfig"]["overrides"]:
-        for found in override["properties"]:
-            if found["id"] == "thresholds":
-                steps += found["value"]["steps"]
+        for each in override["properties"]:
+            if each["id"] == "thresholds":
+                steps += each["value"]["steps"]
     return steps
 
 
@@ -117,8 +117,8 @@ def test_raw_values_of_rays_labels_are_renamed():
     for name, panel in PANELS.items():
         legends = {target["legendFormat"] for target in panel["targets"]}
         if legends & {"{{Location}}", "{{State}}", "{{Type}}"}:
-            overrides = [found for override in panel["fieldConfig"]["overrides"] for found in override["properties"]]
-            assert [found for found in overrides if found["id"] == "displayName"], name
+            overrides = [each for override in panel["fieldConfig"]["overrides"] for each in override["properties"]]
+            assert [each for each in overrides if each["id"] == "displayName"], name
         if panel["type"] == "table":
             (organize,) = [step["options"] for step in panel["transformations"] if step["id"] == "organize"]
             raw = {"NodeAddress", "alertname"} & set(organize["indexByName"])

@@ -23,13 +23,13 @@ OUT_OF_MEMORY = "Task was killed due to the node running low on memory."
 
 
 def moments(seconds, *, rss=lambda _: 1e9, used=lambda _: 50e9, finding=lambda _: FINE, state="training"):
-    found = []
+    deaths = []
     for second in range(seconds):
         workers = [worker(str(n), pid=100 + n, node=NODE, rss_bytes=rss(second) if n == 3 else 1e9) for n in range(5)]
         node = NodeView("http://n/metrics", NODE, 0.0, memory_used_bytes=used(second), memory_total_bytes=100e9)
         view = replace(run(*workers, state=state, driver_pid=99, driver_node=NODE), nodes=(node,))
-        found.append(Moment(NOW + second, view, RunVerdict((finding(second),))))
-    return found
+        deaths.append(Moment(NOW + second, view, RunVerdict((finding(second),))))
+    return deaths
 
 
 def death(second, pid, detail=UNKNOWN_EXIT, kind="worker"):
@@ -153,8 +153,8 @@ def test_rays_explanation_joins_the_exact_moment(tmp_path):
     log.add(exact(1, 101, "vanished"))
     ended = {"kind": "worker", "pid": 101, "node": NODE, "exit": OUT_OF_MEMORY, "ended_at": NOW + 2}
     log.update(ClusterState(NOW + 2, (), (ended,), ()))
-    (found,) = read_deaths(tmp_path)
-    assert (found.how, found.at, found.detail) == ("vanished", NOW + 1, OUT_OF_MEMORY)
+    (deaths,) = read_deaths(tmp_path)
+    assert (deaths.how, deaths.at, deaths.detail) == ("vanished", NOW + 1, OUT_OF_MEMORY)
 
 
 def test_worker_that_grew_is_named_where_ray_ended_another():

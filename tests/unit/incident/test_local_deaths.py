@@ -52,8 +52,8 @@ def dumps(folder, pid):
 
 
 def test_killed_process_is_noticed_within_half_a_second(session):
-    found, seconds = death(session, dumps)
-    assert (found.how, found.kind, found.node) == ("vanished", "worker", "n")
+    ended, seconds = death(session, dumps)
+    assert (ended.how, ended.kind, ended.node) == ("vanished", "worker", "n")
     assert seconds < 0.5
 
 
@@ -70,9 +70,9 @@ def test_uncaught_exception_has_its_message_and_line(session):
         content = {"monitors": [], "stacks": [], "waits_for": [], "written": 1.0, "where": "", "end": END}
         (folder / file_name(pid)).write_text(json.dumps(content))
 
-    found, _ = death(session, prepare)
-    assert (found.how, found.at) == ("raised", 1.0)
-    assert found.detail == "KeyError: 'reward', in learn → get (t.py:7)"
+    ended, _ = death(session, prepare)
+    assert (ended.how, ended.at) == ("raised", 1.0)
+    assert ended.detail == "KeyError: 'reward', in learn → get (t.py:7)"
 
 
 def test_driver_that_has_written_its_end_comes_before_its_workers(session):
@@ -96,5 +96,5 @@ def test_crash_in_native_code_is_read_from_the_log(session):
         dumps(folder, pid)
         (session / LOGS / "worker-abc-01000000-7.err").write_text(CRASH)
 
-    found, _ = death(session, prepare)
-    assert (found.how, found.detail) == ("crashed", "SIGSEGV, Segmentation fault, in step (sim.py:9)")
+    ended, _ = death(session, prepare)
+    assert (ended.how, ended.detail) == ("crashed", "SIGSEGV, Segmentation fault, in step (sim.py:9)")

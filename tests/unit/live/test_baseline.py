@@ -10,8 +10,8 @@ from raymon.live.baseline import Baseline
 
 def watch(views):
     baseline, view = Baseline(), None
-    for second, made in enumerate(views):
-        view = baseline.compare(made, float(second))
+    for second, taken in enumerate(views):
+        view = baseline.compare(taken, float(second))
     return view
 
 

@@ -29,16 +29,16 @@ def states(snapshot, run="r"):
     return {worker.worker: worker.state for worker in snapshot.verdicts[run].workers}
 
 
-def seconds_until(made, condition, most=40):
+def seconds_until(fake, condition, most=40):
     for second in range(1, most + 1):
-        if condition(made.run(1)):
+        if condition(fake.run(1)):
             return second
     raise AssertionError(f"not within {most} s")
 
 
 def test_a_healthy_run_is_read_as_it_is():
-    made = cluster()
-    snapshot = made.run(20)
+    fake = cluster()
+    snapshot = fake.run(20)
     run = snapshot.run()
     assert (run.engine, run.sampler, run.environment, run.state) == ("own", "async", "zmq://host:1", "training")
     assert run.steps_per_second == pytest.approx(3000)
@@ -59,210 +59,210 @@ def long_rollouts(counts):
 
 
 def test_counted_steps_reveal_a_hang_in_a_long_rollout():
-    made = long_rollouts(counts=True)
-    assert set(states(made.run(50)).values()) == {"running"}
-    made.processes[2].works = False
+    fake = long_rollouts(counts=True)
+    assert set(states(fake.run(50)).values()) == {"running"}
+    fake.processes[2].works = False
     said = []
-    made.run(8, each=lambda snapshot: said.append(states(snapshot)["1"]))
+    fake.run(8, each=lambda snapshot: said.append(states(snapshot)["1"]))
     assert "slow" not in said, "a hang is not called slow on the way"
     said.clear()
-    made.run(120, each=lambda snapshot: said.append(states(snapshot)["1"]))
+    fake.run(120, each=lambda snapshot: said.append(states(snapshot)["1"]))
     assert set(said[5:]) == {"stalled"}, "also when its last step is long ago"
 
 
 def test_long_rollouts_without_step_counts_set_the_limit():
-    made = long_rollouts(counts=False)
-    assert set(states(made.run(70)).values()) == {"running"}
-    made.processes[2].works = False
-    assert states(made.run(45))["1"] == "running"
-    assert states(made.run(30))["1"] == "suspect", "after few rollouts twice as long is allowed"
-    assert states(made.run(60))["1"] == "stalled"
+    fake = long_rollouts(counts=False)
+    assert set(states(fake.run(70)).values()) == {"running"}
+    fake.processes[2].works = False
+    assert states(fake.run(45))["1"] == "running"
+    assert states(fake.run(30))["1"] == "suspect", "after few rollouts twice as long is allowed"
+    assert states(fake.run(60))["1"] == "stalled"
 
 
 def test_a_straggler_is_reported_during_its_first_slow_rollout():
-    made = long_rollouts(counts=True)
-    made.run(50)
-    made.processes[2].speed = 250.0
-    snapshot = made.run(12)
+    fake = long_rollouts(counts=True)
+    fake.run(50)
+    fake.processes[2].speed = 250.0
+    snapshot = fake.run(12)
     assert states(snapshot) == {"0": "running", "1": "slow", "2": "running"}
     assert "4.0 times the median of the others per step (4 ms instead of 1 ms)" in snapshot.verdicts["r"].sentence
 
 
 def test_a_restart_never_takes_counts_away():
-    made = cluster()
-    made.run(20)
-    made.processes[2].beats = made.processes[2].works = False
-    made.processes.append(FakeWorker("1", life=2))
+    fake = cluster()
+    fake.run(20)
+    fake.processes[2].beats = fake.processes[2].works = False
+    fake.processes.append(FakeWorker("1", life=2))
     rates = []
-    made.run(15, each=lambda s: rates.append(s.run().workers[1].steps_per_second))
+    fake.run(15, each=lambda s: rates.append(s.run().workers[1].steps_per_second))
     assert min(rates) >= 0.0
     assert rates[-1] == pytest.approx(1000)
-    assert made.run(1).run().workers[1].log_id == "r-1-2", "the newest process speaks for the worker"
+    assert fake.run(1).run().workers[1].log_id == "r-1-2", "the newest process speaks for the worker"
 
 
 def test_a_restarted_counter_does_not_go_backwards():
-    made = cluster()
-    made.run(20)
-    made.processes[1].set(catalog.ENV_STEPS, 0.0)
+    fake = cluster()
+    fake.run(20)
+    fake.processes[1].set(catalog.ENV_STEPS, 0.0)
     rates = []
-    made.run(12, each=lambda s: rates.append(s.run().workers[0].steps_per_second))
+    fake.run(12, each=lambda s: rates.append(s.run().workers[0].steps_per_second))
     assert min(rates) > 0.0
     assert max(rates) == pytest.approx(1000, rel=0.2)
 
 
 def test_a_stopped_process_is_stalled_within_15_s_and_stays_so():
-    made = cluster()
-    made.run(20)
-    stopped = made.processes[2]
+    fake = cluster()
+    fake.run(20)
+    stopped = fake.processes[2]
     stopped.beats = False
-    assert seconds_until(made, lambda s: states(s)["1"] == "stalled") <= 13
+    assert seconds_until(fake, lambda s: states(s)["1"] == "stalled") <= 13
     stopped.gauges_shown = False
-    snapshot = made.run(30)
+    snapshot = fake.run(30)
     assert states(snapshot)["1"] == "stalled"
     assert not snapshot.run().workers[1].present
     assert snapshot.run().workers[1].steps_per_second == 0.0
     assert snapshot.verdicts["r"].state == "worker_stalled"
     assert any(alert.worker == "1" for alert in snapshot.alerts)
     stopped.beats = stopped.gauges_shown = True
-    assert seconds_until(made, lambda s: states(s)["1"] == "running") <= 3
+    assert seconds_until(fake, lambda s: states(s)["1"] == "running") <= 3
 
 
 def test_a_hanging_environment_is_stalled_within_15_s():
-    made = cluster()
-    made.run(20)
-    made.processes[2].works = False
-    made.processes[3].activity = "waiting"
-    assert seconds_until(made, lambda s: states(s)["1"] == "stalled") <= 13
-    snapshot = made.run(120)
+    fake = cluster()
+    fake.run(20)
+    fake.processes[2].works = False
+    fake.processes[3].activity = "waiting"
+    assert seconds_until(fake, lambda s: states(s)["1"] == "stalled") <= 13
+    snapshot = fake.run(120)
     assert states(snapshot) == {"0": "running", "1": "stalled", "2": "waiting"}
     assert "in phase environment" in snapshot.verdicts["r"].workers[1].reason
 
 
 def test_a_long_rollout_after_a_long_wait_is_not_stalled():
-    made = cluster()
-    made.processes[2].activity = "waiting"
-    made.run(60)
-    made.processes[2].activity, made.processes[2].works = "environment", False
-    made.run(7, each=lambda s: pytest.fail("stalled") if states(s)["1"] == "stalled" else None)
+    fake = cluster()
+    fake.processes[2].activity = "waiting"
+    fake.run(60)
+    fake.processes[2].activity, fake.processes[2].works = "environment", False
+    fake.run(7, each=lambda s: pytest.fail("stalled") if states(s)["1"] == "stalled" else None)
 
 
 @pytest.mark.parametrize("gone", [False, True])
 def test_opened_late_a_stopped_worker_is_still_named(gone):
-    made = cluster()
-    made.run(20)
-    made.processes[2].beats, made.processes[2].gauges_shown = False, not gone
-    made.run(30)
-    made.collector = made.viewer()
-    assert states(made.run(5))["1"] == ("unknown" if gone else "stalled")
-    assert states(made.run(10))["1"] == "stalled"
+    fake = cluster()
+    fake.run(20)
+    fake.processes[2].beats, fake.processes[2].gauges_shown = False, not gone
+    fake.run(30)
+    fake.collector = fake.viewer()
+    assert states(fake.run(5))["1"] == ("unknown" if gone else "stalled")
+    assert states(fake.run(10))["1"] == "stalled"
 
 
 def test_labels_of_an_earlier_run_are_not_workers():
-    made = cluster()
+    fake = cluster()
     earlier = FakeWorker("7")
     earlier.second(NOW)
     earlier.gauges_shown = earlier.beats = False
-    made.processes.append(earlier)
-    assert [worker.worker for worker in made.run(5).run().workers] == ["0", "1", "2"]
+    fake.processes.append(earlier)
+    assert [worker.worker for worker in fake.run(5).run().workers] == ["0", "1", "2"]
 
 
 def test_the_drivers_word_on_a_lost_worker():
-    made = cluster()
-    made.run(20)
-    driver, lost = made.processes[0], made.processes[2]
+    fake = cluster()
+    fake.run(20)
+    driver, lost = fake.processes[0], fake.processes[2]
     lost.beats = False
     driver.set(catalog.WORKER_TROUBLE, 1.0, "1", "restarting")
     driver.set(catalog.WORKER_LOSSES, 1.0, "killed")
-    snapshot = made.run(2)
+    snapshot = fake.run(2)
     assert states(snapshot)["1"] == "restarting"
     assert snapshot.verdicts["r"].state == "workers_lost"
     assert snapshot.run().recent_losses == {"killed": 1}
     driver.set(catalog.WORKER_TROUBLE, 0.0, "1", "restarting")
     driver.set(catalog.WORKER_RESTARTS, 1.0, "1", "killed")
-    made.processes.append(FakeWorker("1", life=2))
-    snapshot = made.run(3)
+    fake.processes.append(FakeWorker("1", life=2))
+    snapshot = fake.run(3)
     assert states(snapshot)["1"] == "running"
     assert snapshot.run().workers[1].restarts == {"killed": 1}
     assert "just replaced worker 1" in snapshot.verdicts["r"].sentence
-    assert made.run(40).verdicts["r"].severity in ("ok", "info"), "half a minute later it is history"
+    assert fake.run(40).verdicts["r"].severity in ("ok", "info"), "half a minute later it is history"
     driver.set(catalog.WORKER_TROUBLE, 1.0, "1", "given_up")
-    assert states(made.run(1))["1"] == "given_up"
+    assert states(fake.run(1))["1"] == "given_up"
 
 
 def test_a_silent_driver_is_named_and_its_workers_are_not_blamed():
-    made = cluster()
-    made.run(20)
-    made.processes[0].beats = False
-    assert seconds_until(made, lambda s: s.verdicts["r"].state == "driver_gone") <= 15
-    assert set(states(made.run(1)).values()) == {"running"}
+    fake = cluster()
+    fake.run(20)
+    fake.processes[0].beats = False
+    assert seconds_until(fake, lambda s: s.verdicts["r"].state == "driver_gone") <= 15
+    assert set(states(fake.run(1)).values()) == {"running"}
 
 
 def test_a_frozen_exporter_never_looks_live():
-    made = cluster()
-    made.run(20)
-    made.exports = False
+    fake = cluster()
+    fake.run(20)
+    fake.exports = False
     ages = []
-    made.run(20, each=lambda s: ages.append(s.data_age_seconds))
+    fake.run(20, each=lambda s: ages.append(s.data_age_seconds))
     assert ages == sorted(ages)
     assert ages[-1] > 19
-    snapshot = made.run(1)
+    snapshot = fake.run(1)
     assert snapshot.verdicts["r"].state == "stale"
     assert set(states(snapshot).values()) == {"unknown"}
 
 
 def test_an_unreachable_endpoint_says_so_and_keeps_the_last_state():
-    made = cluster()
-    made.run(20)
-    made.answers = False
-    snapshot = made.run(20)
+    fake = cluster()
+    fake.run(20)
+    fake.answers = False
+    snapshot = fake.run(20)
     assert "connection refused" in snapshot.problem
     assert snapshot.targets[0].answered_seconds_ago == pytest.approx(20)
     assert snapshot.verdicts["r"].state == "stale"
-    made.answers = True
-    assert seconds_until(made, lambda s: not s.problem and s.verdicts["r"].severity in ("ok", "info")) <= 5
+    fake.answers = True
+    assert seconds_until(fake, lambda s: not s.problem and s.verdicts["r"].severity in ("ok", "info")) <= 5
 
 
 def test_a_finished_run_keeps_its_last_state():
-    made = cluster()
-    made.run(20)
-    made.processes[0].state = "finished"
-    made.run(2)
-    for process in made.processes:
+    fake = cluster()
+    fake.run(20)
+    fake.processes[0].state = "finished"
+    fake.run(2)
+    for process in fake.processes:
         process.beats = process.gauges_shown = False
-    snapshot = made.run(60)
+    snapshot = fake.run(60)
     assert snapshot.verdicts["r"].state == "finished"
     assert snapshot.run().updates == 44
 
 
 def test_a_suspended_viewer_reports_no_stall():
-    made = cluster()
-    made.run(20)
-    made.now += 600.0
-    assert set(states(made.look()).values()) == {"running"}
-    assert made.look().verdicts["r"].severity in ("ok", "info")
-    assert set(states(made.run(20)).values()) == {"running"}
+    fake = cluster()
+    fake.run(20)
+    fake.now += 600.0
+    assert set(states(fake.look()).values()) == {"running"}
+    assert fake.look().verdicts["r"].severity in ("ok", "info")
+    assert set(states(fake.run(20)).values()) == {"running"}
 
 
 @pytest.mark.parametrize("behind", [-120.0, 45.0])
 def test_a_node_whose_clock_differs_is_not_stalled(behind):
-    made = cluster()
-    for process in made.processes:
+    fake = cluster()
+    for process in fake.processes:
         usual = process.second
         process.second = lambda now, usual=usual: usual(now - behind)
-    made.run(5)
-    made.run(30, each=lambda s: pytest.fail(str(states(s))) if set(states(s).values()) != {"running"} else None)
-    assert made.run(1).data_age_seconds < 5
-    made.processes[2].beats = False
-    assert seconds_until(made, lambda s: states(s)["1"] == "stalled") <= 15
+    fake.run(5)
+    fake.run(30, each=lambda s: pytest.fail(str(states(s))) if set(states(s).values()) != {"running"} else None)
+    assert fake.run(1).data_age_seconds < 5
+    fake.processes[2].beats = False
+    assert seconds_until(fake, lambda s: states(s)["1"] == "stalled") <= 15
 
 
 def test_ten_seconds_between_exports_raise_no_alarm():
-    made = cluster()
-    made.exports = True
+    fake = cluster()
+    fake.exports = True
     alarmed = []
     for second in range(90):
-        made.exports = second % 10 == 0
-        snapshot = made.run(1)
+        fake.exports = second % 10 == 0
+        snapshot = fake.run(1)
         run = snapshot.run()
         verdict = snapshot.verdicts[run.run]
         alarmed += [verdict.sentence] if verdict.severity not in ("ok", "info") else []
@@ -271,71 +271,71 @@ def test_ten_seconds_between_exports_raise_no_alarm():
 
 
 def test_several_runs_the_live_one_first():
-    made = cluster()
+    fake = cluster()
     older = FakeDriver(run="older")
     older.started = NOW - 5000.0
     other = FakeWorker("0", run="older")
-    made.processes += [older, other]
-    assert [run.run for run in made.run(5).runs] == ["r", "older"]
-    for process in made.processes[:4]:
+    fake.processes += [older, other]
+    assert [run.run for run in fake.run(5).runs] == ["r", "older"]
+    for process in fake.processes[:4]:
         process.beats = False
-    snapshot = made.run(40)
+    snapshot = fake.run(40)
     assert [run.run for run in snapshot.runs] == ["older", "r"]
     assert snapshot.run("r").run == "r"
     assert snapshot.run("none") is None
 
 
 def test_workers_without_a_driver_are_shown_too():
-    made = FakeCluster(FakeWorker("0"), FakeWorker("1"))
-    snapshot = made.run(20)
+    fake = FakeCluster(FakeWorker("0"), FakeWorker("1"))
+    snapshot = fake.run(20)
     assert snapshot.run().steps_per_second == pytest.approx(2000)
-    made.processes[0].beats = made.processes[0].gauges_shown = False
-    assert states(made.run(20))["0"] == "stalled"
-    assert states(made.run(60))["0"] == "dead"
+    fake.processes[0].beats = fake.processes[0].gauges_shown = False
+    assert states(fake.run(20))["0"] == "stalled"
+    assert states(fake.run(60))["0"] == "dead"
 
 
 def test_a_duplicate_series_counts_once():
-    made = cluster()
-    page = made.page
+    fake = cluster()
+    page = fake.page
 
     def doubled():
         text = page()
         return text + text.replace(b"environment", b"environment")
 
-    made.page = doubled
-    assert made.run(20).run().steps_per_second == pytest.approx(3000)
+    fake.page = doubled
+    assert fake.run(20).run().steps_per_second == pytest.approx(3000)
 
 
 def test_broken_pages_between_good_ones_change_nothing():
-    made = cluster()
-    made.run(20)
+    fake = cluster()
+    fake.run(20)
     not_a_number = line(catalog.ENV_STEPS.name, "NaN", run="r", worker="0").encode()
     endless = line(catalog.HEARTBEAT.name, "1e999", worker_id="r-0-1", run="r", worker="0").encode()
     unclosed = catalog.ENV_STEPS.name.encode() + b'{run="r" 5\n'
     rubbish = [b"", b"<html>busy</html>", b"\xff\xfe\x00", not_a_number, endless, unclosed, b"ray_raymon_" * 10_000]
     for body in rubbish:
-        made.now += 0.1
-        made.collector.digest([Page(URL, body)])
-    snapshot = made.run(15)
+        fake.now += 0.1
+        fake.collector.digest([Page(URL, body)])
+    snapshot = fake.run(15)
     assert snapshot.run().steps_per_second == pytest.approx(3000, rel=0.1)
     assert [run.run for run in snapshot.runs] == ["r"]
 
 
 def test_terminal_escapes_and_long_labels_are_harmless():
-    made = FakeCluster()
+    fake = FakeCluster()
     worker = FakeWorker("0", run="\x1b[2J" + "x" * 500)
-    made.processes.append(worker)
-    run = made.run(2).run()
+    fake.processes.append(worker)
+    run = fake.run(2).run()
     assert "\x1b" not in run.run
     assert len(run.run) <= 120
 
 
 def test_history_is_there_bounded_and_not_changed_by_later_samples():
-    made = cluster()
-    first = made.run(10).histories["r"]
+    fake = cluster()
+    first = fake.run(10).histories["r"]
     kept = first.times.copy()
-    made.processes[2].activity = "waiting"
-    history = made.run(30).histories["r"]
+    fake.processes[2].activity = "waiting"
+    history = fake.run(30).histories["r"]
     assert np.array_equal(first.times, kept)
     assert len(history.times) == 40
     assert history.values["steps_per_second"][-12] == pytest.approx(2000, rel=0.01)
@@ -387,10 +387,10 @@ def test_ages_leave_out_pauses_of_the_viewer_only():
 
 
 def test_no_view_holds_a_number_that_is_not_finite():
-    made = cluster()
-    made.processes[0].set(catalog.LOSS, "NaN", "policy")
-    made.processes[0].set(catalog.KL, "+Inf")
-    run = made.run(5).run()
+    fake = cluster()
+    fake.processes[0].set(catalog.LOSS, "NaN", "policy")
+    fake.processes[0].set(catalog.KL, "+Inf")
+    run = fake.run(5).run()
     assert "policy" not in run.learning
     numbers = [value for value in dataclasses.asdict(run).values() if isinstance(value, float)]
     assert all(math.isfinite(value) for value in numbers)
@@ -401,10 +401,10 @@ def test_workers_of_a_frozen_node_are_not_stalled():
     far_url, snapshot = "http://10.0.0.2:8080/metrics", None
     seen = set()
     for second in range(50):
-        for made in (near, far):
-            made.now = NOW + second
-            for process in made.processes:
-                process.second(made.now - 0.3)
+        for fake in (near, far):
+            fake.now = NOW + second
+            for process in fake.processes:
+                process.second(fake.now - 0.3)
         near._page = near.page()
         if second < 20:
             far._page = far.page()
@@ -423,12 +423,12 @@ def test_policy_lag_excludes_updates_between_two_reports():
 
 
 def test_a_session_that_has_ended_is_not_added_to_the_next():
-    made = cluster()
-    made.spilled_bytes = 900e6
-    assert "object_store" in {finding.code for finding in made.run(20).verdicts["r"].findings}
-    made.move("10.0.0.2", 9999, FakeDriver(run="next", expected=1), FakeWorker("0", run="next"))
-    made.spilled_bytes = 0.0
-    snapshot = made.run(40)
+    fake = cluster()
+    fake.spilled_bytes = 900e6
+    assert "object_store" in {finding.code for finding in fake.run(20).verdicts["r"].findings}
+    fake.move("10.0.0.2", 9999, FakeDriver(run="next", expected=1), FakeWorker("0", run="next"))
+    fake.spilled_bytes = 0.0
+    snapshot = fake.run(40)
     store = snapshot.run("next").store
     assert (store.used_bytes, store.available_bytes, store.spilled_bytes) == (50e6, 150e6, 0.0)
     assert list(snapshot.run("next").node_cpu_ratio) == ["10.0.0.2"]
@@ -436,28 +436,31 @@ def test_a_session_that_has_ended_is_not_added_to_the_next():
 
 
 def test_an_ended_cluster_keeps_its_nodes_last_state():
-    made = cluster()
-    before = made.run(20).run()
-    made.answers = False
-    after = made.run(660).run()
+    fake = cluster()
+    before = fake.run(20).run()
+    fake.answers = False
+    after = fake.run(660).run()
     assert after.store.used_bytes == 50e6
     assert after.node_cpu_ratio == before.node_cpu_ratio
-    assert made.look().targets[0].answered_seconds_ago == pytest.approx(660)
+    assert fake.look().targets[0].answered_seconds_ago == pytest.approx(660)
 
 
 def test_a_node_without_targets_or_workers_is_forgotten():
     near, far = cluster(2), FakeCluster(FakeWorker("2", node="10.0.0.2"))
-    far_url, asked, *gone = (f"http://10.0.0.{number}:8080/metrics" for number in range(2, 9))
+    far_url, refused_url, *gone = (f"http://10.0.0.{number}:8080/metrics" for number in range(2, 9))
     for second in range(700):
-        for made in (near, far):
-            made.now = NOW + second
-            for process in made.processes:
-                process.second(made.now - 0.3)
-        pages = [Page(URL, near.page()), Page(asked, error="refused") if second else Page(asked, FakeCluster().page())]
+        for fake in (near, far):
+            fake.now = NOW + second
+            for process in fake.processes:
+                process.second(fake.now - 0.3)
+        pages = [
+            Page(URL, near.page()),
+            Page(refused_url, error="refused") if second else Page(refused_url, FakeCluster().page()),
+        ]
         if second < 20:
             pages += [Page(far_url, far.page()), *(Page(url, FakeCluster().page()) for url in gone)]
         snapshot = near.collector.digest(pages)
-    assert set(near.collector._memory.nodes) == {URL, far_url, asked}
+    assert set(near.collector._memory.nodes) == {URL, far_url, refused_url}
     assert states(snapshot) == {"0": "running", "1": "running", "2": "unknown"}
     assert snapshot.targets[1].answered_seconds_ago == pytest.approx(699)
 
@@ -472,9 +475,9 @@ def test_collection_slows_down_without_viewers(monkeypatch):
             poll(lambda: watching.snapshot().rounds > 5, 30, "it is looked at")
             poll(lambda: not watching._watched(), 10, "nobody looks any more")
             time.sleep(0.5)
-            asked = stage.asked
+            rounds_before = stage.asked
             time.sleep(1.0)
-            assert stage.asked == asked
+            assert stage.asked == rounds_before
             before = watching.snapshot().rounds
             poll(lambda: watching.snapshot().rounds > before + 3, 10, "somebody looks again")
         finally:

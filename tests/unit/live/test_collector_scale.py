@@ -22,8 +22,8 @@ WORKERS, NODES = 1000, 16
 @pytest.fixture(scope="module")
 def addresses():
     faults = {7: "stopped", 500: "slow", 600: "stalled", 999: "dead"}
-    with serve(fleet(workers=WORKERS, nodes=NODES, runs=2, faults=faults)) as made:
-        yield made
+    with serve(fleet(workers=WORKERS, nodes=NODES, runs=2, faults=faults)) as fake:
+        yield fake
 
 
 def test_a_thousand_workers_take_less_than_two_seconds(addresses):
@@ -36,22 +36,22 @@ def test_a_thousand_workers_take_less_than_two_seconds(addresses):
         time.sleep(1.0)
     assert min(spent) < 2.0, spent
     assert [len(run.workers) for run in snapshot.runs] == [500, 500]
-    found = {
+    states = {
         (run.run, worker.worker): worker.state for run in snapshot.runs for worker in snapshot.verdicts[run.run].workers
     }
-    assert sum(state == "stalled" for state in found.values()) == 2, "stopped and stalled"
-    assert sum(state == "unknown" for state in found.values()) == 1, "its gauges are gone, and the viewer is too new"
+    assert sum(state == "stalled" for state in states.values()) == 2, "stopped and stalled"
+    assert sum(state == "unknown" for state in states.values()) == 1, "its gauges are gone, and the viewer is too new"
     assert len(snapshot.alerts) < 20
 
 
 def test_many_viewers_cost_one_collection():
-    made = FakeCluster(FakeDriver(), FakeWorker("0"))
-    made.run(2)
-    asked = []
+    fake = FakeCluster(FakeDriver(), FakeWorker("0"))
+    fake.run(2)
+    calls = []
 
     class Counting:
         def find(self):
-            asked.append(1)
+            calls.append(1)
             return Endpoints((), "nowhere", "none")
 
     collector = Collector(Counting(), period_seconds=0.2)
@@ -59,7 +59,7 @@ def test_many_viewers_cost_one_collection():
     collector.start()
     collector.start()
     poll(lambda: collector.snapshot().rounds >= 3, 20, "three rounds")
-    before, rounds = len(asked), collector.snapshot().rounds
+    before, rounds = len(calls), collector.snapshot().rounds
 
     def look():
         for _ in range(2000):
@@ -70,7 +70,7 @@ def test_many_viewers_cost_one_collection():
         viewer.start()
     for viewer in viewers:
         viewer.join()
-    assert len(asked) - before <= collector.snapshot().rounds - rounds + 1
+    assert len(calls) - before <= collector.snapshot().rounds - rounds + 1
     collector.stop()
     assert not [thread for thread in set(threading.enumerate()) - others if thread.name == "raymon-collector"]
 
@@ -92,9 +92,9 @@ def test_processes_that_come_and_go_leave_nothing_behind():
     collector._parser.most_series = 1200
     for life in range(300):
         now[0] += 1.0
-        made = FakeWorker("0", life=life)
-        made.second(now[0] - 0.2)
-        collector.digest([Page("http://a:1/metrics", "".join(made.lines()).encode())])
+        fake = FakeWorker("0", life=life)
+        fake.second(now[0] - 0.2)
+        collector.digest([Page("http://a:1/metrics", "".join(fake.lines()).encode())])
     snapshot = collector.snapshot()
     assert snapshot.runs[0].workers[0].log_id == "r-0-299", "the newest is read although the limit was met many times"
     assert len(collector._parser._known) <= 1200
@@ -115,12 +115,12 @@ def processes_of(run, workers):
     return [FakeDriver(run=run, expected=workers), *(FakeWorker(str(number), run=run) for number in range(workers))]
 
 
-def end(made):
+def end(fake):
     """Let the last run finish; as with Ray, the counters of its processes stay on the page and the gauges do not."""
-    for process in made.processes:
+    for process in fake.processes:
         process.state = "finished"
-    snapshot = made.run(2)
-    for process in made.processes:
+    snapshot = fake.run(2)
+    for process in fake.processes:
         process.beats = process.gauges_shown = False
     return snapshot
 
@@ -134,13 +134,13 @@ def kept_for_runs(collector):
 
 @pytest.mark.parametrize("sessions", [1, 30])
 def test_short_runs_one_after_the_other_leave_little_behind(hurried, sessions):
-    made = FakeCluster()
-    collector, largest = made.collector, {"runs": 0, "subjects": 0, "slots": 0, "series": 0}
+    fake = FakeCluster()
+    collector, largest = fake.collector, {"runs": 0, "subjects": 0, "slots": 0, "series": 0}
     for number in range(30):
         started = processes_of(f"run{number}", 2)
-        made.move("10.0.0.1", 9000 + number % sessions, *(made.processes if sessions == 1 else ()), *started)
-        made.run(5)
-        snapshot = end(made)
+        fake.move("10.0.0.1", 9000 + number % sessions, *(fake.processes if sessions == 1 else ()), *started)
+        fake.run(5)
+        snapshot = end(fake)
         assert [worker.worker for worker in snapshot.run(f"run{number}").workers] == ["0", "1"]
         sizes = (
             kept_for_runs(collector),
@@ -154,7 +154,7 @@ def test_short_runs_one_after_the_other_leave_little_behind(hurried, sessions):
         assert largest["subjects"] <= 3 * 12
         assert largest["slots"] <= 3 * 12 * 30
         assert largest["series"] <= 3 * 12 * 30
-    snapshot = made.run(300)
+    snapshot = fake.run(300)
     assert snapshot.runs[0].run == "run29", "the last state stays for as long as nothing newer comes"
     assert snapshot.verdicts["run29"].state == "finished"
     assert snapshot.runs[0].updates == 14
@@ -162,48 +162,48 @@ def test_short_runs_one_after_the_other_leave_little_behind(hurried, sessions):
 
 
 def test_a_run_resumes_its_history_when_it_beats_again(hurried):
-    made = FakeCluster(*processes_of("quiet", 1), *processes_of("live", 1))
-    made.run(20)
-    for process in made.processes[:2]:
+    fake = FakeCluster(*processes_of("quiet", 1), *processes_of("live", 1))
+    fake.run(20)
+    for process in fake.processes[:2]:
         process.beats = process.gauges_shown = False
-    assert made.run(90).run("quiet").updates == 40
-    snapshot = made.run(40)
+    assert fake.run(90).run("quiet").updates == 40
+    snapshot = fake.run(40)
     assert [run.run for run in snapshot.runs] == ["live"]
     assert snapshot.run("live").steps_per_second == pytest.approx(1000)
-    for process in made.processes[:2]:
+    for process in fake.processes[:2]:
         process.beats = process.gauges_shown = True
     rates = []
-    snapshot = made.run(15, each=lambda s: rates.append(s.run("quiet").steps_per_second or 0.0))
+    snapshot = fake.run(15, each=lambda s: rates.append(s.run("quiet").steps_per_second or 0.0))
     assert snapshot.run("quiet").updates == 70
     assert max(rates) == pytest.approx(1000)
     assert rates[-1] == pytest.approx(1000)
 
 
 def test_all_that_ended_together_stays_when_nothing_goes_on(hurried):
-    made = FakeCluster(*processes_of("one", 1), *processes_of("two", 1))
-    made.run(20)
-    end(made)
-    assert {run.run for run in made.run(300).runs} == {"one", "two"}
+    fake = FakeCluster(*processes_of("one", 1), *processes_of("two", 1))
+    fake.run(20)
+    end(fake)
+    assert {run.run for run in fake.run(300).runs} == {"one", "two"}
 
 
 def test_an_outage_brings_back_no_run_that_is_over(hurried):
-    made = FakeCluster(*processes_of("quiet", 1))
-    made.run(5)
-    end(made)
-    made.processes += processes_of("live", 1)
-    made.run(130)
-    made.answers = False
-    made.run(95)
-    made.answers = True
-    assert [run.run for run in made.run(15).runs] == ["live"]
+    fake = FakeCluster(*processes_of("quiet", 1))
+    fake.run(5)
+    end(fake)
+    fake.processes += processes_of("live", 1)
+    fake.run(130)
+    fake.answers = False
+    fake.run(95)
+    fake.answers = True
+    assert [run.run for run in fake.run(15).runs] == ["live"]
 
 
 def test_new_runs_appear_however_many_workers_there_were(hurried, monkeypatch):
     monkeypatch.setattr(memory, "MOST_SUBJECTS", 100)
-    made = FakeCluster()
+    fake = FakeCluster()
     for number in range(30):
-        made.move("10.0.0.1", 9000 + number, *processes_of(f"run{number}", 8))
-        run = made.run(10).run(f"run{number}")
+        fake.move("10.0.0.1", 9000 + number, *processes_of(f"run{number}", 8))
+        run = fake.run(10).run(f"run{number}")
         assert run is not None, number
         assert [worker.worker for worker in run.workers] == [str(worker) for worker in range(8)]
-    assert len(made.collector._memory.subjects) <= 100
+    assert len(fake.collector._memory.subjects) <= 100

@@ -147,11 +147,11 @@ def test_values_that_are_not_finite_are_none(text):
 def test_series_beyond_the_limit_are_dropped_and_those_gone_forgotten():
     parser = Parser(most_series=100)
     body = b"".join(line(catalog.ENV_STEPS.name, 1, run=f"r{i}", worker="0").encode() for i in range(500))
-    found = list(parser.samples(body))
-    assert len(found) == 100
+    samples = list(parser.samples(body))
+    assert len(samples) == 100
     assert parser.dropped == 400
     assert parser.crowded
-    parser.keep({found[0][0]})
+    parser.keep({samples[0][0]})
     assert len(list(parser.samples(body))) == 100
 
 

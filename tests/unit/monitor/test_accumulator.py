@@ -58,7 +58,7 @@ def test_steps_of_many_threads_are_handed_over_exactly(amounts, takers):
 
     def take():
         while running.is_set():
-            taken.extend(more for (found, _), _, more in monitor.accumulator.take().increases if found == name)
+            taken.extend(more for (family, _), _, more in monitor.accumulator.take().increases if family == name)
 
     def add(these):
         for amount in these:
@@ -76,7 +76,7 @@ def test_steps_of_many_threads_are_handed_over_exactly(amounts, takers):
             collector.join(60)
     finally:
         sys.setswitchinterval(interval)
-    taken.extend(more for (found, _), _, more in monitor.accumulator.take().increases if found == name)
+    taken.extend(more for (family, _), _, more in monitor.accumulator.take().increases if family == name)
     assert sum(taken) == sum(map(sum, amounts))
 
 
@@ -458,7 +458,7 @@ def test_observations_between_two_flushes_are_bounded():
     driver = raymon.DriverMonitor("many")
     for _ in range(6000):
         driver.received(0, seconds=0.1, env_steps=1)
-    observed = sum(len(found) for _, found in driver.accumulator.take().observations)
+    observed = sum(len(family) for _, family in driver.accumulator.take().observations)
     assert observed + total(driver, catalog.RECORDING_DROPPED) == 6000
     assert total(driver, catalog.FRAGMENTS, "received") == 6000
 

@@ -19,38 +19,38 @@ def test_flows_are_counted_by_a_rollout_worker():
         monitor.responses([10, 20, 30, 40], prompt_tokens=8, truncated=1, aborted=1)
     monitor.groups(4, without_signal=1)
     monitor.weights_synced(0.5, 1000)
-    found = exported(monitor)
-    assert found[catalog.TOKENS.name, ("in",)] == 8
-    assert found[catalog.TOKENS.name, ("out",)] == 100
-    assert [found[catalog.RESPONSES.name, (end,)] for end in ("complete", "truncated", "aborted")] == [2, 1, 1]
-    assert found[catalog.RESPONSE_LENGTH.name, ("0.99",)] == pytest.approx(40, rel=0.02)
-    assert (found[catalog.GROUPS.name, ("yes",)], found[catalog.GROUPS.name, ("no",)]) == (3, 1)
-    assert found[catalog.WEIGHT_SYNC_BYTES.name, ()] == 1000
-    assert found[catalog.ROLE.name, ("rollout",)] == 1.0
-    assert found[catalog.WORKER_PHASE.name, ("generate",)] > 0
+    series = exported(monitor)
+    assert series[catalog.TOKENS.name, ("in",)] == 8
+    assert series[catalog.TOKENS.name, ("out",)] == 100
+    assert [series[catalog.RESPONSES.name, (end,)] for end in ("complete", "truncated", "aborted")] == [2, 1, 1]
+    assert series[catalog.RESPONSE_LENGTH.name, ("0.99",)] == pytest.approx(40, rel=0.02)
+    assert (series[catalog.GROUPS.name, ("yes",)], series[catalog.GROUPS.name, ("no",)]) == (3, 1)
+    assert series[catalog.WEIGHT_SYNC_BYTES.name, ()] == 1000
+    assert series[catalog.ROLE.name, ("rollout",)] == 1.0
+    assert series[catalog.WORKER_PHASE.name, ("generate",)] > 0
     # Of four responses one is the tail: from 30 tokens on, only it is running.
-    assert [found[catalog.GENERATION_LENGTH.name, (part,)] for part in ("body", "tail")] == [30, 10]
-    assert found[catalog.TAIL_RESPONSES.name, ()] == 1
-    assert 0 < found[catalog.GENERATION_SECONDS.name, ()] <= found[catalog.WORKER_PHASE.name, ("generate",)]
-    assert (catalog.WORKER_PHASE.name, ("train",)) not in found
+    assert [series[catalog.GENERATION_LENGTH.name, (part,)] for part in ("body", "tail")] == [30, 10]
+    assert series[catalog.TAIL_RESPONSES.name, ()] == 1
+    assert 0 < series[catalog.GENERATION_SECONDS.name, ()] <= series[catalog.WORKER_PHASE.name, ("generate",)]
+    assert (catalog.WORKER_PHASE.name, ("train",)) not in series
     assert monitor._dropped.total == 0
 
 
 def test_an_environment_worker_exports_nothing_of_language_models():
-    found = exported(raymon.Monitor(worker=0, run="language"))
-    assert len(found) <= catalog.SERIES_BUDGET["worker"]
+    series = exported(raymon.Monitor(worker=0, run="language"))
+    assert len(series) <= catalog.SERIES_BUDGET["worker"]
     names = {metric.name for metric in catalog.of("flow")}
-    assert not {name for name, _ in found} & names
-    assert not {value for _, values in found for value in values} & set(catalog.LANGUAGE_PHASES)
+    assert not {name for name, _ in series} & names
+    assert not {value for _, values in series for value in values} & set(catalog.LANGUAGE_PHASES)
 
 
 def test_a_driver_records_the_phases_and_the_buffer():
     driver = raymon.DriverMonitor("language", algorithm="GRPO")
     with driver.iteration(), driver.phase("advantage"):
         driver.buffer(5, capacity=8, oldest_seconds=2.0)
-    found = exported(driver)
-    assert (found[catalog.BUFFER_DEPTH.name, ()], found[catalog.BUFFER_CAPACITY.name, ()]) == (5, 8)
-    assert found[catalog.PHASE_SECONDS.name, ("advantage",)] > 0
+    series = exported(driver)
+    assert (series[catalog.BUFFER_DEPTH.name, ()], series[catalog.BUFFER_CAPACITY.name, ()]) == (5, 8)
+    assert series[catalog.PHASE_SECONDS.name, ("advantage",)] > 0
     driver.buffer(0)
     assert exported(driver)[catalog.BUFFER_OLDEST.name, ()] == 0.0
 

@@ -162,8 +162,8 @@ def test_value_loss_without_clip_is_half_the_squared_error():
 def test_truncation_bootstraps_termination_does_not():
     rewards, values = np.ones((1, 2), np.float32), np.array([[2.0, 2.0], [10.0, 10.0]], np.float32)
     terminated, done = np.array([[True, False]]), np.array([[True, True]])
-    found = advantages(rewards, values, terminated, done, 0.9, 0.95)
-    assert found.tolist() == [[1 - 2, pytest.approx(1 + 9 - 2)]]
+    result = advantages(rewards, values, terminated, done, 0.9, 0.95)
+    assert result.tolist() == [[1 - 2, pytest.approx(1 + 9 - 2)]]
 
 
 def test_advantages_do_not_cross_an_episodes_end():
@@ -171,8 +171,8 @@ def test_advantages_do_not_cross_an_episodes_end():
     values = np.zeros((4, 1), np.float32)
     done = np.array([[True], [False], [False]])
     for terminated in (done, np.zeros_like(done)):
-        found = advantages(rewards, values, terminated, done, 1.0, 1.0)
-        assert found[:, 0].tolist() == [1.0, 5.0, 5.0]
+        result = advantages(rewards, values, terminated, done, 1.0, 1.0)
+        assert result[:, 0].tolist() == [1.0, 5.0, 5.0]
 
 
 def test_the_reset_step_is_neither_counted_nor_part_of_an_episode():

@@ -33,24 +33,24 @@ def worker_stacks(step, wait):
 
 
 def test_idle_threads_are_ignored_and_lines_of_a_function_merged():
-    found = stacks.parse(worker_stacks(60, 30))
-    assert {stack.thread for stack in found} == {"MainThread"}
-    assert stacks.samples_of(found) == 100
-    assert stacks.working(found) == {stacks.Place("step", "sim.py"): pytest.approx(0.7)}
-    assert ProcessProfile("worker 0", 1, found).waiting_ratio() == pytest.approx(0.3)
+    parsed = stacks.parse(worker_stacks(60, 30))
+    assert {stack.thread for stack in parsed} == {"MainThread"}
+    assert stacks.samples_of(parsed) == 100
+    assert stacks.working(parsed) == {stacks.Place("step", "sim.py"): pytest.approx(0.7)}
+    assert ProcessProfile("worker 0", 1, parsed).waiting_ratio() == pytest.approx(0.3)
 
 
 def test_thread_pool_is_merged_into_its_mean():
     lines = [f"thread ({n}): env-{n};{BOOT};step (sim.py:8) {20 * n}" for n in (1, 2, 3)]
-    (found,) = stacks.parse(collapsed(*lines))
-    assert (found.thread, found.samples) == ("env-* (mean of 3)", 40.0)
+    (parsed,) = stacks.parse(collapsed(*lines))
+    assert (parsed.thread, parsed.samples) == ("env-* (mean of 3)", 40.0)
 
 
 def test_difference_names_the_slow_function_per_unit_of_work():
     slow, usual = stacks.parse(worker_stacks(90, 0)), stacks.parse(worker_stacks(20, 70))
-    (found,) = stacks.differences(slow, usual, slow_per_second=10.0, typical_per_second=30.0)
-    assert found.place == stacks.Place("step", "sim.py")
-    assert (found.seconds, found.baseline) == (pytest.approx(0.1), pytest.approx(0.01))
+    (parsed,) = stacks.differences(slow, usual, slow_per_second=10.0, typical_per_second=30.0)
+    assert parsed.place == stacks.Place("step", "sim.py")
+    assert (parsed.seconds, parsed.baseline) == (pytest.approx(0.1), pytest.approx(0.01))
     assert stacks.differences(usual, slow, 30.0, 10.0) == []
     assert stacks.differences(slow, usual, 0.0, 30.0) == []
 
@@ -191,7 +191,7 @@ def test_report_escapes_input_and_draws_every_section():
     ]
     profiles = [ProcessProfile(f"worker {n}", n, stacks.parse(worker_stacks(60 + 30 * n, 30))) for n in (0, 1)]
     tracks = iterations(0.5)
-    found = ProfileResult(
+    parsed = ProfileResult(
         run,
         judge(run),
         10.0,
@@ -203,7 +203,7 @@ def test_report_escapes_input_and_draws_every_section():
         results.rollouts_of(tracks),
         ["a <note>"],
     )
-    text = report(found)
+    text = report(parsed)
     assert "<script>alert" not in text
     assert "<i>step" not in text
     assert "<b>run</b>" not in text

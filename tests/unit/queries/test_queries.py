@@ -65,7 +65,7 @@ def test_a_query_parses_and_reads_known_families(name):
             if isinstance(value, str) and value.startswith("ray_")
         }
     )
-    assert {family(found) for found in metrics_of(entry.fill())} <= known
+    assert {family(name) for name in metrics_of(entry.fill())} <= known
     assert "$" not in entry.fill()
 
 

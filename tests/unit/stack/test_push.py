@@ -340,7 +340,7 @@ def test_no_server_listens(push):
 
 def test_https_with_an_unknown_certificate_and_with_its_authority(tmp_path, push):
     pem = tmp_path / "server.pem"
-    made = subprocess.run(
+    check = subprocess.run(
         [
             "openssl",
             "req",
@@ -363,7 +363,7 @@ def test_https_with_an_unknown_certificate_and_with_its_authority(tmp_path, push
         text=True,
         check=False,
     )
-    assert made.returncode == 0, made.stderr
+    assert check.returncode == 0, check.stderr
     pem.write_text((tmp_path / "key").read_text() + (tmp_path / "ca.pem").read_text())
     with fake_grafana.running(certificate=pem) as fake:
         code, output = push(url=fake.url)

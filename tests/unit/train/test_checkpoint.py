@@ -47,14 +47,14 @@ def saved():
 
 def test_everything_comes_back(saved, tmp_path):
     saved.save(tmp_path / checkpoint.FILE_NAME)
-    found = checkpoint.load(tmp_path)
-    assert (found.config, found.model, found.counters) == (saved.config, saved.model, saved.counters)
+    loaded = checkpoint.load(tmp_path)
+    assert (loaded.config, loaded.model, loaded.counters) == (saved.config, saved.model, saved.counters)
     for name, array in saved.arrays.items():
-        np.testing.assert_array_equal(found.arrays[name], array)
-    np.testing.assert_allclose(found.normalizer.scaling().mean, saved.normalizer.scaling().mean)
-    assert found.normalizer.rewards.rows == 50
+        np.testing.assert_array_equal(loaded.arrays[name], array)
+    np.testing.assert_allclose(loaded.normalizer.scaling().mean, saved.normalizer.scaling().mean)
+    assert loaded.normalizer.rewards.rows == 50
     rng = np.random.default_rng()
-    rng.bit_generator.state = found.rng
+    rng.bit_generator.state = loaded.rng
     expected = np.random.default_rng()
     expected.bit_generator.state = saved.rng
     assert rng.random() == expected.random()
