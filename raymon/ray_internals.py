@@ -110,7 +110,7 @@ def referenced_objects() -> set[str] | None:
 def awaited_actors() -> list[str]:
     """Return the ids of the actors whose results this process waits for in `ray.get` or `ray.wait` at this moment.
 
-    Without it (empty): nobody is named as the one that a process waits for.
+    Without it (empty): the worker that a process waits for is not named.
     """
     try:
         import ray

@@ -66,7 +66,7 @@ def find_token() -> Token:
 
 
 def use_token_file(path: str, environment: MutableMapping[str, str]) -> None:
-    """Make `find_token`, and Ray, read the token from a file, if one is named, whatever the environment holds."""
+    """Make `find_token` and Ray read the token from a file, if one is named, in place of any other source."""
     if path:
         environment["RAY_AUTH_TOKEN_PATH"] = str(Path(path).resolve())
         environment.pop("RAY_AUTH_TOKEN", None)

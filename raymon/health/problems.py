@@ -137,7 +137,7 @@ def _no_progress(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thres
 
 
 def _driver_place(run: RunView) -> str:
-    """Return where the driver stands: what it waits for, or the frame it is in, or its phase."""
+    """Return what the driver is doing: what it waits for, the frame it is in, or its phase."""
     place = f", in `{run.driver_where}`" if run.driver_where else ""
     if waits := driver_waits(run):
         return f"{waits}{place}"
@@ -147,7 +147,7 @@ def _driver_place(run: RunView) -> str:
 
 
 def driver_waits(run: RunView) -> str:
-    """Return for whom the driver waits and how long, as a clause; empty if it does not, or nobody knows."""
+    """Return which workers the driver waits for and how long, as a clause; empty if unknown or none."""
     names = run.driver_waits_for
     if not names or run.driver_silent_seconds is None or len(names) > _MOST_AWAITED:
         return ""

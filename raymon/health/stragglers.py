@@ -14,7 +14,7 @@ from raymon.health.windows import FEW, windows_of
 from raymon.views import RunView, WorkerView
 
 _CLEAR_FACTOR: Final = 1.5
-"""An excess (of logarithms) so many times the limit does not end because the estimate of the noise changes."""
+"""An excess (of logarithms) this many times the limit does not end because the estimate of the noise changes."""
 _SHOWN_RATIO: Final = 0.6
 """Durations of rollouts are shown as evidence when their ratio is at least this share of the ratio of the steps."""
 

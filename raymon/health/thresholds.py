@@ -73,9 +73,7 @@ class Thresholds:
     suspect_seconds: float = _threshold(
         4.0, "Silence of four seconds is unusual where steps take a fraction of one; it is information, never an alarm."
     )
-    suspect_factor: float = _threshold(
-        3.0, "Three times the longest pause so far is unusual, and as far as one can tell, not yet a hang."
-    )
+    suspect_factor: float = _threshold(3.0, "Three times the longest pause so far is unusual but not yet a hang.")
     native_cpu_ratio: float = _threshold(
         0.5,
         "A process that used half a core or more while its heartbeat stood still was computing in native code that "
@@ -95,7 +93,7 @@ class Thresholds:
         "no lost packet, and leave time to name the node before its workers are taken for stopped.",
     )
     node_lost_seconds: float = _threshold(
-        60.0, "A node whose workers were replaced elsewhere harms nobody any more; a minute is time to read why."
+        60.0, "A node whose workers were replaced elsewhere does no more harm; a minute is enough to read why."
     )
     unplaced_seconds: float = _threshold(
         8.0, "A replaced worker waits for a few exports until the CPU of its predecessor counts as free."
@@ -153,13 +151,13 @@ class Thresholds:
         0.1, "However regular the rollouts are, shared cores make windows of eight seconds vary by a tenth."
     )
     noise_margin: float = _threshold(
-        1.5, "A worker whose true ratio is at the limit must not be called slow by chance: so many deviations above."
+        1.5, "A worker whose true ratio is at the limit must not be called slow by chance."
     )
     slow_unwatched_factor: float = _threshold(
         1.25, "With no earlier window to show the noise, a worker must be a quarter beyond the limit."
     )
     longest_tail_factor: float = _threshold(
-        10.0, "Rollouts whose 99th percentile is so many times their median may well take as many times longer again."
+        10.0, "Rollouts whose 99th percentile is ten times their median may take ten times longer again."
     )
     few_rollouts_count: float = _threshold(
         20.0,
@@ -236,7 +234,7 @@ class Thresholds:
         "weights of every rollout worker are why.",
     )
     overdue_sync_factor: float = _threshold(
-        3.0, "Synchronizations come every so many updates; three times as many without one mean that it hangs or fails."
+        3.0, "Three times the usual number of updates without a synchronization mean that it hangs or fails."
     )
     no_signal_ratio: float = _threshold(
         0.9,
@@ -262,7 +260,7 @@ class Thresholds:
         0.8, "Workers that sample four fifths of the time leave little to gain elsewhere: they are the limit."
     )
     worker_share_ratio: float = _threshold(
-        0.5, "A worker's phase that takes more than half of its busy time is what its sampling costs."
+        0.5, "A phase that takes more than half of a worker's busy time dominates the cost of its sampling."
     )
     store_used_ratio: float = _threshold(
         0.85, "Ray spills to disk when the store is full; 85 % leaves time to act before it does."

@@ -195,7 +195,7 @@ def _progress(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerSta
 
 
 def _first_rollout(worker: WorkerView) -> WorkerState | None:
-    """Return that nothing has succeeded yet: such a worker is not running, whatever it does."""
+    """Return that nothing has succeeded yet; such a worker does not count as running."""
     if worker.rollouts_total == 0.0 and not has_succeeded(worker):
         return WorkerState("starting", "it has not finished a first rollout yet")
     return None

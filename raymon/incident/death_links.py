@@ -64,7 +64,7 @@ def clock(at: float) -> str:
 
 
 def death_links(moments: Sequence[Moment], deaths: Sequence[Death]) -> list[Link]:
-    """Return the deaths that are no mere consequence of another one."""
+    """Return the deaths that did not merely follow from another one."""
     names = _names(moments)
     links = []
     for death in deaths:

@@ -1,6 +1,6 @@
 """The log of deaths: what Ray's control store said about processes and nodes that ended, one JSON line each.
 
-It lies next to a recording, so that the cause of a death can be read after the cluster is gone.
+It is stored next to a recording, so that the cause of a death can be read after the cluster is gone.
 """
 
 import json
@@ -31,9 +31,9 @@ class Death:
         pid: Process id, 0 for a node.
         node: Address of the node.
         detail: Ray's explanation, or what the process left behind.
-        how: Of a process on this machine, whose `at` is exact then: `raised` an exception that nobody caught,
-            `lost` an actor, of which Ray told it,
-            `interrupted` by Ctrl-C, `exited` in order, `crashed` in native code, or `vanished`; else empty.
+        how: Of a process on this machine, whose `at` is exact then: `raised` an uncaught exception, `lost` an
+            actor according to Ray, `interrupted` by Ctrl-C, `exited` in order, `crashed` in native code, or
+            `vanished`; else empty.
         raised_by: Process id of the process that raised the exception or was lost, 0 if it is the same.
     """
 

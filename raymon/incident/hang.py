@@ -38,7 +38,7 @@ def hang(standings: Mapping[str, Standing], suspects: Sequence[str], now: float)
     """Return what hangs; None if nothing is known to.
 
     Args:
-        standings: Name of each process and where it stands.
+        standings: Name of each process and what it is doing.
         suspects: The processes that the verdict is about; empty for the whole run.
         now: Wall-clock seconds.
     """

@@ -1,5 +1,6 @@
-"""Tell somebody: a webhook, a chat service through apprise, or a command. A dead receiver never disturbs the watch.
+"""Send events to a webhook, to a chat service through apprise, or to a command.
 
+A dead receiver never disturbs the watch.
 An address may hold a secret, so it can be given as `env:NAME` or `file:PATH`, and only its host is ever printed.
 """
 

@@ -1,6 +1,6 @@
-"""Where each process of a run stands: what it left behind, and on this machine its stacks and what the system says.
+"""What each process of a run is doing, from its files and, on this machine, from its stacks and the kernel.
 
-A process that makes no progress writes where it stands (`raymon.live.stack_files`). One that was stopped cannot, so the
+A process that makes no progress writes its stacks (`raymon.live.stack_files`). One that was stopped cannot, so the
 stacks of the processes on this machine are read from outside too, with py-spy. Nothing pauses a process.
 """
 
@@ -29,7 +29,7 @@ _STATES: Final = {"T": "stopped", "t": "stopped", "D": "disk", "Z": "gone", "X":
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one process stands.
+    """What one process is doing.
 
     Attributes:
         where: Innermost frame of the user's own code, as `Env.step → recv (my_env.py:88)`; empty if unknown.

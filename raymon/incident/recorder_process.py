@@ -3,7 +3,7 @@
     python -m raymon.incident.recorder_process DIRECTORY --run RUN (--metrics-url URL ... | --dashboard-url URL)
 
 DIRECTORY is the recording, inside the directory of the run. Ends soon after its parent. It collects every three
-seconds, since nobody looks.
+seconds, since it has no viewer.
 """
 
 import argparse

@@ -110,7 +110,7 @@ def _stacks(stacks: Data) -> Html | None:
 
 
 def _standing(processes: Data) -> Html | None:
-    """Return the table of where each process stands; nothing if no process is stuck."""
+    """Return the table of what each process is doing; nothing if no process is stuck."""
     rows = [
         (
             str(name),

@@ -1,4 +1,4 @@
-"""The stacks of a run's processes as evidence: where each stands, which are alike, and which one hangs."""
+"""The stacks of a run's processes as evidence: what each is doing, which are alike, and which one hangs."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -1,6 +1,6 @@
 """The shape of an incident's data: what is read from a file is brought into it before anything uses it.
 
-`incident.json` may come from somebody else, or be damaged. A part of another shape than raymon writes is left out, so
+`incident.json` may be damaged or come from another user. A part of another shape than raymon writes is left out, so
 that report, page and terminal need not check it again; keys that are not listed here are kept as they are.
 """
 
@@ -59,7 +59,7 @@ SHAPE: Final[Mapping[str, Shape]] = {
     "versions": {},
 }
 _EMPTY: Final[Mapping[Any, Any]] = {str: "", int: 0, bool: False, float: None}
-"""What stands for a value that is missing within an entry of a list."""
+"""The value that replaces one that is missing within an entry of a list."""
 
 
 def shaped(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def load(folder: Path) -> Incident:
     path = folder / DATA
     try:
         if path.stat().st_size > 2 * MOST_BYTES:
-            raise IncidentError(f"{path} is larger than an incident can be; it is not one of raymon's")
+            raise IncidentError(f"{path} is larger than any incident that raymon writes")
         data = shaped(json.loads(path.read_text(encoding="utf-8")))
         closed = data.get("closed_at")
         return Incident(

@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="raymon watch",
         description="Watch a run without a screen: print a line when the verdict changes, collect evidence when it "
-        "turns critical, tell somebody. Reads the nodes' metrics endpoints and changes nothing.",
+        "turns critical, send notifications. Reads the nodes' metrics endpoints and changes nothing.",
         epilog="Exit codes: 0 the run finished or the watch was stopped, 1 the run failed or its driver is gone, "
         "2 wrong use.",
     )

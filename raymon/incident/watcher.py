@@ -27,7 +27,7 @@ OVER_SECONDS: Final = 10.0
 JOIN_SECONDS: Final = 60.0
 """What else goes wrong within this time of an incident's beginning has most likely the same cause."""
 APART: Final = ("failed", "killed", "driver_gone")
-"""The end of a run is an incident of its own: somebody wants to hear of it, whatever came before."""
+"""The end of a run is an incident of its own, whatever came before: users want to be notified of it."""
 MOST_FOLLOWED: Final = 20
 MOST_COLLECTIONS: Final = 3
 """Evidence is collected again while it shows no line that hangs, up to this often."""

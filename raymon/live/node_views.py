@@ -58,7 +58,7 @@ def forget_nodes(memory: Memory, now: float) -> None:
 
 
 def exporter_age(memory: Memory, now: float) -> float | None:
-    """Return how long no node's own numbers have changed; None if no endpoint ever answered."""
+    """Return the time since any node's own numbers last changed; None if no endpoint ever answered."""
     ages = [age for url in memory.nodes if (age := memory.exporter_age(url, now)) is not None]
     return min(ages, default=None)
 
@@ -119,7 +119,7 @@ def free_resources(memory: Memory, now: float) -> Mapping[str, tuple[float, floa
 
 
 def unplaced_seconds(memory: Memory, now: float) -> float | None:
-    """Return for how long a node has been unable to place a task or actor for want of resources; None if none is.
+    """Return for how long a node has lacked the resources to place a task or actor; None if none does.
 
     Called once per round: the begin is kept in `memory`.
     """

@@ -18,7 +18,7 @@ from raymon.page.worker_table import sorted_workers
 
 SHOWN_WORKERS: Final = 24
 FEW_WORKERS: Final = 6
-"""Up to so many workers have taller timelines."""
+"""Up to this many workers have taller timelines."""
 MOMENTS: Final = 120
 LEAST_SAMPLES: Final = 3
 LEAST_RATIO: Final = 0.0005

@@ -32,7 +32,7 @@ CURVES: Final = (
     Curve("policy_entropy", "Entropy", plain, True, "Mean entropy of the policy, in nats; falling means more certain."),
     Curve("kl", "KL divergence", plain, True, "Approximate divergence of the new policy from the old one, in nats."),
     Curve("clip_ratio", "Clipped", share, True, "Share of the samples whose probability ratio was clipped."),
-    Curve("explained_variance", "Explained variance", plain, True, "1 - Var[return - value] / Var[return]; best is 1."),
+    Curve("explained_variance", "Explained variance", plain, True, "1 - Var[return - value] / Var[return]; 1 is best."),
     Curve("gradient_norm", "Gradient norm", plain, True, "Before clipping, mean over the last update."),
     Curve("learning_rate", "Learning rate", plain, True, "Step size of the optimizer."),
 )

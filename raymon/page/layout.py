@@ -1,4 +1,4 @@
-"""The whole page: header, banners, sections in the order of the questions, footer; and the page without a run."""
+"""The whole page: header, banners, sections, footer; and the page that is shown without a run."""
 
 import logging
 from collections.abc import Callable, Sequence

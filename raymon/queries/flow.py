@@ -26,7 +26,7 @@ FRAGMENTS: Final = Query(
 FRAGMENT_STEPS: Final = Query(
     "Environment steps in fragments per second",
     "short",
-    "Environment steps per second received, trained on and dropped; steps that were dropped were sampled in vain.",
+    "Environment steps per second received, trained on and dropped; the work of sampling dropped steps is lost.",
     rate(catalog.FRAGMENT_STEPS, "outcome"),
     "{{outcome}}",
 )

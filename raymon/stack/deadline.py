@@ -11,7 +11,7 @@ def bounded(call: Callable[[], T], seconds: float) -> T:
     """Return what `call` returns, or raise what it raises, within `seconds`.
 
     Raises:
-        TimeoutError: It takes longer; the call continues in a daemon thread, without a reader.
+        TimeoutError: It takes longer; the call continues in a daemon thread, and its result is discarded.
     """
     returned: list[T] = []
     raised: list[Exception] = []

@@ -85,7 +85,7 @@ class Grafana:
         return health
 
     def folder(self, uid: str) -> dict[str, Any] | None:
-        """Return a folder, None when there is none of that uid."""
+        """Return a folder, None if nothing has that uid."""
         return self._find(f"/folders/{quote(uid, safe='')}")
 
     def create_folder(self, title: str, uid: str) -> None:
@@ -93,7 +93,7 @@ class Grafana:
         self._ask("POST", "/folders", {"title": title, "uid": uid})
 
     def datasource(self, uid: str) -> dict[str, Any] | None:
-        """Return a datasource, None when there is none of that uid."""
+        """Return a datasource, None if nothing has that uid."""
         return self._find(f"/datasources/uid/{quote(uid, safe='')}")
 
     def create_datasource(self, datasource: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ class Grafana:
         self._ask("PUT", f"/datasources/uid/{quote(datasource['uid'], safe='')}", datasource)
 
     def dashboard(self, uid: str) -> dict[str, Any] | None:
-        """Return a dashboard as `{"dashboard": model, "meta": …}`, None when there is none of that uid."""
+        """Return a dashboard as `{"dashboard": model, "meta": …}`, None if nothing has that uid."""
         reply = self._find(f"/dashboards/uid/{quote(uid, safe='')}")
         if reply is None:
             return None

@@ -37,7 +37,7 @@ def grafana(directory: Path) -> str:
 
 
 def compose(directory: Path) -> str:
-    """Return the command that runs both in containers instead of what runs from `directory`, on the same ports.
+    """Return the command that runs both in containers, on the same ports, in place of the stack in `directory`.
 
     They take the password of Grafana's administrator from there.
     """
