@@ -251,6 +251,11 @@ class DriverMonitor(SampleRecorder):
         super()._look_again()
         describing = identity.describing_driver(str(self._run))
         self._describes_run = describing in (None, self._claim)
+        if not self._describes_run:
+            identity.log_once(
+                f"raymon: a newer DriverMonitor describes the run {self._run!r}, this one only adds to its counters; "
+                "if they are different runs, such as trials of Tune, give each its own name"
+            )
 
     def _adopt(self, run: str) -> None:
         super()._adopt(run)

@@ -74,7 +74,7 @@ def publish_run(run: str) -> None:
         return
     kv_put(_key("run"), run.encode(), overwrite=True)
     if before not in ("", run, job_run()):
-        _log_once(
+        log_once(
             f"raymon: this Ray job had the run {before!r}, now it has {run!r}: workers that start from now on and name "
             f"no run count as {run!r}; where both runs go on, give their workers {RUN_VARIABLE}"
         )
@@ -197,11 +197,11 @@ def _from_environment(variable: str, fits: Callable[[str], bool], expected: str)
     value = os.environ.get(variable) or None
     if value is None or fits(value):
         return value
-    _log_once(f"raymon: {variable}: found {value[:LONGEST_RUN]!r}, expected {expected}; going on as if it were not set")
+    log_once(f"raymon: {variable}: found {value[:LONGEST_RUN]!r}, expected {expected}; going on as if it were not set")
     return None
 
 
-def _log_once(line: str) -> None:
+def log_once(line: str) -> None:
     """Write a line to the log once per process."""
     if line not in _logged:
         _logged.add(line)

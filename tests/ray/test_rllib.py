@@ -1,6 +1,7 @@
 """RLlib's PPO records every runner by its number, losses and restarts included."""
 
 import contextlib
+import itertools
 import math
 import os
 import signal
@@ -167,6 +168,36 @@ def test_a_local_runner_evaluation_and_checkpoints(tmp_path):
         assert series(catalog.RUN_INFO, run=run, environment="CartPoleEnv") == [1.0]
         assert series(catalog.RUN_STATE, run=run, state="training") == [1.0]
         assert total(catalog.RECORDING_DROPPED, run=run) == 0
+
+    settle(arrived)
+    algorithm.stop()
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_exceptions_of_the_environment_are_counted_by_their_own_class(replaced):
+    from gymnasium.envs.classic_control import CartPoleEnv
+
+    steps, run = itertools.count(), f"rllib-raises-{replaced}"
+
+    class Refusing(CartPoleEnv):
+        def __init__(self, _):
+            super().__init__()
+
+        def step(self, action):
+            if next(steps) == 50:
+                raise KeyError("joint 7")
+            return super().step(action)
+
+    config = configured("PPO", run, minibatch_size=64, num_epochs=1).environment(Refusing)
+    config.env_runners(num_env_runners=0).fault_tolerance(restart_failed_sub_environments=replaced)
+    algorithm = config.build_algo()
+    with contextlib.nullcontext() if replaced else pytest.raises(RuntimeError):
+        algorithm.train()
+
+    def arrived():
+        assert series(catalog.ROLLOUT_FAILURES, run=run, exception="KeyError") == [1.0]
+        assert total(catalog.ROLLOUT_FAILURES, run=run) == 1.0
+        assert total(catalog.ROLLOUTS, run=run) == float(replaced)
 
     settle(arrived)
     algorithm.stop()

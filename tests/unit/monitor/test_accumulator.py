@@ -204,6 +204,9 @@ def test_the_yardsticks_of_silence_do_not_grow_while_something_hangs():
             clock.now += 200 * 10**9
             assert values(worker, catalog.ROLLOUT_LATENCY)["0.99",] == pytest.approx(1.0, rel=0.02)
             assert values(driver, catalog.ITERATION_SECONDS) == {(): pytest.approx(1.0)}
+    with worker.rollout():
+        clock.now += 600 * 10**9
+    assert values(worker, catalog.ROLLOUT_LATENCY)["0.5",] == pytest.approx(600.0, rel=0.02), "without the first one"
 
 
 def test_driver_phases_sum_to_wall_during_an_iteration():
