@@ -14,9 +14,10 @@ from raymon.health.shares import cpu_full, throughput, usual_throughput
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import Finding, RunVerdict, WorkerVerdict
 from raymon.health.worker_verdict import heartbeat_limit, judge_workers
-from raymon.views import RunView
+from raymon.views import RunView, WorkerView
 
 _MOST_SUSPECTS: Final = 3
+_MANY_ROLLOUTS: Final = 20.0
 
 
 def judge(
@@ -112,6 +113,25 @@ def _times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
 
 
+def _not_recorded(run: RunView) -> Iterator[Finding]:
+    """Yield what the trainer does not record."""
+    if (expected := run.workers_by_state.get("expected")) and not run.workers:
+        sentence = (
+            f"The run expects {expected} worker{'s' if expected > 1 else ''}, and none has reported: "
+            "put raymon.instrument on their class, or create a raymon.Monitor in each. "
+            "If that is done, their constructors have not ended: they take long, fail, or wait for resources."
+        )
+        yield Finding("no_workers", "info", sentence)
+    if run.workers and all(_counts_no_steps(worker) for worker in run.workers):
+        advice = "Pass `steps=` to raymon.instrument, or call `monitor.steps`."
+        yield Finding("no_steps", "info", "Rollouts end, but no environment step is counted.", advice)
+
+
+def _counts_no_steps(worker: WorkerView) -> bool:
+    many = (worker.rollouts_total or 0.0) >= _MANY_ROLLOUTS and not worker.empty_rollouts
+    return worker.role == "env" and worker.steps_total == 0.0 and many
+
+
 def _remarks(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
     """Yield what accompanies a verdict and is never its state."""
     usual, (now, unit) = usual_throughput(run), throughput(run)
@@ -136,13 +156,7 @@ def _remarks(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
         plural = len(starting) > 1
         sentence = f"Worker{'s' if plural else ''} {listing(starting)} {'are' if plural else 'is'} starting."
         yield Finding("workers_starting", "info", sentence)
-    if (expected := run.workers_by_state.get("expected")) and not run.workers:
-        sentence = (
-            f"The run expects {expected} worker{'s' if expected > 1 else ''}, and none has reported: "
-            "put raymon.instrument on their class, or create a raymon.Monitor in each. "
-            "If that is done, their constructors have not ended: they take long, fail, or wait for resources."
-        )
-        yield Finding("no_workers", "info", sentence)
+    yield from _not_recorded(run)
     if (waits := driver_waits(run)) and any(worker.state in ("stalled", "suspect") for worker in workers):
         yield Finding("driver_waits", "info", f"{waits[0].upper()}{waits[1:]}.")
     suspects = [worker for worker in workers if worker.state == "suspect"]

@@ -107,6 +107,7 @@ REMARKS: Final = (
     "workers_starting",
     "suspect",
     "driver_waits",
+    "no_steps",
     "node_clock",
 )
 """Codes of findings that accompany a verdict and are never its state."""

@@ -27,7 +27,10 @@ def collection_problem(latest: Round, views: Sequence[RunView], seconds: float) 
         return f"No run was seen; {len(failed)} of {len(pages)} endpoints do not answer ({failed[0].error})."
     if not any(page.is_ray for page in pages):
         return f"What answers at {pages[0].url} is not the metrics page of a Ray node." if pages else "No endpoint."
-    return "Ray answers, but no run has recorded anything yet: start `raymon train`, or instrument your trainer."
+    return (
+        f"Ray answers ({latest.endpoints.source}), but no run has recorded anything yet: start `raymon train`, or "
+        "instrument your trainer."
+    )
 
 
 def source_sentence(source: str, prometheus: Prometheus | None, expected: bool, views: Sequence[RunView]) -> str:

@@ -8,7 +8,7 @@ import argparse
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -169,15 +169,17 @@ class LocalTargets:
         if not nodes:
             return Endpoints((), "this machine", f"You run no Ray cluster on this machine. {HINT}")
         newest = nodes[0].session_dir
+        sessions = len({node.session_dir for node in nodes})
+        which = f", the newest of {sessions} sessions: --metrics-url names another" if sessions > 1 else ""
         listed = discovery.read_discovery(newest.parent / discovery.DISCOVERY_FILE)
         with contextlib.suppress(OSError):
             if listed.fresh and (newest.parent / "session_latest").resolve() == newest.resolve():
                 by_file = DiscoveryFileTargets(listed.path).find()
                 if by_file.urls:
-                    return by_file
+                    return replace(by_file, source=f"{by_file.source}{which}")
         urls = tuple(url for node in nodes if node.session_dir == newest and (url := node.metrics_url()))
         problem = "" if urls else f"The Ray session {newest} has no metrics endpoint yet."
-        return Endpoints(urls, f"Ray session {newest.name} on this machine", problem)
+        return Endpoints(urls, f"Ray session {newest.name} on this machine{which}", problem)
 
 
 def endpoints(targets: Iterable[str]) -> tuple[str, ...]:

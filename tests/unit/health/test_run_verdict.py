@@ -249,6 +249,12 @@ def test_empty_rollouts_name_the_workers_and_are_no_exceptions():
     assert verdict.workers[0].reason == "every rollout returns no step since it started, 9 a second"
 
 
+def test_rollouts_without_counted_steps_are_a_remark():
+    view = run(worker(rollouts_total=90.0, steps_total=0.0, steps_per_second=0.0))
+    assert "no_steps" in [finding.code for finding in judge(view).findings]
+    assert "no_steps" not in [finding.code for finding in judge(run(worker(), *view.workers)).findings]
+
+
 def test_failed_rollouts_name_the_line_that_raised():
     view, _, _ = CASES["a failed rollout holds the run up"]
     workers = (view.workers[0], dataclasses.replace(view.workers[1], failed_where="Env.step (my_env.py:88)"))

@@ -326,7 +326,9 @@ def test_the_newest_local_session_is_found(tmp_path):
     node(11, "session_2026-01-01_00-00-00_1_1", "aa", 1111)
     newest = node(12, "session_2026-02-01_00-00-00_1_1", "bb", 2222)
     node(13, "session_2026-02-01_00-00-00_1_1", "cc", 3333)
-    assert set(LocalTargets(processes).find().urls) == {"http://10.0.0.9:2222/metrics", "http://10.0.0.9:3333/metrics"}
+    local = LocalTargets(processes).find()
+    assert set(local.urls) == {"http://10.0.0.9:2222/metrics", "http://10.0.0.9:3333/metrics"}
+    assert "the newest of 2 sessions" in local.source
     (newest / "metrics_export_port_bb").write_text("-1")
     assert LocalTargets(processes).find().urls == ("http://10.0.0.9:3333/metrics",)
     (temp / "session_latest").symlink_to(newest)
