@@ -161,8 +161,8 @@ class Thresholds:
     )
     few_rollouts_count: float = _threshold(
         20.0,
-        "The longest of fewer rollouts says little about how long one may take: until then twice as long is allowed "
-        "where steps are counted at a rollout's end.",
+        "The longest of fewer rollouts, of all workers with the same role, says little about how long one may take: "
+        "until then twice as long is allowed where steps are counted at a rollout's end.",
     )
     noise_prior_ratio: float = _threshold(
         0.25, "Before the noise of a run is known, windows of eight seconds are taken to vary by a quarter."

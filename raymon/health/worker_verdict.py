@@ -261,14 +261,35 @@ def progress_limit(worker: WorkerView, run: RunView, limits: Thresholds = THRESH
     if (run.watched_seconds or 0.0) > limits.learned_seconds:
         soonest = limits.progress_least_seconds + 2.0 * max(0.0, _report_seconds(run) - 1.0)
         least = min(least, max(soonest, 2.0 * limits.progress_latency_factor * usual))
-    return max(least, _tail_factor(worker, limits) * usual)
+    return max(least, _longest_pause(worker, run, usual, limits))
+
+
+def _longest_pause(worker: WorkerView, run: RunView, usual: float, limits: Thresholds) -> float:
+    """Return the longest pause, in seconds, that fits what was seen of the worker; of few rollouts, what all show."""
+    alone = _tail_factor(worker, limits) * usual
+    if not _has_few_rollouts(worker, limits):
+        return alone
+    peers = [peer for peer in run.workers if peer.role == worker.role and peer.latency_seconds.get("p99")]
+    if sum(peer.rollouts_total or 0.0 for peer in peers) < limits.few_rollouts_count:
+        return alone
+    longest = max(peer.latency_seconds["p99"] for peer in peers)
+    shortest = min(peer.latency_seconds.get("p50") or longest for peer in peers)
+    return min(alone, _spread_factor(shortest, longest, limits) * max(longest, usual))
+
+
+def _has_few_rollouts(worker: WorkerView, limits: Thresholds) -> bool:
+    return worker.longest_pause_seconds is None and 0.0 < (worker.rollouts_total or 0.0) < limits.few_rollouts_count
 
 
 def _tail_factor(worker: WorkerView, limits: Thresholds) -> float:
     """Return how many times its longest pause a worker may pause: more where rollouts differ in length, or are few."""
     p50, p99 = worker.latency_seconds.get("p50"), worker.latency_seconds.get("p99")
-    if worker.longest_pause_seconds is None and 0.0 < (worker.rollouts_total or 0.0) < limits.few_rollouts_count:
+    if _has_few_rollouts(worker, limits):
         return 2.0 * limits.progress_latency_factor
     if not p50 or not p99 or (worker.longest_pause_seconds or p99) < p99:
         return limits.progress_latency_factor
+    return _spread_factor(p50, p99, limits)
+
+
+def _spread_factor(p50: float, p99: float, limits: Thresholds) -> float:
     return max(limits.progress_latency_factor, min(limits.longest_tail_factor, p99 / p50))

@@ -50,6 +50,15 @@ def test_one_worker(values, state):
     assert verdict.reason
 
 
+@pytest.mark.parametrize(("p50", "state"), [(10.0, "stalled"), (3.0, "suspect")])
+def test_few_rollouts_of_one_worker_are_judged_by_those_of_all(p50, state):
+    few = {"latency_seconds": {"p50": p50, "p99": 12.0}, "rollouts_total": 6.0}
+    fleet = [worker(str(number), **few) for number in range(3)]
+    hangs = worker("3", **few, stuck_seconds=40.0)
+    assert states(run(hangs, *fleet))[0] == state
+    assert states(run(hangs))[0] != "stalled", "alone, six rollouts say little"
+
+
 def test_a_run_started_again_under_its_name_is_starting():
     left = worker(heartbeat_age_seconds=None, present=False)
     assert states(run(left, started_seconds_ago=20.5)) == ["starting"]
