@@ -87,7 +87,13 @@ def action_spec_from(stored: Mapping[str, Any]) -> ActionSpec:
     sizes, low, high = (tuple(stored[key]) for key in ("sizes", "low", "high"))
     kinds = stored["kind"] in ("discrete", "box") and stored["bounds"] in ("clip", "squash")
     positive = all(type(size) is int and size > 0 for size in sizes)
-    ends = {len(low), len(high)} in ({0}, {len(sizes)}) and all(type(end) in (int, float) for end in (*low, *high))
+    ends = {len(low), len(high)} in ({0}, {len(sizes)}) and all(map(_is_bound, (*low, *high)))
     if not (kinds and sizes and positive and ends):
-        raise ValueError(f"found the actions {str(dict(stored))[:200]}, expected sizes above 0 and known kinds")
+        raise ValueError(
+            f"found the actions {str(dict(stored))[:200]}, expected sizes above 0, finite bounds and known kinds"
+        )
     return ActionSpec(stored["kind"], sizes, bool(stored["single"]), low, high, stored["bounds"])
+
+
+def _is_bound(end: object) -> bool:
+    return isinstance(end, (int, float)) and not isinstance(end, bool) and abs(end) < _UNBOUNDED
