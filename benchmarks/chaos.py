@@ -37,6 +37,9 @@ RUNS_PER_CLUSTER: Final = 2
 NAMED_SECONDS: Final = 40.0
 RECOVERY_SECONDS: Final = 180.0
 END_SECONDS: Final = 120.0
+LEAVE_SECONDS: Final = 15.0
+ORPHAN_SECONDS: Final = 90.0
+"""Without their raylet, Ray's workers end by themselves, after up to a minute."""
 DISK_MEGABYTES: Final = 64
 CLUSTERS: Final[dict[str, type[ChaosCluster]]] = {"one": OneNode, "several": SeveralNodes}
 
@@ -117,7 +120,7 @@ def _end(run: ChaosRun, fault: Fault, cluster: str, named: float | None) -> Outc
     except TroubleError as error:
         return Outcome(fault, run.engine, cluster, False, named, (f"{error}: {run.trainer.text()[-200:]!r}",))
     wrong = run.ended(fault.exit_code)
-    broken, lost = run.left_behind(), None
+    broken, lost = run.left_behind(ORPHAN_SECONDS if fault.breaks else LEAVE_SECONDS), None
     if not fault.breaks and not wrong and fault.exit_code != 1:
         differing, lost = run.counters()
         broken += differing

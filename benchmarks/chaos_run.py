@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.chaos_cluster import ChaosCluster
-from benchmarks.processes import begun
+from benchmarks.processes import begun, title
 from benchmarks.watched import Program, await_result
 from raymon import catalog
 from raymon.health.verdicts import TROUBLED_STATES
@@ -25,7 +25,6 @@ WORKERS: Final = 3
 LOST_SECONDS: Final = 3.0
 """A flush of the worker, a report of Ray and a part of a scrape: what a killed process counted last may be lost."""
 _EQUAL_SECONDS: Final = 10.0
-_LEAVE_SECONDS: Final = 15.0
 _TORCH: Final = "torchinductor_"
 """Torch leaves an empty folder of that name, one for each user of the machine."""
 _COMMON: Final = "--envs-per-worker 2 --fragment-steps 16 --minibatch 64 --epochs 1"
@@ -220,17 +219,21 @@ class ChaosRun:
         lost = self.losses_of_workers()
         return abs(counted - received) / rate / max(1, lost) if rate else None
 
-    def left_behind(self) -> list[str]:
-        """Return what the run left behind, after a while: processes, files in the temporary directory, its lock."""
+    def left_behind(self, seconds: float) -> list[str]:
+        """Return what the run left behind after so long: processes, files in the temporary directory, its lock."""
         for pid in self.trainer.processes():
             self._pids.setdefault(pid, begun(pid))
-        deadline = time.monotonic() + _LEAVE_SECONDS
+        deadline = time.monotonic() + seconds
         while (left := self._left()) and time.monotonic() < deadline:
             time.sleep(0.5)
         return left
 
     def _left(self) -> list[str]:
-        left = [f"process {pid}" for pid, since in self._pids.items() if since and begun(pid) == since]
+        left = [
+            f"process {pid} ({title(pid).strip()[:80]})"
+            for pid, since in self._pids.items()
+            if since and begun(pid) == since
+        ]
         left += [f"file {path.name}" for path in self._temporary.iterdir() if not path.name.startswith(_TORCH)]
         if self.records.exists():
             left += [f"file {path.name}" for path in self.records.glob(".*")]
