@@ -15,6 +15,9 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 for name in ("RAY_enable_worker_prestart", "RAY_prestart_worker_first_driver"):
     os.environ.setdefault(name, "0")
 
+# Ray starts workers at niceness 15: on a busy machine those of one test would starve beside the other tests.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 # A slow machine must not fail a test, and the same change must give the same result: examples are not random.
 # HYPOTHESIS_PROFILE=default searches for new examples.
 hypothesis.settings.register_profile(
