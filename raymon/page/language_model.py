@@ -1,12 +1,13 @@
 """What flows while a language model is trained: tokens, lengths and their tail, learning signal, buffer, weights."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from raymon.format import count, duration, plain, position, share, size
-from raymon.health.shares import no_signal_ratio, of_language_model, tail_ratio
+from raymon.health.shares import of_language_model
 from raymon.html.chart import Format, Line, chart
 from raymon.html.markup import Html, tag
 from raymon.html.parts import fact, panel
@@ -36,7 +37,7 @@ CURVES: Final = (
         "Median and 99th percentile, in tokens, of the last minute; the longest among the workers.",
     ),
     Curve(
-        "Generation for the last responses",
+        "Time on the last responses",
         (("tail", "tail_ratio"),),
         share,
         "Share of the generation for which only the last 3 % of the responses of a batch were running.",
@@ -58,20 +59,28 @@ CURVES: Final = (
 
 
 def language_model(context: Context) -> Html | None:
-    """Return the section on the language model; None where none is trained."""
+    """Return the section on the language model; None where none is trained, and before anything is known of it."""
     if not of_language_model(context.run):
         return None
+    facts = list(_facts(context))
     charts = [_chart(context, curve) for curve in CURVES if _known(context, curve)]
-    if not charts:
+    if not facts and not charts:
+        if not context.run.updates_per_second:
+            return None
         note = "No tokens, groups or buffer are recorded: see Monitor.responses, groups, buffer and weights_synced."
         charts = [tag("p", note, class_="none")]
     return panel(
         "Language model",
-        None,
-        tag("dl", *_facts(context), class_="facts"),
-        tag("div", *charts, class_="charts"),
+        _roles(context),
+        tag("dl", *facts, class_="facts") if facts else None,
+        tag("div", *charts, class_="charts wide"),
         section="language",
     )
+
+
+def _roles(context: Context) -> str:
+    """Return how many workers have each role, as in `2 rollout · 1 reward · 1 trainer`."""
+    return " · ".join(f"{number} {role}" for role, number in Counter(w.role for w in context.run.workers).items())
 
 
 def _known(context: Context, curve: Curve) -> bool:
@@ -94,7 +103,7 @@ def _chart(context: Context, curve: Curve) -> Html:
 
 
 def _facts(context: Context) -> Iterator[Html]:
-    """Yield the figures that are known, each with its meaning."""
+    """Yield the figures that are known and are no chart's last value, each with its meaning."""
     run, flow = context.run, context.run.flow
     ended = sum(flow.responses_per_second.values())
     if ended:
@@ -102,11 +111,6 @@ def _facts(context: Context) -> Iterator[Html]:
         for end, meaning in (("truncated", "ended at the length limit"), ("aborted", "were given up")):
             ratio = share(flow.responses_per_second.get(end, 0.0) / ended)
             yield fact(end.capitalize(), ratio, f"Share of the responses that {meaning}.")
-    if (tail := tail_ratio(flow)) is not None:
-        last = share(flow.tail_responses_ratio)
-        yield fact("Tail", share(tail), f"Share of the generation for which only the last {last} of the responses run.")
-    if (equal := no_signal_ratio(flow)) is not None:
-        yield fact("No signal", share(equal), "Share of the groups of the last seconds whose rewards are all equal.")
     if run.policy_lag_mean is not None:
         worst = f" · {plain(run.policy_lag_max)}" if run.policy_lag_max is not None else ""
         yield fact(
@@ -117,12 +121,10 @@ def _facts(context: Context) -> Iterator[Html]:
         yield fact(
             "Buffer", f"{count(flow.buffer_depth)}{room}", "Samples that wait to be trained on, of how many fit."
         )
-        age = context.age(flow.buffer_oldest_age_seconds)
+    if (age := context.age(flow.buffer_oldest_age_seconds)) is not None:
         yield fact("Oldest sample", duration(age), "Since the oldest sample in the buffer was generated.")
-    if flow.weight_sync_seconds is not None:
-        parts = (duration(flow.weight_sync_seconds), size(flow.weight_sync_bytes) if flow.weight_sync_bytes else "")
-        meaning = "Mean duration and size of a synchronization of weights."
-        yield fact("Weight sync", " · ".join(part for part in parts if part), meaning)
+    if flow.weight_sync_bytes:
+        yield fact("Weights", size(flow.weight_sync_bytes), "Mean size of a synchronization of weights.")
     if flow.updates_since_sync is not None:
         meaning = "Updates of the policy since weights were last synchronized."
         yield fact("Since sync", f"{plain(flow.updates_since_sync)} updates", meaning)
