@@ -8,7 +8,7 @@ pretraining; then the share of right answers rises from 0.4 to more than 0.8 wit
     python examples/grpo.py --fault slow-reward
 
 Faults, from update `--fault-after` on: `long-tail` (three responses in a hundred are about twenty times as long),
-`slow-rollout` (rollout actor 1 takes three times as long for a token), `slow-reward` (a second a batch), `dead-rollout`
+`slow-rollout` (rollout actor 1 takes five times as long for a token), `slow-reward` (a second a batch), `dead-rollout`
 (rollout actor 1 ends), `stale-weights` (no rollout actor receives new weights), `equal-rewards` (all responses score
 zero).
 
@@ -149,7 +149,7 @@ class Rollout:
                 tail[:, end] = self.model(tail)[:, end - 1].argmax(-1)
             lengths[long] = LONG
         if self.rank == 1 and faulty(self.options, "slow-rollout", self.version):
-            time.sleep(2 * (time.perf_counter() - began))
+            time.sleep(4 * (time.perf_counter() - began))
         return responses.numpy(), torch.stack(log_probs, 1).numpy(), lengths.numpy()
 
 

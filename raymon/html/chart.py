@@ -157,6 +157,8 @@ def chart(
         x, low = downsample(band.x, band.low)
         band = Band(x, low, downsample(band.x, band.high)[1])
     limits = value_range([line.y for line in lines] + ([band.low, band.high] if band else []), from_zero)
+    if limits is not None and format_y is share and all(np.nanmax(line.y, initial=0.0) <= 1.0 for line in lines):
+        limits = limits[0], min(limits[1], 1.0)
     last = next((float(value) for value in reversed(lines[0].y) if math.isfinite(value)), None) if lines else None
     caption = tag(
         "figcaption",

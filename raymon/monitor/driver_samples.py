@@ -27,6 +27,7 @@ class SampleRecorder(TimedRecorder):
         self._lengths: deque[float] = deque(maxlen=LAST_EPISODES)
         self._version = 0.0
         self._versions: deque[float] = deque(maxlen=_MOST_LAGS)
+        self._trained_steps: float | None = 0.0  # None once `progress` was called
 
     @recording
     def received(
@@ -54,6 +55,9 @@ class SampleRecorder(TimedRecorder):
         """Count fragments that were trained on; `lags` in updates, by default from the received versions."""
         self.count(catalog.FRAGMENTS, fragments, outcome="trained")
         self.count(catalog.FRAGMENT_STEPS, env_steps, outcome="trained")
+        if self._trained_steps is not None:
+            self._trained_steps += amount(env_steps)
+            self.accumulator.set(catalog.TRAINED_STEPS, {}, self._trained_steps)
         versions = list(self._versions)
         self._versions.clear()
         updates = [finite(lag) for lag in lags] or [self._version - version for version in versions]
@@ -88,7 +92,11 @@ class SampleRecorder(TimedRecorder):
 
     @recording
     def progress(self, trained_env_steps: int, target_env_steps: int = 0) -> None:
-        """Set the progress of the run: steps trained on, including resumed ones, and the target (0: none)."""
+        """Set the progress of the run: steps trained on, including resumed ones, and the target (0: none).
+
+        Without it, the steps of `trained` are added up.
+        """
+        self._trained_steps = None
         self.accumulator.set(catalog.TRAINED_STEPS, {}, trained_env_steps)
         self.accumulator.set(catalog.TARGET_STEPS, {}, target_env_steps)
 

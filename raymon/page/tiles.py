@@ -118,8 +118,8 @@ def _progress(context: Context) -> Html:
         "progress",
         "Trained on",
         count(done),
-        "Environment steps the learner has trained on, including resumed ones; time left at the present speed.",
-        unit="steps",
+        "Environment steps, or tokens, that were trained on, including resumed ones; time left at the present speed.",
+        unit="tokens" if _in_tokens(run) else "steps",
         under=under,
         line=bar,
     )

@@ -150,6 +150,7 @@ def _enter(data: Mapping[str, Any], step: int) -> None:
     terms = {term: float(data[name]) for name, term in _TERMS.items() if name in data}
     driver.update(nonfinite=False, **terms)
     driver.policy_version(int(step))
+    driver.trained(0, int(data.get("perf/total_num_tokens", 0)))
     mean, low, high, length = (float(data.get(name, math.nan)) for name in _SCORES)
     if math.isfinite(mean + low + high + length):
         driver.fleet_episodes(mean, low, high, length)

@@ -55,6 +55,16 @@ def test_a_driver_records_the_phases_and_the_buffer():
     assert exported(driver)[catalog.BUFFER_OLDEST.name, ()] == 0.0
 
 
+def test_trained_tokens_add_up_unless_the_driver_says_its_progress():
+    driver = raymon.DriverMonitor("language", algorithm="GRPO")
+    driver.trained(1, 300)
+    driver.trained(1, 200)
+    assert exported(driver)[catalog.TRAINED_STEPS.name, ()] == 500
+    driver.progress(7, 9)
+    driver.trained(1, 200)
+    assert exported(driver)[catalog.TRAINED_STEPS.name, ()] == 7
+
+
 def test_an_unknown_role_is_refused():
     with pytest.raises(ValueError, match="expected one of env, rollout"):
         raymon.Monitor(role="actor")
