@@ -3,6 +3,7 @@
     python scripts/verl                 # a few minutes; the first time it installs, 2 GB
     python scripts/verl --updates 50    # train longer
     python scripts/verl --off           # the same with RAYMON_VERL=0: nothing may be recorded
+    python scripts/verl --separate      # PPO, with critic and reference in processes of their own
 
 It creates an environment with verl from PyPI in RAYMON_VERL_CACHE, ~/.cache/raymon-verl by default, installs raymon
 there, makes a tiny random model and starts `verl.trainer.main_ppo`: verl's own controller, worker groups, agent loops
@@ -20,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from checks import failures
+from checks import OFF, ON, SEPARATE, failures
 from environment import InstallError, environment
 from options import overrides
 
@@ -37,11 +38,12 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--updates", type=int, default=2000, help="end after so many, if the checks take that long")
     options.add_argument("--off", action="store_true", help="set RAYMON_VERL=0 and check that nothing is recorded")
+    options.add_argument("--separate", action="store_true", help="PPO: critic and reference have own processes")
     options.add_argument("--json", action="store_true", help="print what `raymon top --once --json` says")
     return options
 
 
-def start(python: Path, folder: Path, updates: int, off: bool) -> "subprocess.Popen[bytes]":
+def start(python: Path, folder: Path, updates: int, off: bool, separate: bool) -> "subprocess.Popen[bytes]":
     """Make model and data, and start verl."""
     variables = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAYMON_", "VERL_"))},
@@ -51,10 +53,11 @@ def start(python: Path, folder: Path, updates: int, off: bool) -> "subprocess.Po
         "RAY_USAGE_STATS_ENABLED": "0",
         **({"RAYMON_VERL": "0"} if off else {}),
     }
+    program = "separate_pools" if separate else "verl.trainer.main_ppo"
     subprocess.run([python, HERE / "model.py", folder], check=True, env=variables, cwd=folder)
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            [python, "-m", "verl.trainer.main_ppo", *overrides(folder, updates)],
+            [python, "-m", program, *overrides(folder, updates, separate)],
             stdout=log,
             stderr=log,
             env=variables,
@@ -95,7 +98,7 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="rm-", dir="/tmp") as name:  # short enough for Ray's sockets
         folder = Path(name)
-        training = start(python, folder, options.updates, options.off)
+        training = start(python, folder, options.updates, options.off, options.separate)
         try:
             wait_for_updates(training, folder / "log")
             report = top(python, folder)
@@ -110,7 +113,7 @@ def main() -> int:
     for worker in sorted(report["workers"], key=lambda worker: int(worker["worker"])):
         phases = ", ".join(f"{name} {ratio:.0%}" for name, ratio in worker["phases"].items() if ratio)
         print(f"worker {worker['worker']}  {worker['role']:<8} {worker['state']:<8} {phases}")
-    failed = failures(report, options.off)
+    failed = failures(report, OFF if options.off else SEPARATE if options.separate else ON)
     for what in failed:
         print(f"not so: {what}", file=sys.stderr)
     return int(bool(failed))

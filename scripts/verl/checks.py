@@ -1,6 +1,6 @@
 """What `raymon top --once --json` must show of a run of verl."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from options import WORKERS
@@ -34,16 +34,28 @@ ON: Final[dict[str, Callable[[Report], bool]]] = {
     ),
     "responses and tokens flow": lambda report: report["flow"]["tokens_per_second"]["out"] > 0,
     "weights are synchronized": lambda report: report["flow"]["weight_syncs_per_second"] > 0,
+    "bytes of weights are known": lambda report: report["flow"]["weight_sync_bytes"] > 0,
     "groups are counted": lambda report: sum(report["flow"]["groups"].values()) > 0,
+}
+SEPARATE: Final[dict[str, Callable[[Report], bool]]] = {
+    "one worker each trains, is the critic, is the reference": lambda report: all(
+        len(_workers(report, role)) == 1 for role in ("trainer", "critic", "reference")
+    ),
+    "every worker has a state and a process id": ON["every worker has a state and a process id"],
+    "the critic trains and infers values": lambda report: {"train", "inference"} <= _phases(report, "critic"),
+    "the reference computes log-probabilities": lambda report: _phases(report, "reference") >= {"reference"},
+    "the trainer trains and sends weights": lambda report: {"train", "weight_sync"} <= _phases(report, "trainer"),
+    "the controller waits for the reference": lambda report: report["phases"]["reference"] > 0,
+    "bytes of weights are known": ON["bytes of weights are known"],
 }
 OFF: Final[dict[str, Callable[[Report], bool]]] = {
     "nothing is recorded with RAYMON_VERL=0": lambda report: report["run"] is None and not report["workers"],
 }
 
 
-def failures(report: Report, off: bool) -> list[str]:
+def failures(report: Report, checks: Mapping[str, Callable[[Report], bool]]) -> list[str]:
     """Return which checks fail."""
-    return [what for what, holds in (OFF if off else ON).items() if not _holds(holds, report)]
+    return [what for what, holds in checks.items() if not _holds(holds, report)]
 
 
 def _holds(check: Callable[[Report], bool], report: Report) -> bool:

@@ -9,6 +9,7 @@ import os
 
 import ray
 import torch
+from verl.utils import model
 from verl.workers.engine.base import EngineRegistry
 from verl.workers.engine.fsdp import transformer_impl
 from verl.workers.rollout import base
@@ -97,11 +98,22 @@ async def _each(values):
             yield value
 
 
+def load_critic(local_path, torch_dtype, model_config, **_):
+    """Load a critic as verl does, without flash-attention, which verl asks for and a CPU lacks."""
+    import transformers
+
+    load = transformers.AutoModelForTokenClassification.from_pretrained
+    return load(local_path, torch_dtype=torch_dtype, config=model_config, attn_implementation="eager")
+
+
+model.load_valuehead_model = load_critic
 RolloutReplicaRegistry.register("cpu", lambda: Replica)
 base._ROLLOUT_REGISTRY["cpu", "async"] = "cpu_rollout.Adapter"
-EngineRegistry.register(model_type="language_model", backend=["fsdp", "fsdp2"], device=["cpu"])(
-    transformer_impl.FSDPEngineWithLMHead
-)
+for model_type, engine in (
+    ("language_model", transformer_impl.FSDPEngineWithLMHead),
+    ("value_model", transformer_impl.FSDPEngineWithValueHead),
+):
+    EngineRegistry.register(model_type=model_type, backend=["fsdp", "fsdp2"], device=["cpu"])(engine)
 
 if "RANK" in os.environ and not torch.distributed.is_initialized():
     # In a worker of the trainer. verl names the backend once for the CPU and once for its device, here the same twice.
