@@ -11,6 +11,7 @@ STORE_USED_RATIO: Final = Query(
     "percentunit",
     "Shared memory in use divided by its size, all nodes together; Ray spills to disk when it is full.",
     f"sum({of_ray(ray.STORE_USED)}) / (sum({of_ray(ray.STORE_USED)}) + sum({of_ray(ray.STORE_AVAILABLE)}))",
+    legend="",
 )
 STORE_BY_NODE: Final = Query(
     "Object store used, by node",
@@ -48,6 +49,7 @@ SPILLED: Final = Query(
     "bytes",
     "Bytes of objects on disk because the store was full; reading them back is slow.",
     f"sum({of_ray(ray.STORE_MEMORY, ray.LOCATION_SPILLED)})",
+    legend="",
 )
 SPILL_STATES: Final = Query(
     "Spilling by state",
@@ -68,6 +70,7 @@ FALLBACK: Final = Query(
     "bytes",
     "Bytes of objects that went to disk because shared memory was full; more than zero slows every fragment.",
     f"sum({of_ray(ray.STORE_FALLBACK)})",
+    legend="",
 )
 OOM_KILLS: Final = Query(
     "Killed for memory",

@@ -43,7 +43,6 @@ DROPPED_RATIO: Final = Query(
     "Environment steps dropped divided by environment steps received.",
     f"sum by (run) (rate({of(catalog.FRAGMENT_STEPS, _DROPPED)}[{RATE_INTERVAL}]))"
     f" / (sum by (run) (rate({of(catalog.FRAGMENT_STEPS, _RECEIVED)}[{RATE_INTERVAL}])) > 0)",
-    "{{run}}",
 )
 PUT_BYTES: Final = Query(
     "Sent through the object store",
@@ -57,35 +56,30 @@ REFS_HELD: Final = Query(
     "short",
     "References that the driver holds; each keeps its object in memory.",
     top(latest(catalog.REFS_HELD, "run")),
-    "{{run}}",
 )
 REFS_HELD_BYTES: Final = Query(
     "Memory held by references",
     "bytes",
     "Bytes in the object store that the driver's references keep in memory.",
     top(latest(catalog.REFS_HELD_BYTES, "run")),
-    "{{run}}",
 )
 REFS_AGE: Final = Query(
     "Age of the oldest reference",
     "s",
     "Age of the oldest reference that the driver still holds; if it only grows, references leak.",
     top(f"clamp_min(time() - (max by (run) ({of(catalog.REFS_OLDEST)}) > 0), 0)"),
-    "{{run}}",
 )
 ACTOR_CALLS: Final = Query(
     "Actor calls per second",
     "short",
     "Sampling calls per second of the driver to its actors; each call has a fixed cost.",
     top(rate(catalog.ACTOR_CALLS, "run")),
-    "{{run}}",
 )
 INFERENCE_BATCH: Final = Query(
     "Observations per inference batch",
     "short",
     "Mean number of observations that the driver's policy evaluates at once; only with inference in the driver.",
     top(f"{rate(catalog.INFERENCE_OBSERVATIONS, 'run')} / ({rate(catalog.INFERENCE_BATCHES, 'run')} > 0)"),
-    "{{run}}",
 )
 
 # --- what does it use? ----------------------------------------------------------------------------------------------
@@ -108,21 +102,18 @@ RECORDING_COST: Final = Query(
     "percentunit",
     "Processor time of raymon's own threads divided by that of the run's processes.",
     largest_now(f"{rate(catalog.RECORDING_SECONDS, 'run')} / ({rate(catalog.CPU_SECONDS, 'run')} > 0)"),
-    "{{run}}",
 )
 RECORDING_DROPPED: Final = Query(
     "Observations dropped by recording",
     "short",
     "Observations in the dashboard's time range that could not be handed to Ray; counters are then too low.",
     largest_now(f"round(sum by (run) (increase({of(catalog.RECORDING_DROPPED)}[$__range])))"),
-    "{{run}}",
 )
 REPORTING: Final = Query(
     "Processes that report",
     "short",
     "Processes with a heartbeat in the last scrape, drivers included; dead ones disappear within half a minute.",
     f"count by (run) (max by (run, worker) ({of(catalog.HEARTBEAT)}))",
-    "{{run}}",
 )
 WORKERS_REPORTING: Final = Query(
     "Workers that report",

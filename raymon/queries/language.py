@@ -48,14 +48,12 @@ TAIL: Final = Query(
     "percentunit",
     "Share of the generation, in tokens of the longest response, for which only the last 3 % of a batch are running.",
     top(f"{_TAIL} / ({rate(catalog.GENERATION_LENGTH, 'run')} > 0)"),
-    "{{run}}",
 )
 TAIL_RESPONSES: Final = Query(
     "Last responses per second",
     "short",
     "Responses that were the last of their batch to end, for which the others wait.",
     top(rate(catalog.TAIL_RESPONSES, "run")),
-    "{{run}}",
 )
 TOKEN_COST: Final = Query(
     "Slower per token than the others",
@@ -90,14 +88,12 @@ NO_SIGNAL: Final = Query(
     "percentunit",
     "Share of the groups of responses whose rewards are all equal.",
     top(f"{_NO_SIGNAL} / ({rate(catalog.GROUPS, 'run')} > 0)"),
-    "{{run}}",
 )
 BUFFER_DEPTH: Final = Query(
     "Samples in the buffer",
     "short",
     "Samples that wait to be trained on.",
     top(latest(catalog.BUFFER_DEPTH, "run")),
-    "{{run}}",
 )
 BUFFER_CAPACITY: Final = Query(
     "Capacity of the buffer",
@@ -111,21 +107,18 @@ BUFFER_AGE: Final = Query(
     "s",
     "Seconds since the oldest waiting sample was generated.",
     top(f"{age(catalog.BUFFER_OLDEST, 'run')} and ({latest(catalog.BUFFER_OLDEST, 'run')} > 0)"),
-    "{{run}}",
 )
 WEIGHT_SYNC_SECONDS: Final = Query(
     "Duration of a weight synchronization",
     "s",
     "Mean wall time of synchronizing weights to the rollout workers.",
     top(f"{rate(catalog.WEIGHT_SYNC_SECONDS, 'run')} / ({rate(catalog.WEIGHT_SYNCS, 'run')} > 0)"),
-    "{{run}}",
 )
 WEIGHT_SYNC_BYTES: Final = Query(
     "Weights synchronized per second",
     "binBps",
     "Bytes of weights sent to the rollout workers.",
     top(rate(catalog.WEIGHT_SYNC_BYTES, "run")),
-    "{{run}}",
 )
 ROLES: Final = Query(
     "Processes by role",

@@ -18,74 +18,65 @@ KL: Final = Query(
     "Approximate divergence, in nats, of the policy after the last update from the one before; if it grows, the steps "
     "are too large.",
     top(latest(catalog.KL, "run")),
-    "{{run}}",
 )
 ENTROPY: Final = Query(
     "Policy entropy",
     "short",
     "Mean entropy of the policy in nats; near zero early in training means that it stopped exploring.",
     top(latest(catalog.ENTROPY, "run")),
-    "{{run}}",
 )
 CLIP_RATIO: Final = Query(
     "Clipped samples",
     "percentunit",
     "Share of samples whose probability ratio was clipped in the last update.",
     top(latest(catalog.CLIP_RATIO, "run")),
-    "{{run}}",
 )
 EXPLAINED_VARIANCE: Final = Query(
     "Explained variance",
     "percentunit",
     "Share of the variance of the returns that the value function explains; negative is worse than a constant.",
     top(latest(catalog.EXPLAINED_VARIANCE, "run")),
-    "{{run}}",
 )
 GRADIENT_NORM: Final = Query(
     "Gradient norm",
     "short",
     "Norm before clipping, mean over the last update.",
     top(latest(catalog.GRADIENT_NORM, "run")),
-    "{{run}}",
 )
 LEARNING_RATE: Final = Query(
     "Learning rate",
     "sci",
     "Step size of the optimizer.",
     top(latest(catalog.LEARNING_RATE, "run")),
-    "{{run}}",
 )
 NONFINITE: Final = Query(
     "Updates that were not finite",
     "short",
     "Updates in the dashboard's time range that were skipped because their loss or gradient was not finite.",
     f"round(sum(increase({of(catalog.NONFINITE_UPDATES)}[$__range])))",
+    legend="",
 )
 VERSION: Final = Query(
     "Policy version",
     "short",
     "Number of updates of the policy.",
     top(latest(catalog.LEARNER_VERSION, "run")),
-    "{{run}}",
 )
 SAMPLES_PER_SECOND: Final = Query(
     "Steps trained on per second",
     "short",
     "Environment steps per second in fragments that were trained on.",
     top(rate(catalog.FRAGMENT_STEPS, "run", 'outcome="trained"')),
-    "{{run}}",
 )
 GPU: Final = Query(
     "GPU of the learner",
     "percentunit",
     "Utilization of the learner's GPU; only if the learner runs on CUDA.",
     top(latest(catalog.GPU_UTILIZATION, "run")),
-    "{{run}}",
 )
 GPU_MEMORY: Final = Query(
     "GPU memory of the learner",
     "bytes",
     "GPU memory allocated by the learner; only if the learner runs on CUDA.",
     top(latest(catalog.GPU_MEMORY, "run")),
-    "{{run}}",
 )

@@ -37,14 +37,14 @@ class Query:
         unit: One of Grafana's unit ids.
         help: One sentence: how the number is computed and what it means.
         expression: PromQL with Grafana's variables `$run`, `$worker`, `$session` and `$__rate_interval`.
-        legend: Grafana's legend format; empty for a single number.
+        legend: Grafana's legend format, by default one series per run; empty for a single number.
     """
 
     title: str
     unit: str
     help: str
     expression: str
-    legend: str = ""
+    legend: str = "{{run}}"
 
     def fill(
         self, run: str = ".+", worker: str = ".+", session: str = ".+", rate_interval: str = "30s", window: str = "1h"

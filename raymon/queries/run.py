@@ -24,21 +24,18 @@ RUN_STATE: Final = Query(
     "none",
     "State of each run, as its driver last reported it.",
     coded(catalog.RUN_STATE, "run", "state", STATES),
-    "{{run}}",
 )
 RUN_INFO: Final = Query(
     "Runs",
     "none",
     "Engine, algorithm, sampler and environment of each run, and the time since training began.",
     f"max by (run, engine, algorithm, sampler, environment) ({of(catalog.RUN_INFO)})",
-    "{{run}}",
 )
 RUN_AGE: Final = Query(
     "Running for",
     "s",
     "Time since training began in the current driver process.",
     age(catalog.RUN_START, "run"),
-    "{{run}}",
 )
 PROBLEMS: Final = Query(
     "What is wrong now",
@@ -46,20 +43,19 @@ PROBLEMS: Final = Query(
     "Alerts of raymon's rules that are firing, and workers that are being restarted or were given up.",
     f"max by (alertname, run, worker) ({_FIRING}"
     f" or {_in_trouble('restarting', 'worker restarting')} or {_in_trouble('given_up', 'worker given up')})",
+    legend="",
 )
 DRIVER_AGE: Final = Query(
     "Driver's heartbeat",
     "s",
     "Time since the driver last handed its metrics to Ray; it grows while the driver is stopped.",
     age(catalog.HEARTBEAT, "run", f'worker="{catalog.DRIVER}"'),
-    "{{run}}",
 )
 UPDATE_AGE: Final = Query(
     "Since the last update",
     "s",
     "Time since the last policy update ended; exporting and scraping alone can take 15 s.",
     age(catalog.LAST_UPDATE, "run"),
-    "{{run}}",
 )
 WORKERS_UP: Final = Query(
     "Workers now",
@@ -120,27 +116,25 @@ STEPS_PER_SECOND: Final = Query(
     "short",
     "Steps per second of all workers of a run.",
     top(rate(catalog.ENV_STEPS, "run")),
-    "{{run}}",
 )
 STEPS_PER_SECOND_NOW: Final = Query(
     "Steps per second",
     "short",
     "Environment steps per second of all workers of the selected runs.",
     f"sum(rate({of(catalog.ENV_STEPS)}[{RATE_INTERVAL}]))",
+    legend="",
 )
 UPDATES_PER_SECOND: Final = Query(
     "Updates per second",
     "short",
     "Policy updates (iterations of collecting and learning) per second.",
     top(rate(catalog.UPDATES, "run")),
-    "{{run}}",
 )
 ITERATION_SECONDS: Final = Query(
     "Duration of an iteration",
     "s",
     "Mean wall time of the iterations of the last ten seconds.",
     top(latest(catalog.ITERATION_SECONDS, "run")),
-    "{{run}}",
 )
 DRIVER_PHASES: Final = Query(
     "Where the driver's time goes",
@@ -170,7 +164,6 @@ FLEET_RETURN: Final = Query(
     "short",
     "Mean undiscounted return of the last 100 episodes of all workers.",
     top(latest(catalog.FLEET_RETURN, "run", 'statistic="mean"')),
-    "{{run}}",
 )
 FLEET_RETURN_RANGE: Final = Query(
     "Return: mean, min, max",
@@ -186,26 +179,22 @@ FLEET_LENGTH: Final = Query(
     "short",
     "Mean length in environment steps of the last 100 episodes of all workers.",
     top(latest(catalog.FLEET_LENGTH, "run")),
-    "{{run}}",
 )
 EPISODES_PER_SECOND: Final = Query(
     "Episodes per second",
     "short",
     "Episodes per second that all workers of a run finish.",
     top(rate(catalog.EPISODES, "run")),
-    "{{run}}",
 )
 TRAINED_STEPS: Final = Query(
     "Steps trained on",
     "short",
     "Environment steps that the policy was trained on so far, including those before a resume.",
     top(latest(catalog.TRAINED_STEPS, "run")),
-    "{{run}}",
 )
 TRAINED_RATIO: Final = Query(
     "Progress",
     "percentunit",
     "Steps trained on divided by the steps after which the run ends; runs without an end are not shown.",
     f"{latest(catalog.TRAINED_STEPS, 'run')} / ({latest(catalog.TARGET_STEPS, 'run')} > 0)",
-    "{{run}}",
 )

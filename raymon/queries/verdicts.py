@@ -19,7 +19,6 @@ SEVERITY: Final = Query(
     "none",
     "The severity of raymon's verdict on each run, from `raymon export`: ok, info, warning, critical or unknown.",
     f"max by (run) ({' or '.join(map(_level, LEVELS))})",
-    "{{run}}",
 )
 FINDINGS: Final = Query(
     "Findings",

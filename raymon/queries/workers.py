@@ -26,114 +26,104 @@ _RELATIVE_COST: Final = f"{_COST} / on (run) group_left () quantile by (run) (0.
 _NONE_YET: Final = f"0 * {latest(catalog.HEARTBEAT, _EACH, WORKERS_ONLY)}"
 """0 for every worker, where a counter has no series before its first event."""
 
+
+def _of_worker(title: str, unit: str, help_text: str, expression: str) -> Query:
+    return Query(title, unit, help_text, expression, _NAME)
+
+
 # --- all workers: one row each in the table, the worst few in graphs ------------------------------------------------
-RELATIVE_COST: Final = Query(
+RELATIVE_COST: Final = _of_worker(
     "Slowness",
     "none",
     "Rollout time per environment step divided by the median of the run: 2 is half as fast as the others.",
     _RELATIVE_COST,
-    _NAME,
 )
-PROGRESS_AGE: Final = Query(
+PROGRESS_AGE: Final = _of_worker(
     "Last progress",
     "s",
     "Time since the worker last finished a step, an episode or a rollout; exporting and scraping can take 15 s.",
     age(catalog.PROGRESS, _EACH),
-    _NAME,
 )
-HEARTBEAT_AGE: Final = Query(
+HEARTBEAT_AGE: Final = _of_worker(
     "Heartbeat",
     "s",
     "Time since the worker last handed its metrics to Ray; it grows while the process is stopped.",
     age(catalog.HEARTBEAT, _EACH, WORKERS_ONLY),
-    _NAME,
 )
-STEPS: Final = Query(
+STEPS: Final = _of_worker(
     "Steps/s",
     "short",
     "Environment steps per second of the worker.",
     rate(catalog.ENV_STEPS, _EACH),
-    _NAME,
 )
-LATENCY_P95: Final = Query(
+LATENCY_P95: Final = _of_worker(
     "Rollout p95",
     "s",
     "95th percentile of the duration of the worker's rollouts of the last minute.",
     latest(catalog.ROLLOUT_LATENCY, _EACH, 'quantile="0.95"'),
-    _NAME,
 )
-FAILURES: Final = Query(
+FAILURES: Final = _of_worker(
     "Failures/s",
     "short",
     "Rollouts per second of the worker that raised an exception.",
     f"{rate(catalog.ROLLOUT_FAILURES, _EACH)} or {_NONE_YET}",
-    _NAME,
 )
-RESTARTS: Final = Query(
+RESTARTS: Final = _of_worker(
     "Restarts",
     "short",
     "Number of times the driver replaced the worker.",
     f"sum by ({_EACH}) ({of(catalog.WORKER_RESTARTS)}) or {_NONE_YET}",
-    _NAME,
 )
-WORKER_LAG: Final = Query(
+WORKER_LAG: Final = _of_worker(
     "Policy lag",
     "short",
     "Updates between the policy that the worker samples with and the learner's.",
     f"clamp_min({latest(catalog.LEARNER_VERSION, 'run')} - on (run) group_right ()"
     f" {latest(catalog.POLICY_VERSION, _EACH)}, 0)",
-    _NAME,
 )
-WORKER_MEMORY: Final = Query(
+WORKER_MEMORY: Final = _of_worker(
     "Memory",
     "bytes",
     "Resident memory of the worker.",
     latest(catalog.RESIDENT_MEMORY, _EACH, WORKERS_ONLY),
-    _NAME,
 )
-PROCESS_IDS: Final = Query(
+PROCESS_IDS: Final = _of_worker(
     "Process",
     "none",
     "Process id on its node, for py-spy, gdb and the log files.",
     latest(catalog.PROCESS_ID, "run, worker, NodeAddress", WORKERS_ONLY),
-    _NAME,
 )
-STRAGGLING: Final = Query(
+STRAGGLING: Final = _of_worker(
     "Slower than the others",
     "none",
     "Rollout time per environment step of the ten slowest workers, divided by the median of their run.",
     largest_now(_RELATIVE_COST),
-    _NAME,
 )
-SLOWEST: Final = Query(
+SLOWEST: Final = _of_worker(
     "Slowest rollouts",
     "s",
     "The ten workers with the largest 95th percentile of the rollout duration.",
     largest_now(latest(catalog.ROLLOUT_LATENCY, _EACH, 'quantile="0.95"')),
-    _NAME,
 )
-FEWEST_STEPS: Final = Query(
+FEWEST_STEPS: Final = _of_worker(
     "Fewest steps per second",
     "short",
     "The ten workers that take the fewest environment steps per second.",
     smallest_now(rate(catalog.ENV_STEPS, _EACH)),
-    _NAME,
 )
-LONGEST_SILENT: Final = Query(
+LONGEST_SILENT: Final = _of_worker(
     "Longest without progress",
     "s",
     "The ten workers with the oldest progress; the age also grows while a worker waits for its next call.",
     largest_now(age(catalog.PROGRESS, _EACH)),
-    _NAME,
 )
 
 # --- the selected workers -------------------------------------------------------------------------------------------
-ACTIVITY: Final = Query(
+ACTIVITY: Final = _of_worker(
     "Activity",
     "none",
     "Activity that the worker last reported: starting, environment, inference, sending or waiting.",
     top(coded(catalog.ACTIVITY, _EACH, "activity", catalog.ACTIVITIES, WORKER)),
-    _NAME,
 )
 ONE_HEARTBEAT_AGE: Final = Query(
     "Since the heartbeat",
@@ -149,20 +139,18 @@ ONE_PROGRESS_AGE: Final = Query(
     top(age(catalog.PROGRESS, _EACH, WORKER), 5),
     "{{run}} {{worker}} progress",
 )
-ONE_HEARTBEAT_NOW: Final = Query(
+ONE_HEARTBEAT_NOW: Final = _of_worker(
     "Heartbeat",
     "s",
     "Process, node, age of the heartbeat and restarts of each selected worker.",
     age(catalog.HEARTBEAT, _EACH, WORKER, WORKERS_ONLY),
-    _NAME,
 )
-ONE_RESTARTS: Final = Query(
+ONE_RESTARTS: Final = _of_worker(
     "Restarts",
     "short",
     "Number of times the driver replaced the worker.",
     f"sum by ({_EACH}) ({of(catalog.WORKER_RESTARTS, WORKER)})"
     f" or 0 * {latest(catalog.HEARTBEAT, _EACH, WORKER, WORKERS_ONLY)}",
-    _NAME,
 )
 ONE_PROCESS: Final = Query(
     "Process",
@@ -171,12 +159,11 @@ ONE_PROCESS: Final = Query(
     latest(catalog.PROCESS_ID, "run, worker, NodeAddress", WORKER, WORKERS_ONLY),
     "{{run}} {{worker}} on {{NodeAddress}}",
 )
-ONE_STEPS: Final = Query(
+ONE_STEPS: Final = _of_worker(
     "Worker's steps per second",
     "short",
     "Environment steps per second of the worker.",
     top(rate(catalog.ENV_STEPS, _EACH, WORKER), 8),
-    _NAME,
 )
 MEAN_STEPS: Final = Query(
     "Mean of all workers",
@@ -185,12 +172,11 @@ MEAN_STEPS: Final = Query(
     top(f"{rate(catalog.ENV_STEPS, 'run')} / ({_UP} > 0)", 2),
     "{{run}} mean of all",
 )
-ONE_ROLLOUTS: Final = Query(
+ONE_ROLLOUTS: Final = _of_worker(
     "Rollouts per second",
     "short",
     "Rollouts per second that the worker finished.",
     top(rate(catalog.ROLLOUTS, _EACH, WORKER), 5),
-    _NAME,
 )
 ONE_FAILURES: Final = Query(
     "Failed rollouts per second",
@@ -231,38 +217,33 @@ ONE_PHASES: Final = Query(
     share(catalog.WORKER_PHASE, "phase", WORKER),
     "{{phase}}",
 )
-ONE_EPISODES: Final = Query(
+ONE_EPISODES: Final = _of_worker(
     "Worker's episodes per second",
     "short",
     "Episodes per second that the worker finished.",
     top(rate(catalog.EPISODES, _EACH, WORKER)),
-    _NAME,
 )
-ONE_RETURN: Final = Query(
+ONE_RETURN: Final = _of_worker(
     "Worker's mean return",
     "short",
     "Mean undiscounted return of the worker's last 100 episodes.",
     top(latest(catalog.EPISODE_RETURN, _EACH, WORKER)),
-    _NAME,
 )
-ONE_VERSION: Final = Query(
+ONE_VERSION: Final = _of_worker(
     "Worker's policy version",
     "short",
     "Version of the policy that the worker samples with.",
     top(latest(catalog.POLICY_VERSION, _EACH, WORKER)),
-    _NAME,
 )
-ONE_MEMORY: Final = Query(
+ONE_MEMORY: Final = _of_worker(
     "Worker's memory",
     "bytes",
     "Resident memory of the process.",
     top(latest(catalog.RESIDENT_MEMORY, _EACH, WORKER, WORKERS_ONLY)),
-    _NAME,
 )
-ONE_CPU: Final = Query(
+ONE_CPU: Final = _of_worker(
     "Worker's processor time",
     "percentunit",
     "Processor seconds per second of the process; 100 % is one core.",
     top(rate(catalog.CPU_SECONDS, _EACH, WORKER, WORKERS_ONLY)),
-    _NAME,
 )
