@@ -155,23 +155,12 @@ def _cluster(cluster: Data) -> Html | None:
     if "note" in cluster:
         return panel("What Ray says", "", tag("p", str(cluster["note"]), class_="soft"))
     dead = [actor for actor in cluster.get("actors", ()) if actor.get("state") != "ALIVE"]
-    rows = [
-        tuple(str(actor.get(key, "")) for key in ("class", "pid", "node", "state", "restarts", "cause"))
-        for actor in dead
-    ]
+    rows = [_texts(actor, "class", "pid", "node", "state", "restarts", "cause") for actor in dead]
     ended = [
-        (
-            str(worker.get("kind")),
-            str(worker.get("pid")),
-            str(worker.get("node")),
-            moment(worker.get("ended_at")),
-            str(worker.get("exit")),
-        )
+        (*_texts(worker, "kind", "pid", "node"), moment(worker.get("ended_at")), *_texts(worker, "exit"))
         for worker in cluster.get("ended_workers", ())
     ]
-    lost = [
-        (str(node.get("address")), str(node.get("cause"))) for node in cluster.get("nodes", ()) if not node.get("alive")
-    ]
+    lost = [_texts(node, "address", "cause") for node in cluster.get("nodes", ()) if not node.get("alive")]
     parts: list[Child] = []
     for title, titles, cells in (
         ("Actors that are not alive", ("Class", "Pid", "Node", "State", "Restarts", "Cause"), rows),
@@ -181,6 +170,10 @@ def _cluster(cluster: Data) -> Html | None:
         if cells:
             parts.append(join(tag("h3", title), _table(titles, cells)))
     return panel("What Ray says", "", *(parts or [tag("p", "Every actor and node is alive.", class_="soft")]))
+
+
+def _texts(entry: Data, *keys: str) -> tuple[str, ...]:
+    return tuple(str(entry.get(key, "")) for key in keys)
 
 
 def _series(series: Data) -> Html | None:

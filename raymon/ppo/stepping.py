@@ -204,6 +204,11 @@ class StepSampler(PoolSampler):
             rollouts.put(0, transition.observation, scaling)
             column.t = 0
 
+    def _take_in(self, seconds: float) -> None:
+        for slot in self._pool.wait(seconds):
+            if (transition := self._pool.fetch(slot)) is not None:
+                self._enter(slot, transition, None)
+
     def _give_up(self, worker: int, reason: str) -> None:
         """Count the steps of a fragment that will never be complete."""
         column = self._columns[worker]
@@ -214,11 +219,7 @@ class StepSampler(PoolSampler):
 
     def drain(self, seconds: float) -> None:
         """Receive the running steps and count those of unfinished fragments."""
-        deadline = time.perf_counter() + seconds
-        while self._pool.busy() and time.perf_counter() < deadline:
-            for slot in self._pool.wait(POLL_SECONDS):
-                if (transition := self._pool.fetch(slot)) is not None:
-                    self._enter(slot, transition, None)
+        super().drain(seconds)
         for worker in range(len(self._columns)):
             self._give_up(worker, "shutdown")
 

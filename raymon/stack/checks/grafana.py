@@ -70,10 +70,10 @@ def dashboards(inspection: Inspection) -> Outcome:
     return ok(f"All {len(models)} dashboards are there and current.")
 
 
-def _seen_by_ray(inspection: Inspection, path: str, part: str, variable: str, url: str) -> Outcome:
+def _seen_by_ray(inspection: Inspection, part: str, url: str) -> Outcome:
     if not inspection.dashboard_url:
         return absent("No Ray Dashboard.")
-    reply = inspection.ask_dashboard(path)
+    reply = inspection.ask_dashboard(f"/api/{part.lower()}_health")
     if reply.status in (401, 403):
         return unknown(f"The Ray Dashboard refuses the request ({reply.error}): see the check `token`.")
     health = reply.json()
@@ -82,7 +82,8 @@ def _seen_by_ray(inspection: Inspection, path: str, part: str, variable: str, ur
     if reply.status == 0:
         return problem(f"The Ray Dashboard does not answer: {reply.error}.", "see the check `token`")
     reason = health.get("msg") or reply.error
-    mend = f"where Ray's head starts, before it starts: export {variable}={url}   (raymon up prints all of them)"
+    variable = f"RAY_{part.upper()}_HOST={url}"
+    mend = f"where Ray's head starts, before it starts: export {variable}   (raymon up prints all of them)"
     if not (inspection.has_prometheus if part == "Prometheus" else inspection.has_grafana):
         return absent(f"The Ray Dashboard shows its box: {reason}", f"raymon up, then {mend}")
     return problem(f"{part} runs, but the Ray Dashboard does not find it: {reason}", mend)
@@ -90,14 +91,12 @@ def _seen_by_ray(inspection: Inspection, path: str, part: str, variable: str, ur
 
 def prometheus_health(inspection: Inspection) -> Outcome:
     """Ask the Ray Dashboard whether it reaches Prometheus."""
-    url = inspection.prometheus.url
-    return _seen_by_ray(inspection, "/api/prometheus_health", "Prometheus", "RAY_PROMETHEUS_HOST", url)
+    return _seen_by_ray(inspection, "Prometheus", inspection.prometheus.url)
 
 
 def grafana_health(inspection: Inspection) -> Outcome:
     """Ask the Ray Dashboard whether it reaches Grafana."""
-    url = inspection.grafana_service.url
-    return _seen_by_ray(inspection, "/api/grafana_health", "Grafana", "RAY_GRAFANA_HOST", url)
+    return _seen_by_ray(inspection, "Grafana", inspection.grafana_service.url)
 
 
 CHECKS: Final = (
