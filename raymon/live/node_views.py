@@ -12,18 +12,7 @@ from raymon.live.endpoint import Endpoint
 from raymon.live.history import Ring, slope
 from raymon.live.memory import Memory
 from raymon.live.subject import Subject
-from raymon.queries.ray_families import (
-    NODE_CPU,
-    NODE_DISK_FREE,
-    NODE_DISK_USED,
-    NODE_MEMORY_TOTAL,
-    NODE_MEMORY_USED,
-    RESOURCES,
-    STORE_AVAILABLE,
-    STORE_FALLBACK,
-    STORE_MEMORY,
-    UNPLACED,
-)
+from raymon.queries import ray_families
 from raymon.views import Departure, NodeView, StoreView
 
 REFS_WINDOW_SECONDS: Final = 12.0
@@ -78,9 +67,13 @@ def node_views(memory: Memory, now: float) -> Mapping[str, NodeView]:
 
 def _node_view(url: str, node: Endpoint, memory: Memory, now: float) -> NodeView:
     numbers = {name: value for (name, _), value in node.numbers.items()}
-    address = next((ip for (name, ip) in node.numbers if name == NODE_CPU and ip), "") or urlsplit(url).hostname or ""
+    address = (
+        next((ip for (name, ip) in node.numbers if name == ray_families.NODE_CPU and ip), "")
+        or urlsplit(url).hostname
+        or ""
+    )
     silent = None if node.answered_at is None else memory.clock.age(node.answered_at, "", now)
-    cpu = numbers.get(NODE_CPU)
+    cpu = numbers.get(ray_families.NODE_CPU)
     return NodeView(
         url=url,
         address=address,
@@ -91,10 +84,10 @@ def _node_view(url: str, node: Endpoint, memory: Memory, now: float) -> NodeView
         departure_reason=node.departure.partition(": ")[2] or node.departure,
         exporter_age_seconds=memory.exporter_age(url, now),
         cpu_ratio=None if cpu is None else cpu / 100.0,
-        memory_used_bytes=numbers.get(NODE_MEMORY_USED),
-        memory_total_bytes=numbers.get(NODE_MEMORY_TOTAL),
-        disk_used_bytes=numbers.get(NODE_DISK_USED),
-        disk_free_bytes=numbers.get(NODE_DISK_FREE),
+        memory_used_bytes=numbers.get(ray_families.NODE_MEMORY_USED),
+        memory_total_bytes=numbers.get(ray_families.NODE_MEMORY_TOTAL),
+        disk_used_bytes=numbers.get(ray_families.NODE_DISK_USED),
+        disk_free_bytes=numbers.get(ray_families.NODE_DISK_FREE),
         clock_offset_seconds=memory.clock.skew(address),
     )
 
@@ -112,7 +105,7 @@ def free_resources(memory: Memory, now: float) -> Mapping[str, tuple[float, floa
     for node in answering(memory, now, within=UNPLACED_SECONDS).values():
         for (family, key), value in node.numbers.items():
             name, _, state = key.rpartition("/")
-            if family == RESOURCES and name and not name.startswith(_NOT_RESOURCES):
+            if family == ray_families.RESOURCES and name and not name.startswith(_NOT_RESOURCES):
                 free, total = totals.get(name, (0.0, 0.0))
                 totals[name] = (free + value if state == "AVAILABLE" else free, total + value)
     return totals
@@ -124,7 +117,7 @@ def unplaced_seconds(memory: Memory, now: float) -> float | None:
     Called once per round: the begin is kept in `memory`.
     """
     nodes = answering(memory, now, within=UNPLACED_SECONDS).values()
-    if not any(node.numbers.get((UNPLACED, reason)) for node in nodes for reason in _WANT_OF_RESOURCES):
+    if not any(node.numbers.get((ray_families.UNPLACED, reason)) for node in nodes for reason in _WANT_OF_RESOURCES):
         memory.unplaced_since = None
         return None
     if memory.unplaced_since is None:
@@ -177,7 +170,7 @@ def node_cpu(memory: Memory, now: float) -> Mapping[str, float]:
         address or url: value / 100.0
         for url, node in answering(memory, now).items()
         for (name, address), value in node.numbers.items()
-        if name == NODE_CPU
+        if name == ray_families.NODE_CPU
     }
 
 
@@ -188,10 +181,10 @@ def store_view(memory: Memory, driver: Driver, ring: Ring, now: float) -> StoreV
         for key, value in node.numbers.items():
             totals[key] = totals.get(key, 0.0) + value
     return StoreView(
-        used_bytes=totals.get((STORE_MEMORY, "MMAP_SHM")),
-        available_bytes=totals.get((STORE_AVAILABLE, "")),
-        spilled_bytes=totals.get((STORE_MEMORY, "SPILLED")),
-        fallback_bytes=totals.get((STORE_FALLBACK, "")),
+        used_bytes=totals.get((ray_families.STORE_MEMORY, "MMAP_SHM")),
+        available_bytes=totals.get((ray_families.STORE_AVAILABLE, "")),
+        spilled_bytes=totals.get((ray_families.STORE_MEMORY, "SPILLED")),
+        fallback_bytes=totals.get((ray_families.STORE_FALLBACK, "")),
         refs_held=driver.gauge(catalog.REFS_HELD),
         refs_held_bytes=driver.gauge(catalog.REFS_HELD_BYTES),
         refs_oldest_age_seconds=driver.age(memory, catalog.REFS_OLDEST, now),

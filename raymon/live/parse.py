@@ -16,30 +16,19 @@ from typing import Final
 from raymon import catalog
 from raymon.catalog import Metric, label_text
 from raymon.format import printable
-from raymon.queries.ray_families import (
-    NODE_CPU,
-    NODE_DISK_FREE,
-    NODE_DISK_USED,
-    NODE_MEMORY_TOTAL,
-    NODE_MEMORY_USED,
-    RESOURCES,
-    STORE_AVAILABLE,
-    STORE_FALLBACK,
-    STORE_MEMORY,
-    UNPLACED,
-)
+from raymon.queries import ray_families
 
 RAY_FAMILIES: Final = (
-    STORE_AVAILABLE,
-    STORE_MEMORY,
-    STORE_FALLBACK,
-    NODE_CPU,
-    NODE_MEMORY_USED,
-    NODE_MEMORY_TOTAL,
-    NODE_DISK_USED,
-    NODE_DISK_FREE,
-    RESOURCES,
-    UNPLACED,
+    ray_families.STORE_AVAILABLE,
+    ray_families.STORE_MEMORY,
+    ray_families.STORE_FALLBACK,
+    ray_families.NODE_CPU,
+    ray_families.NODE_MEMORY_USED,
+    ray_families.NODE_MEMORY_TOTAL,
+    ray_families.NODE_DISK_USED,
+    ray_families.NODE_DISK_FREE,
+    ray_families.RESOURCES,
+    ray_families.UNPLACED,
 )
 """Ray's own families that a view is made of; some of their values change whenever a node exports."""
 

@@ -10,29 +10,11 @@ import numpy as np
 
 from raymon import catalog
 from raymon.catalog import DRIVER
-from raymon.live.driver_view import (
-    LIVE_SECONDS,
-    Driver,
-    current_phase,
-    driver_of,
-    fleet_counts,
-    learning,
-    phase_ratio,
-    rates_by,
-    run_info,
-)
+from raymon.live import driver_view, node_views
+from raymon.live.driver_view import LIVE_SECONDS, Driver
 from raymon.live.flow_view import NOTHING, process_flow, run_flow
 from raymon.live.history import Ring, steady_growth
 from raymon.live.memory import Memory
-from raymon.live.node_views import (
-    exporter_age,
-    free_resources,
-    node_cpu,
-    node_views,
-    nodes_of_run,
-    store_view,
-    unplaced_seconds,
-)
 from raymon.live.subject import Subject
 from raymon.live.worker_view import worker_view
 from raymon.views import FlowView, NodeView, RunView, WorkerView
@@ -55,13 +37,13 @@ def run_views(memory: Memory, rings: Mapping[str, Ring], now: float) -> tuple[Ru
     for (run, worker), subject in memory.subjects.items():
         if run in memory.heard:
             grouped.setdefault(run, {})[worker] = subject
-    nodes = node_views(memory, now)
+    nodes = node_views.node_views(memory, now)
     views = [
         _safe_view(run, subjects, memory, rings.get(run, Ring()), nodes, now)
         for run, subjects in grouped.items()
         if DRIVER in subjects or not memory.renamed(subjects.values())
     ]
-    waiting, free = unplaced_seconds(memory, now), free_resources(memory, now)
+    waiting, free = node_views.unplaced_seconds(memory, now), node_views.free_resources(memory, now)
     views = [replace(view, unplaced_seconds=waiting, free_resources=free) for view in views]
     return tuple(sorted(views, key=_order))
 
@@ -89,13 +71,13 @@ def _run_view(
 ) -> RunView:
     ages = {worker: memory.beat_age(subject.newest(), now) for worker, subject in subjects.items()}
     report = report_seconds(subjects.values(), ages)
-    driver = driver_of(subjects.get(DRIVER), memory, report, now)
+    driver = driver_view.driver_of(subjects.get(DRIVER), memory, report, now)
     workers = _workers(subjects, memory, driver, ring, report, now)
-    info = run_info(driver)
+    info = driver_view.run_info(driver)
     rates = driver.rates
     batches = rates.of(catalog.INFERENCE_BATCHES)
     pid = driver.gauge(catalog.PROCESS_ID)
-    counts = fleet_counts(driver)
+    counts = driver_view.fleet_counts(driver)
     up = _workers_up(workers, driver, counts, report)
     return RunView(
         run=run,
@@ -116,8 +98,8 @@ def _run_view(
         updates=driver.counter(catalog.UPDATES),
         updates_per_second=rates.of(catalog.UPDATES),
         iteration_seconds=driver.gauge(catalog.ITERATION_SECONDS),
-        phase_ratio=phase_ratio(driver),
-        phase=current_phase(subjects.get(DRIVER)),
+        phase_ratio=driver_view.phase_ratio(driver),
+        phase=driver_view.current_phase(subjects.get(DRIVER)),
         policy_lag_mean=driver.gauge(catalog.POLICY_LAG, "mean"),
         policy_lag_max=driver.gauge(catalog.POLICY_LAG, "max"),
         workers=workers,
@@ -125,22 +107,22 @@ def _run_view(
         workers_up=up,
         flow=_flow(subjects.get(DRIVER), workers, driver, memory, ring, now),
         recent_losses=driver.recent_losses,
-        dropped_per_second=rates_by(driver, catalog.FRAGMENTS_DROPPED, catalog.DROP_REASONS),
+        dropped_per_second=driver_view.rates_by(driver, catalog.FRAGMENTS_DROPPED, catalog.DROP_REASONS),
         received_per_second=rates.of(catalog.FRAGMENTS, "received"),
         inference_batch_size=(rates.of(catalog.INFERENCE_OBSERVATIONS) or 0.0) / batches if batches else None,
         actor_calls_per_second=rates.of(catalog.ACTOR_CALLS),
-        learning=learning(driver),
+        learning=driver_view.learning(driver),
         return_history=_return_history(ring),
-        store=store_view(memory, driver, ring, now),
-        node_cpu_ratio=node_cpu(memory, now),
+        store=node_views.store_view(memory, driver, ring, now),
+        node_cpu_ratio=node_views.node_cpu(memory, now),
         driver_rss_bytes=driver.gauge(catalog.RESIDENT_MEMORY),
         driver_rss_growth_bytes_per_second=driver_growth(ring, report),
         driver_pid=None if pid is None else int(pid),
         driver_node=(driver.process.node or None) if driver.process else None,
         data_age_seconds=min((age for age in ages.values() if age is not None), default=None),
-        exporter_age_seconds=exporter_age(memory, now),
+        exporter_age_seconds=node_views.exporter_age(memory, now),
         report_seconds=report,
-        nodes=nodes_of_run(nodes, subjects.values(), memory, now),
+        nodes=node_views.nodes_of_run(nodes, subjects.values(), memory, now),
     )
 
 
