@@ -9,6 +9,7 @@ from health_views import fleet, run, worker
 
 from raymon import health
 from raymon.health import RUN_STATES, SEVERITIES, judge
+from raymon.health.learning import learning
 from raymon.train.options import Config
 from raymon.views import NodeView, RunView, StoreView
 
@@ -374,6 +375,11 @@ def test_learning_is_reported_next_to_the_verdict(returns, sentence):
     verdict = judge(healthy(return_history=history))
     assert verdict.state == "healthy"
     assert sentence in verdict.evidence
+
+
+def test_a_single_low_return_is_no_fall():
+    noisy = [(float(at), 0.8 + 0.1 * (at % 2)) for at in range(90)]
+    assert "fell" not in learning(healthy(return_history=((0.0, 0.7), *noisy[1:], (90.0, 0.5))))
 
 
 def test_returns_of_a_few_seconds_are_not_compared():
