@@ -77,11 +77,11 @@ def duration(value: float | None) -> str:
         return UNKNOWN
     if value < 0:
         return "-" + duration(-value)
-    if value < 0.0009995:
+    if 0 < value < 0.0009995:
         return f"{_three(value * 1e6)} µs"
-    if value < 0.9995:
+    if 0 < value < 0.9995:
         return f"{_three(value * 1e3)} ms"
-    if value < 10:
+    if 0 < value < 10:
         return f"{value:.1f} s"
     rounded = round(value)
     if rounded < 60:

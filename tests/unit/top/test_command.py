@@ -114,7 +114,7 @@ def test_wrong_options_are_exit_code_2_with_a_sentence(capsys, arguments, messag
 
 
 def test_unknown_run_is_answered_with_the_known_ones(healthy, capsys):
-    assert command.main(["--once", "--seconds", "6", "--run", "nonsense", *healthy]) == 2
+    assert command.main(["--once", "--seconds", "2", "--run", "nonsense", *healthy]) == 2
     assert "There is no run 'nonsense'; there are run-0." in capsys.readouterr().out
 
 
