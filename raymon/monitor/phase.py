@@ -82,7 +82,8 @@ class Phase(SpanContext[Phased]):
     WHAT = "phase"
 
     def __init__(self, monitor: Phased, phase: str, allowed: tuple[str, ...]) -> None:
-        super().__init__(monitor)
+        self._monitor = monitor
+        self._entries = []
         self._phase = phase
         self._allowed = allowed
 

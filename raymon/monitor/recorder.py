@@ -58,6 +58,26 @@ class Recorder:
         enabled: False makes every method a no-op.
     """
 
+    # Python looks attributes up faster in instances of at most 30: with these, the monitors would have more.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_assigned",
+        "_cpu",
+        "_describes_run",
+        "_dropped",
+        "_flushing",
+        "_known",
+        "_next_look",
+        "_provisional",
+        "_recording",
+        "_run",
+        "_tags",
+        "_waiting_since",
+        "_worker",
+        "accumulator",
+        "enabled",
+    )
     _closed = True  # until the constructor is through: a refused argument leaves nothing to flush
     _patience_seconds = 2.0
     """How long to wait for a driver's monitor to name the run before exporting under a provisional name."""

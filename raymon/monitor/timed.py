@@ -61,7 +61,8 @@ class TimedRecorder(Recorder):
         """Add time of a phase that was measured elsewhere; inside an open phase it is subtracted from that one."""
         if phase not in self.PHASES:
             raise RefusedError(f"found phase {phase!r}, expected one of {self.PHASES}")
-        self._export_phase(phase)
+        if phase not in self._phase_cells:
+            self._export_phase(phase)
         self._wall_time.add(phase, round(amount(seconds) / NANOSECOND))
 
     def start_notes(self) -> None:
@@ -149,11 +150,11 @@ class TimedRecorder(Recorder):
 
     def _export_phase(self, phase: str) -> None:
         """Export a phase of language-model training from its first use on; other runs have no series for it."""
-        if phase not in self._phase_cells:
-            self._phase_cells[phase] = self._cell(self.PHASE_METRIC, NANOSECOND, phase=phase)
+        self._phase_cells[phase] = self._cell(self.PHASE_METRIC, NANOSECOND, phase=phase)
 
     def _enter_phase(self, phase: str) -> Span:
-        self._export_phase(phase)
+        if phase not in self._phase_cells:
+            self._export_phase(phase)
         return self._wall_time.enter(phase)
 
     def _leave_phase(self, span: Span) -> None:

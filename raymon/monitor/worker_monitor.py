@@ -187,7 +187,9 @@ class Monitor(TimedRecorder):
 
     def _enter_phase(self, phase: str) -> Span:
         self._activity = None
-        return super()._enter_phase(phase)
+        if phase not in self._phase_cells:
+            self._export_phase(phase)
+        return self._wall_time.enter(phase)  # not through `super()`: it costs 5 % of a phase
 
     def _leave_phase(self, span: Span) -> None:
         self._activity = None
@@ -204,7 +206,7 @@ class Monitor(TimedRecorder):
             around = around.parent
         if not flusher.running:
             flusher.ensure_running()
-        if phase is not None:
+        if phase is not None and phase not in self._phase_cells:
             self._export_phase(phase)
         with self.accumulator.lock:
             span = self._wall_time.enter(_ROLLOUT) if phase is None else self._wall_time.enter(phase, _ROLLOUT)
@@ -282,7 +284,8 @@ class Rollout(SpanContext[Monitor]):
     WHAT = "rollout"
 
     def __init__(self, monitor: Monitor, phase: str | None) -> None:
-        super().__init__(monitor)
+        self._monitor = monitor
+        self._entries = []
         self._phase = phase
 
     def _enter(self) -> Entry:
