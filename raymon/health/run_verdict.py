@@ -85,7 +85,9 @@ def _silent(run: RunView, limits: Thresholds) -> Finding | None:
         return Finding("stale", "unknown", sentence, advice)
     driver, gone = run.driver_heartbeat_age_seconds, max(limits.driver_gone_seconds, heartbeat_limit(run, limits))
     exporter = run.exporter_age_seconds or 0.0
-    quiet = exporter if exporter > limits.exporter_quiet_seconds + (run.report_seconds or 0.0) else 0.0
+    # A node without CPU time exports late, and all that runs on it is silent from the same moment on.
+    allowed = 0.0 if driver is not None and _silent_together(run, driver) else limits.exporter_quiet_seconds
+    quiet = exporter if exporter > allowed + (run.report_seconds or 0.0) else 0.0
     if driver is not None and driver - quiet > gone:
         alive = sum((worker.heartbeat_age_seconds or driver) < gone for worker in run.workers)
         others = f"{alive} of its {len(run.workers)} workers still report" if alive else "its workers are silent too"
@@ -95,6 +97,12 @@ def _silent(run: RunView, limits: Thresholds) -> Finding | None:
         sentence = f"No process of this run has reported for {duration(run.data_age_seconds)}: nothing here is live."
         return Finding("stale", "unknown", sentence)
     return None
+
+
+def _silent_together(run: RunView, driver: float) -> bool:
+    """Return whether all present workers have been silent for as long as the driver, to within an export."""
+    ages = [worker.heartbeat_age_seconds for worker in run.workers if worker.present]
+    return bool(ages) and all(age is not None and age > driver - (run.report_seconds or 1.0) for age in ages)
 
 
 def _healthy(run: RunView) -> Finding:

@@ -12,7 +12,7 @@ def overrides(folder: Path, updates: int, separate: bool) -> list[str]:
     actor = "actor_rollout_ref.actor"
     rollout = "actor_rollout_ref.rollout"
     return [
-        *(_critic(folder) if separate else ("algorithm.adv_estimator=grpo",)),
+        *(_critic_and_reference(folder) if separate else ("algorithm.adv_estimator=grpo",)),
         f"data.train_files={folder}/train.parquet",
         f"data.val_files={folder}/val.parquet",
         "data.train_batch_size=8",
@@ -59,9 +59,12 @@ def overrides(folder: Path, updates: int, separate: bool) -> list[str]:
     ]
 
 
-def _critic(folder: Path) -> tuple[str, ...]:
+def _critic_and_reference(folder: Path) -> tuple[str, ...]:
     return (
         "algorithm.adv_estimator=gae",
+        "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=8",
+        "actor_rollout_ref.ref.fsdp_config.model_dtype=fp32",
+        "actor_rollout_ref.ref.fsdp_config.use_torch_compile=False",
         f"critic.model.path={folder}/model",
         "+critic.model.override_config.attn_implementation=eager",
         "critic.model.use_remove_padding=False",

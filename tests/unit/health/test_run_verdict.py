@@ -193,6 +193,18 @@ CASES = {
         "healthy",
         "ok",
     ),
+    "all silent, and the exporter late": (  # as measured on a node whose CPU other programs took
+        run(
+            worker(heartbeat_age_seconds=10.5),
+            worker("1", heartbeat_age_seconds=11.0),
+            driver_heartbeat_age_seconds=11.3,
+            exporter_age_seconds=7.9,
+            data_age_seconds=10.5,
+            report_seconds=3.0,
+        ),
+        "healthy",
+        "ok",
+    ),
     "driver gone, then the exporter": (
         healthy(driver_heartbeat_age_seconds=20.0, exporter_age_seconds=8.0),
         "driver_gone",
