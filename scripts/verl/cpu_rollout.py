@@ -9,7 +9,7 @@ import os
 
 import ray
 import torch
-from verl.utils import model
+from verl.utils import fsdp_utils, model
 from verl.workers.engine.base import EngineRegistry
 from verl.workers.engine.fsdp import transformer_impl
 from verl.workers.rollout import base
@@ -106,7 +106,13 @@ def load_critic(local_path, torch_dtype, model_config, **_):
     return load(local_path, torch_dtype=torch_dtype, config=model_config, attn_implementation="eager")
 
 
+def offload(pin_memory):
+    """Return the policy that verl asks for where nothing is trained, without memory pinned for an accelerator."""
+    return fsdp_utils.CPUOffloadPolicy(pin_memory=False)
+
+
 model.load_valuehead_model = load_critic
+transformer_impl.CPUOffloadPolicy = offload
 RolloutReplicaRegistry.register("cpu", lambda: Replica)
 base._ROLLOUT_REGISTRY["cpu", "async"] = "cpu_rollout.Adapter"
 for model_type, engine in (

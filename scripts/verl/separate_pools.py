@@ -8,7 +8,12 @@ worker in it.
 
 import hydra
 import ray
-from verl.single_controller.ray import RayClassWithInitArgs, RayWorkerGroup, ResourcePoolManager
+from verl.single_controller.ray import (
+    RayClassWithInitArgs,
+    RayWorkerGroup,
+    ResourcePoolManager,
+    create_colocated_worker_cls,
+)
 from verl.trainer import main_ppo
 from verl.trainer.ppo.utils import Role
 from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
@@ -42,7 +47,9 @@ def separate_trainer():
                 ray.remote(ActorRolloutRefWorker), config=self.config.actor_rollout_ref, role="ref"
             )
             pool = self.resource_pool_manager.get_resource_pool(Role.RefPolicy)
-            self.ref_policy_wg = RayWorkerGroup(resource_pool=pool, ray_cls_with_init=reference, device_name="cpu")
+            colocated = create_colocated_worker_cls({"ref": reference})
+            group = RayWorkerGroup(resource_pool=pool, ray_cls_with_init=colocated, device_name="cpu")
+            self.ref_policy_wg = group.spawn(prefix_set=["ref"])["ref"]
             self.ref_policy_wg.init_model()
 
     return Trainer
