@@ -14,7 +14,7 @@ from raymon import catalog
 pytestmark = pytest.mark.timeout(600)
 
 ALMOST_ALL = 0.9
-"""On an overloaded machine Ray has lost one export of an env runner: 3 of 128 steps."""
+"""On an overloaded machine Ray has lost one export of an env runner, see docs/robustness.md: 3 of 128 steps."""
 ASYNCHRONOUS = {"train_batch_size_per_learner": 128}
 REPLAY = {"num_steps_sampled_before_learning_starts": 32, "train_batch_size": 32}
 ON_POLICY = {"train_batch_size_per_learner": 128, "minibatch_size": 64, "num_epochs": 1}
