@@ -31,8 +31,8 @@ from raymon.incident.deaths import Death
 from raymon.incident.local_deaths import ProcessWatch, processes_to_watch
 from raymon.incident.processes import MOST_PROCESSES
 from raymon.incident.run_stacks import stack_evidence, suspects
+from raymon.live.evidence_files import EvidenceFiles
 from raymon.live.snapshot import Snapshot
-from raymon.live.stack_files import StackFiles
 from raymon.views import RunView
 
 TOTAL_SECONDS: Final = 5.0
@@ -87,7 +87,7 @@ class Evidence:
         dashboard_url: str = "",
     ) -> None:
         self._on_state, self._follow = on_state, follow
-        self._files = StackFiles(dashboard_url)
+        self._files = EvidenceFiles(dashboard_url)
         self._session: LocalSession | None = None
         self._follower: StateFollower | None = None
         self._looked_at = float("-inf")
@@ -136,7 +136,7 @@ def collect(
     finding: Finding,
     session: LocalSession | None = None,
     cluster_state: Callable[[], ClusterState] | None = None,
-    files: StackFiles | None = None,
+    files: EvidenceFiles | None = None,
     seconds: float = TOTAL_SECONDS,
 ) -> dict[str, Any]:
     """Return the evidence for a finding as JSON data; takes at most about `seconds` and never raises."""
@@ -144,7 +144,7 @@ def collect(
     here = session.addresses if session else ()
     about = suspects(snapshot, run, finding)
     parts: dict[str, Callable[[], Any]] = {
-        "stacks": lambda: stack_evidence(run, about, here, cluster_state, files or StackFiles()),
+        "stacks": lambda: stack_evidence(run, about, here, cluster_state, files or EvidenceFiles()),
         "cluster": lambda: _cluster(run, cluster_state),
         "series": lambda: _series(snapshot, run.run),
         "logs": lambda: _logs(run, finding, session),

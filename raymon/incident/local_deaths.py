@@ -20,7 +20,7 @@ from raymon.catalog import DRIVER
 from raymon.incident.deaths import Death
 from raymon.live.snapshot import Snapshot
 from raymon.monitor.frames import Frame, Stack, first_place
-from raymon.monitor.native import dump_name
+from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import FOLDER
 from raymon.monitor.process_evidence import read
 from raymon.monitor.standstill import LOGS

@@ -1,6 +1,6 @@
 """What each process of a run is doing, from its files and, on this machine, from its stacks and the kernel.
 
-A process that makes no progress writes its stacks (`raymon.live.stack_files`). One that was stopped cannot, so the
+A process that makes no progress writes its stacks (`raymon.live.evidence_files`). One that was stopped cannot, so the
 stacks of the processes on this machine are read from outside too, with py-spy. Nothing pauses a process.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from raymon.live.stack_files import Process, StackFiles
+from raymon.live.evidence_files import EvidenceFiles, Process
 from raymon.monitor.frames import Frame, Stack, first_place, is_machinery
 from raymon.monitor.process_evidence import ProcessEvidence
 from raymon.profile.node import py_spy
@@ -68,7 +68,7 @@ class Local:
 
 
 def standings(
-    processes: Mapping[str, Process], here: Collection[str], files: StackFiles, seconds: float = 4.0
+    processes: Mapping[str, Process], here: Collection[str], files: EvidenceFiles, seconds: float = 4.0
 ) -> dict[str, Standing]:
     """Return where processes stand.
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from raymon.incident.background import BackgroundWatch
+from raymon.incident.incident_thread import BackgroundWatch
 from raymon.incident.journal import Journal
 from raymon.live import targets
 from raymon.live.collector import Collector

@@ -11,8 +11,8 @@ from raymon.health import Finding
 from raymon.incident import stack_groups
 from raymon.incident.hang import hang
 from raymon.incident.processes import Standing, standings
+from raymon.live.evidence_files import EvidenceFiles, Process
 from raymon.live.snapshot import Snapshot
-from raymon.live.stack_files import Process, StackFiles
 from raymon.views import RunView
 
 STACK_SECONDS: Final = 3.0
@@ -38,7 +38,7 @@ def stack_evidence(
     about: Sequence[str],
     here: Collection[str],
     ask_state: Callable[[], ClusterState] | None,
-    files: StackFiles,
+    files: EvidenceFiles,
 ) -> dict[str, Any]:
     """Return where the processes of the run stand, their stacks grouped by likeness, and what hangs, as JSON data.
 

@@ -15,7 +15,6 @@ from raymon.health import Finding, RunVerdict, WorkerVerdict
 from raymon.live.baseline import Baseline
 from raymon.live.collection_problem import SLOW_SECONDS, collection_problem, source_sentence
 from raymon.live.debounce import Debounce
-from raymon.live.dither import Dither
 from raymon.live.driver_view import LIVE_SECONDS
 from raymon.live.history import Ring, WorkerSample
 from raymon.live.local_alerts import LocalAlerts
@@ -27,6 +26,7 @@ from raymon.live.round import Round, parse_round
 from raymon.live.runs import run_views
 from raymon.live.scrape import Page, Scraper
 from raymon.live.series import history_values
+from raymon.live.shown_phase import ShownPhases
 from raymon.live.silent_processes import SilentProcessReader, process_requests, with_silent_processes
 from raymon.live.snapshot import FiringAlert, RunHistory, Snapshot, TargetState
 from raymon.live.targets import Endpoints, LocalTargets, NamedTargets, Targets
@@ -88,7 +88,7 @@ class Collector:
         self._rings: dict[str, Ring] = {}
         self._baseline, self._debounce = Baseline(), Debounce()
         self._silent = SilentProcessReader()
-        self._phases, self._alarms = Dither(), LocalAlerts()
+        self._phases, self._alarms = ShownPhases(), LocalAlerts()
         self._prometheus = Prometheus(prometheus_url) if prometheus_url else None
         self._prometheus_expected = prometheus_expected
         self._endpoints, self._found_at = Endpoints(), float("-inf")

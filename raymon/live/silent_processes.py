@@ -18,10 +18,10 @@ from raymon.cluster import cluster_state, discovery
 from raymon.format import printable
 from raymon.health import RunVerdict
 from raymon.live import process_state
-from raymon.live.stack_files import Process, StackFiles
+from raymon.live.evidence_files import EvidenceFiles, Process
 from raymon.monitor import process_evidence
 from raymon.monitor.frames import Frame, where
-from raymon.monitor.native import dump_name
+from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import private_folder
 from raymon.monitor.process_evidence import ProcessEvidence
 from raymon.monitor.standstill import LOGS, file_name
@@ -90,7 +90,7 @@ class SilentProcessReader:
     """
 
     def __init__(self, read_stacks: ReadStacks | None = None) -> None:
-        self._read_stacks = read_stacks or StackFiles().read
+        self._read_stacks = read_stacks or EvidenceFiles().read
         self._requests: tuple[ProcessRequest, ...] = ()
         self._processes: dict[tuple[str, str], tuple[float, SilentProcess]] = {}
         self._readings: dict[Process, process_state.Reading] = {}

@@ -13,10 +13,10 @@ from raymon.monitor.accumulator import LONGEST_LABEL, RefusedError, amount
 from raymon.monitor.driver_samples import SampleRecorder
 from raymon.monitor.error_details import MOST_LOSSES, describe_loss
 from raymon.monitor.iterations import Durations, Iteration
+from raymon.monitor.object_refs import HeldRefs
 from raymon.monitor.phase import Entry
 from raymon.monitor.reasons import loss_reason
 from raymon.monitor.recorder import NANOSECOND, complain, recording
-from raymon.monitor.refs import HeldRefs
 from raymon.monitor.uncaught import note_uncaught
 from raymon.monitor.wall_time import Span
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from raymon.monitor.frames import Frame, Stack, first_place, parse_dump
-from raymon.monitor.native import NATIVE_SECONDS, RESUMED, dump_name
+from raymon.monitor.native_stacks import NATIVE_SECONDS, RESUMED, dump_name
 from raymon.monitor.private_files import private_folder, read_file
 from raymon.monitor.standstill import LOGS, file_name
 

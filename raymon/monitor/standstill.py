@@ -20,7 +20,7 @@ from raymon import ray_internals
 from raymon.catalog import DRIVER
 from raymon.monitor import identity
 from raymon.monitor.frames import current_stacks, first_place, where
-from raymon.monitor.native import NativeWatch
+from raymon.monitor.native_stacks import NativeWatch
 from raymon.monitor.private_files import private_folder, write_file
 
 LOGS: Final = "logs"

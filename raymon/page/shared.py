@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from raymon.html.markup import Html
-from raymon.incident.background import BackgroundWatch
+from raymon.incident.incident_thread import BackgroundWatch
 from raymon.incident.recording_format import RecordingError
 from raymon.incident.recording_writer import RecordingWriter
 from raymon.incident.replay import Replay

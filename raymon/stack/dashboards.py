@@ -9,9 +9,9 @@ from typing import Final
 from raymon.cluster.auth import unencrypted
 from raymon.format import printable
 from raymon.stack import files, kubernetes, push
-from raymon.stack.command_line import seconds, url
 from raymon.stack.grafana import Grafana
 from raymon.stack.login import LoginError, add_login, login_from
+from raymon.stack.option_types import seconds, url
 
 _LONGEST_LINE: Final = 1000
 

@@ -10,9 +10,9 @@ from typing import Final
 from raymon.format import printable
 from raymon.stack.checks import CHECKS, Check, CheckOptions, CheckResult, Inspection
 from raymon.stack.checks.outcome import Outcome, unknown
-from raymon.stack.command_line import seconds, url
 from raymon.stack.deadline import bounded
 from raymon.stack.login import add_login, login_from
+from raymon.stack.option_types import seconds, url
 
 _SIGNS: Final = {"ok": "ok", "problem": "PROBLEM", "unknown": "unknown", "absent": "-"}
 _LONGEST_LINE: Final = 2000

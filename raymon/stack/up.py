@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from raymon.cluster.auth import default_token_file, unencrypted
-from raymon.stack import command_line, grafana_server, state
+from raymon.stack import grafana_server, option_types, state
 from raymon.stack.running import RunningStack, StackOptions
 from raymon.stack.sources import Sources
 from raymon.stack.starting import start_stack
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--dashboard-url",
-        type=command_line.url,
+        type=option_types.url,
         action="append",
         default=[],
         metavar="URL",
@@ -41,15 +41,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("--token-file", type=Path, metavar="FILE", help="token for --dashboard-url (default: ~/.ray/auth_token)")
     add(
         "--target",
-        type=command_line.target,
+        type=option_types.target,
         action="append",
         default=[],
         metavar="HOST:PORT",
         help="metrics endpoint of a node, repeatable",
     )
-    add("--prometheus-port", type=command_line.port, metavar="PORT", help="default: 9090, or any free port")
-    add("--grafana-port", type=command_line.port, metavar="PORT", help="default: 3000, or any free port")
-    add("--prometheus-url", type=command_line.url, metavar="URL", help="use this Prometheus instead of starting one")
+    add("--prometheus-port", type=option_types.port, metavar="PORT", help="default: 9090, or any free port")
+    add("--grafana-port", type=option_types.port, metavar="PORT", help="default: 3000, or any free port")
+    add("--prometheus-url", type=option_types.url, metavar="URL", help="use this Prometheus instead of starting one")
     add("--no-grafana", action="store_true", help="start Prometheus without Grafana")
     add("--no-export", action="store_true", help="start no `raymon export`, which serves the verdicts to Prometheus")
     add(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from raymon.health import RunVerdict
-from raymon.incident.background import BackgroundWatch
+from raymon.incident.incident_thread import BackgroundWatch
 from raymon.incident.recording_writer import RecordingWriter
 from raymon.incident.replay import Replay, moment_of
 from raymon.live import targets

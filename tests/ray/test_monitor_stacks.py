@@ -15,7 +15,7 @@ from support import free_port, poll, ray_session
 import raymon
 from raymon import ray_internals
 from raymon.cluster import discovery
-from raymon.live.stack_files import StackFiles
+from raymon.live.evidence_files import EvidenceFiles
 from raymon.monitor import process_evidence
 
 RUN = "stacks"
@@ -95,7 +95,7 @@ def test_hanging_socket_is_named_and_whom_the_driver_waits_for(session, driver, 
     assert own.waits_for == ("7",)
     assert own.where.split(" (")[0].endswith("→ wait")
     process = (ray.nodes()[0]["NodeManagerAddress"], pid)
-    assert StackFiles().read([process])[process] == evidence(session, pid, "python")
+    assert EvidenceFiles().read([process])[process] == evidence(session, pid, "python")
     assert_served_to_other_machines(process, evidence(session, pid, "python"))
     ray.get(hanging)
     poll(lambda: evidence(session, pid, "none"), 10, "the standstill is over")
@@ -108,11 +108,11 @@ def assert_served_to_other_machines(process, expected):
     dashboard = ray.get_runtime_context().worker.node.address_info["webui_url"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(discovery, "raylets", lambda: ())  # as on a machine without a node of the cluster
-        remote = StackFiles(dashboard).read([process, ("192.0.2.1", 1)])[process]
+        remote = EvidenceFiles(dashboard).read([process, ("192.0.2.1", 1)])[process]
         assert (remote.state, remote.where, remote.stacks) == (expected.state, expected.where, expected.stacks)
-        assert StackFiles().read([process]) == {}
+        assert EvidenceFiles().read([process]) == {}
         patch.setenv("RAY_AUTH_TOKEN", "0" * 64)
-        assert StackFiles(dashboard).read([process]) == {}
+        assert EvidenceFiles(dashboard).read([process]) == {}
 
 
 def test_native_code_that_holds_the_gil_is_named(session, worker):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from raymon.incident.local_deaths import ProcessWatch, WatchedProcess
-from raymon.monitor.native import dump_name
+from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import FOLDER
 from raymon.monitor.standstill import LOGS, file_name
 

@@ -14,7 +14,7 @@ from raymon.cluster.discovery import Raylet
 from raymon.health import judge
 from raymon.live import silent_processes
 from raymon.live.silent_processes import ProcessRequest, SilentProcessReader, process_requests, with_silent_processes
-from raymon.monitor.native import dump_name
+from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import create_file, private_folder
 from raymon.monitor.process_evidence import ProcessEvidence
 

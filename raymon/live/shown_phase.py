@@ -13,7 +13,7 @@ MOST_WORKERS: Final = 50_000
 
 
 @dataclass(slots=True)
-class Dither:
+class ShownPhases:
     """How many moments each phase of each worker is still owed."""
 
     _owed: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)

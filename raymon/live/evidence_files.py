@@ -1,6 +1,6 @@
 """Read what the processes of a run left behind while they made no progress, on this machine and on other nodes.
 
-    >>> StackFiles().read([("192.0.2.1", 4711)])  # no such node here, and no dashboard to ask
+    >>> EvidenceFiles().read([("192.0.2.1", 4711)])  # no such node here, and no dashboard to ask
     {}
 
 `raymon.monitor` writes two small files per process into Ray's folder of logs. On this machine they are read from disk;
@@ -18,7 +18,7 @@ from raymon.cluster import discovery
 from raymon.cluster.auth import find_token
 from raymon.cluster.control_store import ask_control_store
 from raymon.cluster.http import get
-from raymon.monitor.native import dump_name
+from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import FOLDER
 from raymon.monitor.process_evidence import MOST_BYTES, MOST_DUMP_BYTES, ProcessEvidence, parse
 from raymon.monitor.process_evidence import read as read_here
@@ -35,7 +35,7 @@ Process = tuple[str, int]
 """Address of the node and process id on it."""
 
 
-class StackFiles:
+class EvidenceFiles:
     """Reads the files; safe to use from several threads.
 
     Args:
