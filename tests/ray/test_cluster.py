@@ -148,7 +148,7 @@ def test_workers_start_on_a_node_that_joins(cluster: RayCluster, view):
     node.ready()
     poll(lambda: view.workers().get(node.address), 60, "a worker runs on the new node")
     view.await_end("workers_unplaced", 20.0)
-    view.await_end("node_lost", 30.0)
+    view.await_end("node_lost", 75.0)  # it is named for a minute
 
 
 def test_drained_node_is_not_called_lost(cluster: RayCluster, view):
