@@ -56,9 +56,8 @@ def check_ray() -> None:
 def missing_modules(*names: str) -> list[str]:
     """Return the modules that are not installed; with no names, of those that Ray's metrics need."""
     # A module that is loaded may have no spec (colorful replaces itself), on which find_spec raises.
-    return [
-        name for name in names or _DEFAULT_MODULES if name not in sys.modules and importlib.util.find_spec(name) is None
-    ]
+    sought = names or _DEFAULT_MODULES
+    return [name for name in sought if not sys.modules.get(name) and importlib.util.find_spec(name) is None]
 
 
 def start_local(
