@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
+_PORTS = range(20_000, 32_000)
 T = TypeVar("T")
 
 
@@ -55,14 +57,16 @@ def alive(pid: int) -> bool:
 
 
 def free_port(count: int = 1) -> int:
-    """Return the first of `count` consecutive free TCP ports of the loopback interface."""
+    """Return the first of `count` consecutive free TCP ports of the loopback interface.
+
+    They lie between those of Ray's workers and those that Linux gives to connections: a part that a test starts again
+    on its port must not find a connection of another test there.
+    """
     while True:
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError, OverflowError):
-            probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-            probes[0].bind(("127.0.0.1", 0))
-            first = int(probes[0].getsockname()[1])
-            for more, probe in enumerate(probes[1:], 1):
-                probe.bind(("127.0.0.1", first + more))
+        first = _PORTS.start + secrets.randbelow(len(_PORTS) - count)
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
             return first
 
 

@@ -46,6 +46,7 @@ EMPTY = {
 ABSENT = (
     "with the learner on CUDA",
     "after a rollout failed",
+    "after a rollout without a step",
     catalog.TOKENS.present,
     catalog.ROLE.present,
 )
