@@ -6,6 +6,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from playwright.sync_api import TimeoutError as PageTimeoutError
 from support import ROOT, Command, free_port, get, poll
 from synthetic import Node, Page
 from synthetic_values import Process
@@ -101,7 +102,10 @@ def looking_at(*urls, options=(), **env):
 def show(page, url, query="", view="run"):
     """Open the page and wait until it shows a view: run, empty or login."""
     page.goto(f"{url}/{query}")
-    page.wait_for_selector(f'.raymon .page[data-view="{view}"]', timeout=60_000)
+    try:
+        page.wait_for_selector(f'.raymon .page[data-view="{view}"]', timeout=60_000)
+    except PageTimeoutError as error:
+        raise AssertionError(f"no view {view!r}; the page shows {page.locator('body').inner_text()[:800]!r}") from error
 
 
 def verdict(page):

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
-_PORTS = range(20_000, 32_000)
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+_PORTS = range(20_000 + 1_500 * _WORKER, 21_500 + 1_500 * _WORKER)
 T = TypeVar("T")
 
 
@@ -59,8 +60,8 @@ def alive(pid: int) -> bool:
 def free_port(count: int = 1) -> int:
     """Return the first of `count` consecutive free TCP ports of the loopback interface.
 
-    They lie between those of Ray's workers and those that Linux gives to connections: a part that a test starts again
-    on its port must not find a connection of another test there.
+    They lie between those of Ray's workers and those that Linux gives to connections, and each process of pytest has
+    its own: where a test expects nobody to listen, or starts a part again, there must be nobody else.
     """
     while True:
         first = _PORTS.start + secrets.randbelow(len(_PORTS) - count)
