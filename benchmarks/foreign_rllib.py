@@ -26,8 +26,8 @@ class Env(gym.Env[Any, Any]):
 
     def __init__(self, config: Any) -> None:  # noqa: ANN401  # RLlib's context
         self._number, self._folder = config.worker_index, Path(config["folder"])
-        chosen = next(each for each in CASES if each.name == config["case"])
-        self._function = chosen.function
+        chosen = next((each for each in CASES if each.name == config["case"]), None)
+        self._function = None if chosen is None else chosen.function
         if self._number:
             (self._folder / f"pid-{self._number}").write_text(str(os.getpid()))
         self._steps = 0

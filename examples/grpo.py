@@ -110,6 +110,7 @@ class Rollout:
         self.monitor.policy_version(version)  # raymon
 
     def generate(self):
+        time.sleep(self.options.rest)
         began = time.perf_counter()
         if self.rank == 1 and faulty(self.options, "dead-rollout", self.version):
             os._exit(1)
@@ -312,6 +313,7 @@ def main():
     parser.add_argument("--warm-up", type=int, default=60, help="supervised steps before")
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--max-staleness", type=int, default=6, help="older batches are dropped, in updates")
+    parser.add_argument("--rest", type=float, default=0.0, help="seconds between batches, to leave cores to others")
     parser.add_argument("--fault", choices=FAULTS, default="none")
     parser.add_argument("--fault-after", type=int, default=10, help="updates before the fault")
     options = parser.parse_args()

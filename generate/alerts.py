@@ -183,7 +183,9 @@ def _no_update() -> Alert:
     began = f"{_BEGAN} + {THRESHOLDS.startup_grace_seconds:g}"
     age = f"({heartbeat} - ({_latest(catalog.LAST_UPDATE, 'run')} or {began}))"
     normal = f"{THRESHOLDS.no_update_factor:g} * {_latest(catalog.ITERATION_SECONDS, 'run')}"
-    late = f"((({age} > {THRESHOLDS.no_update_seconds:g}) unless ({age} <= {normal})) and {_TRAINING})"
+    rollout = f"{THRESHOLDS.no_update_seconds:g} + {_latest(catalog.ROLLOUT_LATENCY, 'run', _SLOW_ROLLOUT)}"
+    late = f"({age} > {THRESHOLDS.no_update_seconds:g})"
+    late = f"(({late} unless ({age} <= {normal}) unless ({age} <= {rollout})) and {_TRAINING})"
     gone = f"max by (run) ({_last_training_driver()} and on (SessionName) {_SESSIONS}) unless on (run) {heartbeat}"
     return Alert(
         name="RaymonNoUpdate",
@@ -195,7 +197,7 @@ def _no_update() -> Alert:
         reason=f"{reason_of('no_update_seconds')} {reason_of('no_update_factor')} {reason_of('startup_grace_seconds')} "
         "The gauges of a dead driver are gone, so that their age cannot grow: the second half remembers which process "
         "was training last, as long as its cluster is scraped. Held for 45 s, so that an evaluation between two "
-        "iterations passes.",
+        "iterations passes. An update may have to wait for a rollout, however fast the iterations were before.",
     )
 
 

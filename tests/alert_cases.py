@@ -415,6 +415,13 @@ CASES: Final = (
     ),
     Case(
         "RaymonNoUpdate",
+        "rollouts of two minutes and quick iterations",
+        {**_updates(f"{NOW}12 60x80", "1x80"), series(catalog.ROLLOUT_LATENCY, worker="0", quantile="0.99"): "120x80"},
+        silent_at=(NO_UPDATE, NO_UPDATE + 100),
+        fires_at=(NO_UPDATE + 130,),
+    ),
+    Case(
+        "RaymonNoUpdate",
         "there never was an update",
         {series(catalog.RUN_START): f"{STOP}x80", TRAINING: "1x80", DRIVER_BEAT: f"{NOW}80"},
         silent_at=(STOP, NEVER_UPDATED - STEP_SECONDS),

@@ -167,7 +167,14 @@ def _update_limit(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thre
         least += 2.0 * (run.report_seconds or 0.0)
     if any(worker.state == "suspect" for worker in workers):  # it may be the cause, and is about to be named
         least += limits.no_update_least_seconds
-    return max(least, usual)
+    return max(least + _rollout_seconds(run, workers), usual)
+
+
+def _rollout_seconds(run: RunView, workers: tuple[WorkerVerdict, ...]) -> float:
+    """Return how long rollouts of the workers that sample now usually take; an update may have to wait for one."""
+    running = {worker.worker for worker in workers if worker.state == "running"}
+    views = [view for view in run.workers if view.worker in running]
+    return max((view.latency_seconds.get("p99") or view.mean_rollout_seconds or 0.0 for view in views), default=0.0)
 
 
 def _gap(run: RunView) -> float:

@@ -418,6 +418,15 @@ def test_long_updates_and_starting_workers_are_no_fault():
     assert judge(young).state == "starting"
 
 
+def test_an_update_may_wait_for_a_rollout_that_is_usually_long():
+    samples = [worker(str(n), latency_seconds={"p99": 25.0}, longest_pause_seconds=0.05) for n in range(3)]
+    burst = {"iteration_seconds": 0.2, "phase": "sample"}  # three results at once, then nothing until the next three
+    assert judge(healthy(last_update_age_seconds=24.0, workers=tuple(samples), **burst)).state != "no_progress"
+    assert judge(healthy(last_update_age_seconds=60.0, workers=tuple(samples), **burst)).state == "no_progress"
+    idle = tuple(dataclasses.replace(each, activity="waiting") for each in samples)
+    assert judge(healthy(last_update_age_seconds=24.0, workers=idle, **burst)).state == "no_progress"
+
+
 def test_each_alert_is_raised_by_its_symptom_only():
     assert list(health.alarms(healthy(), judge(healthy()))) == []
     again = dataclasses.replace(worker("1"), restarts={"died": 3}, recent_restarts=1)
