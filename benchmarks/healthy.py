@@ -48,7 +48,7 @@ def observe(kinds: Iterable[str], hours: float) -> list[dict[str, Any]]:
     """
     trainers: dict[str, Program] = {}
     with short_folder() as folder:
-        head = Head(folder)
+        head = Head(folder, environment={"RAY_worker_niceness": "0"})  # other programs may run beside the hours
         watcher = watch(folder, head.metrics_url)
         try:
             for kind in kinds:

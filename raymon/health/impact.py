@@ -7,7 +7,7 @@ many rollouts as the others, they wait for it.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from statistics import median
+from statistics import NormalDist, median
 from typing import Final, NamedTuple
 
 from raymon.format import share, whole
@@ -18,6 +18,7 @@ from raymon.views import RunView, WorkerView
 _SAMPLERS: Final = ("sync", "step", "async")
 MOST_LIMIT_RATIO: Final = 0.8
 LEAST_RATIO: Final = 0.01
+_DEVIATIONS_P95: Final = NormalDist().inv_cdf(0.95)
 
 
 class Cost(NamedTuple):
@@ -57,7 +58,10 @@ def straggler_cost(run: RunView, slow: Mapping[str, Straggler]) -> Cost | None:
         if sampling is None:
             return None
         worst = max(item.ratio for item in slow.values())
-        return Cost(now, now / max(0.01, 1.0 - sampling * (1.0 - 1.0 / worst)), unit)
+        saved = sampling * (1.0 - 1.0 / worst)
+        if (shorter := _shorter(run, slow)) is not None:
+            saved = min(saved, shorter)
+        return Cost(now, now / max(0.01, 1.0 - saved), unit)
     gain, typical = 0.0, _rates([worker for worker in run.workers if worker.worker not in slow])
     for worker in run.workers:
         if worker.worker in slow and (own := throughput(worker)[0]):
@@ -73,6 +77,27 @@ def _in_step(run: RunView, slow: Mapping[str, Straggler]) -> bool:
     others = [rate for name, rate in rates.items() if name not in slow]
     own = [rates[name] * 2.0 / (1.0 + 1.0 / item.ratio) for name, item in slow.items() if name in rates]
     return bool(others) and bool(own) and min(own) > median(others)
+
+
+def _shorter(run: RunView, slow: Mapping[str, Straggler]) -> float | None:
+    """Return the share of the time by which rollouts of slow workers outlast the longest of the others.
+
+    The longest of several rollouts takes longer than the median, by how much the others' quantiles tell. None while
+    durations are not known.
+    """
+    others = [worker.latency_seconds for worker in run.workers if worker.worker not in slow and worker.latency_seconds]
+    own = [
+        (worker.rollouts_per_second, worker.mean_rollout_seconds)
+        for worker in run.workers
+        if worker.worker in slow and worker.rollouts_per_second and worker.mean_rollout_seconds
+    ]
+    if not others or not own:
+        return None
+    middle = median(each["p50"] for each in others)
+    deviation = (median(each["p95"] for each in others) - middle) / _DEVIATIONS_P95
+    longest = middle + deviation * NormalDist().inv_cdf((len(others) - 0.375) / (len(others) + 0.25))  # Blom's formula
+    longest = max(longest, *(each["p50"] for each in others))
+    return max(0.0, *(rate * (seconds - longest) for rate, seconds in own))
 
 
 def _waited(run: RunView, slow: Mapping[str, Straggler]) -> float:

@@ -15,6 +15,7 @@ from raymon.views import RunView, WorkerView
 
 _CLEAR_FACTOR: Final = 1.5
 """An excess (of logarithms) this many times the limit does not end because the estimate of the noise changes."""
+_RARE_EXPORT_SECONDS: Final = 2.0
 _SHOWN_RATIO: Final = 0.6
 """Durations of rollouts are shown as evidence when their ratio is at least this share of the ratio of the steps."""
 
@@ -42,9 +43,25 @@ def step_cost(worker: WorkerView, limits: Thresholds = THRESHOLDS) -> float | No
 def _pauses(worker: WorkerView, limits: Thresholds) -> bool:
     if worker.stuck_seconds is None or worker.activity == "waiting" or worker.unit == "token":
         return False  # the time per token is of whole batches: the one that runs changes nothing
-    still = worker.stuck_seconds - (worker.heartbeat_age_seconds or 0.0)
+    return _stands_still(worker, worker.stuck_seconds, limits)
+
+
+def _stands_still(worker: WorkerView, seconds: float, limits: Thresholds) -> bool:
+    """Return whether so many seconds until now are a pause, as of the worker's last flush."""
     usual = [known for known in (worker.latency_seconds.get("p95"), worker.longest_pause_seconds) if known is not None]
-    return still > max(limits.pausing_seconds, 2.0 * min(usual, default=0.0))
+    pause = max(limits.pausing_seconds, 2.0 * min(usual, default=0.0))
+    return seconds - (worker.heartbeat_age_seconds or 0.0) > pause
+
+
+def _may_hang(worker: WorkerView, run: RunView, limits: Thresholds) -> bool:
+    """Return whether a worker whose exports are rare may have begun to hang before the last one.
+
+    That it waited in the same interval, perhaps before, hides for how long it has been stuck. Its last step does not.
+    """
+    rare = (run.report_seconds or 0.0) > _RARE_EXPORT_SECONDS and worker.unit != "token"
+    if not rare or worker.activity == "waiting" or worker.progress_age_seconds is None:
+        return False
+    return _stands_still(worker, worker.progress_age_seconds, limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +112,10 @@ def _among(
     windows = windows_of(run, costs, limits)
     fleet = _centre(list(costs.values()))
     full = cpu_full(run, limits)
+    views = {worker.worker: worker for worker in workers if worker.worker in costs}
     ratios: dict[str, float] = {}
     for column, name in enumerate(names):
-        if costs[name] <= fleet[0]:
+        if costs[name] <= fleet[0] or (name not in before and _may_hang(views[name], run, limits)):
             continue
         others = [other for peer, other in costs.items() if peer != name] if len(costs) <= FEW else []
         typical, spread = _centre(others) if others else fleet
@@ -113,7 +131,6 @@ def _among(
             ratios[name] = costs[name] / typical
     if len(ratios) > max(1, int(len(costs) * limits.slow_minority_ratio)):
         return {}
-    views = {worker.worker: worker for worker in workers if worker.worker in costs}
     peers = tuple(views.values())
     slow = {}
     for name, ratio in ratios.items():

@@ -27,6 +27,15 @@ def test_synchronous_straggler_costs_the_others_waiting_time():
     assert finding.cost_ratio == pytest.approx(0.9 * (1.0 - 1.0 / 3.0))
 
 
+def test_synchronous_straggler_does_not_cost_what_the_longest_of_the_others_takes_anyway():
+    spread = {"latency_seconds": {"p50": 0.10, "p95": 0.15, "p99": 0.16}}
+    workers = [worker(str(number), rollouts_per_second=3.0, **spread) for number in range(5)]
+    slow = worker("5", 0.3, rollouts_per_second=3.0)
+    view = run(*workers, slow, steps_per_second=5400.0, sampler="sync", phase_ratio={"sample": 0.98, "learn": 0.02})
+    longest = 0.10 + 0.05 / 1.645 * 1.18  # the longest of five rollouts, on average, is 1.18 deviations above the mean
+    assert judge(view).findings[0].cost_ratio == pytest.approx(3.0 * (0.3 - longest), rel=0.02)
+
+
 def test_trainer_of_unknown_kind_shows_that_it_waits_for_the_slowest():
     workers = [
         worker(

@@ -158,6 +158,16 @@ def test_a_worker_in_its_warm_up_is_not_compared():
     assert states(run(worker("0"), worker("1"), young))[2] == "running"
 
 
+def test_rare_exports_show_a_hang_that_has_just_begun_and_no_slow_worker():
+    hung = worker("1", 0.35, stuck_seconds=3.0, heartbeat_age_seconds=3.0, progress_age_seconds=6.0)
+    others = worker("0", 0.1), worker("2", 0.1)
+    assert states(run(others[0], hung, others[1], report_seconds=10.0))[1] == "running"
+    stepping = dataclasses.replace(hung, progress_age_seconds=3.2)
+    assert states(run(others[0], stepping, others[1], report_seconds=10.0))[1] == "slow"
+    before = judge_workers(run(others[0], hung, others[1], report_seconds=10.0), slow_before={"1"})
+    assert before[1].state == "slow"
+
+
 def test_a_slow_worker_that_waits_now_is_still_slow():
     waiting = worker("1", 0.9, activity="waiting")
     assert states(run(worker("0"), waiting, worker("2")))[1] == "slow"
