@@ -19,6 +19,7 @@ _SMALLER_STEPS: Final = (
 )
 
 
+_WHY_IT_ENDED: Final = "Why it ended stands in its detail on the page, in raymon incidents and in its log"
 _MOST_AWAITED: Final = 4
 """A driver that waits for more workers than this waits for no one in particular."""
 _PAUSE_PHASES: Final = ("checkpoint", "log", "other")
@@ -64,7 +65,7 @@ def _lost_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thre
         )
     if gone := [*by_state.get("given_up", ()), *by_state.get("dead", ())]:
         advice = (
-            "Its log has the reason; the run continues without it. A limit{max_restarts} sets how often to restart."
+            f"{_WHY_IT_ENDED}; the run continues without it. A limit{{max_restarts}} sets how often to restart."
         )
         cost = absence_cost(run, [worker.worker for worker in gone])
         yield Finding("workers_lost", "critical", _about(gone, "gone", cost), advice, _only(gone), _ratio(cost))
@@ -83,7 +84,7 @@ def _lost_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thre
             sentence = "The driver has just replaced a worker."
         lost = f" Lost within the last half minute: {reasons}." if reasons else ""
         named = _only(restarting) if restarting else back[0] if len(back) == 1 else ""
-        yield Finding("workers_lost", "warning", sentence + lost, "Its log has the reason.", named, _ratio(cost))
+        yield Finding("workers_lost", "warning", sentence + lost, f"{_WHY_IT_ENDED}.", named, _ratio(cost))
 
 
 def _only(workers: list[WorkerVerdict]) -> str:

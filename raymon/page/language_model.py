@@ -112,10 +112,9 @@ def _facts(context: Context) -> Iterator[Html]:
             ratio = share(flow.responses_per_second.get(end, 0.0) / ended)
             yield fact(end.capitalize(), ratio, f"Share of the responses that {meaning}.")
     if run.policy_lag_mean is not None:
-        worst = f" · {plain(run.policy_lag_max)}" if run.policy_lag_max is not None else ""
-        yield fact(
-            "Staleness", f"{plain(run.policy_lag_mean)}{worst}", "Updates behind, of the last batch: mean · worst."
-        )
+        worst = f", at most {plain(run.policy_lag_max)}" if run.policy_lag_max is not None else ""
+        meaning = "How many updates older than the policy the weights were that the last batch came from: mean, worst."
+        yield fact("Updates behind", f"{plain(run.policy_lag_mean)}{worst}", meaning)
     if flow.buffer_depth is not None:
         room = f" of {count(flow.buffer_capacity)}" if flow.buffer_capacity else ""
         yield fact(
