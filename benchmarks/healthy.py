@@ -19,12 +19,13 @@ from typing import Any, Final
 
 from support import short_folder
 
-from benchmarks.healthy_trainers import NATURES
+from benchmarks.healthy_trainers import NATURES as EVERY
 from benchmarks.watched import ROOT, Head, Program, TroubleError, await_result, put_table, watch
 
 HEAD: Final = ("| Healthy run | Hours | Alarms | Incidents |", "|---|---|---|---|")
 MARK: Final = "healthy hours"
 ALARM: Final = re.compile(r"^(\S+) (\S+) \[(warning|critical|incident)\] (.*)$", re.MULTILINE)
+NATURES: Final = {kind: nature for kind, nature in EVERY.items() if kind != "many"}
 OTHERS: Final = {
     "rllib": "RLlib: PPO, two env runners",
     "grpo": "GRPO on a language model (`examples/grpo.py`)",

@@ -1,6 +1,6 @@
 """Healthy trainers of different nature on one Ray cluster, none of them raymon's own, for `benchmarks.healthy`.
 
-python -m benchmarks.healthy_trainers ADDRESS KIND
+python -m benchmarks.healthy_trainers ADDRESS KIND [WORKERS]
 
 Each is instrumented as a user would: `raymon.instrument` and `DriverMonitor`.
 """
@@ -17,7 +17,6 @@ import ray
 import raymon
 
 WORKERS: Final = 3
-STEP_SECONDS: Final = 0.02
 Lengths = Callable[[random.Random], int]
 
 
@@ -33,6 +32,7 @@ class Nature:
         speeds: How many times longer a step of each worker takes, by design.
         pause_every: Updates between the driver's pauses for evaluation; 0 for none.
         pause_seconds: How long such a pause is.
+        step_seconds: How long a step takes.
         growing: Whether rollouts get three times longer in the course of half an hour.
     """
 
@@ -40,9 +40,10 @@ class Nature:
     steps: Lengths = lambda _: 40
     sync: bool = False
     tail: float = 0.0
-    speeds: tuple[float, ...] = (1.0,) * WORKERS
+    speeds: tuple[float, ...] = (1.0,)
     pause_every: int = 0
     pause_seconds: float = 0.0
+    step_seconds: float = 0.02
     growing: bool = False
 
 
@@ -55,6 +56,7 @@ NATURES: Final = {
         steps=lambda draw: min(1500, int(10 + draw.lognormvariate(4.0, 1.2))),
     ),
     "long": Nature("rollouts of 20 to 30 s, longer with time", steps=lambda _: 1000, growing=True),
+    "many": Nature("for hundreds of workers: a rollout of 5 steps and a second", steps=lambda _: 5, step_seconds=0.2),
     "speeds": Nature(
         "workers of three speeds by design, checkpoint of 4 s every 100 updates",
         speeds=(1.0, 1.6, 2.4),
@@ -77,18 +79,18 @@ class Sampler:
         if nature.growing:
             steps = int(steps * (1.0 + min(2.0, (time.monotonic() - self._began) / 900.0)))
         for _ in range(steps):
-            time.sleep(STEP_SECONDS * nature.speeds[self.number])
+            time.sleep(nature.step_seconds * nature.speeds[self.number % len(nature.speeds)])
             if self._draw.random() < nature.tail:
                 time.sleep(self._draw.uniform(0.5, 3.0))
         return [1.0] * steps
 
 
-def train(kind: str) -> None:
-    """Train until killed."""
+def train(kind: str, number: int = WORKERS) -> None:
+    """Train with some workers until killed."""
     nature = NATURES[kind]
-    driver = raymon.DriverMonitor(kind, workers=WORKERS)
+    driver = raymon.DriverMonitor(kind, workers=number)
     sampler = ray.remote(num_cpus=0)(raymon.instrument(Sampler, rollout="sample", steps=len, worker="number"))
-    workers = [sampler.remote(number, kind) for number in range(WORKERS)]
+    workers = [sampler.remote(each, kind) for each in range(number)]
     pending: dict[Any, Any] = {} if nature.sync else {worker.sample.remote(): worker for worker in workers}
     updates = 0
     while True:
@@ -113,4 +115,4 @@ def train(kind: str) -> None:
 
 if __name__ == "__main__":
     ray.init(sys.argv[1], log_to_driver=False)
-    train(sys.argv[2])
+    train(sys.argv[2], *map(int, sys.argv[3:]))

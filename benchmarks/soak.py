@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from support import chromium_page, short_folder
+from support import chromium_page, get, short_folder
 
 from benchmarks.chaos_cluster import Prometheus
 from benchmarks.processes import title
@@ -143,6 +143,7 @@ def soak(seconds: float, folder: Path) -> tuple[list[str], bool]:
         prometheus = Prometheus(folder / "prometheus")
         programs["prometheus"] = prometheus.program
         prometheus.scrape((metrics_url,))
+        await_result(lambda: get(page_url), 120.0, "the page answers")
         with chromium_page() as page:
             page.goto(page_url)
             page.wait_for_selector('.raymon .page[data-view="run"]', timeout=120_000)
