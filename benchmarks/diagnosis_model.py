@@ -25,6 +25,8 @@ _QUANTILES: Final = {str(quantile): quantile for quantile in catalog.QUANTILES}
 _SHARES: Final = {"environment": 0.75, "inference": 0.2, "sending": 0.05}
 
 Key = tuple[Metric, tuple[str, ...]]
+_MOMENTS: Final = (catalog.HEARTBEAT, catalog.PROGRESS, catalog.RUN_START, catalog.LAST_UPDATE)
+"""Gauges that hold a moment by the clock of the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Process:
         self.text = ""
         self.silent_until = 0.0
         self.jitter_seconds = 0.0
+        self.clock_offset = 0.0
         self._heads: dict[Key, str] = {}
 
     def add(self, metric: Metric, value: float, *labels: str) -> None:
@@ -89,6 +92,9 @@ class Process:
             self.record(now)
             self.set(catalog.HEARTBEAT, now)
             self.flushed, self.flushed_at = dict(self.numbers), now
+            for metric in _MOMENTS:
+                if (metric, ()) in self.flushed:
+                    self.flushed[metric, ()] += self.clock_offset
             self.flush_due = (
                 now + 1.0 + float(self.rng.exponential(self.jitter_seconds) if self.jitter_seconds else 0.0)
             )
@@ -340,6 +346,7 @@ class Cluster:
         events: What happens when: rising moments in seconds since the start, and what to do then.
         load: Mean extra delay of a flush in seconds: a machine whose cores are taken.
         cut: Nodes whose endpoint does not answer.
+        viewer_offset: Seconds by which the viewer's clock is ahead.
     """
 
     driver: Driver
@@ -350,6 +357,7 @@ class Cluster:
     cut: set[str] = field(default_factory=set)
     frozen: bool = False
     store_bytes: float = 50e6
+    viewer_offset: float = 0.0
     _remains: list[tuple[str, str]] = field(default_factory=list)
     _pages: dict[str, bytes] = field(default_factory=dict)
     _node_due: float = 0.0
@@ -359,6 +367,18 @@ class Cluster:
         """Yield the driver and every worker that lives."""
         yield self.driver
         yield from self.workers
+
+    def clock(self) -> float:
+        """Return the time by the viewer's clock."""
+        return self.now + self.viewer_offset
+
+    def set_clock(self, offset: float, node: str = "") -> None:
+        """Set the clock of a node, or of every node and the viewer, wrong by so many seconds."""
+        for process in self.processes():
+            if not node or process.node == node:
+                process.clock_offset = offset
+        if not node:
+            self.viewer_offset = offset
 
     def sleep(self, seconds: float) -> None:
         """Suspend the whole machine: moments go by, nothing happens."""

@@ -70,7 +70,7 @@ class Outcome:
 def play(scenario: Simulated, seed: int, report_seconds: float) -> Outcome:
     """Run a scenario and watch it as the status page does, once a simulated second."""
     cluster = scenario.make(seed)
-    collector = Collector(["http://model"], clock=lambda: cluster.now)
+    collector = Collector(["http://model"], clock=cluster.clock)
     outcome = Outcome(scenario.name, scenario.expected, seed, report_seconds, scenario.weak, scenario.limit_seconds)
     rules, before = Rules(), ""
     fault = scenario.fault_after if scenario.expected else math.inf

@@ -276,6 +276,8 @@ def _healthy(report: float) -> Iterator[tuple[str, Callable[[int], Cluster]]]:
     yield "evaluation every 100 updates, no phase", _paused(report, Pauses(100, 20.0, "other"))
     yield "checkpoint every 50 updates", _paused(report, Pauses(50, 15.0, "checkpoint"))
     yield "machine sleeps for half a minute", _sleeping(report)
+    yield "clock of a node is set, forth and back", _clocks(report, "10.0.0.2")
+    yield "clock of all nodes and the viewer is set, forth and back", _clocks(report, "")
     yield "loaded machine", _loaded(report)
     yield (
         "foreign loop, workers train themselves",
@@ -322,6 +324,18 @@ def _sleeping(report: float) -> Callable[[int], Cluster]:
     def seeded(seed: int) -> Cluster:
         cluster = build([Work()] * 4, seed, report_seconds=report)
         cluster.events.extend((300.0 * (number + 1), lambda c: c.sleep(30.0)) for number in range(100))
+        return cluster
+
+    return seeded
+
+
+def _clocks(report: float, node: str) -> Callable[[int], Cluster]:
+    """Set clocks wrong by two minutes for a minute, ahead and behind in turn."""
+
+    def seeded(seed: int) -> Cluster:
+        cluster = build([Work()] * 6, seed, report_seconds=report, nodes=3)
+        for number, offset in enumerate((120.0, 0.0, -120.0, 0.0) * 25):
+            cluster.events.append((60.0 * (number + 1), lambda c, offset=offset: c.set_clock(offset, node)))  # type: ignore[misc]
         return cluster
 
     return seeded

@@ -173,9 +173,10 @@ def simulated(hours: float, seed: int) -> tuple[list[str], bool]:
     """Watch simulated healthy runs of different nature; return sentences, and whether no incident was opened."""
     opened: list[str] = []
     with short_folder() as folder:
-        for scenario in runs_without_fault(1.0, hours):
+        kinds = tuple(runs_without_fault(1.0, hours))
+        for scenario in kinds:
             cluster = scenario.make(seed)
-            collector = Collector(["http://model"], clock=lambda cluster=cluster: cluster.now)
+            collector = Collector(["http://model"], clock=cluster.clock)
             watcher = Watcher(IncidentStore(folder / scenario.name), lambda *_: {})
             begin = cluster.now
             while cluster.now - begin < scenario.seconds:
@@ -183,7 +184,9 @@ def simulated(hours: float, seed: int) -> tuple[list[str], bool]:
                 watcher.look(collector.digest([Page(f"http://{n}:1/metrics", b) for n, b in cluster.pages().items()]))
             watcher.wait()
             opened += [f"{scenario.name}: {each.sentence}" for each in IncidentStore(folder / scenario.name).list()]
-    sentence = f"Healthy runs of {hours:g} simulated hours, of 17 kinds (seed {seed}): {len(opened)} incidents."
+    sentence = (
+        f"Healthy runs of {hours:g} simulated hours, of {len(kinds)} kinds (seed {seed}): {len(opened)} incidents."
+    )
     return [sentence, *opened], not opened
 
 

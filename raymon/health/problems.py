@@ -64,9 +64,7 @@ def _lost_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thre
             "worker_stalled", "critical", _about(stalled, "stalled", cost), advice, _only(stalled), _ratio(cost)
         )
     if gone := [*by_state.get("given_up", ()), *by_state.get("dead", ())]:
-        advice = (
-            f"{_WHY_IT_ENDED}; the run continues without it. A limit{{max_restarts}} sets how often to restart."
-        )
+        advice = f"{_WHY_IT_ENDED}; the run continues without it. A limit{{max_restarts}} sets how often to restart."
         cost = absence_cost(run, [worker.worker for worker in gone])
         yield Finding("workers_lost", "critical", _about(gone, "gone", cost), advice, _only(gone), _ratio(cost))
     yield from unplaced_workers(run, workers, limits)

@@ -23,7 +23,14 @@ class Clock:
     _skews: dict[str, float] = field(default_factory=dict)
     _pauses: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=16))
     _last_tick: float | None = None
+    _set_back: float = 0.0
     _jumped_at: float = float("-inf")
+
+    def forward(self, wall: float) -> float:
+        """Return our wall-clock time, which goes on where it was after our clock has been set back."""
+        if self._last_tick is not None and (back := self._last_tick - wall - self._set_back) > PAUSE_SECONDS:
+            self._set_back += back
+        return wall + self._set_back
 
     def tick(self, now: float) -> None:
         """Begin a round at wall-clock `now`."""

@@ -127,7 +127,7 @@ class Collector:
         if begun is None or (spent := time.monotonic() - begun) < SLOW_SECONDS:
             return snapshot
         problem = f"The collection has been running for {spent:.0f} s; the numbers are those before it."
-        return replace(snapshot, problem=problem, problem_since=self._clock() - spent)
+        return replace(snapshot, problem=problem, problem_since=self._now() - spent)
 
     def latest(self) -> Snapshot:
         """Return the last snapshot without counting as a viewer."""
@@ -143,7 +143,7 @@ class Collector:
         """Process scraped pages and return the snapshot: a whole collection except for the requests."""
         begun = time.perf_counter() if begun is None else begun
         endpoints = endpoints or Endpoints(tuple(page.url for page in pages), "given pages")
-        parsed = parse_round(pages, endpoints, round(self._clock(), 3), self._parser)
+        parsed = parse_round(pages, endpoints, round(self._now(), 3), self._parser)
         before = self._snapshot
         silent = process_requests((view, before.verdicts[view.run]) for view in before.runs)
         parsed = replace(parsed, silent=self._silent.known(silent))
@@ -187,6 +187,10 @@ class Collector:
         )
         return self._snapshot
 
+    def _now(self) -> float:
+        """Return our wall-clock time, which never goes back."""
+        return self._memory.clock.forward(self._clock())
+
     def _run(self) -> None:
         while not self._stop.is_set():
             begun = self._collecting_since = time.monotonic()
@@ -202,7 +206,7 @@ class Collector:
 
     def _failed(self, error: Exception) -> None:
         before = self._snapshot
-        since = before.problem_since if before.problem else self._clock()
+        since = before.problem_since if before.problem else self._now()
         problem = f"The collection failed ({type(error).__name__}; see the log): the numbers are those before it."
         self._snapshot = replace(before, problem=problem, problem_since=since)
 

@@ -62,7 +62,7 @@ class Driver:
 
     def age(self, memory: Memory, metric: Metric, now: float) -> float | None:
         """Return the age of the moment in a gauge; None if it is not known or 0."""
-        moment = self.gauge(metric)
+        moment = self.process.moment(metric) if self.process else None
         return memory.clock.age(moment, self.process.node, now) if self.process and moment else None
 
     def lifecycle(self, worker: str) -> str | None:
@@ -100,7 +100,7 @@ def driver_of(subject: Subject | None, memory: Memory, report: float | None, now
         return Driver()
     process = subject.newest()
     age = memory.beat_age(process, now)
-    started = process.gauge(catalog.RUN_START)
+    started = process.moment(catalog.RUN_START)
     seen_first = process.round == 1 and started
     return Driver(
         process,

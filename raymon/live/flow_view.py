@@ -35,7 +35,7 @@ def process_flow(subject: Subject, rates: Rates, memory: Memory, now: float) -> 
     batches = subject.whole_growths(key_of(catalog.TOKENS, "out"), LEAST_WINDOW_SECONDS)
     syncs = rates.of(catalog.WEIGHT_SYNCS)
     since, between = _syncs(subject, process)
-    moment = process.gauge(catalog.BUFFER_OLDEST)
+    moment = process.moment(catalog.BUFFER_OLDEST)
     lengths = {name: process.gauge(catalog.RESPONSE_LENGTH, value) for name, value in _QUANTILES.items()}
     return FlowView(
         tokens_per_second=_rates(catalog.TOKENS, rates),

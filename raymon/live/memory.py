@@ -18,7 +18,7 @@ from raymon.catalog import DRIVER
 from raymon.live.clock import Clock
 from raymon.live.endpoint import Endpoint, NodeKey, node_key
 from raymon.live.parse import METRICS, RAY_FAMILIES, SeriesKey
-from raymon.live.subject import MOST_OPEN_VALUES, Key, Process, Subject
+from raymon.live.subject import CLOCK_SET_SECONDS, MOST_OPEN_VALUES, Key, Process, Subject
 
 MOST_SUBJECTS: Final = 20_000
 MOST_COLUMNS: Final = 512
@@ -126,6 +126,11 @@ class Memory:
         if node is None or node.changed_at is None or not node.numbers:
             return None
         return self.clock.age(node.changed_at, "", now)
+
+    def clock_shifts(self) -> dict[str, float]:
+        """Return by how many seconds the clocks of nodes that were set while we watched are behind what they were."""
+        newest = (subject.newest() for subject in self.subjects.values())
+        return {process.node: process.shift for process in newest if abs(process.shift) > CLOCK_SET_SECONDS}
 
     def beat_age(self, process: Process, now: float) -> float | None:
         """Return the age of a process's last heartbeat; None if it never had one.
@@ -281,10 +286,10 @@ class Memory:
 
     def _beat(self, run: str, process: Process, now: float) -> None:
         beat = process.gauge(catalog.HEARTBEAT)
-        if beat is None or beat == process.beat:
+        if beat is None or beat + process.shift == process.beat:
             return
-        if process.beat is not None:
-            process.beat_gap = beat - process.beat
-            self.clock.saw(process.node, now - beat, now)
-        process.beat = beat
+        known = process.beat is not None
+        process.flushed(beat, self.clock.skew(process.node), now)
+        if known and process.beat is not None:
+            self.clock.saw(process.node, now - process.beat, now)
         self.heard[run] = now

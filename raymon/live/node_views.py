@@ -58,14 +58,15 @@ def node_views(memory: Memory, now: float) -> Mapping[str, NodeView]:
     The head's autoscaler and dashboard have pages of their own, which hold no metric of a node.
     """
     nodes = {urlsplit(url).hostname for url, node in memory.nodes.items() if node.numbers}
+    shifts = memory.clock_shifts()
     return {
-        url: _node_view(url, node, memory, now)
+        url: _node_view(url, node, memory, shifts, now)
         for url, node in memory.nodes.items()
         if node.numbers or urlsplit(url).hostname not in nodes
     }
 
 
-def _node_view(url: str, node: Endpoint, memory: Memory, now: float) -> NodeView:
+def _node_view(url: str, node: Endpoint, memory: Memory, shifts: Mapping[str, float], now: float) -> NodeView:
     numbers = {name: value for (name, _), value in node.numbers.items()}
     address = (
         next((ip for (name, ip) in node.numbers if name == ray_families.NODE_CPU and ip), "")
@@ -88,7 +89,7 @@ def _node_view(url: str, node: Endpoint, memory: Memory, now: float) -> NodeView
         memory_total_bytes=numbers.get(ray_families.NODE_MEMORY_TOTAL),
         disk_used_bytes=numbers.get(ray_families.NODE_DISK_USED),
         disk_free_bytes=numbers.get(ray_families.NODE_DISK_FREE),
-        clock_offset_seconds=memory.clock.skew(address),
+        clock_offset_seconds=memory.clock.skew(address) + shifts.get(address, 0.0),
     )
 
 

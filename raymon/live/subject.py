@@ -14,6 +14,8 @@ REMEMBERED_SECONDS: Final = 65.0
 SHORTEST_SPAN_SECONDS: Final = 0.05
 """Rates over less than this are noise, or the work of a process that invents its heartbeats."""
 RESUME_SECONDS: Final = 15.0
+CLOCK_SET_SECONDS: Final = 3.0
+"""A heartbeat so long before the last one, or after now, comes from a clock that was set."""
 MOST_OPEN_VALUES: Final = 16
 """Values of a label without enumerated values (an engine, an exception) that are kept per process and family."""
 
@@ -49,13 +51,29 @@ class EmptyRollouts(NamedTuple):
     longest_before: float = 0.0
 
 
+class ClockStep(NamedTuple):
+    """That the clock of a node was set: the heartbeats before and after, by that clock, and the shift before."""
+
+    before: float
+    after: float
+    shift_before: float
+
+    def is_older(self, moment: float) -> bool:
+        """Return whether a moment was written before the clock was set; of what is ambiguous, that it was not."""
+        if self.after > self.before:
+            return moment < (self.before + self.after) / 2.0
+        return moment > (self.before + self.after) / 2.0
+
+
 @dataclass(slots=True, eq=False)
 class Process:
     """One process that records, identified by Ray's worker id.
 
     Attributes:
-        beat: Its last heartbeat, by the clock of its node.
+        beat: Its last heartbeat, by the clock of its node before that was ever set.
         beat_gap: Seconds between its last two heartbeats.
+        beat_seen: When we first saw the last heartbeat.
+        shift: Seconds to add to moments by its node's clock, so that they go on where they were before it was set.
         url: The endpoint its gauges were last seen at.
         gauge_round: The last round that showed any of its gauges.
         round: The round in which it was first seen.
@@ -69,14 +87,40 @@ class Process:
     counters: dict[Key, float] = field(default_factory=dict)
     beat: float | None = None
     beat_gap: float | None = None
+    beat_seen: float = 0.0
+    shift: float = 0.0
     url: str = ""
     gauge_round: int = -1
     round: int = 0
     open_values: Counter[str] = field(default_factory=Counter)
+    _step: ClockStep | None = None
 
     def gauge(self, metric: Metric, *values: str) -> float | None:
         """Return the last value of a gauge; None if it was never seen."""
         return self.gauges.get((metric.name, *values))
+
+    def moment(self, metric: Metric) -> float | None:
+        """Return the moment in a gauge, by its node's clock before that was ever set; None if it is 0 or unknown."""
+        moment = self.gauge(metric)
+        if not moment or self._step is None:
+            return moment or None
+        return moment + (self._step.shift_before if self._step.is_older(moment) else self.shift)
+
+    def flushed(self, beat: float, skew: float, now: float) -> None:
+        """Take in a new heartbeat, first seen at our `now`; notice if the node's clock was set since the last one.
+
+        Only two things prove that: a heartbeat before the last one, and one that is yet to come. `skew` is by how many
+        seconds that clock was behind ours before.
+        """
+        if self.beat is None:
+            self.beat, self.beat_seen = beat, now
+            return
+        elapsed, gap = now - self.beat_seen, beat + self.shift - self.beat
+        if gap < -CLOCK_SET_SECONDS or beat + self.shift + skew > now + CLOCK_SET_SECONDS:
+            self._step = ClockStep(self.beat - self.shift, beat, self.shift)
+            self.shift += elapsed - gap
+            gap = elapsed
+        self.beat_gap, self.beat, self.beat_seen = gap, beat + self.shift, now
 
     def label(self, metric: Metric, values: Iterable[str]) -> str | None:
         """Return the value whose series of an enumerated gauge is 1; None if there is none."""

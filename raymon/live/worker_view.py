@@ -28,7 +28,7 @@ def worker_view(
     """
     process = subject.newest()
     beat_age = memory.beat_age(process, now)
-    progress = process.gauge(catalog.PROGRESS)
+    progress = process.moment(catalog.PROGRESS)
     progress_age = memory.clock.age(progress, process.node, now) if progress else None
     window = window_seconds(report)
     silent = beat_age is None or beat_age > 2.0 * window

@@ -18,7 +18,7 @@ from raymon.live.history import MOST_SAMPLES, Ring, WorkerSample
 from raymon.live.rates import Rates
 from raymon.live.runs import driver_growth
 from raymon.live.scrape import Page
-from raymon.live.subject import key_of
+from raymon.live.subject import Process, key_of
 
 
 def cluster(workers=3, **driver):
@@ -384,6 +384,39 @@ def test_ages_leave_out_pauses_of_the_viewer_only():
         clock.tick(now)
     assert clock.age(100.5, "n", 162.0) == pytest.approx(1.5)
     assert clock.age(161.5, "n", 162.0) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("offset", [120.0, -120.0])
+@pytest.mark.parametrize("whole", [False, True], ids=["a node", "every node and the viewer"])
+def test_a_clock_that_is_set_and_set_right_again_stalls_nobody(offset, whole):
+    near, far = cluster(2), FakeCluster(FakeWorker("2", node="10.0.0.2"), FakeWorker("3", node="10.0.0.2"))
+    far.address, far_url, moment = "10.0.0.2", "http://10.0.0.2:8080/metrics", NOW
+    collector = Collector([URL], clock=lambda: moment)
+    seen, offsets = set(), set()
+    for second in range(120):
+        wrong = offset if 40 <= second < 80 else 0.0
+        moment = NOW + second + wrong * whole
+        for fake, away in ((near, wrong * whole), (far, wrong)):
+            fake.now = NOW + second
+            for process in fake.processes:
+                process.second(NOW + second - 0.3 + away)
+        snapshot = collector.digest([Page(URL, near.page()), Page(far_url, far.page())])
+        if second > 20:
+            seen |= set(states(snapshot).values())
+            offsets |= {round(node.clock_offset_seconds) for node in snapshot.run().nodes}
+        if second in (39, 79, 119):
+            assert snapshot.run().steps_per_second == pytest.approx(4000, rel=0.02)
+    assert seen == {"running"}
+    assert whole or offsets == {0, -round(offset)}
+
+
+def test_a_heartbeat_that_arrives_late_is_no_clock_that_was_set():
+    process = Process("id", "10.0.0.1", NOW)
+    for beat, seen in ((0.0, 1.0), (1.0, 61.0), (62.0, 63.0)):  # the agent stood still for a minute
+        process.flushed(NOW + beat, 0.0, NOW + seen)
+        assert process.shift == 0.0
+    process.flushed(NOW + 30.0, 0.0, NOW + 64.0)
+    assert process.shift == pytest.approx(33.0)
 
 
 def test_no_view_holds_a_number_that_is_not_finite():
