@@ -116,7 +116,7 @@ def _lost() -> Iterable[Scenario]:
     yield Scenario("worker stopped (SIGSTOP), sync", (*SIMULATED, *SYNC), stalled, "stop-worker")
     yield Scenario("worker killed (SIGKILL), CartPole", CARTPOLE, lost, "kill-worker")
     yield Scenario("all workers killed (SIGKILL)", SIMULATED, lost, "kill-workers")
-    gone = frozenset({"driver_gone", "stale"})
+    gone = frozenset({"driver_gone", "killed", "stale"})
     yield Scenario("driver killed (SIGKILL)", SIMULATED, gone, "kill-driver")
     yield Scenario("driver stopped (SIGSTOP)", SIMULATED, frozenset({"driver_gone"}), "stop-driver")
     yield Scenario("exporter frozen (SIGSTOP of Ray's agent)", SIMULATED, frozenset({"stale"}), "freeze-exporter")

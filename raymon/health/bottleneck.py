@@ -4,12 +4,11 @@ A limit is not a fault: every run has one. It is named once its share of the ite
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Final
 
 from raymon.catalog import WORK_PHASES
 from raymon.format import count, duration, share
-from raymon.health.impact import Cost, limit_cost
+from raymon.health.impact import limit_cost, with_cost
 from raymon.health.language_limits import LANGUAGE_LIMITS, full_buffer, tail, tail_share, without_phases
 from raymon.health.shares import busy_ratio, cpu_full, of_language_model, worker_phases
 from raymon.health.thresholds import Thresholds
@@ -33,16 +32,9 @@ def bottlenecks(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     if candidates:
         ratio, explain = max(candidates, key=lambda pair: pair[0])
         finding = explain(run, limits)
-        yield _with_cost(finding, limit_cost(run, tail_share(run) if finding.code == "tail_bound" else ratio))
+        yield with_cost(finding, limit_cost(run, tail_share(run) if finding.code == "tail_bound" else ratio))
     if language:
         yield from full_buffer(run)
-
-
-def _with_cost(finding: Finding, cost: Cost | None) -> Finding:
-    if cost is None:
-        return finding
-    sentence = f"{finding.sentence[:-1]}; this {cost.text()}."
-    return replace(finding, sentence=sentence, cost_ratio=cost.ratio)
 
 
 def _limit(code: str, sentence: str, advice: str) -> Finding:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from raymon.format import count, duration, listing, share
 from raymon.health.empty_rollouts import returns_nothing
+from raymon.health.impact import absence_cost, with_cost
 from raymon.health.shares import busy_ratio
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding, WorkerVerdict
@@ -56,7 +57,8 @@ def failing_rollouts(run: RunView, workers: Sequence[WorkerVerdict], limits: Thr
     elif failing:
         error = f"{_class_of(failing)}{_raised_in(failing)}"
         sentence = f"Every rollout of {_workers(failing)} fails with {error}; the other workers sample."
-        yield Finding("rollouts_failing", "warning", sentence, _ADVICE, _only(failing))
+        finding = Finding("rollouts_failing", "warning", sentence, _ADVICE, _only(failing))
+        yield with_cost(finding, absence_cost(run, [worker.worker for worker in failing]))
     elif failed > limits.failing_ratio * (failed + succeeded) and _total(run.workers) >= limits.failures_least_count:
         bad = [worker for worker in run.workers if failures_per_second(worker)]
         ratio = share(failed / (failed + succeeded))

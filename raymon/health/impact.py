@@ -7,12 +7,14 @@ many rollouts as the others, they wait for it.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from statistics import NormalDist, median
 from typing import Final, NamedTuple
 
 from raymon.format import share, whole
 from raymon.health.shares import SAMPLING_ROLES, throughput, usual_throughput, worker_phases
 from raymon.health.stragglers import Straggler
+from raymon.health.verdicts import Finding
 from raymon.views import RunView, WorkerView
 
 _SAMPLERS: Final = ("sync", "step", "async")
@@ -134,6 +136,21 @@ def _absence_cost(run: RunView, absent: Collection[str]) -> Cost | None:
     if waits_for_all(run) and usual:
         return Cost(min(now, present), max(present, usual), unit)
     return Cost(present, _with_gain(run, present, missing), unit)
+
+
+def standstill_cost(run: RunView) -> Cost | None:
+    """Return what it costs that the whole run stands still: all of its usual throughput; None while that is unknown."""
+    usual, (_, unit) = usual_throughput(run), throughput(run)
+    return Cost(0.0, usual, unit) if usual else None
+
+
+def with_cost(finding: Finding, cost: Cost | None) -> Finding:
+    """Return the finding with its cost at the end of its first sentence; unchanged where none is known."""
+    if cost is None:
+        return finding
+    sentence, _, rest = finding.sentence.partition(". ")
+    sentence = f"{sentence.removesuffix('.')}; this {cost.text()}."
+    return replace(finding, sentence=f"{sentence} {rest}".rstrip(), cost_ratio=cost.ratio)
 
 
 def limit_cost(run: RunView, ratio: float) -> Cost | None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from raymon.format import duration, listing, share
+from raymon.health.impact import absence_cost, with_cost
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding
 from raymon.views import NodeView, RunView, WorkerView
@@ -33,13 +34,25 @@ def node_of(worker: WorkerView, run: RunView) -> NodeView | None:
 def node_problems(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     """Yield what is wrong with the nodes of the run, silent ones first."""
     for node in silent_nodes(run, limits):
-        yield _silent(node)
+        yield with_cost(_silent(node), absence_cost(run, node.workers))
     for node in run.nodes:
         if node.lost_workers and not node.workers and not node.driver and _lost_lately(node, limits):
             yield _left(node)
     for node in run.nodes:
         if (node.workers or node.driver) and not is_silent(node, limits):
             yield from _shortages(node, limits)
+    yield from _overloaded(run, limits)
+
+
+def _overloaded(run: RunView, limits: Thresholds) -> Iterator[Finding]:
+    """Yield the nodes that have no CPU left while others of the run have."""
+    used = [node for node in run.nodes if (node.workers or node.driver) and node.cpu_ratio is not None]
+    full = [node for node in used if (node.cpu_ratio or 0.0) > limits.node_cpu_ratio]
+    for node in full if len(full) < len(used) else ():
+        hosts = f"; worker{'s' if len(node.workers) > 1 else ''} {listing(node.workers)} on it" if node.workers else ""
+        sentence = f"{_name(node)} has no CPU left ({share(node.cpu_ratio)} used), others have{hosts}."
+        advice = "Move workers{workers} away from it, or see what else runs there."
+        yield Finding("node_overloaded", "info", sentence, advice)
 
 
 def _name(node: NodeView) -> str:

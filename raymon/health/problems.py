@@ -6,7 +6,7 @@ from typing import Final
 from raymon.format import count, duration, listing, share, size
 from raymon.health.empty_rollouts import empty_rollouts
 from raymon.health.failing_rollouts import failing_rollouts, has_succeeded, held_up_by_failure, nothing_succeeded
-from raymon.health.impact import Cost, absence_cost, straggler_cost
+from raymon.health.impact import Cost, absence_cost, standstill_cost, straggler_cost, with_cost
 from raymon.health.language_problems import language_problems
 from raymon.health.stragglers import stragglers
 from raymon.health.thresholds import Thresholds
@@ -132,7 +132,8 @@ def _no_progress(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thres
     if age is not None and age - (run.driver_heartbeat_age_seconds or 0.0) > limit:  # both as of its last flush
         usual = f" (an iteration normally takes {duration(run.iteration_seconds)})" if run.iteration_seconds else ""
         sentence = f"No policy update for {duration(age)}{usual}; {_driver_place(run)}."
-        yield Finding("no_progress", "critical", sentence, "See where the driver is: raymon profile.")
+        finding = Finding("no_progress", "critical", sentence, "See where the driver is: raymon profile.")
+        yield with_cost(finding, standstill_cost(run))
 
 
 def _driver_place(run: RunView) -> str:

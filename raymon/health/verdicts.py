@@ -108,7 +108,9 @@ REMARKS: Final = (
     "suspect",
     "driver_waits",
     "no_steps",
+    "no_workers",
     "node_clock",
+    "node_overloaded",
 )
 """Codes of findings that accompany a verdict and are never its state."""
 

@@ -4,6 +4,7 @@ import pytest
 from health_views import run, worker
 
 from raymon.health import judge
+from raymon.views import NodeView
 
 
 def slow_fleet(**more):
@@ -66,3 +67,24 @@ def test_lost_worker_costs_the_rate_of_a_healthy_one():
     lost = worker("3", lifecycle="given_up", steps_per_second=0.0)
     finding = judge(run(*workers, lost, steps_per_second=3000.0, sampler="async")).findings[0]
     assert (finding.code, finding.cost_ratio) == ("workers_lost", pytest.approx(0.25))
+
+
+def test_a_silent_node_costs_what_its_workers_would_do():
+    workers = [worker(str(number), steps_per_second=1000.0, node=f"10.0.0.{1 + number % 2}") for number in range(4)]
+    silent = NodeView("u2", "10.0.0.2", silent_seconds=20.0, error="timed out", workers=("1", "3"))
+    nodes = (NodeView("u1", "10.0.0.1", silent_seconds=0.0, workers=("0", "2"), driver=True), silent)
+    finding = judge(run(*workers, nodes=nodes, steps_per_second=2000.0, sampler="async")).findings[0]
+    assert (finding.code, finding.cost_ratio) == ("node_silent", pytest.approx(0.5))
+    assert "costs 50 % of the throughput" in finding.sentence
+
+
+def test_a_failing_worker_and_a_run_that_stands_still_have_a_cost():
+    workers = [worker(str(number), steps_per_second=1000.0) for number in range(3)]
+    nothing = {"rollouts_per_second": 0.0, "steps_per_second": 0.0}
+    failing = worker("3", failures={"TypeError": 5.0}, failures_total=50.0, **nothing)
+    finding = judge(run(*workers, failing, steps_per_second=3000.0, sampler="async")).findings[0]
+    assert (finding.code, finding.cost_ratio) == ("rollouts_failing", pytest.approx(0.25))
+    values = {"last_update_age_seconds": 60.0, "usual_steps_per_second": 1900.0, "steps_per_second": 0.0}
+    still = judge(run(*workers, **values)).findings[0]
+    assert (still.code, still.cost_ratio) == ("no_progress", 1.0)
+    assert "costs 100 % of the throughput (1,900 of 1,900 steps/s)" in still.sentence

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import language_views
 import pytest
@@ -10,6 +11,7 @@ from health_views import fleet, run, worker
 from raymon import health
 from raymon.health import RUN_STATES, SEVERITIES, judge
 from raymon.health.learning import learning
+from raymon.health.verdicts import REMARKS
 from raymon.train.options import Config
 from raymon.views import NodeView, RunView, StoreView
 
@@ -234,6 +236,23 @@ def test_first_finding(case):
 def test_every_state_that_is_not_well_is_reached_by_a_case():
     cases = [*CASES.values(), *language_views.CASES.values()]
     assert {state for _, state, _ in cases} == set(RUN_STATES)
+
+
+def test_every_code_of_a_finding_is_declared():
+    folder = Path(health.__file__).parent
+    codes = {code for path in folder.glob("*.py") for code in re.findall(r'Finding\(\s*"(\w+)"', path.read_text())}
+    assert len(codes) > 30
+    assert codes <= {*RUN_STATES, *REMARKS}
+
+
+def test_one_node_without_cpu_is_named_with_its_workers():
+    view = nodes(cpu_ratio=0.99)
+    assert "node_overloaded" not in {finding.code for finding in judge(view).findings}, "the other node says nothing"
+    other = dataclasses.replace(view.nodes[0], cpu_ratio=0.5)
+    findings = judge(dataclasses.replace(view, nodes=(other, view.nodes[1]))).findings
+    (remark,) = [finding for finding in findings if finding.code == "node_overloaded"]
+    assert remark.sentence == "Node 10.0.0.3 has no CPU left (99 % used), others have; workers 1 and 2 on it."
+    assert judge(view).state != "node_overloaded"
 
 
 def test_the_sentence_on_a_learner_has_the_numbers_and_the_options():

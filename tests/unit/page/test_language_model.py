@@ -21,7 +21,15 @@ HISTORY = {"r": history(tokens_out=[4000.0] * 20, tail_ratio=[0.1] * 20)}
 def test_section_is_shown_with_its_figures():
     html = page_html(snapshot(VIEW, histories=HISTORY))
     assert 'data-section="language"' in html
-    for text in ("Truncated", "10 %", "12 of 64", "1.2 GB", "2 rollout · 1 reward", "1 · 3", "Tokens per second"):
+    for text in (
+        "Truncated",
+        "10 %",
+        "12 of 64",
+        "1.2 GB",
+        "2 rollout · 1 reward",
+        "1, at most 3",
+        "Tokens per second",
+    ):
         assert text in html, text
     assert "Rollout workers, on average" in html
     assert "Reward workers, on average" in html
