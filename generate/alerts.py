@@ -282,7 +282,11 @@ def _buffer_overfull() -> Alert:
 
 
 def _object_store_pressure() -> Alert:
-    raymon_sessions = f"on (SessionName) count by (SessionName) ({catalog.HEARTBEAT.name})"
+    def sessions(*states: str) -> str:
+        return f"count by (SessionName) ({catalog.RUN_STATE.name}{{{_state(*states)}}} == 1)"
+
+    over = f"({sessions('finished', 'stopped', 'failed')} unless on (SessionName) {sessions('training', 'starting')})"
+    sampling = f"on (SessionName) count by (SessionName) ({catalog.HEARTBEAT.name}{{{_WORKERS}}})"
     used, free = (f"sum by (SessionName) ({family})" for family in (ray.STORE_USED, ray.STORE_AVAILABLE))
     spilled = f"sum by (SessionName) ({ray.STORE_MEMORY}{{{ray.LOCATION_SPILLED}}})"
     return Alert(
@@ -291,9 +295,10 @@ def _object_store_pressure() -> Alert:
         description="The object store of Ray session {{ $labels.SessionName }}, which a training run uses, is nearly "
         "full or has objects on disk.",
         expression=f"(({used} / ({used} + {free}) > {THRESHOLDS.store_used_ratio:g})"
-        f" or ({spilled} > {THRESHOLDS.spilled_bytes:g})) and {raymon_sessions}",
+        f" or ({spilled} > {THRESHOLDS.spilled_bytes:g})) and {sampling} unless on (SessionName) {over}",
         hold_seconds=60,
-        reason=f"{reason_of('store_used_ratio')} {reason_of('spilled_bytes')} A minute, since a burst passes.",
+        reason=f"{reason_of('store_used_ratio')} {reason_of('spilled_bytes')} A minute, since a burst passes. What "
+        "lies in the store after the last run of a session has ended harms nobody.",
         board="raymon-nodes",
         labels=("SessionName",),
     )

@@ -7,7 +7,7 @@ from raymon import catalog
 STEPS_RATE: Final = f"run:{catalog.ENV_STEPS.name.removesuffix('_total')}:rate1m"
 """Environment steps per second of a run."""
 STEP_COST: Final = f"run_worker:{catalog.ROLLOUT_SECONDS.name.removesuffix('_total')}_per_env_step:ratio_rate1m"
-"""Seconds of rollout per environment step of a worker."""
+"""Seconds of rollout per environment step of a worker that samples environments; other roles count other things."""
 TOKENS_RATE: Final = f"run:{catalog.TOKENS.name.removesuffix('_total')}_out:rate1m"
 """Tokens of responses per second of a run."""
 TOKEN_COST: Final = f"run_worker:{catalog.GENERATION_SECONDS.name.removesuffix('_total')}_per_token:ratio_rate1m"
@@ -16,6 +16,7 @@ LONGEST_COST: Final = f"run_worker:{catalog.GENERATION_SECONDS.name.removesuffix
 """Seconds of generation of a rollout worker per token of the longest response of each batch."""
 _STEPS: Final = f"sum by (run, worker) (rate({catalog.ENV_STEPS.name}[1m]))"
 _SECONDS: Final = f"sum by (run, worker) (rate({catalog.ROLLOUT_SECONDS.name}[1m]))"
+_OTHER_ROLES: Final = f"max by (run, worker) ({catalog.ROLE.name})"
 _TOKENS: Final = f'{catalog.TOKENS.name}{{direction="out"}}'
 _GENERATING: Final = f"sum by (run, worker) (rate({catalog.GENERATION_SECONDS.name}[1m]))"
 _TOKENS_OF_EACH: Final = f"sum by (run, worker) (rate({_TOKENS}[1m]))"
@@ -23,7 +24,7 @@ _LONGEST: Final = f"sum by (run, worker) (rate({catalog.GENERATION_LENGTH.name}[
 
 RECORDING_RULES: Final[tuple[dict[str, Any], ...]] = (
     {"record": STEPS_RATE, "expr": f"sum by (run) (rate({catalog.ENV_STEPS.name}[1m]))"},
-    {"record": STEP_COST, "expr": f"{_SECONDS} / ({_STEPS} > 0)"},
+    {"record": STEP_COST, "expr": f"{_SECONDS} / ({_STEPS} > 0) unless on (run, worker) {_OTHER_ROLES}"},
     {"record": TOKENS_RATE, "expr": f"sum by (run) (rate({_TOKENS}[1m]))"},
     {"record": TOKEN_COST, "expr": f"{_GENERATING} / ({_TOKENS_OF_EACH} > 0)"},
     {"record": LONGEST_COST, "expr": f"{_GENERATING} / ({_LONGEST} > 0)"},

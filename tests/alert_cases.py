@@ -268,6 +268,12 @@ CASES: Final = (
         _tokens((300, 30), (300, 30), (100, 30)),
         silent_at=(130, 200),
     ),
+    Case(
+        "RaymonWorkerStraggling",
+        "a worker of another role counts other steps",
+        {**_costs(300, 300, 100), series(catalog.ROLE, worker="2", role="reward"): "1x60"},
+        silent_at=(130, 200),
+    ),
     Case("RaymonWorkerStraggling", "within half of the others", _costs(300, 300, 200), silent_at=(130, 200)),
     Case("RaymonWorkerStraggling", "the counters of the dead stay, flat", _costs(300, 300, 0), silent_at=(130, 200)),
     Case(
@@ -634,6 +640,16 @@ CASES: Final = (
         labels={"SessionName": "s"},
     ),
     Case("RaymonObjectStorePressure", "half full", _store("10x60", "1e6x60"), silent_at=(120, 200)),
+    Case(
+        "RaymonObjectStorePressure",
+        "the only run has finished, and its processes stay",
+        {
+            **_store("1x11 90x60", "0x60"),
+            series(catalog.RUN_STATE, state="training"): "1x15 0x60",
+            series(catalog.RUN_STATE, state="finished"): "0x15 1x60",
+        },
+        silent_at=(60, 120, 200),
+    ),
     Case(
         "RaymonObjectStorePressure", "the node vanishes", _store("1x11 90x4 stale _x60", "0x60"), silent_at=(120, 200)
     ),
