@@ -41,7 +41,7 @@ class Env(gym.Env[Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:  # noqa: ANN401  # any action
         """Take a step."""
         del action
-        time.sleep(0.003)
+        time.sleep(0.02 if self._function is None else 0.003)
         self._steps += 1
         if self._number == 1 and self._function is not None and (self._folder / "fault").exists():
             self._function(Place(self._folder))

@@ -19,6 +19,9 @@ from raymon.views import RunView, WorkerView
 _MOST_SUSPECTS: Final = 3
 _MANY_ROLLOUTS: Final = 20.0
 
+_ALIVE: Final = ("starved", "busy", "idle")
+"""What the process of a silent driver does when it is there, neither stopped nor in native code."""
+
 
 def judge(
     run: RunView, workers: tuple[WorkerVerdict, ...] | None = None, limits: Thresholds = THRESHOLDS
@@ -86,7 +89,10 @@ def _silent(run: RunView, limits: Thresholds) -> Finding | None:
     driver, gone = run.driver_heartbeat_age_seconds, max(limits.driver_gone_seconds, heartbeat_limit(run, limits))
     exporter = run.exporter_age_seconds or 0.0
     # A node without CPU time exports late, and all that runs on it is silent from the same moment on.
-    allowed = 0.0 if driver is not None and _silent_together(run, driver) else limits.exporter_quiet_seconds
+    together = driver is not None and _silent_together(run, driver)
+    allowed = 0.0 if together else limits.exporter_quiet_seconds
+    if together and (run.driver_process in _ALIVE or cpu_full(run, limits)):
+        gone = max(gone, limits.driver_starved_seconds)
     quiet = exporter if exporter > allowed + (run.report_seconds or 0.0) else 0.0
     if driver is not None and driver - quiet > gone:
         alive = sum((worker.heartbeat_age_seconds or driver) < gone for worker in run.workers)

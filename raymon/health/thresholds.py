@@ -31,6 +31,11 @@ class Thresholds:
         "A driver that computes one long update still flushes from its thread, but shares the interpreter with it; "
         "ten seconds of silence mean a dead or stopped process, and leave 5 of the 15 s to report it.",
     )
+    driver_starved_seconds: float = _threshold(
+        30.0,
+        "Where driver and workers fall silent at the same moment and the node has no CPU left, or the driver's process "
+        "is there and not stopped, what is starved is probably the node's exporter.",
+    )
     dead_seconds: float = _threshold(
         60.0,
         "Ray drops a process's gauges after some 20 s of silence; a minute after its last beat, with no driver that "

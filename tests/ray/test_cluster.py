@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 from ray_cluster import Node, RayCluster, ray_cluster
-from support import Command, poll
+from support import Command, Prometheus, chromium_page, free_port, poll
 
+from raymon import catalog
 from raymon.cluster import discovery
 from raymon.live import targets
 from raymon.live.collector import Collector
 
-WORKERS = 5
+WORKERS = 7
 """One fewer than the cluster has CPUs; without a node, one worker has no place."""
 SILENT_SECONDS = 15.0
 """A node that does not answer is named within this time."""
@@ -26,7 +27,7 @@ SILENT_SECONDS = 15.0
 
 @pytest.fixture(scope="module")
 def cluster():
-    with ray_cluster(workers=2, cpus=2) as started:
+    with ray_cluster(workers=3, cpus=2) as started:
         yield started
 
 
@@ -120,7 +121,40 @@ def test_profile_reaches_workers_of_other_nodes(cluster: RayCluster, view, tmp_p
     assert all(any(f"worker-{worker}" in name for name in stacks) for worker in workers), text
 
 
-def test_cut_link_is_a_node_that_does_not_answer(cluster: RayCluster, view):
+def test_page_shows_the_workers_of_every_node(cluster: RayCluster, view):
+    port = str(free_port())
+    flags = ("--dashboard-url", cluster.dashboard_url, "--port", port)
+    with cluster.raymon("status", *flags) as status, chromium_page() as page:
+        poll(lambda: "http://127.0.0.1:" + port in status.text(), 60, "the page's address")
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.wait_for_selector('.raymon .page[data-view="run"]', timeout=60_000)
+        poll(lambda: page.locator("tr[data-worker]").count() == WORKERS, 60, "a row for every worker")
+        table = page.locator('[data-section="nodes"]')
+        poll(lambda: all(node.address in table.inner_text() for node in cluster.nodes), 30, "a row for every node")
+
+
+def test_prometheus_of_up_scrapes_every_node(cluster: RayCluster, view, tmp_path):
+    port = free_port()
+    flags = ("--dashboard-url", cluster.dashboard_url, "--no-grafana", "--no-export", "--directory", str(tmp_path))
+    try:
+        output(cluster.raymon("up", *flags, "--prometheus-port", str(port)))
+        prometheus = Prometheus(f"http://127.0.0.1:{port}")
+        query = f"count by (NodeAddress) ({catalog.HEARTBEAT.name})"
+        addresses = {node.address for node in cluster.nodes}
+        poll(lambda: {row["metric"]["NodeAddress"] for row in prometheus.query(query)} >= addresses, 60, "every node")
+    finally:
+        output(cluster.raymon("down", "--directory", str(tmp_path)))
+
+
+@pytest.fixture(scope="module")
+def watch(cluster: RayCluster, view, tmp_path_factory):
+    root = tmp_path_factory.mktemp("watched")
+    with cluster.raymon("watch", "--dashboard-url", cluster.dashboard_url, "--root", str(root)) as command:
+        poll(lambda: "apart [" in command.text(), 60, "the first verdict")
+        yield command, root
+
+
+def test_cut_link_is_a_node_that_does_not_answer(cluster: RayCluster, view, watch):
     node = cluster.nodes[2]
     workers = view.workers()[node.address]
     node.cut()
@@ -129,6 +163,9 @@ def test_cut_link_is_a_node_that_does_not_answer(cluster: RayCluster, view):
         assert view.first() == "node_silent", view.sentences()
         assert re.match(rf"Node {re.escape(node.address)} has not answered for [\d.]+ s: workers? ", sentence)
         assert all(re.search(rf"\b{worker}\b", sentence.partition(": ")[2]) for worker in workers)
+        command, root = watch
+        poll(lambda: list(root.glob("apart/incidents/*-node_silent/report.html")), 30, "an incident")
+        assert f"[incident] Node silent: Node {node.address} has not answered" in command.text()
     finally:
         node.restore()
     view.await_end("node_silent", SILENT_SECONDS)
@@ -140,7 +177,7 @@ def test_lost_node_leaves_a_worker_without_a_place(cluster: RayCluster, view):
     sentence = view.await_sentence("node_lost", 60.0)
     assert re.match(rf"Node {re.escape(node.address)} is lost \(.*health check.*\), silent for ", sentence)
     sentence = view.await_sentence("workers_unplaced", 60.0)
-    assert re.search(r"waits? for resources: Ray has found no place for .* \(free: 0 of 4 CPU\)", sentence)
+    assert re.search(r"waits? for resources: Ray has found no place for .* \(free: 0 of 6 CPU\)", sentence)
 
 
 def test_workers_start_on_a_node_that_joins(cluster: RayCluster, view):
@@ -152,7 +189,7 @@ def test_workers_start_on_a_node_that_joins(cluster: RayCluster, view):
 
 
 def test_drained_node_is_not_called_lost(cluster: RayCluster, view):
-    node = cluster.nodes[3]
+    node = cluster.nodes[-1]
     (node_id,) = (raylet.node_id for raylet in discovery.raylets() if raylet.node_address == node.address)
     reason = ("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "the spot instance ends")
     drain = ("drain-node", "--address", cluster.address, "--node-id", node_id, *reason)

@@ -238,6 +238,18 @@ def test_every_state_that_is_not_well_is_reached_by_a_case():
     assert {state for _, state, _ in cases} == set(RUN_STATES)
 
 
+@pytest.mark.parametrize("why", [{"driver_process": "idle"}, {"node_cpu_ratio": {"n": 0.99}}])
+def test_a_starved_exporter_makes_no_driver_gone(why):
+    together = {"driver_heartbeat_age_seconds": 12.0, "data_age_seconds": 12.0, "exporter_age_seconds": 0.8}
+    silent = tuple(dataclasses.replace(each, heartbeat_age_seconds=12.0) for each in healthy().workers)
+    assert judge(healthy(workers=silent, **together)).state == "driver_gone", "nothing shows that it lives"
+    assert judge(healthy(workers=silent, **together, **why)).severity != "critical"
+    assert judge(healthy(**together, **why)).state == "driver_gone", "its workers report"
+    late = {**together, "driver_heartbeat_age_seconds": 31.0}
+    older = tuple(dataclasses.replace(each, heartbeat_age_seconds=31.0) for each in silent)
+    assert judge(healthy(workers=older, **late, **why)).state == "driver_gone"
+
+
 def test_every_code_of_a_finding_is_declared():
     folder = Path(health.__file__).parent
     codes = {code for path in folder.glob("*.py") for code in re.findall(r'Finding\(\s*"(\w+)"', path.read_text())}
