@@ -28,7 +28,6 @@ class Fault:
         engines: The engines for which the pattern holds.
         clusters: `one` or `several` nodes, or both.
         exit_code: The exit code of the run that it ends; None if the run must go on.
-        kills: Whether it ends processes with SIGKILL, which loses what they counted last.
         breaks: Whether the cluster is of no use after it.
     """
 
@@ -39,7 +38,6 @@ class Fault:
     engines: tuple[str, ...] = ENGINES
     clusters: tuple[str, ...] = ("one", "several")
     exit_code: int | None = None
-    kills: bool = False
     breaks: bool = False
 
 
@@ -182,13 +180,13 @@ _ONE: Final = ("one",)
 _SEVERAL: Final = ("several",)
 
 FAULTS: Final = (
-    Fault("worker killed (SIGKILL)", kill_worker, _REPLACED, kills=True),
+    Fault("worker killed (SIGKILL)", kill_worker, _REPLACED),
     Fault("worker stopped and continued", stop_worker, _STALLED),
-    Fault("worker stopped for good", stop_for_good, _STALLED, engines=("own",), kills=True),
+    Fault("worker stopped for good", stop_for_good, _STALLED, engines=("own",)),
     Fault("exception in an environment", raise_in_environment, _REPLACED),
     Fault("environment hangs for a while", hang_in_environment, _HANGS),
-    Fault("environment hangs for good", hang_for_good, _HANGS, engines=("own",), kills=True),
-    Fault("memory hog in a worker", allocate, r"^memory_growth \[{worker}\]|memory"),
+    Fault("environment hangs for good", hang_for_good, _HANGS, engines=("own",)),
+    Fault("memory hog in a worker", allocate, r"^memory_growth \[{worker}\]"),
     Fault("object store full", fill_object_store, r"^object_store"),
     Fault(
         "Prometheus killed and restarted",
@@ -198,9 +196,9 @@ FAULTS: Final = (
     ),
     Fault("clock of the viewer set", step_clock, r"^node_clock", target="run"),
     Fault("node cut off and back", cut_link, _NODE_GONE, target="node", clusters=_SEVERAL),
-    Fault("node lost, another joins", kill_node, _NODE_GONE, target="node", clusters=_SEVERAL, kills=True),
-    Fault("raylet killed, node replaced", kill_raylet, _NODE_GONE, target="node", clusters=_SEVERAL, kills=True),
-    Fault("metrics agent killed, node replaced", kill_agent, _NODE_GONE, target="node", clusters=_SEVERAL, kills=True),
+    Fault("node lost, another joins", kill_node, _NODE_GONE, target="node", clusters=_SEVERAL),
+    Fault("raylet killed, node replaced", kill_raylet, _NODE_GONE, target="node", clusters=_SEVERAL),
+    Fault("metrics agent killed, node replaced", kill_agent, _NODE_GONE, target="node", clusters=_SEVERAL),
     Fault("Ctrl-C", interrupt, r"^(stopped|finished)", target="run", exit_code=130),
     Fault("SIGTERM", terminate, r"^(stopped|finished)", target="run", exit_code=143),
     Fault("disk of the records full", fill_disk, r"^failed|^printed .*cannot be written", target="run", exit_code=1),
@@ -211,7 +209,6 @@ FAULTS: Final = (
         target="run",
         clusters=_ONE,
         exit_code=1,
-        kills=True,
         breaks=True,
     ),
     Fault(
@@ -221,7 +218,6 @@ FAULTS: Final = (
         target="run",
         clusters=_ONE,
         exit_code=1,
-        kills=True,
         breaks=True,
     ),
 )

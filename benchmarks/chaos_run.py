@@ -36,12 +36,7 @@ _LOAD_RLLIB: Final = "import sys; from ray.rllib.core.rl_module import RLModule;
 
 
 class ChaosRun:
-    """A run of `raymon train` on a cluster.
-
-    Attributes:
-        worst: Worker to the environment steps per second that it made at best, to say what a kill may lose.
-        kills: How often a process of the run was ended by a signal, by a fault or by the driver.
-    """
+    """A run of `raymon train` on a cluster."""
 
     def __init__(self, cluster: ChaosCluster, engine: str, name: str, folder: Path, draw: random.Random) -> None:
         self.cluster, self.engine, self.name, self.folder, self.random = cluster, engine, name, folder, draw
