@@ -105,8 +105,16 @@ def _node(view: NodeView, elapsed: float) -> dict[str, Any]:
         "url": view.url,
         "silent_seconds": _rounded(silent, elapsed if silent else 0.0),
         "error": view.error,
+        "listed": view.listed,
+        "departure_reason": view.departure_reason or None,
         "workers": list(view.workers),
+        "lost_workers": list(view.lost_workers),
         "driver": view.driver,
+        "cpu_ratio": _rounded(view.cpu_ratio),
+        "memory_used_bytes": _rounded(view.memory_used_bytes),
+        "memory_total_bytes": _rounded(view.memory_total_bytes),
+        "disk_free_bytes": _rounded(view.disk_free_bytes),
+        "clock_offset_seconds": _rounded(view.clock_offset_seconds),
     }
 
 

@@ -71,6 +71,9 @@ def test_once_json_has_the_promised_keys_and_exit_code_0(healthy):
     assert set(data) == KEYS
     assert set(data["verdict"]) == {"state", "severity", "sentence", "advice", "evidence", "findings"}
     assert len(data["workers"]) == 4
+    for node in data["nodes"]:
+        assert 0.0 < node["cpu_ratio"] < 1.0 < node["memory_used_bytes"] < node["memory_total_bytes"]
+        assert (node["listed"], node["departure_reason"], node["clock_offset_seconds"]) == (True, None, 0.0)
     for worker in data["workers"]:
         assert set(worker) == WORKER_KEYS
         assert set(worker["latency_seconds"]) == {"p50", "p95", "p99"}
