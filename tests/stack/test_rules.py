@@ -127,3 +127,30 @@ def test_the_runbook_names_panels_that_exist():
     titles |= {"Worker lost", "Status → Targets"}
     named = set(re.findall(r"(?<!\*)\*([^*\n]+(?:\n[^*\n]+)?)\*(?!\*)", RUNBOOK_FILE.read_text()))
     assert {" ".join(name.split()) for name in named} <= titles
+
+
+def test_alerts_on_verdicts_fire_for_what_export_serves(tmp_path):
+    rules = ROOT / "prometheus" / "verdict-rules.yml"
+    assert set(re.findall(r"ray_raymon_\w+", rules.read_text())) == {catalog.RUN_VERDICT.name}
+    (tmp_path / "rules.yml").write_text(rules.read_text())
+    labels = {"run": "r", "code": "worker_stalled", "severity": "critical"}
+    summary = "raymon calls run r worker_stalled."
+    description = "The status page and raymon incidents say where and why."
+    fired = {"exp_labels": labels, "exp_annotations": {"summary": summary, "description": description}}
+    case = {
+        "interval": "5s",
+        "input_series": [
+            {
+                "series": 'ray_raymon_run_verdict{run="r", code="worker_stalled", severity="critical"}',
+                "values": "_x3 1x4 stale",
+            }
+        ],
+        "alert_rule_test": [
+            {"eval_time": f"{at}s", "alertname": "RaymonVerdictCritical", "exp_alerts": [fired] * number}
+            for at, number in ((15, 0), (25, 1), (40, 0))
+        ],
+    }
+    document = {"rule_files": ["rules.yml"], "evaluation_interval": "5s", "tests": [case]}
+    (tmp_path / "cases.yml").write_text(yaml.safe_dump(document))
+    result = promtool("test", "rules", tmp_path / "cases.yml")
+    assert result.returncode == 0, result.stdout + result.stderr
