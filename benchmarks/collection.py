@@ -4,7 +4,7 @@ python -m benchmarks.collection                             # 100 to 10,000 work
 python -m benchmarks.collection --workers 1000 --rounds 30
 python -m benchmarks.collection --write docs/performance.md # the table, and docs/images/collection.svg
 
-The workers are synthetic: pages as Ray's nodes serve them, at most 80 workers on a node, no network. Times are CPU
+The workers are synthetic: pages as Ray's nodes serve them, 10,000 workers on 128 nodes, no network. Times are CPU
 seconds of one core, so that other programs count little; each size has a process of its own.
 """
 
@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import log10
+from math import ceil, log10
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +32,7 @@ from raymon.page import layout
 from raymon.page.choice import Choice
 
 SIZES: Final = (100, 300, 1000, 3000, 10_000)
-WORKERS_PER_NODE: Final = 80
+WORKERS_PER_NODE: Final = 10_000 / 128
 HISTORY_ROUNDS: Final = 10
 """Collections before the measured ones: the first learns every series, and rates need a window."""
 BAR_SECONDS: Final = 2.0
@@ -64,7 +64,7 @@ class Cost:
 
 def measure(workers: int, rounds: int) -> Cost:
     """Collect and draw in this process."""
-    nodes = max(1, -(-workers // WORKERS_PER_NODE))
+    nodes = ceil(workers / WORKERS_PER_NODE)
     synthetic = [SyntheticPage(node) for node in fleet(workers, nodes, runs=1)]
     moment = time.time()
 
@@ -121,7 +121,7 @@ def table(costs: Sequence[Cost]) -> list[str]:
 
 
 def plot(costs: Sequence[Cost]) -> str:
-    """Return a drawing of seconds over workers, both axes logarithmic, as SVG."""
+    """Return a drawing of seconds and gigabytes over workers, all axes logarithmic, as SVG."""
     left, right, top, bottom = 70.0, 620.0, 20.0, 300.0
     low, high = -3, 1
     first, last = log10(costs[0].workers), log10(costs[-1].workers)
@@ -136,18 +136,19 @@ def plot(costs: Sequence[Cost]) -> str:
         return f'<text x="{at[0]:.0f}" y="{at[1]:.0f}" text-anchor="{anchor}" fill="{color}">{words}</text>'
 
     parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 350" font-family="sans-serif" font-size="13">',
-        '<rect width="720" height="350" fill="#fff"/>',
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 740 350" font-family="sans-serif" font-size="13">',
+        '<rect width="740" height="350" fill="#fff"/>',
         text(((left + right) / 2, bottom + 42), "workers"),
     ]
     for power in range(low, high + 1):
         at = y(10.0**power)
         parts.append(f'<path d="M{left:.0f} {at:.0f}H{right:.0f}" stroke="#ddd"/>')
-        parts.append(text((left - 8, at + 4), f"{10.0**power:g} s", "end"))
+        parts.append(text((left - 8, at + 4), f"{10.0**power:g}", "end"))
     parts += [text((x(cost.workers), bottom + 20), f"{cost.workers:,}") for cost in costs]
     lines = {
-        "collection": ("#1565c0", [cost.collection_seconds for cost in costs]),
-        "drawing": ("#c2410c", [cost.drawing_seconds for cost in costs]),
+        "collection (s)": ("#1565c0", [cost.collection_seconds for cost in costs]),
+        "drawing (s)": ("#c2410c", [cost.drawing_seconds for cost in costs]),
+        "memory (GB)": ("#15803d", [cost.memory_bytes / 1e9 for cost in costs]),
     }
     for name, (color, seconds) in lines.items():
         points = " ".join(f"{x(cost.workers):.1f},{y(spent):.1f}" for cost, spent in zip(costs, seconds, strict=True))

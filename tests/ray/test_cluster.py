@@ -183,7 +183,7 @@ def test_lost_node_leaves_a_worker_without_a_place(cluster: RayCluster, view):
 def test_workers_start_on_a_node_that_joins(cluster: RayCluster, view):
     node = cluster.add_node()
     node.ready()
-    poll(lambda: view.workers().get(node.address), 60, "a worker runs on the new node")
+    poll(lambda: view.workers().get(node.address), 120, f"a worker runs on the new node, not {view.sentences()}")
     view.await_end("workers_unplaced", 20.0)
     view.await_end("node_lost", 75.0)  # it is named for a minute
 
