@@ -106,8 +106,12 @@ def _silent(run: RunView, limits: Thresholds) -> Finding | None:
 
 
 def _silent_together(run: RunView, driver: float) -> bool:
-    """Return whether all present workers have been silent for as long as the driver, to within an export."""
-    ages = [worker.heartbeat_age_seconds for worker in run.workers if worker.present]
+    """Return whether all workers have been silent for as long as the driver, to within an export.
+
+    Those that are gone are left out, unless the exporter shows none at all any more.
+    """
+    present = [worker for worker in run.workers if worker.present] or run.workers
+    ages = [worker.heartbeat_age_seconds for worker in present]
     return bool(ages) and all(age is not None and age > driver - (run.report_seconds or 1.0) for age in ages)
 
 

@@ -239,9 +239,11 @@ def test_every_state_that_is_not_well_is_reached_by_a_case():
 
 
 @pytest.mark.parametrize("why", [{"driver_process": "idle"}, {"node_cpu_ratio": {"n": 0.99}}])
-def test_a_starved_exporter_makes_no_driver_gone(why):
+@pytest.mark.parametrize("present", [True, False], ids=["old gauges", "no gauges"])
+def test_a_starved_exporter_makes_no_driver_gone(present, why):
     together = {"driver_heartbeat_age_seconds": 12.0, "data_age_seconds": 12.0, "exporter_age_seconds": 0.8}
-    silent = tuple(dataclasses.replace(each, heartbeat_age_seconds=12.0) for each in healthy().workers)
+    last = {"heartbeat_age_seconds": 12.0, "present": present}
+    silent = tuple(dataclasses.replace(each, **last) for each in healthy().workers)
     assert judge(healthy(workers=silent, **together)).state == "driver_gone", "nothing shows that it lives"
     assert judge(healthy(workers=silent, **together, **why)).severity != "critical"
     assert judge(healthy(**together, **why)).state == "driver_gone", "its workers report"
