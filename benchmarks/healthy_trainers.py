@@ -32,6 +32,7 @@ class Nature:
         speeds: How many times longer a step of each worker takes, by design.
         pause_every: Updates between the driver's pauses for evaluation; 0 for none.
         pause_seconds: How long such a pause is.
+        learn_seconds: How long an update takes.
         step_seconds: How long a step takes.
         growing: Whether rollouts get three times longer in the course of half an hour.
     """
@@ -43,6 +44,7 @@ class Nature:
     speeds: tuple[float, ...] = (1.0,)
     pause_every: int = 0
     pause_seconds: float = 0.0
+    learn_seconds: float = 0.05
     step_seconds: float = 0.02
     growing: bool = False
 
@@ -56,6 +58,10 @@ NATURES: Final = {
         steps=lambda draw: min(1500, int(10 + draw.lognormvariate(4.0, 1.2))),
     ),
     "long": Nature("rollouts of 20 to 30 s, longer with time", steps=lambda _: 1000, growing=True),
+    "learner": Nature("updates of 3 s, for which all workers wait", sync=True, learn_seconds=3.0),
+    "short": Nature(
+        "rollouts of 4 steps, log written for 5 s every 500 updates", lambda _: 4, pause_every=500, pause_seconds=5.0
+    ),
     "many": Nature("for hundreds of workers: a rollout of 5 steps and a second", steps=lambda _: 5, step_seconds=0.2),
     "speeds": Nature(
         "workers of three speeds by design, checkpoint of 4 s every 100 updates",
@@ -104,7 +110,7 @@ def train(kind: str, number: int = WORKERS) -> None:
                     ray.get(done[0])
                     pending[worker.sample.remote()] = worker
             with driver.phase("learn"):
-                time.sleep(0.05)
+                time.sleep(nature.learn_seconds)
             driver.update(loss=1.0)
             updates += 1
             if nature.pause_every and updates % nature.pause_every == 0:
