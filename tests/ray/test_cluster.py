@@ -134,16 +134,18 @@ def test_page_shows_the_workers_of_every_node(cluster: RayCluster, view):
 
 
 def test_prometheus_of_up_scrapes_every_node(cluster: RayCluster, view, tmp_path):
-    port = free_port()
-    flags = ("--dashboard-url", cluster.dashboard_url, "--no-grafana", "--no-export", "--directory", str(tmp_path))
+    port, token = free_port(), tmp_path / "token"
+    token.touch(0o600)
+    token.write_text(cluster.environment["RAY_AUTH_TOKEN"])
+    flags = ("--dashboard-url", cluster.dashboard_url, "--token-file", str(token), "--no-grafana", "--no-export")
     try:
-        output(cluster.raymon("up", *flags, "--prometheus-port", str(port)))
+        output(cluster.raymon("up", *flags, "--directory", str(tmp_path / "up"), "--prometheus-port", str(port)))
         prometheus = Prometheus(f"http://127.0.0.1:{port}")
         query = f"count by (NodeAddress) ({catalog.HEARTBEAT.name})"
         addresses = {node.address for node in cluster.nodes}
         poll(lambda: {row["metric"]["NodeAddress"] for row in prometheus.query(query)} >= addresses, 60, "every node")
     finally:
-        output(cluster.raymon("down", "--directory", str(tmp_path)))
+        output(cluster.raymon("down", "--directory", str(tmp_path / "up")))
 
 
 @pytest.fixture(scope="module")
