@@ -10,8 +10,11 @@ from raymon.queries.verdicts import LEVELS
 Steps = tuple[tuple[float | None, str], ...]
 """Pairs of a value and the colour from that value on; the first value is None."""
 
+States = tuple[tuple[str, str], ...]
+"""Text and colour of each number, from 1 on, of a query that returns states as numbers."""
+
 GREEN: Final = "green"
-YELLOW: Final = "#EAB839"
+YELLOW: Final = "#C9A800"
 RED: Final = "red"
 NEUTRAL: Final = "text"
 BLUE: Final = "#0072B2"
@@ -53,12 +56,12 @@ BY_LEGEND: Final[Mapping[str, tuple[str, ...]]] = {
 """The series names that have a colour of their own, by the legend that makes them."""
 _OF_STATE: Final[Mapping[str, str]] = {"training": GREEN, "failed": RED, "starting": YELLOW}
 
-RUN_STATES: Final = tuple((state, _OF_STATE.get(state, NEUTRAL)) for state in STATES)
+RUN_STATES: Final[States] = tuple((state, _OF_STATE.get(state, NEUTRAL)) for state in STATES)
 """Text and colour of each number of the query `run.RUN_STATE`."""
 _OF_SEVERITY: Final[Mapping[str, str]] = {"ok": GREEN, "info": BLUE, "warning": YELLOW, "critical": RED}
-SEVERITIES: Final = tuple((severity, _OF_SEVERITY.get(severity, NEUTRAL)) for severity in LEVELS)
+SEVERITIES: Final[States] = tuple((severity, _OF_SEVERITY.get(severity, NEUTRAL)) for severity in LEVELS)
 """Text and colour of each number of the query `verdicts.SEVERITY`."""
-ACTIVITIES: Final = tuple((activity, COLOURS[activity]) for activity in catalog.ACTIVITIES)
+ACTIVITIES: Final[States] = tuple((activity, COLOURS[activity]) for activity in catalog.ACTIVITIES)
 """Text and colour of each number of the query `workers.ACTIVITY`."""
 
 NO_VALUE: Final[dict[str, Any]] = {
@@ -68,13 +71,18 @@ NO_VALUE: Final[dict[str, Any]] = {
 """Shows the text of an empty panel in the colour of text, never in that of a threshold."""
 
 
-def mapping(states: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """Return the value mapping from numbers, from 1 on, to texts and colours."""
+def mapping(states: States, zero: str = "") -> dict[str, Any]:
+    """Return the value mapping from numbers to texts and colours.
+
+    Args:
+        states: Those of the numbers from 1 on.
+        zero: Text of the number 0, in a neutral colour; without it 0 is no state.
+    """
+    numbered = [*([(0, (zero, NEUTRAL))] if zero else []), *enumerate(states, 1)]
     return {
         "type": "value",
         "options": {
-            str(number): {"text": text, "color": colour, "index": number}
-            for number, (text, colour) in enumerate(states, 1)
+            str(number): {"text": text, "color": colour, "index": number} for number, (text, colour) in numbered
         },
     }
 

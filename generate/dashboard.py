@@ -159,10 +159,10 @@ def _annotations() -> list[Json]:
         {
             **shared,
             "name": "Worker lost",
-            "expr": _replaced_workers(),
+            "expr": f"{_replaced_workers()} or {_given_up_workers()}",
             "iconColor": "red",
-            "tagKeys": "run,reason",
-            "textFormat": "{{run}}: worker {{worker}} was lost ({{reason}}) and replaced",
+            "tagKeys": "run,worker,reason",
+            "textFormat": "{{run}}: worker {{worker}} was lost ({{reason}})",
             "titleFormat": "Worker lost",
         },
     ]
@@ -175,6 +175,13 @@ def _replaced_workers() -> str:
     increased = f"sum by ({by}) (increase({restarts}[{RATE_INTERVAL}])) > 0"
     began = f"sum by ({by}) ({restarts}) unless sum by ({by}) ({restarts} offset {RATE_INTERVAL})"
     return f"{increased} or ({began})"
+
+
+def _given_up_workers() -> str:
+    """Return the workers that the driver gave up just now."""
+    by, trouble = "run, worker", of(catalog.WORKER_TROUBLE, 'state="given_up"')
+    began = f"max by ({by}) ({trouble}) == 1 unless max by ({by}) ({trouble} offset {RATE_INTERVAL}) == 1"
+    return f'label_replace({began}, "reason", "given up", "", "")'
 
 
 def _links() -> list[Json]:

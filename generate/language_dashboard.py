@@ -17,7 +17,11 @@ GENERATED: Final = Row(
     "What does it generate?",
     (
         Panel("timeseries", (language.TOKENS,), empty=_NONE),
-        Panel("timeseries", (language.RESPONSE_LENGTH,), empty=_NONE),
+        Panel(
+            "timeseries",
+            (language.RESPONSE_LENGTH_P50, language.RESPONSE_LENGTH_P95, language.RESPONSE_LENGTH_P99),
+            empty=_NONE,
+        ),
         Panel("timeseries", (language.RESPONSES,), empty=_NONE),
     ),
 )

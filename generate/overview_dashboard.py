@@ -20,7 +20,7 @@ SESSIONS: Final = choice(
     "session", "Ray session", f"label_values({catalog.HEARTBEAT.name}{{{RUN}}}, SessionName)", hide=2, filtered=True
 )
 
-_NO_EXPORT: Final = "no verdicts: start `raymon export`, see docs/setup.md"
+_NO_EXPORT: Final = "no verdict: start raymon export"
 _ANY_IS_BAD: Final[Steps] = ((None, NEUTRAL), (0.5, RED))
 _SLOW: Final[Steps] = ((None, GREEN), (0.75 * THRESHOLDS.slow_factor, YELLOW), (THRESHOLDS.slow_factor, RED))
 _STORE: Final[Steps] = (
@@ -43,7 +43,7 @@ FIRST: Final = Row(
         Panel("stat", (run.UPDATE_AGE,), width=5, height=3, steps=AGE_STEPS),
         Panel("stat", (run.STEPS_PER_SECOND_NOW,), width=4, height=3),
         Panel("bargauge", (run.TRAINED_RATIO,), width=4, height=3, maximum=1, empty="no end set"),
-        Panel("state-timeline", (verdicts.SEVERITY,), width=24, height=3, states=SEVERITIES, empty=_NO_EXPORT),
+        Panel("state-timeline", (verdicts.SEVERITY,), width=24, height=3, states=SEVERITIES, zero=_NO_EXPORT),
         Panel("timeseries", (run.FLEET_RETURN,), height=7),
         Panel("timeseries", (run.DRIVER_PHASES,), height=7, stacked=True, maximum=1),
         Table(
@@ -119,10 +119,13 @@ WHICH: Final = Row(
                 workers.RESTARTS,
                 workers.WORKER_LAG,
                 workers.WORKER_MEMORY,
+                workers.ROLE,
             ),
             width=24,
             height=10,
             title="Workers",
+            keys=("run", "worker", "role"),
+            hidden=(workers.ROLE.title,),
             column_links={"worker": TO_WORKER},
             column_steps={
                 workers.RELATIVE_COST.title: _SLOW,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from generate.colours import BLUE, BY_LEGEND, COLOURS, NEUTRAL, NO_VALUE, Steps, mapping, thresholds
+from generate.colours import BLUE, BY_LEGEND, COLOURS, NEUTRAL, NO_VALUE, States, Steps, mapping, thresholds
 from raymon.queries import Query
 
 Kind = Literal["stat", "timeseries", "table", "heatmap", "state-timeline", "bargauge", "gauge"]
@@ -19,6 +19,8 @@ INSTANT: Final[tuple[Kind, ...]] = ("stat", "table", "bargauge", "gauge")
 """Panels that show the last moment only."""
 MOST_POINTS: Final = 240
 """Most points of a series on a graph, 15 s apart over an hour: with a thousand workers each point costs."""
+PLAIN_SECONDS: Final = "suffix:s"
+"""Seconds that do not turn into minutes: 500 s is a round tick, 8.33 min is not."""
 _FROM_ZERO: Final = ("s", "bytes", "binBps")
 """Units whose axis begins at 0, so that small changes do not look like cliffs; rates begin at 0 too."""
 
@@ -38,8 +40,9 @@ class Panel:
         maximum: Upper end of the axis or gauge.
         decimals: Digits after the decimal point; None leaves them to Grafana.
         title: Replaces the first query's.
-        empty: Text of a panel without data.
+        empty: Text of a panel without data; Grafana ignores it in a state timeline.
         states: Text and colour of each number, from 1 on, of a query that returns states as numbers.
+        zero: Text of the number 0 of such a query.
         names: Text for the series names that are raw label values.
         legend: Place of a graph's legend; a table on the right has room for long names.
     """
@@ -55,7 +58,8 @@ class Panel:
     decimals: int | None = None
     title: str = ""
     empty: str = ""
-    states: tuple[tuple[str, str], ...] = ()
+    states: States = ()
+    zero: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
     legend: Literal["bottom", "right"] = "bottom"
 
@@ -99,9 +103,9 @@ class Panel:
             "color": {"mode": "palette-classic" if self.kind == "timeseries" else "thresholds"},
             "custom": self._custom(),
             "mappings": self._mappings(),
-            "noValue": self.empty or self._no_value(),
+            **({} if self.kind == "state-timeline" else {"noValue": self.empty or self._no_value()}),
             "thresholds": thresholds(self.steps or ((None, neutral),)),
-            "unit": self.queries[0].unit,
+            "unit": self._unit(),
         }
         if self._from_zero():
             defaults["min"] = 0
@@ -110,6 +114,11 @@ class Panel:
         if self.decimals is not None:
             defaults["decimals"] = self.decimals
         return defaults
+
+    def _unit(self) -> str:
+        """Return the unit; graphs show plain seconds, since Grafana chooses ticks that are round in seconds."""
+        unit = self.queries[0].unit
+        return PLAIN_SECONDS if (self.kind, unit) == ("timeseries", "s") else unit
 
     def _no_value(self) -> str:
         return "no data"
@@ -121,7 +130,7 @@ class Panel:
         return self.kind == "timeseries" and (first.unit in _FROM_ZERO or "per second" in first.title)
 
     def _mappings(self) -> list[Json]:
-        mappings = [mapping(self.states)] if self.states else []
+        mappings = [mapping(self.states, self.zero)] if self.states else []
         return [*mappings, NO_VALUE] if self.kind in ("stat", "gauge", "bargauge") else mappings
 
     def _custom(self) -> Json:

@@ -3,12 +3,13 @@
 from typing import Any, Final
 
 from raymon import catalog
+from raymon.queries import recorded_rules
 
-STEPS_RATE: Final = f"run:{catalog.ENV_STEPS.name.removesuffix('_total')}:rate1m"
+STEPS_RATE: Final = recorded_rules.STEPS_RATE
 """Environment steps per second of a run."""
 STEP_COST: Final = f"run_worker:{catalog.ROLLOUT_SECONDS.name.removesuffix('_total')}_per_env_step:ratio_rate1m"
 """Seconds of rollout per environment step of a worker that samples environments; other roles count other things."""
-TOKENS_RATE: Final = f"run:{catalog.TOKENS.name.removesuffix('_total')}_out:rate1m"
+TOKENS_RATE: Final = recorded_rules.TOKENS_RATE
 """Tokens of responses per second of a run."""
 TOKEN_COST: Final = f"run_worker:{catalog.GENERATION_SECONDS.name.removesuffix('_total')}_per_token:ratio_rate1m"
 """Seconds of generation per token of a rollout worker."""

@@ -49,13 +49,14 @@ def calls_of(tree):
 
 
 def bare_counters(tree):
-    """Return the counters that stand outside rate and increase."""
+    """Return the counters that stand outside rate and increase, and whose series are not only counted."""
     return {
         node.name
         for node, inside in walk(tree)
         if isinstance(node, promql.VectorSelector)
         and node.name.endswith(("_total", "_bucket"))
         and not any(isinstance(outer, promql.Call) and outer.func.name in RATES for outer in inside)
+        and not any(isinstance(outer, promql.AggregateExpr) and str(outer.op) == "count" for outer in inside)
     }
 
 

@@ -80,7 +80,7 @@ OOM_KILLS: Final = Query(
     "{{Name}}",
 )
 FAILURES: Final = Query(
-    "Worker processes that ended unexpectedly",
+    "Ended unexpectedly",
     "short",
     "Worker processes that ended unexpectedly.",
     f"sum by (NodeAddress) ({of_ray(ray.WORKER_FAILURES)})",

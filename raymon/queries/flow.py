@@ -19,21 +19,23 @@ POLICY_LAG: Final = Query(
 FRAGMENTS: Final = Query(
     "Fragments per second",
     "short",
-    "Fragments per second that the drivers received, trained on and dropped.",
+    "Fragments per second that the drivers received, trained on and dropped, all selected runs together.",
     rate(catalog.FRAGMENTS, "outcome"),
     "{{outcome}}",
 )
 FRAGMENT_STEPS: Final = Query(
     "Environment steps in fragments per second",
     "short",
-    "Environment steps per second received, trained on and dropped; the work of sampling dropped steps is lost.",
+    "Environment steps per second received, trained on and dropped, all selected runs together; sampling dropped "
+    "steps was in vain.",
     rate(catalog.FRAGMENT_STEPS, "outcome"),
     "{{outcome}}",
 )
 DROPPED: Final = Query(
     "Fragments dropped per second",
     "short",
-    "Fragments dropped per second by reason; the policy that sampled a stale fragment is too old.",
+    "Fragments dropped per second by reason, all selected runs together; the policy that sampled a stale one is too "
+    "old.",
     rate(catalog.FRAGMENTS_DROPPED, "reason"),
     "{{reason}}",
 )
@@ -47,7 +49,7 @@ DROPPED_RATIO: Final = Query(
 PUT_BYTES: Final = Query(
     "Sent through the object store",
     "binBps",
-    "Bytes per second of rollouts and weights that go through Ray's object store.",
+    "Bytes per second of rollouts and weights that go through Ray's object store, all selected runs together.",
     rate(catalog.PUT_BYTES, "kind"),
     "{{kind}}",
 )
@@ -118,7 +120,7 @@ REPORTING: Final = Query(
 WORKERS_REPORTING: Final = Query(
     "Workers that report",
     "short",
-    "Workers with a heartbeat in the last scrape.",
+    "Workers with a heartbeat in the last scrape, all selected runs together.",
     f"count(max by (run, worker) ({of(catalog.HEARTBEAT, WORKERS_ONLY)}))",
     "reporting",
 )

@@ -29,12 +29,26 @@ TOKENS: Final = Query(
     _of_few_runs(rate(catalog.TOKENS, "run, direction")),
     "{{run}} {{direction}}",
 )
-RESPONSE_LENGTH: Final = Query(
+RESPONSE_LENGTH_P50: Final = Query(
     "Response length",
     "short",
-    "Quantiles, in tokens, of the responses of the last minute; the longest among the processes that generate.",
-    _of_few_runs(latest(catalog.RESPONSE_LENGTH, "run, quantile")),
-    "{{run}} q{{quantile}}",
+    "Median, 95th and 99th percentile, in tokens, of the last minute; the longest of the processes that generate.",
+    _of_few_runs(latest(catalog.RESPONSE_LENGTH, "run", 'quantile="0.5"')),
+    "{{run}} p50",
+)
+RESPONSE_LENGTH_P95: Final = Query(
+    "Response length, 95th percentile",
+    "short",
+    "95th percentile of the length, in tokens, of the responses of the last minute.",
+    _of_few_runs(latest(catalog.RESPONSE_LENGTH, "run", 'quantile="0.95"')),
+    "{{run}} p95",
+)
+RESPONSE_LENGTH_P99: Final = Query(
+    "Response length, 99th percentile",
+    "short",
+    "99th percentile of the length, in tokens, of the responses of the last minute.",
+    _of_few_runs(latest(catalog.RESPONSE_LENGTH, "run", 'quantile="0.99"')),
+    "{{run}} p99",
 )
 RESPONSES: Final = Query(
     "Responses per second",

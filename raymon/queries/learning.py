@@ -50,9 +50,10 @@ LEARNING_RATE: Final = Query(
     top(latest(catalog.LEARNING_RATE, "run")),
 )
 NONFINITE: Final = Query(
-    "Updates that were not finite",
+    "Non-finite updates",
     "short",
-    "Updates in the dashboard's time range that were skipped because their loss or gradient was not finite.",
+    "Updates in the time range, all selected runs together, that were skipped because their loss or gradient was not "
+    "finite.",
     f"round(sum(increase({of(catalog.NONFINITE_UPDATES)}[$__range])))",
     legend="",
 )

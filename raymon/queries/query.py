@@ -126,6 +126,11 @@ def of_top_runs(expression: str, order: str, number: int = 3) -> str:
     return f"({expression}) and on (run) topk({number}, {_over_range(order)})"
 
 
+def of_top_workers(expression: str, order: str, number: int = 3) -> str:
+    """Return the series of the workers for which `order`, one series per worker, is largest over the time range."""
+    return f"({expression}) and on (run, worker) topk({number}, {_over_range(order)})"
+
+
 def _over_range(expression: str) -> str:
     """Return the expression over the dashboard's time range: mean rates, and each gauge's last value."""
 

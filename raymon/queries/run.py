@@ -3,19 +3,32 @@
 from typing import Final
 
 from raymon import catalog
-from raymon.queries.query import RATE_INTERVAL, Query, age, coded, latest, of, of_top_runs, rate, share, top
+from raymon.queries import recorded_rules
+from raymon.queries.query import RATE_INTERVAL, RUN, Query, age, coded, latest, of, of_top_runs, rate, share, top
 
 STATES: Final = ("finished", "stopped", "failed", "starting", "training")
 """The states of a run by their number in `RUN_STATE`; live ones last, so that a resumed run shows its newer state."""
 _UP: Final = "sum(" + latest(catalog.WORKERS, "run", 'state="up"') + ")"
 _EXPECTED: Final = "sum(" + latest(catalog.WORKERS, "run", 'state="expected"') + ")"
 _FIRING: Final = 'ALERTS{alertstate="firing",alertname=~"Raymon.*",run=~"($run)|"}'
+_UNTIL_RECORDED: Final = "30s"
+"""A run that began less long ago may have no recorded series: a rate needs two samples and an evaluation."""
 
 
 def _in_trouble(state: str, name: str) -> str:
     """Return the workers in a state of trouble, with a name in the label that alerts use for theirs."""
     workers = latest(catalog.WORKER_TROUBLE, "run, worker", f'state="{state}"')
     return f'label_replace({workers} == 1, "alertname", "{name}", "", "")'
+
+
+def _without_rules() -> str:
+    """Return the runs with the counters, but without the series, of the recording rules, named as alerts are."""
+    counters = (of(catalog.ENV_STEPS), of(catalog.TOKENS, 'direction="out"'))
+    counted = " or ".join(
+        f"count by (run) ({counter}) and count by (run) ({counter} offset {_UNTIL_RECORDED})" for counter in counters
+    )
+    recorded = " or ".join(f"max by (run) ({rule}{{{RUN}}})" for rule in recorded_rules.RATES)
+    return f'label_replace(({counted}) unless ({recorded}), "alertname", "rules not loaded", "", "")'
 
 
 # --- is it alive? ---------------------------------------------------------------------------------------------------
@@ -40,9 +53,11 @@ RUN_AGE: Final = Query(
 PROBLEMS: Final = Query(
     "What is wrong now",
     "none",
-    "Alerts of raymon's rules that are firing, and workers that are being restarted or were given up.",
+    "Alerts of raymon's rules that are firing, workers that are being restarted or were given up, and whether "
+    "Prometheus has loaded the rules.",
     f"max by (alertname, run, worker) ({_FIRING}"
-    f" or {_in_trouble('restarting', 'worker restarting')} or {_in_trouble('given_up', 'worker given up')})",
+    f" or {_in_trouble('restarting', 'worker restarting')} or {_in_trouble('given_up', 'worker given up')}"
+    f" or {_without_rules()})",
     legend="",
 )
 DRIVER_AGE: Final = Query(
@@ -60,42 +75,43 @@ UPDATE_AGE: Final = Query(
 WORKERS_UP: Final = Query(
     "Workers now",
     "short",
-    "Workers that the drivers count as up, that they expect, and that are missing.",
+    "Workers that the drivers count as up, that they expect, and that are missing, all selected runs together.",
     _UP,
     "up",
 )
 WORKERS_EXPECTED: Final = Query(
     "Workers expected",
     "short",
-    "Workers that the drivers are configured to have.",
+    "Workers that the drivers are configured to have, all selected runs together.",
     _EXPECTED,
     "expected",
 )
 WORKERS_MISSING: Final = Query(
     "Workers missing",
     "short",
-    "Workers that are expected and not up.",
+    "Workers that are expected and not up, all selected runs together.",
     f"clamp_min({_EXPECTED} - {_UP}, 0)",
     "missing",
 )
 WORKERS_BY_STATE: Final = Query(
     "Workers by state",
     "short",
-    "Workers expected, up, restarting and given up, as the drivers count them, and workers that report metrics.",
+    "Workers expected, up, restarting and given up, as drivers count them, and those that report, all selected runs "
+    "together.",
     f"sum by (state) (max by (run, state) ({of(catalog.WORKERS)}))",
     "{{state}}",
 )
 ACTIVITIES: Final = Query(
     "What the workers are doing now",
     "short",
-    "Number of workers by their last reported activity.",
+    "Number of workers by their last reported activity, all selected runs together.",
     f"sum by (activity) (max by (run, worker, activity) ({of(catalog.ACTIVITY)}))",
     "{{activity}}",
 )
 LOSSES: Final = Query(
     "Workers lost",
     "short",
-    "Workers lost in the dashboard's time range, by reason.",
+    "Workers lost in the dashboard's time range by reason, all selected runs together.",
     f"round(sum by (reason) (increase({of(catalog.WORKER_LOSSES)}[$__range])))",
     "{{reason}}",
 )
@@ -120,7 +136,7 @@ STEPS_PER_SECOND: Final = Query(
 STEPS_PER_SECOND_NOW: Final = Query(
     "Steps per second",
     "short",
-    "Environment steps per second of all workers of the selected runs.",
+    "Environment steps per second of all workers, all selected runs together.",
     f"sum(rate({of(catalog.ENV_STEPS)}[{RATE_INTERVAL}]))",
     legend="",
 )
@@ -146,14 +162,16 @@ DRIVER_PHASES: Final = Query(
 WORKER_PHASES: Final = Query(
     "Where the workers' time goes now",
     "percentunit",
-    "Share of each phase in the workers' time; if waiting is large, the workers are not the bottleneck.",
+    "Share of each phase in the workers' time, all selected runs together; if waiting is large, they are not the "
+    "bottleneck.",
     share(catalog.WORKER_PHASE, "phase"),
     "{{phase}}",
 )
 FLEET_ROLLOUTS: Final = Query(
     "Rollout durations of all workers",
     "s",
-    "Number of rollouts by duration, as the driver received them; two bands mean two kinds of workers.",
+    "Number of rollouts by duration, as drivers received them, all selected runs together; two bands mean two kinds "
+    "of workers.",
     f"sum by (le) (increase({of(catalog.FLEET_ROLLOUT, suffix='_bucket')}[{RATE_INTERVAL}]))",
     "{{le}}",
 )

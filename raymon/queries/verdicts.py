@@ -6,7 +6,7 @@ from raymon import catalog
 from raymon.queries.query import Query, latest, of
 
 LEVELS: Final = ("unknown", "ok", "info", "warning", "critical")
-"""Severities by their number in `SEVERITY`, from 1 on."""
+"""Severities by their number in `SEVERITY`, from 1 on; a run without a verdict has 0."""
 
 
 def _level(severity: str) -> str:
@@ -18,7 +18,7 @@ SEVERITY: Final = Query(
     "Verdict over time",
     "none",
     "The severity of raymon's verdict on each run, from `raymon export`: ok, info, warning, critical or unknown.",
-    f"max by (run) ({' or '.join(map(_level, LEVELS))})",
+    f"max by (run) ({' or '.join(map(_level, LEVELS))}) or 0 * {latest(catalog.RUN_INFO, 'run')}",
 )
 FINDINGS: Final = Query(
     "Findings",
@@ -30,7 +30,8 @@ FINDINGS: Final = Query(
 WORKER_STATES: Final = Query(
     "Workers by verdict",
     "short",
-    "Number of workers in each state that raymon distinguishes, such as running, slow or stalled.",
+    "Number of workers in each state that raymon distinguishes, such as running or stalled, all selected runs "
+    "together.",
     f"count by (state) ({latest(catalog.WORKER_STATE, 'run, worker, state')})",
     "{{state}}",
 )

@@ -12,6 +12,7 @@ from raymon.queries.query import (
     largest_now,
     latest,
     of,
+    of_top_workers,
     rate,
     share,
     smallest_now,
@@ -25,6 +26,8 @@ _COST: Final = f"({rate(catalog.ROLLOUT_SECONDS, _EACH)} / ({rate(catalog.ENV_ST
 _RELATIVE_COST: Final = f"{_COST} / on (run) group_left () quantile by (run) (0.5, {_COST})"
 _NONE_YET: Final = f"0 * {latest(catalog.HEARTBEAT, _EACH, WORKERS_ONLY)}"
 """0 for every worker, where a counter has no series before its first event."""
+_ONE_P95: Final = latest(catalog.ROLLOUT_LATENCY, _EACH, WORKER, 'quantile="0.95"')
+"""The order in which the workers of the graph of rollout durations are chosen."""
 
 
 def _of_worker(title: str, unit: str, help_text: str, expression: str) -> Query:
@@ -93,6 +96,13 @@ PROCESS_IDS: Final = _of_worker(
     "Process id on its node, for py-spy, gdb and the log files.",
     latest(catalog.PROCESS_ID, "run, worker, NodeAddress", WORKERS_ONLY),
 )
+ROLE: Final = _of_worker(
+    "Role",
+    "none",
+    "Role of the worker: `env` samples environments, the others work on language models.",
+    f"{latest(catalog.ROLE, 'run, worker, role')} == 1 or on ({_EACH})"
+    f' label_replace({_NONE_YET}, "role", "env", "", "")',
+)
 STRAGGLING: Final = _of_worker(
     "Slower than the others",
     "none",
@@ -122,7 +132,7 @@ LONGEST_SILENT: Final = _of_worker(
 ACTIVITY: Final = _of_worker(
     "Activity",
     "none",
-    "Activity that the worker last reported: starting, environment, inference, sending or waiting.",
+    f"Activity that the worker last reported: {', '.join(catalog.ACTIVITIES[:-1])} or {catalog.ACTIVITIES[-1]}.",
     top(coded(catalog.ACTIVITY, _EACH, "activity", catalog.ACTIVITIES, WORKER)),
 )
 ONE_HEARTBEAT_AGE: Final = Query(
@@ -193,27 +203,30 @@ ONE_MEAN_ROLLOUT: Final = Query(
     "Mean duration of a rollout",
     "s",
     "Wall time inside rollouts divided by the number of rollouts.",
-    top(f"{rate(catalog.ROLLOUT_SECONDS, _EACH, WORKER)} / ({rate(catalog.ROLLOUTS, _EACH, WORKER)} > 0)", 3),
+    of_top_workers(
+        f"{rate(catalog.ROLLOUT_SECONDS, _EACH, WORKER)} / ({rate(catalog.ROLLOUTS, _EACH, WORKER)} > 0)", _ONE_P95
+    ),
     "{{run}} {{worker}} mean",
 )
 ONE_LATENCY_P50: Final = Query(
     "Rollout duration",
     "s",
-    "Median, 95th percentile and mean of the duration of the worker's rollouts over the last minute.",
-    top(latest(catalog.ROLLOUT_LATENCY, _EACH, WORKER, 'quantile="0.5"'), 3),
+    "Median, 95th percentile and mean duration of the last minute, of the three workers with the largest percentile.",
+    of_top_workers(latest(catalog.ROLLOUT_LATENCY, _EACH, WORKER, 'quantile="0.5"'), _ONE_P95),
     "{{run}} {{worker}} p50",
 )
 ONE_LATENCY_P95: Final = Query(
     "Rollout duration, 95th percentile",
     "s",
     "95th percentile of the duration of the worker's rollouts over the last minute.",
-    top(latest(catalog.ROLLOUT_LATENCY, _EACH, WORKER, 'quantile="0.95"'), 3),
+    of_top_workers(_ONE_P95, _ONE_P95),
     "{{run}} {{worker}} p95",
 )
 ONE_PHASES: Final = Query(
     "Where the worker's time goes",
     "percentunit",
-    "Share of each phase in the time of the selected workers; a phase is counted when it ends, so a hang is a gap.",
+    "Share of each phase in the selected workers' time, all selected runs together; a phase counts when it ends: a "
+    "hang is a gap.",
     share(catalog.WORKER_PHASE, "phase", WORKER),
     "{{phase}}",
 )

@@ -36,7 +36,7 @@ KINDS = {
     "text",
     "row",
 }
-UNITS = {"none", "short", "percentunit", "percent", "s", "bytes", "binBps", "sci"}
+UNITS = {"none", "short", "percentunit", "percent", "s", "suffix:s", "bytes", "binBps", "sci"}
 """Not `cps`, which Grafana shows as c/s, and not `Bps`, which is decimal beside binary bytes."""
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 UID = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -154,6 +154,9 @@ def test_every_panel_is_described(name):
         assert panel["title"]
         assert panel["description"].endswith(".")
         assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+        for override in panel["fieldConfig"]["overrides"]:
+            units = {each["value"] for each in override["properties"] if each["id"] == "unit"}
+            assert units <= UNITS | {"string"}, f"{panel['title']}: {override['matcher']['options']}"
         assert panel["options"], "newer Grafana fails on empty options"
         assert panel["targets"]
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])

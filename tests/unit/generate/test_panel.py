@@ -4,17 +4,84 @@ import json
 import re
 
 import pytest
-from promql import walk
+from promql import selectors_of, walk
 from promql_parser import AggregateExpr, parse
 from support import ROOT
 
-from generate.colours import COLOURS, EXPORT_AND_SCRAPE_SECONDS, GREEN, NO_VALUE, RED, RUN_STATES, YELLOW
-from generate.panel import INSTANT
-from raymon import catalog
+from generate.colours import (
+    BLUE,
+    COLOURS,
+    EXPORT_AND_SCRAPE_SECONDS,
+    GREEN,
+    NEUTRAL,
+    NO_VALUE,
+    RED,
+    RUN_STATES,
+    SEVERITIES,
+    YELLOW,
+)
+from generate.dashboards import DASHBOARDS
+from generate.panel import INSTANT, PLAIN_SECONDS
+from generate.recording_rules import RECORDING_RULES
+from raymon import catalog, queries
+from raymon.health import THRESHOLDS
+from raymon.queries import recorded_rules
 
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "dashboards").glob("*.json"))}
 SUMMARIES = ("sum", "max", "count", "quantile")
 """Aggregations that drop labels; topk and bottomk keep them."""
+NARROW_SCREEN = 1366
+"""Pixels; Grafana's menu takes 57 of them, a panel's frame 32, a letter of a title at most 8."""
+ALL_RUNS_TOGETHER = {
+    "run.WORKERS_UP",
+    "run.WORKERS_EXPECTED",
+    "run.WORKERS_MISSING",
+    "run.WORKERS_BY_STATE",
+    "run.ACTIVITIES",
+    "run.LOSSES",
+    "run.STEPS_PER_SECOND_NOW",
+    "run.DRIVER_PHASES",
+    "run.WORKER_PHASES",
+    "run.FLEET_ROLLOUTS",
+    "flow.FRAGMENTS",
+    "flow.FRAGMENT_STEPS",
+    "flow.DROPPED",
+    "flow.PUT_BYTES",
+    "flow.WORKERS_REPORTING",
+    "workers.ONE_PHASES",
+    "learning.NONFINITE",
+    "verdicts.WORKER_STATES",
+}
+"""Queries that do not keep runs apart: their parts are sums or shares with names of their own."""
+AGE = [(None, NEUTRAL), (20, YELLOW), (60, RED)]
+SLOW = [(None, GREEN), (1.5, YELLOW), (THRESHOLDS.slow_factor, RED)]
+FULL = [(None, GREEN), (THRESHOLDS.store_used_ratio - 0.15, YELLOW), (THRESHOLDS.store_used_ratio, RED)]
+LOST = [(None, NEUTRAL), (0.5, RED)]
+FAILED = [(None, GREEN), (1, RED)]
+STEPS = {
+    "raymon-overview: Workers now / missing": LOST,
+    "raymon-overview: Since the last update": AGE,
+    "raymon-overview: Slower than the others": SLOW,
+    "raymon-overview: Workers lost": LOST,
+    "raymon-overview: Workers / Slowness": SLOW,
+    "raymon-overview: Workers / Last progress": AGE,
+    "raymon-overview: Workers / Heartbeat": AGE,
+    "raymon-overview: Workers / Failures/s": [(None, NEUTRAL), (0.001, RED)],
+    "raymon-overview: Longest without progress": AGE,
+    "raymon-overview: Object store used": FULL,
+    "raymon-overview: Observations dropped by recording": LOST,
+    "raymon-worker: Processes / Heartbeat": AGE,
+    "raymon-learner: Non-finite updates": [(None, GREEN), (0.5, RED)],
+    "raymon-language: Slower per token than the others": [(None, BLUE), *SLOW[1:]],
+    "raymon-nodes: Object store used": FULL,
+    "raymon-nodes: Spilled to disk": [(None, GREEN), (THRESHOLDS.spilled_bytes, RED)],
+    "raymon-nodes: Allocated on disk": FAILED,
+    "raymon-nodes: Killed for memory": FAILED,
+    "raymon-nodes: Ended unexpectedly": FAILED,
+}
+"""Thresholds of every panel, series and column that has some, with the colour from each on."""
+PROCESS_FAMILIES = {metric.name for metric in catalog.of("process")}
+"""Families of workers and drivers."""
 FIRST_SCREEN_UNITS = 19
 """Units of height that a screen of 1600 x 1000 pixels shows."""
 
@@ -45,11 +112,24 @@ def all_steps(panel):
     return steps
 
 
+def aggregations(expression):
+    """Yield the aggregations that drop labels, outermost first, with the labels they keep."""
+    tree = parse(expression.replace("$__rate_interval", "7m").replace("$__range", "9m").replace("$", "_"))
+    for node, _ in walk(tree):
+        if isinstance(node, AggregateExpr) and str(node.op) in SUMMARIES:
+            yield node, set(node.modifier.labels) if node.modifier else set()
+
+
 def labels_of(expression):
     """Return the labels that the first outermost aggregation keeps."""
-    tree = parse(expression.replace("$__rate_interval", "7m").replace("$__range", "9m").replace("$", "_"))
-    aggregation = next(node for node, _ in walk(tree) if isinstance(node, AggregateExpr) and str(node.op) in SUMMARIES)
-    return set(aggregation.modifier.labels) if aggregation.modifier else set()
+    return next(labels for _, labels in aggregations(expression))
+
+
+def properties_of(panel):
+    """Yield the matched name, the property and its value of every override of a panel."""
+    for override in panel["fieldConfig"]["overrides"]:
+        for each in override["properties"]:
+            yield override["matcher"]["options"], each["id"], each["value"]
 
 
 def test_an_empty_panel_has_a_neutral_colour():
@@ -61,7 +141,7 @@ def test_an_empty_panel_has_a_neutral_colour():
 
 def test_bars_and_quantities_begin_at_zero():
     for name, panel in PANELS.items():
-        quantity = defaults(panel)["unit"] in ("s", "bytes", "binBps") or "per second" in panel["title"]
+        quantity = defaults(panel)["unit"] in (PLAIN_SECONDS, "bytes", "binBps") or "per second" in panel["title"]
         if panel["type"] == "bargauge" or (panel["type"] == "timeseries" and quantity):
             assert defaults(panel)["min"] == 0, name
 
@@ -125,6 +205,122 @@ def test_raw_values_of_rays_labels_are_renamed():
             assert raw <= set(organize["renameByName"]), name
 
 
+def test_a_state_timeline_says_what_is_missing_by_a_number():
+    """Grafana ignores `noValue` there: a text for no data must be a state of the query."""
+    for name, panel in PANELS.items():
+        if panel["type"] == "state-timeline":
+            assert "noValue" not in defaults(panel), name
+    assert not [
+        panel for board in DASHBOARDS for panel in board.panels() if panel.kind == "state-timeline" and panel.empty
+    ]
+    panel = PANELS["raymon-overview: Verdict over time"]
+    (target,) = panel["targets"]
+    assert target["expr"].endswith(f' or 0 * max by (run) ({catalog.RUN_INFO.name}{{run=~"$run"}})')
+    (mapped,) = defaults(panel)["mappings"]
+    assert mapped["options"]["0"] == {"text": "no verdict: start raymon export", "color": NEUTRAL, "index": 0}
+    assert [mapped["options"][str(number)]["text"] for number in range(1, 6)] == [text for text, _ in SEVERITIES]
+
+
+def test_a_query_keeps_runs_apart_or_says_that_it_does_not():
+    together = set()
+    for name, query in queries.BOOK.items():
+        for node, labels in aggregations(query.expression):
+            if "run" not in labels and any(each.name.startswith(catalog.PREFIX) for each in selectors_of(node)):
+                together.add(name)
+    assert together == ALL_RUNS_TOGETHER
+    for name, query in queries.BOOK.items():
+        assert ("all selected runs together" in query.help) == (name in together), name
+
+
+def test_a_column_of_a_counter_is_there_before_its_first_event():
+    (table,) = [panel for panel in flat(BOARDS["raymon-overview"]) if panel["title"] == "Workers"]
+    expressions = {target["expr"] for target in table["targets"]}
+    zero = f' or 0 * max by (run, worker) ({catalog.HEARTBEAT.name}{{run=~"$run",worker!="{catalog.DRIVER}"}})'
+    for metric in (catalog.WORKER_RESTARTS, catalog.ROLLOUT_FAILURES):
+        (expression,) = [each for each in expressions if metric.name in each]
+        assert expression.endswith(zero)
+    assert queries.workers.ONE_RESTARTS.expression.endswith(zero.replace('"$run",', '"$run",worker=~"$worker",'))
+
+
+def test_the_worker_table_shows_the_role_of_each():
+    (table,) = [panel for panel in flat(BOARDS["raymon-overview"]) if panel["title"] == "Workers"]
+    (organize,) = [step["options"] for step in table["transformations"] if step["id"] == "organize"]
+    assert sorted(organize["indexByName"], key=organize["indexByName"].get)[:3] == ["run", "worker", "role"]
+    (role,) = [target for target in table["targets"] if catalog.ROLE.name in target["expr"]]
+    assert organize["excludeByName"][f"Value #{role['refId']}"]
+
+
+def test_a_quantile_is_named_p():
+    for name, (_, target) in TARGETS.items():
+        assert "q{{" not in target["legendFormat"], name
+        assert "{{quantile}}" not in target["legendFormat"], name
+    lengths = PANELS["raymon-language: Response length"]["targets"]
+    assert [target["legendFormat"] for target in lengths] == ["{{run}} p50", "{{run}} p95", "{{run}} p99"]
+
+
+def test_rollout_durations_are_of_the_same_workers():
+    (panel,) = [panel for panel in flat(BOARDS["raymon-worker"]) if panel["title"] == "Rollout duration"]
+    chosen = {target["expr"].partition(" and on (run, worker) ")[2] for target in panel["targets"]}
+    assert len(panel["targets"]) == 3
+    assert len(chosen) == 1, "each line chooses its own workers"
+    (order,) = chosen
+    assert re.match(r'topk\(3, max by \(run, worker\) .*quantile="0.95"', order)
+
+
+def test_the_worker_board_leaves_drivers_out():
+    for name, (_, target) in TARGETS.items():
+        if name.startswith("raymon-worker: "):
+            for selector in re.findall(r"(\w+)\{([^}]*)\}", target["expr"]):
+                if selector[0] in PROCESS_FAMILIES:
+                    assert f'worker!="{catalog.DRIVER}"' in selector[1], f"{name}: {selector[0]}"
+
+
+def test_thresholds_are_those_of_the_limits():
+    steps = {}
+    for name, panel in PANELS.items():
+        steps[name] = defaults(panel)["thresholds"]["steps"]
+        for part, key, value in properties_of(panel):
+            if key == "thresholds":
+                steps[f"{name} / {part}"] = value["steps"]
+    pairs = {
+        name: [
+            (step["value"], NEUTRAL if step["color"] == "transparent" else step["color"])
+            for step in each  # the cells of a table have no colour instead of that of text
+        ]
+        for name, each in steps.items()
+        if len(each) > 1
+    }
+    assert pairs == {name: [(pytest.approx(v) if v else v, c) for v, c in each] for name, each in STEPS.items()}
+
+
+def test_the_ticks_of_a_duration_are_round():
+    """Grafana chooses ticks that are round in the unit of the data: with the unit `s` 500 s would be 8.33 min."""
+    durations = [panel for panel in PANELS.values() if panel["type"] == "timeseries" and "s" in defaults(panel)["unit"]]
+    assert PLAIN_SECONDS in {defaults(panel)["unit"] for panel in durations}
+    for name, panel in PANELS.items():
+        if panel["type"] == "timeseries":
+            assert defaults(panel)["unit"] not in ("s", "m", "ms", "dtdurations"), name
+
+
+def test_titles_fit_a_narrow_screen():
+    for name, panel in PANELS.items():
+        pixels = panel["gridPos"]["w"] * (NARROW_SCREEN - 57) / 24 - 32
+        assert 8 * len(panel["title"]) <= pixels, name
+
+
+def test_panels_have_the_form_that_a_real_grafana_showed_well():
+    runs = PANELS["raymon-overview: Runs"]
+    (organize,) = [step["options"] for step in runs["transformations"] if step["id"] == "organize"]
+    columns = sorted(organize["indexByName"], key=organize["indexByName"].get)
+    assert organize["renameByName"][columns[1]] == "Running for"
+    assert {part for part, key, _ in properties_of(runs) if key == "custom.width"} >= {"run", "Running for"}
+    assert not defaults(runs)["custom"]["filterable"]
+    assert PANELS["raymon-overview: Rollout durations of all workers"]["gridPos"]["h"] >= 13
+    assert defaults(PANELS["raymon-learner: Learning rate"])["decimals"] == 2
+    gauges = {panel["title"] for panel in PANELS.values() if panel["type"] == "gauge"}
+    assert gauges == {"Object store used"}, "a gauge is for a share of something; a count is a stat or a column"
+
+
 def test_empty_cells_of_label_columns_are_empty():
     for name, panel in PANELS.items():
         if panel["type"] == "table" and defaults(panel)["noValue"]:
@@ -138,7 +334,12 @@ def test_annotations_are_as_narrow_as_a_scrape(name):
         if not annotation.get("builtIn"):
             assert annotation["step"] == "5s"
             assert not re.search(r"\[\d", annotation["expr"]), "a fixed window widens the mark"
-            assert {"run", "worker"} & labels_of(annotation["expr"])
+            texts = set(re.findall(r"\{\{(\w+)\}\}", annotation["textFormat"]))
+            tags = set(annotation["tagKeys"].split(","))
+            series = {"run", "worker", "reason"} if annotation["name"] == "Worker lost" else {"run"}
+            assert texts == tags == labels_of(annotation["expr"]) == series
+            if annotation["name"] == "Worker lost":
+                assert f'{catalog.WORKER_TROUBLE.name}{{run=~"$run",state="given_up"}}' in annotation["expr"]
 
 
 def test_activities_are_one_row_per_worker_with_named_states():
@@ -168,8 +369,11 @@ def test_colours_are_legible_on_white():
         linear = [c / 12.92 if c <= 0.04 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    for name, colour in COLOURS.items():
-        assert 1.05 / (luminance(colour) + 0.05) > 2, name
+    themed = {GREEN, RED, NEUTRAL, "transparent"}  # Grafana chooses these to suit the theme
+    colours = set(COLOURS.values()) | {YELLOW, BLUE} | {colour for _, colour in (*RUN_STATES, *SEVERITIES)}
+    colours |= {step["color"] for panel in PANELS.values() for step in all_steps(panel)}
+    for colour in colours - themed:
+        assert 1.05 / (luminance(colour) + 0.05) > 2, colour
 
 
 def test_the_first_screen_answers_the_five_questions():
@@ -196,6 +400,9 @@ def test_problems_are_firing_alerts_and_workers_in_trouble():
     assert 'ALERTS{alertstate="firing",alertname=~"Raymon.*"' in target["expr"]
     assert catalog.WORKER_TROUBLE.name in target["expr"]
     assert defaults(panel)["noValue"] == "no alert is firing"
+    assert '"alertname", "rules not loaded"' in target["expr"], "no alert fires either where no rule is evaluated"
+    assert all(f'{rule}{{run=~"$run"}}' in target["expr"] for rule in recorded_rules.RATES)
+    assert set(recorded_rules.RATES) <= {rule["record"] for rule in RECORDING_RULES}
 
 
 def test_the_worker_table_shows_the_slowest_first_in_colour():

@@ -8,7 +8,7 @@ from promql_parser import parse
 
 from generate.dashboards import DASHBOARDS
 from raymon import catalog, queries
-from raymon.queries import engine_families
+from raymon.queries import engine_families, recorded_rules
 from raymon.queries.query import Query
 
 # Read bare: the series of the first three begins with the first event, which increase() does not see; the others are
@@ -58,7 +58,7 @@ def test_a_query_parses_and_reads_known_families(name):
     entry = query(name)
     known = (
         {metric.name for metric in (*catalog.every(), *catalog.of("export"))}
-        | {"ALERTS", *engine_families.EVERY}
+        | {"ALERTS", *engine_families.EVERY, *recorded_rules.RATES}
         | {
             value
             for value in vars(queries.ray_families).values()
@@ -78,7 +78,7 @@ def test_a_query_selects_runs_or_sessions(name):
             continue
         if selector.name in engine_families.EVERY:  # nothing of raymon's or Ray's is known of them
             continue
-        ours = selector.name.startswith(catalog.PREFIX)
+        ours = selector.name.startswith(catalog.PREFIX) or selector.name in recorded_rules.RATES
         assert matchers.get("run" if ours else "SessionName") == ("_run" if ours else "_session"), selector.prettify()
 
 
