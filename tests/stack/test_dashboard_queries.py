@@ -1,0 +1,107 @@
+"""Queries of the dashboards whose answer to a missing part counts, asked of promtool with the series of a run."""
+
+import subprocess
+
+import yaml
+from support import ROOT
+
+from generate.dashboards import DASHBOARDS
+from raymon import catalog, queries
+from raymon.queries.query import Query, substitute
+
+VARIABLES = {"$__rate_interval": "20s", "$__range": "1m", "$session": ".+", "$worker": ".+", "$run": ".+"}
+STEP_SECONDS = 5
+
+
+def series(metric, values, **labels):
+    """Return a series of a metric of run r in promtool's notation, one value every five seconds."""
+    written = ",".join(f'{name}="{value}"' for name, value in {"run": "r", **labels}.items())
+    return {"series": f"{metric.name}{{{written}}}", "values": values}
+
+
+RUN = [
+    series(catalog.RUN_INFO, "1x40", engine="own"),
+    series(catalog.ENV_STEPS, "0+50x40", worker="0"),
+    series(catalog.HEARTBEAT, "0+5x40", worker="0"),
+    series(catalog.HEARTBEAT, "0+5x40", worker="1"),
+]
+
+
+def check(folder, asked, given, rules=False):
+    """Let promtool check what expressions return: triples of expression, second, and values by labels."""
+    test = {
+        "interval": f"{STEP_SECONDS}s",
+        "input_series": given,
+        "promql_expr_test": [
+            {
+                "expr": substitute(asking.expression if isinstance(asking, Query) else asking, VARIABLES),
+                "eval_time": f"{second}s",
+                "exp_samples": [{"labels": labels, "value": value} for labels, value in samples.items()],
+            }
+            for asking, second, samples in asked
+        ],
+    }
+    document = {
+        "rule_files": [str(ROOT / "prometheus" / "rules.yml")] if rules else [],
+        "evaluation_interval": f"{STEP_SECONDS}s",
+        "tests": [test],
+    }
+    (folder / "cases.yml").write_text(yaml.safe_dump(document))
+    result = subprocess.run(
+        ["promtool", "test", "rules", folder / "cases.yml"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_run_without_a_verdict_has_the_number_of_none(tmp_path):
+    verdict = series(catalog.RUN_VERDICT, "_x10 1x10", code="slow", severity="warning")
+    asked = [(queries.verdicts.SEVERITY, 30, {'{run="r"}': 0}), (queries.verdicts.SEVERITY, 80, {'{run="r"}': 4})]
+    check(tmp_path, asked, [*RUN, verdict])
+
+
+def test_missing_rules_are_a_problem(tmp_path):
+    missing = {'{alertname="rules not loaded", run="r"}': 1}
+    check(tmp_path, [(queries.run.PROBLEMS, 20, {}), (queries.run.PROBLEMS, 120, missing)], RUN)
+    check(tmp_path, [(queries.run.PROBLEMS, 40, {}), (queries.run.PROBLEMS, 120, {})], RUN, rules=True)
+
+
+def test_a_lost_worker_is_marked_when_it_is_replaced_and_when_it_is_given_up(tmp_path):
+    (expression,) = {
+        annotation["expr"]
+        for board in DASHBOARDS
+        for annotation in board.model()["annotations"]["list"]
+        if annotation["name"] == "Worker lost"
+    }
+    given_up = series(catalog.WORKER_TROUBLE, "0x11 1x28", worker="1", state="given_up")
+    replaced = series(catalog.WORKER_RESTARTS, "_x23 1x16", worker="0", reason="killed")
+    asked = [
+        (expression, 55, {}),
+        (expression, 60, {'{reason="given up", run="r", worker="1"}': 1}),
+        (expression, 100, {}),
+        (expression, 120, {'{reason="killed", run="r", worker="0"}': 1}),
+        (expression, 180, {}),
+    ]
+    check(tmp_path, asked, [*RUN, given_up, replaced])
+
+
+def test_workers_have_their_role_or_that_of_environments(tmp_path):
+    role = series(catalog.ROLE, "1x40", worker="1", role="reward")
+    roles = {'{role="env", run="r", worker="0"}': 0, '{role="reward", run="r", worker="1"}': 1}
+    check(tmp_path, [(queries.workers.ROLE, 60, roles)], [*RUN, role])
+
+
+def test_rollout_durations_are_those_of_the_three_slowest_workers(tmp_path):
+    given, durations = list(RUN), {"0": 4.0, "1": 3.0, "2": 2.0, "3": 1.0}
+    for worker, duration in durations.items():
+        # The fastest at the 95th percentile is the slowest in the middle.
+        given.append(series(catalog.ROLLOUT_LATENCY, f"{duration}x40", worker=worker, quantile="0.95"))
+        given.append(series(catalog.ROLLOUT_LATENCY, f"{0.5 / duration}x40", worker=worker, quantile="0.5"))
+        given.append(series(catalog.ROLLOUT_SECONDS, "0+5x40", worker=worker))
+        given.append(series(catalog.ROLLOUTS, f"0+{5 * duration}x40", worker=worker))
+    worst = {worker: duration for worker, duration in durations.items() if worker != "3"}
+    asked = [
+        (queries.workers.ONE_LATENCY_P95, 60, {f'{{run="r", worker="{w}"}}': d for w, d in worst.items()}),
+        (queries.workers.ONE_LATENCY_P50, 60, {f'{{run="r", worker="{w}"}}': 0.5 / d for w, d in worst.items()}),
+        (queries.workers.ONE_MEAN_ROLLOUT, 60, {f'{{run="r", worker="{w}"}}': 1 / d for w, d in worst.items()}),
+    ]
+    check(tmp_path, asked, given)
