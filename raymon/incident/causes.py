@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from raymon.incident.death_links import TOGETHER_SECONDS, Link, Moment, clock, death_links
+from raymon.health import Finding
+from raymon.incident.death_links import TOGETHER_SECONDS, Link, Moment, clock, death_links, names_full_disk
 from raymon.incident.deaths import Death
 
 LOOK_BACK_SECONDS: Final = 900.0
@@ -23,14 +24,17 @@ CAUSES: Final = (
     "rollouts_empty",
     "worker_stalled",
     "node_silent",
-    "node_overloaded",
-    "node_out_of_memory",
-    "node_out_of_disk",
+    "node_memory",
+    "node_disk",
     "no_progress",
 )
 """Findings that can end a run, or explain why it ended."""
+SHORTAGES: Final = ("node_memory", "node_disk")
+"""Causes that many nodes show for days without harm: each explains only an end that it can have brought about."""
 TERMINAL: Final = ("killed", "driver_gone", "stale", "failed")
 """Findings after which nothing else is known."""
+_PERHAPS_FOR_MEMORY: Final = ("died", "node_lost", "killed", "driver_gone")
+"""Ends without a reason of their own, as those by a kernel that is out of memory."""
 DEATHS: Final = ("died", "memory", "node_lost", "head_lost", "raised", "interrupted", "exited", "crashed")
 
 
@@ -68,17 +72,32 @@ def analyse(moments: Sequence[Moment], deaths: Sequence[Death]) -> PostMortem:
         return PostMortem(run, state or "", last.at, first, evidence=_facts(last))
     ended_at = min((death.at for death in deaths if death.kind in ("driver", "gcs")), default=last.at)
     links = sorted([*_findings(moments, ended_at), *death_links(moments, deaths)], key=lambda link: link.at)
+    return post_mortem(run, state, last.at, links, _facts(last))
+
+
+def post_mortem(run: str, state: str | None, at: float, links: Sequence[Link], facts: tuple[str, ...]) -> PostMortem:
+    """Return the post-mortem of a run that did not end normally.
+
+    Args:
+        run: Its name.
+        state: The last state its driver reported.
+        at: Until when it is known.
+        links: What was wrong and what died, in order.
+        facts: Further evidence.
+    """
     first = _first(links)
-    chain = tuple(link for link in links if first is not None and link.at >= first.at)
+    unrelated = [link for link in links if link.code in SHORTAGES and link is not first]
+    chain = tuple(link for link in links if first is not None and link.at >= first.at and link not in unrelated)
     outcome = "failed" if state == "failed" or first is not None else "unknown"
-    return PostMortem(run, outcome, last.at, first, chain, _facts(last))
+    return PostMortem(run, outcome, at, first, chain, (*facts, *(link.sentence for link in unrelated)))
 
 
 def _first(links: Sequence[Link]) -> Link | None:
     """Return the link that explains the others: a death, or the finding that led to the first death."""
     dead = [link for link in links if link.code in DEATHS]
     if not dead:
-        return _most_specific(links)
+        end = next((link for link in links if link.code in TERMINAL), None)
+        return _explanation(links, end) if end is not None else _most_specific(_others(links))
     driver = [link for link in dead if link.worker == "driver" and link.at - dead[0].at <= SAME_MOMENT_SECONDS]
     lost = GAP_SECONDS if not dead[0].exact else TOGETHER_SECONDS
     death = next(
@@ -93,7 +112,27 @@ def _first(links: Sequence[Link]) -> Link | None:
     relevant = [link for link in before if not link.worker or link.worker == death.worker or of_all]
     if death.code == "raised":  # what rollouts have just begun to fail with is this exception, which says more
         relevant = [link for link in relevant if link.code != "rollouts_failing" or death.at - link.at > GAP_SECONDS]
-    return _most_specific(relevant) or death
+    return _explanation(relevant, death) or death
+
+
+def _explanation(links: Sequence[Link], end: Link) -> Link | None:
+    """Return the finding that explains an end: the full disk that its error names, else what began first."""
+    short = [
+        link for link in links if link.code in SHORTAGES and ({link.node, end.node} & {""} or link.node == end.node)
+    ]
+    full = [link for link in short if link.code == "node_disk" and end.disk_full]
+    if full:
+        return full[0]
+    memory = [link for link in short if link.code == "node_memory" and end.code in _PERHAPS_FOR_MEMORY]
+    others = _others(links)
+    if memory and all(link.code in TERMINAL for link in others):
+        return memory[0]
+    return _most_specific(others)
+
+
+def _others(links: Sequence[Link]) -> list[Link]:
+    """Return the links without the shortages."""
+    return [link for link in links if link.code not in SHORTAGES]
 
 
 def _most_specific(links: Sequence[Link]) -> Link | None:
@@ -106,17 +145,18 @@ def _most_specific(links: Sequence[Link]) -> Link | None:
 
 def _findings(moments: Sequence[Moment], ended_at: float) -> list[Link]:
     """Return each finding that lasted until the end, at the moment it began."""
-    begun: dict[tuple[str, str], Link] = {}
-    seen: dict[tuple[str, str], float] = {}
+    begun: dict[tuple[str, str, str], Link] = {}
+    seen: dict[tuple[str, str, str], float] = {}
     for moment in moments:
         for finding in moment.verdict.findings:
             if finding.code not in CAUSES and finding.severity != "critical":
                 continue
-            key = (finding.code, finding.worker)
-            if moment.at - seen.get(key, float("-inf")) > GAP_SECONDS:
-                begun[key] = Link(moment.at, finding.code, finding.sentence, finding.worker)
-            else:  # the latest sentence has the final numbers
-                begun[key] = Link(begun[key].at, finding.code, finding.sentence, finding.worker)
+            node = _node(finding, moment)
+            key = (finding.code, finding.worker, node)
+            begins = moment.at - seen.get(key, float("-inf")) > GAP_SECONDS
+            at = moment.at if begins else begun[key].at  # the latest sentence has the final numbers
+            full = finding.code in TERMINAL and names_full_disk(moment.view.driver_exit)
+            begun[key] = Link(at, finding.code, finding.sentence, finding.worker, node=node, disk_full=full)
             seen[key] = moment.at
     lasting = {key for key in begun if moments[-1].at - seen[key] <= GAP_SECONDS}
     # Once the driver is gone, what else was wrong can no longer be seen.
@@ -124,6 +164,14 @@ def _findings(moments: Sequence[Moment], ended_at: float) -> list[Link]:
     end = min(end, ended_at)
     before = {key for key in begun if begun[key].at <= end and end - seen[key] <= 2 * GAP_SECONDS}
     return [link for key, link in begun.items() if key in lasting | before and link.code not in ENDED]
+
+
+def _node(finding: Finding, moment: Moment) -> str:
+    """Return the node that a finding is about, empty if it is about none: its sentence names it."""
+    if finding.code in TERMINAL:
+        return moment.view.driver_node or ""
+    words = finding.sentence.split() if finding.code in SHORTAGES else ()
+    return next((node.address for node in moment.view.nodes if node.address and node.address in words), "")
 
 
 def _facts(last: Moment) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from raymon.catalog import DRIVER
@@ -32,6 +32,7 @@ _ENDED_BY_DRIVER: Final = ("owner has died", "driver exit", "job finishes", "job
 """The same for a process that was seen to vanish: Ray ended it because its driver had ended."""
 _RAYS_MEMORY_ERROR: Final = re.compile(r"OutOfMemoryError: .*(docs\.ray\.io|running low on memory)")
 """What a driver raises when Ray has ended a task or actor for memory; torch has an error of the same name."""
+_DISK_FULL: Final = ("no space left on device", "errno 28", "errno 122", "disk quota exceeded", "outofdiskerror")
 _MEMORY: Final = ("running low on memory", "memory monitor", "oom killed", "out of memory (oom)")
 
 Process = tuple[str, int]
@@ -49,13 +50,21 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One link of the chain of causes: a finding or a death; `exact` if its moment is known to milliseconds."""
+    """One link of the chain of causes: a finding or a death.
+
+    Attributes:
+        exact: Whether its moment is known to milliseconds.
+        node: Address of the node it happened on; empty if unknown, or if it is about no node.
+        disk_full: Whether its error says that a disk was full.
+    """
 
     at: float
     code: str
     sentence: str
     worker: str = ""
     exact: bool = False
+    node: str = ""
+    disk_full: bool = False
 
 
 def clock(at: float) -> str:
@@ -73,7 +82,7 @@ def death_links(moments: Sequence[Moment], deaths: Sequence[Death]) -> list[Link
             lost = f" with {', '.join(workers)}" if workers else ""
             how = ": its raylet ended." if death.kind == "raylet" else _says(death)
             sentence = f"Node {death.node} was lost at {clock(death.at)}{lost}{how}"
-            links.append(Link(death.at, "node_lost", sentence, exact=bool(death.how)))
+            links.append(_located(Link(death.at, "node_lost", sentence, exact=bool(death.how)), death))
             continue
         if death.kind == "gcs":
             sentence = f"The head of the cluster was lost at {clock(death.at)}: Ray's control store (GCS) ended."
@@ -84,8 +93,17 @@ def death_links(moments: Sequence[Moment], deaths: Sequence[Death]) -> list[Link
         consequence = any(word in death.detail.lower() for word in words)
         if name is None or consequence or _replaced(name, death, moments):
             continue
-        links.append(_death(name, death, names, moments))
+        links.append(_located(_death(name, death, names, moments), death))
     return links
+
+
+def names_full_disk(detail: str) -> bool:
+    """Return whether an error says that a disk was full."""
+    return any(word in detail.lower() for word in _DISK_FULL)
+
+
+def _located(link: Link, death: Death) -> Link:
+    return replace(link, node=death.node, disk_full=names_full_disk(death.detail))
 
 
 def _lost_with(death: Death, deaths: Sequence[Death], names: Mapping[Process, str]) -> list[str]:

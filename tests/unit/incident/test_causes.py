@@ -6,10 +6,12 @@ import pytest
 from health_views import run, worker
 
 from raymon.cluster.cluster_state import ClusterState
-from raymon.health import Finding, RunVerdict
+from raymon.health import REMARKS, RUN_STATES, Finding, RunVerdict
+from raymon.incident import causes, postmortem, watcher
 from raymon.incident.causes import analyse
 from raymon.incident.death_links import Moment
 from raymon.incident.deaths import Death, DeathLog, read_deaths
+from raymon.live import debounce
 from raymon.views import NodeView
 
 NOW = 1_800_000_000.0
@@ -169,3 +171,49 @@ def test_worker_that_grew_is_named_where_ray_ended_another():
     assert "and it is worker 3 whose memory had grown by 100 MB/s" in result.first.sentence
     cuda = [exact(59, 99, "raised", "OutOfMemoryError: CUDA out of memory. Tried to allocate 20 GiB", "driver")]
     assert analyse(seen, cuda).first.code == "raised"
+
+
+DISK = Finding("node_disk", "warning", f"The disk of node {NODE} is 98 % full.")
+MEMORY = Finding("node_memory", "warning", f"Node {NODE} uses 96 % of its memory: Ray kills workers there next.")
+NO_SPACE = "OSError: [Errno 28] No space left on device, in save (train.py:9)"
+
+
+@pytest.mark.parametrize(
+    "codes", [causes.CAUSES, causes.TERMINAL, causes.SHORTAGES, watcher.ALSO, watcher.APART, postmortem.HANGS]
+)
+def test_codes_that_decide_are_declared(codes):
+    assert set(codes) <= {*RUN_STATES, *REMARKS}
+    assert set(debounce._AT_ONCE) <= {*RUN_STATES, *REMARKS}
+
+
+@pytest.mark.parametrize(
+    ("finding", "end", "code"),
+    [
+        (DISK, exact(50, 99, "raised", NO_SPACE, "driver"), "node_disk"),
+        (DISK, exact(50, 102, "crashed", "SIGSEGV, Segmentation fault"), "crashed"),
+        (MEMORY, exact(50, 102, "vanished"), "node_memory"),
+        (MEMORY, exact(50, 99, "raised", "KeyError: 'reward'", "driver"), "raised"),
+        (MEMORY, Death("node", NOW + 50, 0, NODE, "missed too many heartbeats"), "node_memory"),
+    ],
+)
+def test_shortage_of_a_node_is_the_cause_of_ends_it_can_explain(finding, end, code):
+    result = analyse(moments(60, finding=lambda s: finding if s > 20 else FINE), [end])
+    assert result.first.code == code
+    assert (finding.sentence in result.evidence) is (code not in ("node_disk", "node_memory"))
+
+
+def test_shortage_of_another_node_explains_nothing():
+    other = replace(DISK, sentence="The disk of node 10.0.0.31 is 98 % full.")
+    seen = moments(60, finding=lambda s: other if s > 20 else FINE)
+    nodes = (*seen[0].view.nodes, NodeView("http://o/metrics", "10.0.0.31", 0.0))
+    seen = [replace(moment, view=replace(moment.view, nodes=nodes)) for moment in seen]
+    assert analyse(seen, [exact(50, 99, "raised", NO_SPACE, "driver")]).first.code == "raised"
+
+
+def test_full_disk_explains_a_failed_run_without_a_log_of_deaths():
+    seen = moments(60, finding=lambda s: DISK)
+    failed = RunVerdict((Finding("failed", "critical", f"The run failed: {NO_SPACE}"), DISK))
+    view = replace(seen[-1].view, state="failed", driver_exit=NO_SPACE)
+    seen[-1] = Moment(seen[-1].at, view, failed)
+    assert analyse(seen, []).first.code == "node_disk"
+    assert analyse(moments(60, finding=lambda s: DISK), []).first is None
