@@ -66,17 +66,13 @@ def analyse(moments: Sequence[Moment], deaths: Sequence[Death]) -> PostMortem:
     """
     last = moments[-1]
     run, state = last.view.run, last.view.state
-    if state in ENDED:
-        interrupted = [link for link in death_links(moments, deaths) if link.code == "interrupted"]
-        first = interrupted[0] if interrupted and state == "stopped" else None
-        return PostMortem(run, state or "", last.at, first, evidence=_facts(last))
     ended_at = min((death.at for death in deaths if death.kind in ("driver", "gcs")), default=last.at)
     links = sorted([*_findings(moments, ended_at), *death_links(moments, deaths)], key=lambda link: link.at)
     return post_mortem(run, state, last.at, links, _facts(last))
 
 
 def post_mortem(run: str, state: str | None, at: float, links: Sequence[Link], facts: tuple[str, ...]) -> PostMortem:
-    """Return the post-mortem of a run that did not end normally.
+    """Return the post-mortem of a run.
 
     Args:
         run: Its name.
@@ -85,6 +81,9 @@ def post_mortem(run: str, state: str | None, at: float, links: Sequence[Link], f
         links: What was wrong and what died, in order.
         facts: Further evidence.
     """
+    if state in ENDED:
+        interrupted = next((link for link in links if link.code == "interrupted"), None)
+        return PostMortem(run, state or "", at, interrupted if state == "stopped" else None, evidence=facts)
     first = _first(links)
     unrelated = [link for link in links if link.code in SHORTAGES and link is not first]
     chain = tuple(link for link in links if first is not None and link.at >= first.at and link not in unrelated)

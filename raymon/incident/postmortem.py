@@ -1,13 +1,13 @@
 """`raymon postmortem DIR`: name the first cause of a run's end from its recording, or from its directory alone.
 
-Exit codes: 0 the run ended normally, 1 a cause was found, 2 nothing can be said.
+Exit codes: 0 the run finished or its user stopped it, 1 it failed or died, 2 nothing can be said.
 """
 
 import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from raymon.errors import UserError
 from raymon.format import one_line
@@ -18,9 +18,11 @@ from raymon.incident.deaths import read_deaths
 from raymon.incident.recording_format import RecordingError
 from raymon.incident.recording_reader import Recording
 from raymon.incident.replay import snapshots
+from raymon.incident.run_directory import from_directory
 from raymon.incident.store import IncidentStore
 
 HANGS: Final = ("worker_stalled", "no_progress", "driver_gone")
+EXIT_CODES: Final = {"finished": 0, "stopped": 0, "failed": 1}
 NEAR_SECONDS: Final = 20.0
 
 
@@ -33,7 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="raymon postmortem",
         description="Name the first cause of a run's end, what followed, and the evidence. Needs no cluster.",
-        epilog="Exit codes: 0 the run ended normally, 1 a cause was found, 2 nothing can be said.",
+        epilog="Exit codes: 0 the run finished or its user stopped it, 1 it failed or died (the first cause is named "
+        "where it is known), 2 nothing can be said.",
     )
     parser.add_argument("directory", type=Path, help="a run's directory or a recording")
     parser.add_argument("--run", default="", help="the run, if the recording holds several; by default the newest")
@@ -49,21 +52,22 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(asdict(result), indent=1))
     else:
         print(text(result, args.directory))
-    if result.first is not None and result.outcome != "stopped":
-        return 1
-    return 2 if result.outcome == "unknown" else 0
+    return EXIT_CODES.get(result.outcome, 2)
 
 
 def postmortem(directory: Path, run: str = "") -> PostMortem:
     """Return the post-mortem of the run in a directory.
 
     Raises:
-        PostMortemError: If the directory holds neither a recording nor the summary of a run.
+        PostMortemError: If the directory holds neither a recording nor the summary or an incident of a run.
     """
     try:
         recording = Recording(directory)
     except RecordingError as error:
-        return _from_summary(directory, error)
+        result = from_directory(directory)
+        if result is None:
+            raise PostMortemError(f"{error}; there is no summary.json of a run and no incident either") from None
+        return result
     moments: list[Moment] = []
     for snapshot in snapshots(recording, recording.last() - LOOK_BACK_SECONDS):
         view = snapshot.run(run or None)
@@ -92,17 +96,6 @@ def _with_hang(result: PostMortem, directory: Path) -> PostMortem:
     return replace(result, first=cause, chain=tuple(cause if link is first else link for link in result.chain))
 
 
-def _from_summary(directory: Path, reason: RecordingError) -> PostMortem:
-    """Report on a run's directory without a recording."""
-    try:
-        summary: Any = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
-        state, at = str(summary["state"]), (directory / "summary.json").stat().st_mtime
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise PostMortemError(f"{reason}; there is no summary.json of a run either") from None
-    facts = tuple(f"{key}: {value}" for key, value in summary.items() if isinstance(value, (str, int, float)))
-    return PostMortem(directory.name, state, at, evidence=facts[:30])
-
-
 def text(result: PostMortem, directory: Path) -> str:
     """Return the post-mortem for the terminal."""
     if result.first is not None:
@@ -110,10 +103,11 @@ def text(result: PostMortem, directory: Path) -> str:
         if result.first.code not in DEATHS:
             opening = f"{headline(result.first.code)} since {clock(result.first.at)}: {opening}"
     elif result.outcome == "unknown":
-        opening = f"No cause is known: the recording ends at {clock(result.ended_at)}, and nothing was wrong by then."
+        opening = f"No cause is known: the last record is of {clock(result.ended_at)}, and nothing was wrong by then."
     else:
         ended = "was stopped by its user" if result.outcome == "stopped" else result.outcome
         opening = f"The run {ended} at {clock(result.ended_at)}."
+        opening += " Nothing says why." if result.outcome == "failed" else ""
     lines = [f"{result.run}: {opening}"]
     if len(result.chain) > 1:
         lines += ["", "What followed:", *(f"  {clock(link.at)}  {link.sentence}" for link in result.chain[1:20])]

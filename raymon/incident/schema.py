@@ -38,7 +38,18 @@ SHAPE: Final[Mapping[str, Shape]] = {
                 "node": str,
                 "pid": int,
             }
-        ]
+        ],
+        "nodes": [
+            {
+                "address": str,
+                "silent_seconds": float,
+                "cpu_ratio": float,
+                "memory_used_bytes": float,
+                "memory_total_bytes": float,
+                "disk_used_bytes": float,
+                "disk_free_bytes": float,
+            }
+        ],
     },
     "stacks": {
         "sentence": str,
