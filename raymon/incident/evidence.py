@@ -12,10 +12,10 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Late
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,10 +28,10 @@ from raymon.cluster.ownership import open_regular
 from raymon.format import size
 from raymon.health import Finding
 from raymon.incident.deaths import Death
+from raymon.incident.ended_processes import SeenProcesses, deaths
 from raymon.incident.local_deaths import ProcessWatch, processes_to_watch
-from raymon.incident.processes import MOST_PROCESSES
-from raymon.incident.run_stacks import stack_evidence, suspects
-from raymon.live.evidence_files import EvidenceFiles
+from raymon.incident.run_stacks import in_order_of_interest, stack_evidence, suspects
+from raymon.live.evidence_files import EvidenceFiles, Process
 from raymon.live.snapshot import Snapshot
 from raymon.views import RunView
 
@@ -42,6 +42,10 @@ ASK_AGAIN_SECONDS: Final = (0.02, 0.1)
 """After the end of a process, the control store is asked for its cause; it may not know it yet at the first time."""
 LOG_BYTES: Final = 8_192
 MOST_LOGS: Final = 8
+MOST_ENDED: Final = 100
+"""Processes that ended, those of the run before others."""
+MOST_WORKERS: Final = 1_000
+"""Workers whose view is kept."""
 _MEMORY: Final = {"MemTotal": "memory", "MemAvailable": "memory available", "SwapFree": "swap free"}
 _NOISE: Final = re.compile(
     r"\[state-dump\]|Event stats|Global stats|Queueing time|Execution time|event_loop_lag_probe|^\s*ing time:"
@@ -93,9 +97,11 @@ class Evidence:
         self._looked_at = float("-inf")
         self._on_death = on_death
         self._process_watch = ProcessWatch(self._died)
+        self._seen = SeenProcesses()
 
     def follow(self, snapshot: Snapshot) -> None:
         """Find the session of the snapshot on this machine, every few seconds until there is one; follow its ends."""
+        self._seen.add(snapshot)
         if self._on_death is not None and self._session is not None:
             self._process_watch.follow(processes_to_watch(snapshot, self._session.folder, self._session.addresses))
         if self._session is not None or time.monotonic() - self._looked_at < FIND_SECONDS:
@@ -113,7 +119,7 @@ class Evidence:
             state = self._follower.state
         elif self._session is not None and self._session.gcs_address:
             state = functools.cache(functools.partial(ask, self._session.gcs_address, TOTAL_SECONDS))
-        return collect(snapshot, run, finding, self._session, state, self._files)
+        return collect(snapshot, run, finding, self._session, state, self._files, self._seen.of(run.run))
 
     def _died(self, death: Death) -> None:
         if self._on_death is not None:
@@ -137,21 +143,34 @@ def collect(
     session: LocalSession | None = None,
     cluster_state: Callable[[], ClusterState] | None = None,
     files: EvidenceFiles | None = None,
+    earlier: Mapping[Process, str] | None = None,
     seconds: float = TOTAL_SECONDS,
 ) -> dict[str, Any]:
-    """Return the evidence for a finding as JSON data; takes at most about `seconds` and never raises."""
+    """Return the evidence for a finding as JSON data; takes at most about `seconds` and never raises.
+
+    Args:
+        snapshot: What is known.
+        run: The run that the finding is about.
+        finding: The finding.
+        session: The session on this machine, if there is one.
+        cluster_state: Returns what the control store knows; None without one.
+        files: Reads what processes left behind.
+        earlier: Name of every process that the run had before.
+        seconds: How long all of it may take.
+    """
     began = time.monotonic()
     here = session.addresses if session else ()
     about = suspects(snapshot, run, finding)
+    names = {**(earlier or {}), **{process: name for name, process in run.processes().items()}}
     parts: dict[str, Callable[[], Any]] = {
         "stacks": lambda: stack_evidence(run, about, here, cluster_state, files or EvidenceFiles()),
-        "cluster": lambda: _cluster(run, cluster_state),
-        "series": lambda: _series(snapshot, run.run),
+        "cluster": lambda: _cluster(run, names, cluster_state),
+        "series": lambda: _series(snapshot, run, about),
         "logs": lambda: _logs(run, finding, session),
         "machine": lambda: _machine(session),
         "versions": _versions,
     }
-    evidence: dict[str, Any] = {"view": _view(run), "findings": _findings(snapshot, run)}
+    evidence: dict[str, Any] = {"view": _view(run, about), "findings": _findings(snapshot, run)}
     pool = ThreadPoolExecutor(len(parts), thread_name_prefix="raymon-evidence")
     try:
         jobs = {name: pool.submit(part) for name, part in parts.items()}
@@ -164,7 +183,9 @@ def collect(
                 evidence[name] = {"note": f"not collected: {type(error).__name__}: {error}"}
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    evidence["hang"] = evidence["stacks"].pop("hang", None)
+    stacks = evidence["stacks"]
+    evidence["hang"] = stacks.pop("hang", None)
+    evidence["deaths"] = deaths(names, evidence["cluster"], stacks.pop("losses", ()), stacks.pop("failures", {}))
     evidence["collected_in_seconds"] = round(time.monotonic() - began, 3)
     return evidence
 
@@ -174,11 +195,23 @@ def _findings(snapshot: Snapshot, run: RunView) -> list[dict[str, Any]]:
     return [asdict(finding) for finding in verdict.findings] if verdict else []
 
 
-def _view(run: RunView) -> dict[str, Any]:
-    return asdict(run) | {"return_history": ()}
+def _view(run: RunView, about: Sequence[str]) -> dict[str, Any]:
+    """Return what is known of the run without what is not known, and of `MOST_WORKERS` workers at most."""
+    kept = set(in_order_of_interest(run, about, MOST_WORKERS))
+    workers = tuple(worker for worker in run.workers if f"worker {worker.worker}" in kept or worker.pid is None)
+    view: dict[str, Any] = _known(asdict(replace(run, workers=workers[:MOST_WORKERS], return_history=())))
+    return view
 
 
-def _cluster(run: RunView, ask: Callable[[], ClusterState] | None) -> dict[str, Any]:
+def _known(value: Any) -> Any:  # noqa: ANN401  # any plain data
+    """Return plain data without the fields that are None or empty."""
+    if isinstance(value, dict):
+        pairs = ((key, _known(each)) for key, each in value.items())
+        return {key: each for key, each in pairs if each not in (None, "", (), {})}
+    return tuple(map(_known, value)) if isinstance(value, tuple) else value
+
+
+def _cluster(run: RunView, names: Collection[Process], ask: Callable[[], ClusterState] | None) -> dict[str, Any]:
     """Return what Ray says about the run's processes and about every dead actor and node."""
     if ask is None:
         return {"note": "no Ray control store is known; run raymon on a node of the cluster"}
@@ -186,20 +219,24 @@ def _cluster(run: RunView, ask: Callable[[], ClusterState] | None) -> dict[str, 
     if state.error:
         return {"note": state.error}
     pids = {pid for _, pid in run.processes().values()}
+    newest = state.workers[::-1]
+    own = [worker for worker in newest if (worker["node"], worker["pid"]) in names][:MOST_ENDED]
+    others = [worker for worker in newest if (worker["node"], worker["pid"]) not in names]
     return {
         "actors": [actor for actor in state.actors if actor["pid"] in pids or actor["state"] != "ALIVE"][-200:],
-        "ended_workers": list(state.workers)[-100:],
+        "ended_workers": [*others[: MOST_ENDED - len(own)][::-1], *own[::-1]],
         "nodes": list(state.nodes)[:200],
     }
 
 
-def _series(snapshot: Snapshot, run: str) -> dict[str, Any]:
-    """Return the last minute of every figure, of the run and of each worker."""
-    history = snapshot.histories.get(run)
+def _series(snapshot: Snapshot, run: RunView, about: Sequence[str]) -> dict[str, Any]:
+    """Return the last minute of every figure of the run, and steps/s and memory of the workers that are looked at."""
+    history = snapshot.histories.get(run.run)
     if history is None or not len(history.times):
         return {"note": "no history yet"}
     begin = int(np.searchsorted(history.times, history.times[-1] - SERIES_SECONDS))
     workers = history.workers
+    chosen = set(in_order_of_interest(run, about))
     start = int(np.searchsorted(workers.times, history.times[-1] - SERIES_SECONDS)) if len(workers.times) else 0
     return {
         "times": _numbers(history.times[begin:]),
@@ -210,7 +247,8 @@ def _series(snapshot: Snapshot, run: str) -> dict[str, Any]:
                 "steps_per_second": _numbers(workers.steps_per_second[row, start:]),
                 "rss_bytes": _numbers(workers.rss_bytes[row, start:]),
             }
-            for row, name in list(enumerate(workers.workers))[:MOST_PROCESSES]
+            for row, name in enumerate(workers.workers)
+            if f"worker {name}" in chosen
         },
     }
 

@@ -40,6 +40,8 @@ class Standing:
         frames: Frames of its main thread, innermost first.
         child: Command and process id of a child process, empty without one.
         idle: Whether its stacks were read and every thread waits for work.
+        losses: Of a driver, the workers that it lost, as `ProcessEvidence.losses`.
+        failure: Its last failed rollout, as `ProcessEvidence.failure`.
     """
 
     where: str = ""
@@ -49,6 +51,8 @@ class Standing:
     frames: tuple[str, ...] = ()
     child: str = ""
     idle: bool = False
+    losses: tuple[Mapping[str, Any], ...] = ()
+    failure: Mapping[str, Any] | None = None
 
     @property
     def stuck(self) -> bool:
@@ -73,7 +77,8 @@ def standings(
     """Return where processes stand.
 
     Args:
-        processes: Name, such as `driver` or `worker 3`, to node address and process id.
+        processes: Name, such as `driver` or `worker 3`, to node address and process id; the first `MOST_PROCESSES` are
+            looked at.
         here: Addresses of the nodes on this machine.
         files: Reads what the processes left behind.
         seconds: How long that may take.
@@ -100,7 +105,8 @@ def _standing(evidence: ProcessEvidence | None, local: Local | None) -> Standing
     since = evidence.silent_since if evidence is not None else None
     waits_for = tuple(map(_name, evidence.waits_for)) if evidence is not None and silent else ()
     idle = outside.readable and not frames
-    return Standing(where, state, since, waits_for, frames, outside.child, idle)
+    losses, failure = (evidence.losses, evidence.failure) if evidence is not None else ((), None)
+    return Standing(where, state, since, waits_for, frames, outside.child, idle, losses, failure)
 
 
 def _name(awaited: str) -> str:

@@ -10,6 +10,7 @@ from raymon.html.chart import sparkline
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.parts import document, panel, table, verdict_box
 from raymon.html.words import headline
+from raymon.incident.store import LARGE_PARTS, MOST_BYTES
 
 Data = Mapping[str, Any]
 MOST_ROWS: Final = 100
@@ -26,6 +27,20 @@ _STATES: Final = {
     "gone": "gone",
 }
 """States of `raymon.incident.processes` in words."""
+SOURCES: Final = {"lost": "The driver", "ended": "Ray", "failed": "Its last failed rollout"}
+"""Who reports an end or error of `raymon.incident.ended_processes`, by its kind."""
+_NODE_TITLES: Final = ("Node", "State", "CPU", "Memory", "Disk")
+
+
+def bounded_report(data: Data) -> str:
+    """Return the report of an incident in `MOST_BYTES` at most, without its largest parts where it has more."""
+    text = report(data)
+    for part in LARGE_PARTS:
+        if len(text.encode()) <= MOST_BYTES:
+            break
+        data = {**data, part: {"note": f"left out: the report has more than {MOST_BYTES} bytes"}}
+        text = report(data)
+    return text
 
 
 def report(data: Data) -> str:
@@ -37,10 +52,12 @@ def report(data: Data) -> str:
         _followed(data),
         _stacks(_part(data, "stacks")),
         _workers(data),
+        _deaths(data),
+        _nodes(data),
         _cluster(_part(data, "cluster")),
         _series(_part(data, "series")),
         _logs(_part(data, "logs")),
-        _pairs("Machine", _part(data, "machine")),
+        _pairs("This machine", _part(data, "machine")),
         _pairs("Versions", _part(data, "versions")),
         class_="page",
     )
@@ -73,7 +90,7 @@ def _verdict(data: Data) -> Html:
         if isinstance(finding, Mapping) and finding.get("sentence") != data.get("sentence")
     ]
     hang = str(_part(data, "hang").get("sentence", ""))
-    where = tag("p", *_with_code(hang), class_="hang") if hang else None
+    where = tag("p", *with_code(hang), class_="hang") if hang else None
     return verdict_box(code, severity, str(data.get("sentence", "")), str(data.get("advice") or ""), others, where)
 
 
@@ -85,7 +102,7 @@ def _followed(data: Data) -> Html | None:
     return panel("What followed", "", _table(("At", "Finding", ""), rows)) if rows else None
 
 
-def _with_code(text: str) -> list[Child]:
+def with_code(text: str) -> list[Child]:
     """Return a text whose parts between backticks are code."""
     return [tag("code", part) if number % 2 else part for number, part in enumerate(text.split("`"))]
 
@@ -147,6 +164,39 @@ def _workers(data: Data) -> Html | None:
     ]
     titles = ("Worker", "Activity", "Steps/s", "Last progress", "Last heartbeat", "Memory", "Node", "Pid")
     return panel("Workers", "when the incident opened", _table(titles, rows)) if rows else None
+
+
+def _deaths(data: Data) -> Html | None:
+    rows = [
+        (
+            str(each.get("worker")),
+            moment(each["at"]) if each.get("at") else UNKNOWN,
+            f"{SOURCES.get(str(each.get('kind')), '')}: {each.get('sentence')}",
+            " ← ".join(each.get("frames") or ()),
+        )
+        for each in data.get("deaths", ())
+    ]
+    return panel("Ends and errors", "", _table(("Worker", "At", "", "Frames"), rows)) if rows else None
+
+
+def _nodes(data: Data) -> Html | None:
+    rows = []
+    for node in _part(data, "view").get("nodes") or ():
+        memory, disk = node.get("memory_total_bytes"), node.get("disk_free_bytes")
+        used, filled = node.get("memory_used_bytes") or 0.0, node.get("disk_used_bytes") or 0.0
+        silent = node.get("silent_seconds")
+        rows.append(
+            (
+                str(node.get("address") or UNKNOWN),
+                "never answered" if silent is None else f"silent for {duration(silent)}" if silent else "answers",
+                share(node.get("cpu_ratio")),
+                f"{share(used / memory)} of {size(memory)}" if memory else UNKNOWN,
+                f"{share(filled / (filled + disk))} full, {size(disk)} free"
+                if filled and disk is not None
+                else UNKNOWN,
+            )
+        )
+    return panel("Nodes", "when the incident opened", _table(_NODE_TITLES, rows)) if rows else None
 
 
 def _cluster(cluster: Data) -> Html | None:

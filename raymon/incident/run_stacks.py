@@ -1,5 +1,6 @@
 """The stacks of a run's processes as evidence: what each is doing, which are alike, and which one hangs."""
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,7 +11,7 @@ from raymon.cluster.cluster_state import ClusterState
 from raymon.health import Finding
 from raymon.incident import stack_groups
 from raymon.incident.hang import hang
-from raymon.incident.processes import Standing, standings
+from raymon.incident.processes import MOST_PROCESSES, Standing, standings
 from raymon.live.evidence_files import EvidenceFiles, Process
 from raymon.live.snapshot import Snapshot
 from raymon.views import RunView
@@ -33,6 +34,25 @@ def suspects(snapshot: Snapshot, run: RunView, finding: Finding) -> list[str]:
     return [f"worker {judged.worker}" for judged in verdict.workers if judged.state in states]
 
 
+def in_order_of_interest(run: RunView, about: Sequence[str], most: int = MOST_PROCESSES) -> list[str]:
+    """Return the processes to look at: the driver and those that a finding is about, then a sample of the others.
+
+    Args:
+        run: The run.
+        about: The processes that the finding is about; empty for the whole run.
+        most: How many at most.
+    """
+    own = run.processes()
+    silent = [f"worker {worker.worker}" for worker in run.workers if worker.where or worker.process]
+    stuck = sorted(run.workers, key=lambda worker: -(worker.stuck_seconds or 0.0))[: most // 4]
+    awaited = [f"worker {name}" for name in run.driver_waits_for]
+    wanted = dict.fromkeys([DRIVER, *about, *awaited, *silent, *(f"worker {worker.worker}" for worker in stuck)])
+    first = [name for name in wanted if name in own][:most]
+    others = [name for name in own if name not in wanted]
+    step = math.ceil(len(others) / max(1, most - len(first)))
+    return [*first, *others[:: max(1, step)]][:most]
+
+
 def stack_evidence(
     run: RunView,
     about: Sequence[str],
@@ -42,6 +62,8 @@ def stack_evidence(
 ) -> dict[str, Any]:
     """Return where the processes of the run stand, their stacks grouped by likeness, and what hangs, as JSON data.
 
+    The keys `losses` and `failures` hold what the processes wrote about lost workers and failed rollouts.
+
     Args:
         run: The run.
         about: The processes that the finding is about; empty for the whole run.
@@ -50,7 +72,9 @@ def stack_evidence(
         files: Reads what processes left behind.
     """
     own = run.processes()
-    stands = standings(own, here, files, STACK_SECONDS)
+    looked_at = {name: own[name] for name in in_order_of_interest(run, about)}
+    stands = standings(looked_at, here, files, STACK_SECONDS)
+    stands = {name: stands[name] for name in own if name in stands}
     helpers = _helpers(stands, ask_state)
     if helpers:
         stands |= standings(dict(helpers.values()), here, files, STACK_SECONDS)
@@ -63,6 +87,8 @@ def stack_evidence(
     hanging = hang(stands, about, time.time())
     return {
         "hang": asdict(hanging) if hanging else None,
+        "losses": stands[DRIVER].losses if DRIVER in stands else (),
+        "failures": {name: each.failure for name, each in stands.items() if each.failure},
         "sentence": stack_groups.sentence(alike),
         "groups": [{"processes": group.processes, "frames": group.frames[:MOST_FRAMES]} for group in alike],
         "processes": {name: _short(each) for name, each in stands.items()},
@@ -72,7 +98,9 @@ def stack_evidence(
             for name, (node, _) in own.items()
             if node in here and name in stands and not (stands[name].frames or stands[name].idle)
         ],
-        "elsewhere": sorted({node for name, (node, _) in own.items() if node not in here and not _known(stands, name)}),
+        "elsewhere": sorted(
+            {node for name, (node, _) in looked_at.items() if node not in here and not _known(stands, name)}
+        ),
     }
 
 
@@ -81,8 +109,9 @@ def _known(stands: Mapping[str, Standing], name: str) -> bool:
 
 
 def _short(standing: Standing) -> dict[str, Any]:
-    """Return a standing without its frames and without what is empty."""
-    return {key: value for key, value in asdict(standing).items() if key != "frames" and value}
+    """Return a standing without its frames, its errors and what is empty."""
+    left_out = ("frames", "losses", "failure")
+    return {key: value for key, value in asdict(standing).items() if key not in left_out and value}
 
 
 def _helpers(

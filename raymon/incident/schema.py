@@ -64,6 +64,21 @@ SHAPE: Final[Mapping[str, Shape]] = {
         "ended_workers": [{"kind": str, "pid": int, "node": str, "exit": str, "ended_at": float}],
         "nodes": [{"address": str, "alive": bool, "cause": str}],
     },
+    "deaths": [
+        {
+            "kind": str,
+            "worker": str,
+            "at": float,
+            "pid": int,
+            "node": str,
+            "exception": str,
+            "message": str,
+            "exit_code": int,
+            "signal": str,
+            "frames": _TEXTS,
+            "sentence": str,
+        }
+    ],
     "series": {"values": Each([float])},
     "logs": Each(str),
     "machine": {},

@@ -21,7 +21,9 @@ REPORT: Final = "report.html"
 MOST_INCIDENTS: Final = 50
 """Incidents kept per run; further ones are counted by the watcher and not written."""
 MOST_BYTES: Final = 2_000_000
-"""Largest `incident.json` that is written or read."""
+"""Largest `incident.json` and `report.html` that are written."""
+LARGE_PARTS: Final = ("logs", "series", "stacks", "view", "cluster")
+"""Parts that are left out of an incident that is too large, in this order."""
 SAME_CAUSE_SECONDS: Final = 60.0
 """A second watcher leaves a cause alone that another one has written this recently."""
 _NAME: Final = re.compile(r"\d{8}-\d{6}-[a-z_]+(-[\w.-]+)?")
@@ -108,11 +110,13 @@ class IncidentStore:
     def write(self, folder: Path, data: Mapping[str, Any], report: str) -> None:
         """Write an incident whole or not at all; the largest parts are dropped until it fits into `MOST_BYTES`."""
         kept = dict(data)
-        for part in ("logs", "series", "stacks"):
-            if len(json.dumps(kept, default=str)) <= MOST_BYTES:
+        content = json.dumps(kept, indent=1, default=str)
+        for part in LARGE_PARTS:
+            if len(content) <= MOST_BYTES:
                 break
-            kept[part] = {"dropped": f"more than {MOST_BYTES} bytes"}
-        for name, text in ((REPORT, report), (DATA, json.dumps(kept, indent=1, default=str))):
+            kept[part] = {"note": f"left out: the incident has more than {MOST_BYTES} bytes"}
+            content = json.dumps(kept, indent=1, default=str)
+        for name, text in ((REPORT, report), (DATA, content)):
             draft = folder / f".{name}.{os.getpid()}"
             try:
                 draft.write_text(text, encoding="utf-8")

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from raymon.health import Finding
 from raymon.incident.events import WatchEvent, event_of, header_of
-from raymon.incident.report import report
+from raymon.incident.report import bounded_report
 from raymon.incident.run_lock import RunLock
 from raymon.incident.store import IncidentError, IncidentStore
 from raymon.live.snapshot import Snapshot
@@ -160,14 +160,16 @@ class Watcher:
                 self._tell(event)
 
     def _follow_up(self, snapshot: Snapshot, run: RunView, finding: Finding, incident: _Open) -> None:
-        """Add a finding to the incident it joined; collect again if no line that hangs was known."""
+        """Add a finding to the incident it joined; collect again for a worker that was lost, or a line that hangs."""
         if not incident.data:
             return
-        if not (incident.data.get("hang") or {}).get("where") and incident.collections < MOST_COLLECTIONS:
+        unknown = not (incident.data.get("hang") or {}).get("where")
+        if (unknown or finding.code == "workers_lost") and incident.collections < MOST_COLLECTIONS:
             incident.collections += 1
             data = self._collect(snapshot, run, finding)
-            if (data.get("hang") or {}).get("where"):
+            if unknown and (data.get("hang") or {}).get("where"):
                 incident.data.update(hang=data["hang"], stacks=data.get("stacks"))
+            incident.data.update({part: data[part] for part in ("cluster", "deaths") if part in data})
         self._add(incident, finding, snapshot.taken_at)
 
     def _with_hang(self, run: str, hang: dict[str, Any] | None) -> _Open | None:
@@ -192,7 +194,7 @@ class Watcher:
 
     def _write(self, incident: _Open) -> None:
         incident.data["closed_at"] = incident.closed_at
-        self._store.write(Path(incident.event.folder), incident.data, report(incident.data))
+        self._store.write(Path(incident.event.folder), incident.data, bounded_report(incident.data))
 
     def _close_over(self, now: float) -> None:
         with self._changing:

@@ -1,6 +1,7 @@
 """One worker in full: what it did, how fast, how much memory, its failures and restarts, and where its log is."""
 
 import shlex
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from raymon.html.chart import Format, Line, chart, shares, timeline
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.parts import fact
 from raymon.html.words import WORKER_ORDER, failing, shape, state_badge, word
+from raymon.incident.report import with_code
 from raymon.live.snapshot import STRIP, Floats
 from raymon.page.context import Context
 from raymon.page.incident_list import causes_of_death, last_stack
@@ -188,15 +190,24 @@ def _stack(context: Context, worker: WorkerView) -> Html | None:
 
 def _restarts(context: Context, worker: WorkerView) -> Html | None:
     reasons = {reason: number for reason, number in worker.restarts.items() if number}
-    causes = causes_of_death(context, worker.pid)
+    causes = causes_of_death(context, worker.worker)
     if not reasons and not causes:
         return None
     items = [
         tag("li", shape("restarting"), f"{reason}: replaced {number} time{'s' if number != 1 else ''}")
         for reason, number in reasons.items()
     ]
-    items += [tag("li", shape("dead"), f"Ray: {cause}") for cause in causes]
-    return join(tag("h3", "Restarts"), tag("ul", *items, class_="plain"))
+    items += [tag("li", shape("dead"), *with_code(cause), _frames(frames)) for cause, frames in causes]
+    heading = "Restarts" if not causes else "Why earlier ones ended" if reasons else "Ends and errors"
+    return join(tag("h3", heading), tag("ul", *items, class_="plain"))
+
+
+def _frames(frames: Sequence[str]) -> Html | None:
+    """Return the frames of an error, to fold out, innermost first."""
+    if not frames:
+        return None
+    listed = tag("ol", *[tag("li", tag("code", frame)) for frame in frames])
+    return tag("details", tag("summary", tag("code", frames[0])), listed, class_="stack", data_key=f"death {frames[0]}")
 
 
 def _where_to_look(run: str, worker: WorkerView, dashboard_url: str) -> Html | None:

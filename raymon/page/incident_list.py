@@ -9,12 +9,14 @@ from raymon.format import duration, moment
 from raymon.html.markup import Html, join, tag
 from raymon.html.parts import panel
 from raymon.html.words import headline, shape
+from raymon.incident.report import SOURCES
 from raymon.incident.store import Incident, IncidentStore
 from raymon.page.context import Context
 
 READ_SECONDS: Final = 5.0
 SHOWN_INCIDENTS: Final = 5
 SHOWN_FRAMES: Final = 12
+SHOWN_DEATHS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Summary:
     Attributes:
         hang: Which process hangs, and where, in words; empty if unknown.
         stacks: Process (`driver`, `worker 3`) and its frames, innermost first.
-        deaths: Process id and the cause that Ray gives for its end.
+        deaths: Worker, why a process of it ended or failed, and the frames of the error, innermost first.
     """
 
     run: str
@@ -34,7 +36,7 @@ class Summary:
     closed_at: float | None
     folder: str
     stacks: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    deaths: tuple[tuple[int, str], ...] = ()
+    deaths: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     hang: str = ""
 
 
@@ -61,11 +63,21 @@ def _stacks(data: Mapping[str, Any]) -> Iterable[tuple[str, tuple[str, ...]]]:
             yield str(process), frames
 
 
-def _deaths(data: Mapping[str, Any]) -> Iterable[tuple[int, str]]:
-    cluster = data.get("cluster")
-    for actor in cluster.get("actors", ()) if isinstance(cluster, dict) else ():
-        if actor.get("state") == "DEAD" and actor.get("cause"):
-            yield int(actor.get("pid") or 0), str(actor["cause"])
+def _deaths(data: Mapping[str, Any]) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+    """Yield what is known of ends and errors; of an incident without that part, what Ray says about its processes."""
+    for each in data.get("deaths") or ():
+        yield each["worker"], f"{SOURCES.get(each['kind'], 'Ray')}: {each['sentence']}", tuple(each["frames"])
+    if "deaths" in data:
+        return
+    workers = (data.get("view") or {}).get("workers") or ()
+    names = {worker["pid"]: worker["worker"] for worker in workers if worker["pid"]}
+    cluster = data.get("cluster") or {}
+    for actor in cluster.get("actors", ()):
+        if actor["state"] == "DEAD" and actor["cause"] and actor["pid"] in names:
+            yield names[actor["pid"]], f"Ray: {actor['cause']}", ()
+    for process in cluster.get("ended_workers", ()):
+        if process["exit"] and process["pid"] in names:
+            yield names[process["pid"]], f"Ray: {process['exit']}", ()
 
 
 def read(root: Path) -> tuple[Summary, ...]:
@@ -120,13 +132,13 @@ def last_stack(context: Context, process: str) -> tuple[Summary, tuple[str, ...]
     return None
 
 
-def causes_of_death(context: Context, pid: int | None) -> list[str]:
-    """Return what Ray said about the end of a process of the run, each cause once."""
-    choices = [
-        cause
+def causes_of_death(context: Context, worker: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Return why processes of a worker ended or failed, newest incident first, each once, and the frames of errors."""
+    causes = [
+        (cause, frames)
         for incident in context.incidents
         if incident.run == context.run.run
-        for dead, cause in incident.deaths
-        if dead == pid
+        for dead, cause, frames in incident.deaths
+        if dead == worker
     ]
-    return list(dict.fromkeys(choices))
+    return list(dict.fromkeys(causes))[:SHOWN_DEATHS]

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from raymon.incident.incidents import printable_text
-from raymon.incident.report import report
+from raymon.incident.report import bounded_report, report
+from raymon.incident.schema import shaped
 from raymon.incident.store import DATA, MOST_BYTES, MOST_INCIDENTS, IncidentError, IncidentStore, load
 from raymon.page.incident_list import summary
 
@@ -39,6 +40,24 @@ def test_number_and_size_are_bounded(tmp_path):
     assert folders.count(None) == 5
     store.write(folders[0], {**DATA_OF_ONE, "logs": {"a": "x" * MOST_BYTES}}, "")
     assert (folders[0] / DATA).stat().st_size < 10_000
+
+
+def test_size_of_the_report_is_bounded():
+    stacks = {"sentence": "s", "groups": [{"processes": ["w"], "frames": ["<" * 400] * 40}] * 64}
+    logs = {str(name): "line <\n" * 40_000 for name in range(8)}
+    text = bounded_report({**DATA_OF_ONE, "logs": logs, "stacks": stacks})
+    assert len(text) <= MOST_BYTES
+    assert "left out: the report has more than" in text
+    assert "Worker 1 hangs." in text
+    assert "&lt;" * 400 in text  # the stacks are left out later than the logs
+
+
+def test_report_shows_memory_and_disk_of_every_node():
+    node = {"memory_used_bytes": 60e9, "memory_total_bytes": 100e9, "disk_used_bytes": 98e9, "disk_free_bytes": 2e9}
+    nodes = [{"address": "10.0.0.3", "silent_seconds": 0.0, "cpu_ratio": 0.5, **node}, {"address": "10.0.0.4"}]
+    text = report(shaped({**DATA_OF_ONE, "view": {"nodes": nodes}}))
+    for cell in ("10.0.0.3", "answers", "60 % of 100 GB", "98 % full, 2 GB free", "10.0.0.4"):
+        assert cell in text, cell
 
 
 def test_a_directory_that_cannot_be_written_is_one_sentence(tmp_path):

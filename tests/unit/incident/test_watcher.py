@@ -59,6 +59,21 @@ def test_findings_on_a_cut_node_are_one_incident_and_the_end_of_the_run_another(
     assert collected == ["node_silent", "worker_stalled", "killed"]
 
 
+def test_worker_that_is_lost_later_brings_its_end_into_the_incident(tmp_path):
+    lost = replace(HANG, code="workers_lost", severity="warning")
+
+    def collect(_snapshot, _run, finding):
+        hang = {"processes": ["worker 1"], "where": "step", "sentence": ""}
+        return {"hang": hang, "deaths": [{"worker": "1", "sentence": finding.code}]}
+
+    watcher = Watcher(IncidentStore(tmp_path), collect)
+    for second, findings in enumerate([(HANG,), (HANG, lost)]):
+        watcher.look(at(20 * second, *findings))
+        watcher.wait()
+    (incident,) = IncidentStore(tmp_path).list("r")
+    assert [death["sentence"] for death in incident.data["deaths"]] == ["workers_lost"]
+
+
 def test_later_trouble_of_another_worker_is_another_incident(tmp_path):
     hangs = {"1": HANG, "2": replace(HANG, worker="2"), "": replace(HANG, worker="", code="no_progress")}
 

@@ -16,8 +16,20 @@ DATA = {
     "opened_at": 1e9 - 30.0,
     "closed_at": None,
     "stacks": {"groups": [{"processes": ["worker 1"], "frames": ["recv (my_env.py:88)", "step (<my_env>.py:10)"]}]},
-    "cluster": {"actors": [{"class": "W", "pid": 7, "state": "DEAD", "cause": "SIGKILL"}]},
+    "deaths": [
+        {"kind": "ended", "worker": "1", "pid": 6, "sentence": "SIGKILL"},
+        {"kind": "lost", "worker": "1", "sentence": "lost (error): ValueError: bad", "frames": ["act (<my_env>.py:3)"]},
+        {"kind": "ended", "worker": "2", "pid": 7, "sentence": "SIGSEGV"},
+    ],
 }
+BEFORE_DEATHS = {
+    "view": {"workers": [{"worker": "1", "pid": 6}]},
+    "cluster": {
+        "actors": [{"class": "W", "pid": 6, "state": "DEAD", "cause": "SIGKILL"}],
+        "ended_workers": [{"kind": "worker", "pid": 6, "exit": "connection error"}],
+    },
+}
+"""Of an incident without the part `deaths`."""
 
 
 @pytest.fixture
@@ -45,5 +57,17 @@ def test_detail_shows_the_stack_and_the_cause_of_death(incidents):
     html = drawn(incidents, worker="1")
     assert "<summary><code>recv (my_env.py:88)</code></summary>" in html
     assert "step (&lt;my_env&gt;.py:10)" in html
-    assert "Ray: SIGKILL" in html
+    assert "Ray: SIGKILL" in html  # of process 6, which 7 has replaced
+    assert "The driver: lost (error): ValueError: bad" in html
+    assert "act (&lt;my_env&gt;.py:3)" in html
+    assert "SIGSEGV" not in html
     assert "<code>Env.step → recv (my_env.py:88)</code>" in html
+
+
+def test_ends_of_an_incident_without_that_part_are_those_of_its_view(tmp_path):
+    store = IncidentStore(tmp_path)
+    data = {name: value for name, value in DATA.items() if name != "deaths"} | BEFORE_DEATHS
+    store.write(store.create("r", "worker_stalled", "1", 1e9 - 30.0), data, "report")
+    html = drawn(read(tmp_path), worker="1")
+    assert "Ray: SIGKILL" in html
+    assert "Ray: connection error" in html
