@@ -1,7 +1,8 @@
 """Native code that holds the GIL: faulthandler's C thread writes every stack when the flush thread cannot run.
 
 The flush thread re-arms faulthandler's timer every second; it expires only while no Python code of the process runs.
-There is one such timer per process: if the user's program uses it, raymon leaves it alone and logs that once.
+There is one such timer per process: if the user's program uses it, raymon leaves it alone and logs that once. A timer
+armed before raymon was imported is recognized by its thread, on Linux.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import functools
 import json
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +24,10 @@ NATIVE_SECONDS: Final = 3
 """Time that native code holds the GIL before the stacks are written."""
 NATIVE_VARIABLE: Final = "RAYMON_NATIVE_STACKS"
 RESUMED: Final = "resumed "
+LONGEST_COMM: Final = 15
+"""Characters of a thread's name that the kernel keeps."""
+_BLOCKABLE: Final = sum(1 << (number - 1) for number in range(1, 32) if number not in (9, 19))
+"""The mask of the standard signals without SIGKILL and SIGSTOP."""
 _KEEP_SECONDS: Final = 60.0
 _logger: Final = logging.getLogger("raymon")
 _arm: Final = faulthandler.dump_traceback_later
@@ -29,22 +35,54 @@ _cancel: Final = faulthandler.cancel_dump_traceback_later
 
 
 class _UsersTimer:
-    """Whether the user's program has armed faulthandler's timer, detected by wrapping its functions."""
+    """Whether the user's program has armed faulthandler's timer: seen by wrapping its functions, or by its thread."""
 
     def __init__(self) -> None:
         self.armed = False
+        self._looked = False
         faulthandler.dump_traceback_later = self._noticing(_arm, armed=True)
         faulthandler.cancel_dump_traceback_later = self._noticing(_cancel, armed=False)
 
     def _noticing(self, function: Callable[..., Any], armed: bool) -> Callable[..., Any]:
         @functools.wraps(function)
         def noticed(*args: object, **kwargs: object) -> object:
-            if armed and not self.armed:
-                _logger.warning("raymon: this program uses faulthandler's timer: no stacks of native code are recorded")
-            self.armed = armed
+            self._set(armed)
             return function(*args, **kwargs)
 
         return noticed
+
+    def look(self) -> None:
+        """Look once, before raymon arms the timer itself, whether the program did so before it imported raymon."""
+        if not self._looked:
+            self._looked = True
+            self._set(self.armed or _timer_runs())
+
+    def _set(self, armed: bool) -> None:
+        if armed and not self.armed:
+            _logger.warning("raymon: this program uses faulthandler's timer: no stacks of native code are recorded")
+        self.armed = armed
+
+
+def _timer_runs() -> bool:
+    """Return whether faulthandler's thread runs; False where there is no /proc.
+
+    That thread blocks every signal and has the name of the thread that armed it. The threads of libraries that block
+    every signal have names of their own.
+    """
+    names = {_comm(Path("/proc/self/comm")), Path(sys.executable).name[:LONGEST_COMM]}
+    for task in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            mask = int((task / "status").read_text().partition("SigBlk:")[2].split()[0], 16)
+            if mask & _BLOCKABLE == _BLOCKABLE and _comm(task / "comm") in names | {"python", "python3"}:
+                return True
+    return False
+
+
+def _comm(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
 
 
 _users_timer: Final = _UsersTimer()
@@ -71,7 +109,10 @@ class NativeWatch:
         Raises:
             OSError: If the file cannot be created.
         """
-        if self._off or _users_timer.armed:
+        if self._off:
+            return
+        _users_timer.look()
+        if _users_timer.armed:
             return
         if self._folder != parent:
             self._open(parent)
