@@ -20,7 +20,8 @@ class DeathCase:
         name: In the table.
         expected: Pattern of the sentence of the first cause.
         function: What the trainer does; None if something is done to it from outside.
-        where: Which part of the trainer calls the function, as in `hang_cases.Case`; also `constructor` and `learn`.
+        where: Which part of the trainer calls the function, as in `hang_cases.Case`; also `constructor`, and `nan` and
+            `reward` for losses and rewards that become wrong.
         kill: Who gets the signal: `worker`, `driver`, `raylet`, `gcs_server`, `node`; empty for nobody.
         signal: The signal from outside.
         after: Seconds after the fault at which the signal is sent.
@@ -120,6 +121,7 @@ DEATHS: Final = (
     ),
     DeathCase("full disk", r"^The driver raised OSError: .*No space left on device", full_disk, where="driver"),
     DeathCase("loss that is not finite", r"not finite", where="nan"),
+    DeathCase("wrong reward that diverges", r"^The last update moved the policy by .* nats of KL", where="reward"),
     DeathCase("driver killed (SIGKILL)", r"^The driver died", kill="driver"),
     DeathCase("driver interrupted (Ctrl-C)", r"^The driver was interrupted \(Ctrl-C\)", kill="driver", signal=2),
     DeathCase("driver terminated (SIGTERM)", r"^The driver ended .*SIGTERM", kill="driver", signal=15),

@@ -110,7 +110,11 @@ def _victims(case: DeathCase, head: Head, trainer: Program, own: Path) -> list[i
         return head.raylets(case.kill)[:1]
     if case.kill == "node":
         return below(head.raylets("raylet")[-1])
-    if case.kill == "driver" or case.where in ("driver", "constructor", "nan") or case.name.startswith("exception"):
+    if (
+        case.kill == "driver"
+        or case.where in ("driver", "constructor", "nan", "reward")
+        or case.name.startswith("exception")
+    ):
         return [trainer.process.pid]
     return pids[1:2]
 

@@ -20,6 +20,9 @@ from benchmarks.hang_cases import CASES, Case, Place
 WORKERS: Final = 3
 FAULTY: Final = (1, 2)
 DIVERGING_SECONDS: Final = 15.0
+MOST_KL: Final = 1.0
+"""Nats; the trainer gives up when its updates are larger for `DIVERGING_SECONDS`."""
+LEARNING_RATE: Final = 0.01
 
 
 def find(name: str) -> Case | DeathCase | None:
@@ -36,12 +39,17 @@ class Env:
         self._faulty = chosen is not None and number in kinds.get(chosen.where, ())
         self._function = chosen.function if chosen is not None else None
         self._fault, self.place = folder / "fault", Place(folder)
+        self._wrong_reward = chosen is not None and chosen.where == "reward"
+        self._return = 0.0
 
     def step(self) -> float:
         """Take a step; hang in it once the fault is due."""
         time.sleep(0.003)
         if self._faulty and self._function is not None and self._fault.exists():
             self._function(self.place)
+        if self._wrong_reward and self._fault.exists():  # the return so far, where the reward of the step belongs
+            self._return += 1.0
+            return self._return
         return 1.0
 
 
@@ -95,6 +103,21 @@ class Mailbox:
         return await self._fragments.get()
 
 
+class Policy:
+    """A Gaussian policy with one parameter, its mean, which follows the rewards."""
+
+    def __init__(self) -> None:
+        self._mean, self._baseline = 0.0, 1.0
+
+    def update(self, rewards: list[float]) -> float:
+        """Learn from a fragment; return the KL divergence from the policy before, in nats."""
+        advantage = sum(rewards) / len(rewards) - self._baseline
+        self._baseline += LEARNING_RATE * advantage
+        step = LEARNING_RATE * advantage
+        self._mean += step
+        return step * step / 2.0
+
+
 def learn(case: str, folder: Path) -> None:
     """Learn from a fragment; hang in it once the fault is due."""
     time.sleep(0.005)
@@ -130,7 +153,7 @@ def main() -> None:
         for worker in workers:
             worker.produce.remote(mailbox)
     pending = {} if mailbox is not None else {worker.sample.remote(): worker for worker in workers}
-    steps, diverged = 0, 0.0
+    steps, diverged, policy = 0, 0.0, Policy()
     while True:
         with driver.iteration():
             with driver.phase("sample"):
@@ -148,6 +171,12 @@ def main() -> None:
                     driver.update(loss=float("nan"), nonfinite=1)
                     if time.monotonic() - diverged > DIVERGING_SECONDS:
                         raise FloatingPointError("the loss is not finite")
+                if kind == "reward":
+                    kl = policy.update(fragment)
+                    driver.update(kl=kl)
+                    diverged = (diverged or time.monotonic()) if kl > MOST_KL else 0.0
+                    if diverged and time.monotonic() - diverged > DIVERGING_SECONDS:
+                        raise ArithmeticError(f"the KL divergence is {kl:.2g} nats, above {MOST_KL:g}")
         steps += len(fragment)
         print(steps, flush=True)
 

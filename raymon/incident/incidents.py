@@ -8,8 +8,10 @@ import json
 import sys
 from pathlib import Path
 
+from raymon.catalog import DRIVER
 from raymon.format import duration, moment, one_line
 from raymon.html.words import headline
+from raymon.incident.report import SOURCES
 from raymon.incident.store import DATA, REPORT, Incident, IncidentStore, load
 
 
@@ -81,5 +83,9 @@ def printable_text(incident: Incident) -> str:
     for actor in cluster.get("actors", ()):
         if actor["state"] != "ALIVE":
             lines.append(f"Actor {actor['class']} (pid {actor['pid']}) is {actor['state'].lower()}: {actor['cause']}")
+    for each in incident.data.get("deaths") or ():
+        name = "Driver" if each["worker"] == DRIVER else f"Worker {each['worker']}"
+        lines.append(f"{name}: {SOURCES.get(each['kind'], 'Ray')}: {each['sentence']}")
+        lines += [f"      {frame}" for frame in each["frames"]]
     lines += ["", f"Everything: {incident.folder / DATA}", f"Report:     {incident.folder / REPORT}"]
     return "\n".join(line[: len(line) - len(line.lstrip(" "))] + one_line(line) for line in lines)

@@ -74,6 +74,13 @@ def test_a_finding_that_led_to_the_death_is_the_first_cause():
     assert [link.code for link in result.chain] == ["worker_stalled", "died"]
 
 
+def test_updates_that_diverge_are_the_cause_of_the_error_that_gives_up():
+    diverging = Finding("diverging", "warning", "The last update moved the policy by 200 nats of KL divergence.")
+    raised = exact(50, 99, "raised", "ArithmeticError: the KL divergence is 200 nats, above 1", "driver")
+    result = analyse(moments(60, finding=lambda s: diverging if s > 35 else FINE), [raised])
+    assert [link.code for link in result.chain] == ["diverging", "raised"]
+
+
 def test_a_hang_explains_a_driver_that_is_gone_later():
     stalled = Finding("worker_stalled", "critical", "Worker 3 is stalled.", "", "3")
     gone = Finding("driver_gone", "critical", "The driver is gone.")

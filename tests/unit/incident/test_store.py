@@ -94,6 +94,7 @@ def test_frames_without_a_letter_cannot_move_the_cursor(tmp_path):
         {"cluster": {"actors": [{"state": 1.5}]}},
         {"series": {"values": {"steps_per_second": [1.0, {}, "x", 10**400], "phase_learn": 7}}},
         {"view": {"workers": [{"worker": 1, "rss_bytes": {}, "steps_per_second": float("nan")}]}},
+        {"deaths": [7, {"worker": 1, "frames": "x"}, {"kind": [], "sentence": 7}]},
         {"findings": 7, "advice": [], "logs": [], "machine": 7},
     ],
     ids=str,
@@ -103,7 +104,7 @@ def test_parts_of_another_shape_are_left_out(tmp_path, part):
     incident = load(tmp_path)
     assert "Worker 1 hangs." in report(incident.data)
     assert "Worker 1 hangs." in printable_text(incident)
-    assert summary(incident).deaths == ()
+    assert not any(sentence for worker, sentence, _ in summary(incident).deaths if worker)
 
 
 @pytest.mark.parametrize("moment", ["x", float("nan"), 1e300, 10**400, None, []])
