@@ -196,8 +196,9 @@ class FakeRollout(FakeProcess):
             self.add(catalog.RESPONSES, self.responses - 1.0, "complete")
             self.add(catalog.RESPONSES, 1.0, "truncated")
             self.add(catalog.GENERATION_LENGTH, self.length, "body")
-            self.add(catalog.GENERATION_LENGTH, longest - self.length, "tail")
-            self.add(catalog.TAIL_RESPONSES, 1.0)
+            if self.responses >= 4:  # as a recorder counts it
+                self.add(catalog.GENERATION_LENGTH, longest - self.length, "tail")
+                self.add(catalog.TAIL_RESPONSES, 1.0)
             for quantile in catalog.QUANTILES:
                 self.set(catalog.RESPONSE_LENGTH, self.length if quantile < 0.9 else longest, str(quantile))
                 self.set(catalog.ROLLOUT_LATENCY, took, str(quantile))

@@ -44,9 +44,13 @@ def of_language_model(run: RunView) -> bool:
 
 
 def tail_ratio(flow: FlowView) -> float | None:
-    """Return for which share of the generation only the last few responses of a batch are running."""
+    """Return for which share of the generation only the last few responses of a batch are running.
+
+    None while not known: a process whose batches are too small to have a tail counts none.
+    """
     whole = sum(flow.generated_per_second.values())
-    return flow.generated_per_second.get("tail", 0.0) / whole if whole else None
+    tail = flow.generated_per_second.get("tail")
+    return tail / whole if whole and tail is not None else None
 
 
 def no_signal_ratio(flow: FlowView) -> float | None:

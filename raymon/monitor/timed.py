@@ -113,10 +113,15 @@ class TimedRecorder(Recorder):
         return cell.total if cell else 0.0
 
     def _count_tail(self, tokens: list[float]) -> None:
-        """Count for how long, in tokens, only the last responses of a batch were running; `tokens` is sorted."""
-        if not tokens:
+        """Count for how long, in tokens, only the last responses of a batch were running; `tokens` is sorted.
+
+        A batch without a tail counts its length alone: where nothing else is counted, the tail is not known.
+        """
+        if len(tokens) < _FEWEST_RESPONSES:
+            if tokens:
+                self.count(catalog.GENERATION_LENGTH, tokens[-1], part="body")
             return
-        last = max(1, round(_TAIL_RATIO * len(tokens))) if len(tokens) >= _FEWEST_RESPONSES else 0
+        last = max(1, round(_TAIL_RATIO * len(tokens)))
         tail = tokens[-1] - tokens[-1 - last]
         self.count(catalog.GENERATION_LENGTH, tokens[-1] - tail, part="body")
         self.count(catalog.GENERATION_LENGTH, tail, part="tail")

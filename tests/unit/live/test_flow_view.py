@@ -1,5 +1,6 @@
 """Runs that train a language model, from metrics pages to views and verdicts."""
 
+import numpy as np
 import pytest
 from metrics_pages import FakeCluster, FakeController, FakeReward, FakeRollout
 
@@ -37,6 +38,16 @@ def test_flow_is_read_per_worker_and_for_the_run():
     assert (rollout.unit, rollout.step_seconds) == ("token", pytest.approx(2.5 / 3225, rel=0.2))
     assert view.phase_ratio["train"] == pytest.approx(0.4)
     assert fake.collector.snapshot().verdicts["r"].severity in ("ok", "info")
+
+
+def test_tail_of_batches_of_one_response_is_not_known():
+    """Each response alone, as from verl: their costs per token are compared, and no tail of 0 % is shown."""
+    fake, follow = cluster(*(FakeRollout(str(number), responses=1) for number in range(3)))
+    snapshot = fake.run(40, follow)
+    view = snapshot.run()
+    assert tail_ratio(view.flow) is None
+    assert not np.isfinite(snapshot.histories["r"].values["tail_ratio"]).any()
+    assert view.workers[0].token_seconds == {"response": pytest.approx(0.02), "longest": pytest.approx(0.02)}
 
 
 def test_phases_of_language_models_are_drawn():

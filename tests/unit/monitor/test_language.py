@@ -36,6 +36,18 @@ def test_flows_are_counted_by_a_rollout_worker():
     assert monitor._dropped.total == 0
 
 
+def test_batches_too_small_to_have_a_tail_count_their_length_alone():
+    monitor = raymon.Monitor(worker=0, run="language", role="rollout")
+    monitor.responses([50])
+    monitor.responses([10, 20, 30])
+    monitor.responses([])
+    series = exported(monitor)
+    assert series[catalog.GENERATION_LENGTH.name, ("body",)] == 80
+    assert (catalog.GENERATION_LENGTH.name, ("tail",)) not in series
+    assert (catalog.TAIL_RESPONSES.name, ()) not in series
+    assert monitor._dropped.total == 0
+
+
 def test_an_environment_worker_exports_nothing_of_language_models():
     series = exported(raymon.Monitor(worker=0, run="language"))
     assert len(series) <= catalog.SERIES_BUDGET["worker"]
