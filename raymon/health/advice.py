@@ -1,6 +1,7 @@
 """Advice in the terms of the run's trainer: its options or settings where raymon knows them, else plain words only.
 
-Those of verl, OpenRLHF and SkyRL are of the versions 0.9.1, 0.11.2 and 0.3.0, read from their configurations.
+Those of verl, OpenRLHF and SkyRL are of the versions 0.9.1, 0.11.2 and 0.3.0, read from their configurations; those of
+NeMo RL and slime are of November 2026, read from their documentation and their sources, the sure equivalents only.
 """
 
 import re
@@ -88,7 +89,7 @@ _NAMES: Final[dict[str, dict[str, str]]] = {
         "reward_workers": "--reward.num_gpus_per_node",
         "rollout_workers": "--vllm.num_engines",
         "staleness": "--train.async_queue_size",
-        "sync_bucket": "--vllm.sync_backend",
+        "sync_path": "--vllm.sync_backend",
         "train_batch": "--train.batch_size",
         "trainers": "--actor.num_gpus_per_node",
     },
@@ -109,6 +110,35 @@ _NAMES: Final[dict[str, dict[str, str]]] = {
         "staleness": "trainer.fully_async.max_staleness_steps",
         "train_batch": "trainer.train_batch_size",
         "trainers": "trainer.placement.policy_num_gpus_per_node",
+    },
+    "nemo_rl": {
+        "asynchronous": "grpo.async_grpo.enabled",
+        "filter_groups": "grpo.use_dynamic_sampling",
+        "group_size": "grpo.num_generations_per_prompt",
+        "kl_penalty": "loss_fn.reference_policy_kl_penalty",
+        "max_gradient_norm": "policy.max_grad_norm",
+        "max_response_length": "policy.generation.max_new_tokens",
+        "minibatch": "policy.train_micro_batch_size",
+        "reference_batch": "policy.logprob_batch_size",
+        "rollout_workers": "policy.generation.colocated.resources",
+        "staleness": "grpo.async_grpo.max_trajectory_age_steps",
+        "train_batch": "policy.train_global_batch_size",
+    },
+    "slime": {
+        "concurrency": "--sglang-server-concurrency",
+        "filter_groups": "--dynamic-sampling-filter-path",
+        "group_size": "--n-samples-per-prompt",
+        "kl_penalty": "--use-kl-loss",
+        "learning_rate": "--lr",
+        "max_gradient_norm": "--clip-grad",
+        "max_response_length": "--rollout-max-response-len",
+        "partial_rollout": "--partial-rollout",
+        "resume": "--load",
+        "rollout_workers": "--rollout-num-gpus",
+        "sync_bucket": "--update-weight-buffer-size",
+        "sync_path": "--update-weight-transport",
+        "train_batch": "--global-batch-size",
+        "trainers": "--actor-num-gpus-per-node",
     },
 }
 _MARKS: Final = frozenset(mark for names in (_ANY, *_NAMES.values()) for mark in names)

@@ -30,7 +30,9 @@ _GENERATE_FASTER: Final = (
 _SCORE_FASTER: Final = (
     "Add reward workers{reward_workers}, score a batch concurrently, or begin with the responses that have ended."
 )
-_SYNC_LESS: Final = "Synchronize less often{sync_interval}, in larger pieces{sync_bucket}, or over a faster path."
+_SYNC_LESS: Final = (
+    "Synchronize less often{sync_interval}, in larger pieces{sync_bucket}, or over a faster path{sync_path}."
+)
 _TRAIN_FASTER: Final = (
     "More rollout workers will not help; try larger minibatches{minibatch}, fewer epochs{epochs} or more trainer "
     "processes{trainers}."

@@ -42,16 +42,30 @@ def test_workers_are_compared_within_their_role():
     assert [name for name, verdict in verdicts.items() if verdict.state == "slow"] == ["9"]
 
 
-@pytest.mark.parametrize("engine", ["verl", "openrlhf", "skyrl", "custom"])
+@pytest.mark.parametrize("engine", ["verl", "openrlhf", "skyrl", "nemo_rl", "slime", "custom"])
 def test_advice_names_the_options_of_the_trainer(engine):
     option = {
         "verl": " (algorithm.filter_groups.enable)",
         "openrlhf": " (--algo.dynamic_filtering_enable)",
         "skyrl": " (trainer.algorithm.dynamic_sampling.type)",
+        "nemo_rl": " (grpo.use_dynamic_sampling)",
+        "slime": " (--dynamic-sampling-filter-path)",
         "custom": "",
     }[engine]
     verdict = judge(trains(flow=flow(groups={"yes": 2.0, "no": 62.0}), engine=engine))
     assert verdict.advice.endswith(f"Groups without a signal can be left out{option}.")
+
+
+@pytest.mark.parametrize(
+    ("engine", "advice"),
+    [
+        ("openrlhf", "less often, in larger pieces, or over a faster path (--vllm.sync_backend)."),
+        ("slime", "(--update-weight-buffer-size), or over a faster path (--update-weight-transport)."),
+    ],
+)
+def test_backend_of_synchronizations_is_no_size_of_their_pieces(engine, advice):
+    phases = {"generate": 0.4, "train": 0.3, "weight_sync": 0.3}
+    assert judge(trains(phase_ratio=phases, engine=engine)).advice.endswith(advice)
 
 
 def collapses(**more):
