@@ -306,7 +306,7 @@ class Controller:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rollouts", type=int, default=2, help="rollout actors, two to four")
+    parser.add_argument("--rollouts", type=int, choices=(2, 3, 4), default=2, help="rollout actors")
     parser.add_argument("--updates", type=int, default=300)
     parser.add_argument("--prompts", type=int, default=32, help="prompts of a batch")
     parser.add_argument("--group", type=int, default=8, help="responses to each prompt")

@@ -74,8 +74,8 @@ class DriverMonitor(SampleRecorder):
 
     Args:
         run: The run's name, also for workers that do not name a run; by default `RAYMON_RUN`, else the Ray job.
-        engine: The trainer in one word. For `own` (raymon's trainer), `rllib`, `verl`, `openrlhf` and `skyrl`, advice
-            names the trainer's options.
+        engine: The trainer in one word. For `own` (raymon's trainer), `rllib`, `verl`, `openrlhf`, `skyrl`, `nemo_rl`
+            and `slime`, advice names the trainer's options.
         algorithm: Its name on the dashboard.
         sampler: The way of sampling, in one word.
         environment: The environment's id. These texts are cut after 64 characters.

@@ -1,6 +1,10 @@
 """Roles, phases and flows of training language models, and that a run without them exports none of them."""
 
+import re
+from types import SimpleNamespace
+
 import pytest
+from support import ROOT
 
 import raymon
 from raymon import catalog
@@ -82,3 +86,25 @@ def test_an_unknown_role_is_refused():
         raymon.Monitor(role="actor")
     with pytest.raises(ValueError, match="found role 'actor'"):
         raymon.instrument(rollout="sample", role="actor")
+
+
+def test_driver_of_the_guide_records_what_verdicts_need():
+    """The lines that a reader copies, run with stand-ins for the reader's own functions."""
+    text = (ROOT / "docs" / "language-models.md").read_text()
+    block = next(code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "DriverMonitor" in code)
+    batch = SimpleNamespace(rank=0, seconds=1.0, tokens=100, version=0, rewards=[0.5], lengths=[8])
+    names = {
+        "raymon": raymon,
+        "ray": SimpleNamespace(get=lambda reference: reference),
+        "trainer": SimpleNamespace(train=SimpleNamespace(remote=lambda batch: 0.25)),
+        "updates": 2,
+        "next_batch": lambda: batch,
+        "send_weights": lambda version: None,
+    }
+    exec(block, names)
+    driver = names["driver"]
+    series = exported(driver)
+    assert series[catalog.LEARNER_VERSION.name, ()] == 2
+    assert series[catalog.RUN_STATE.name, ("finished",)] == 1
+    assert series[catalog.FLEET_RETURN.name, ("mean",)] == 0.5
+    assert driver._dropped.total == 0
