@@ -9,7 +9,7 @@ from typing import Final
 from raymon.catalog import WORK_PHASES
 from raymon.format import count, duration, share
 from raymon.health.impact import limit_cost, with_cost
-from raymon.health.language_limits import LANGUAGE_LIMITS, full_buffer, tail, tail_share, without_phases
+from raymon.health.language_limits import LANGUAGE_LIMITS, Limit, full_buffer, tail, tail_share, without_phases
 from raymon.health.shares import busy_ratio, cpu_full, of_language_model, worker_phases
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding
@@ -20,9 +20,13 @@ def bottlenecks(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     """Yield what limits the run's speed, by the largest share of the iteration; nothing when nothing stands out."""
     language = of_language_model(run)
     if not any(ratio for phase, ratio in run.phase_ratio.items() if phase != "other"):
-        yield from without_phases(run, limits) if language else _without_phases(run, limits)
+        if language:
+            yield from (_limiting(run, finding, ratio) for finding, ratio in without_phases(run, limits))
+            yield from full_buffer(run)
+        else:
+            yield from _without_phases(run, limits)
         return
-    candidates = []
+    candidates: list[tuple[float, Callable[[RunView, Thresholds], Finding | None]]] = []
     for phase, (limit, explain) in ({**_PHASES, **LANGUAGE_LIMITS} if language else _PHASES).items():
         ratio = run.phase_ratio.get(phase, 0.0)
         if ratio >= getattr(limits, limit):
@@ -32,9 +36,15 @@ def bottlenecks(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     if candidates:
         ratio, explain = max(candidates, key=lambda pair: pair[0])
         finding = explain(run, limits)
-        yield with_cost(finding, limit_cost(run, tail_share(run) if finding.code == "tail_bound" else ratio))
+        if finding is not None:
+            yield _limiting(run, finding, ratio)
     if language:
         yield from full_buffer(run)
+
+
+def _limiting(run: RunView, finding: Finding, ratio: float) -> Finding:
+    """Return a limit that takes a share of each iteration, with what it costs at most."""
+    return with_cost(finding, limit_cost(run, tail_share(run) if finding.code == "tail_bound" else ratio))
 
 
 def _limit(code: str, sentence: str, advice: str) -> Finding:
@@ -166,7 +176,7 @@ def _other(run: RunView, _: Thresholds) -> Finding:
 _DOING: Final = {"environment": "in the environment", "inference": "in the policy", "sending": "sending fragments"}
 _LARGER_CALLS: Final = "more environments in each worker{envs_per_worker}, longer fragments{fragment_steps}"
 _SEND_LESS: Final = "Send less: fewer or smaller observations, float32 or uint8 instead of float64, longer fragments."
-_PHASES: Final[dict[str, tuple[str, Callable[[RunView, Thresholds], Finding]]]] = {
+_PHASES: Final[dict[str, Limit]] = {
     "learn": ("learner_bound_ratio", _learner),
     "sample": ("sampling_bound_ratio", _sampling),
     "inference": ("inference_bound_ratio", _inference),

@@ -162,6 +162,12 @@ def limit_cost(run: RunView, ratio: float) -> Cost | None:
     return Cost(now, now / (1.0 - ratio), unit) if now and ratio <= MOST_LIMIT_RATIO else None
 
 
+def unused_cost(run: RunView, ratio: float) -> Cost | None:
+    """Return what it costs that a share of what is generated trains nothing."""
+    now, unit = throughput(run)
+    return Cost(now * (1.0 - ratio), now, unit) if now else None
+
+
 def _sampling_ratio(run: RunView) -> float | None:
     """Return the share of the iteration that waits for samples; None while not known."""
     known = [ratio for phase in ("sample", "generate") if (ratio := run.phase_ratio.get(phase)) is not None]

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Final
 
 from raymon.format import count, duration, share, size
+from raymon.health.impact import limit_cost, with_cost
 from raymon.health.shares import busy_ratio, is_asynchronous, role_phases, tail_ratio
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding
@@ -18,6 +19,7 @@ _LONG_RATIO: Final = 1.3
 """A worker drew long responses if its rollouts take so much longer than the others', and its tokens do not."""
 _CLEARLY: Final = 0.1
 _FULL_RATIO: Final = 0.95
+_IDLE_RATIO: Final = 0.05
 
 _SHORTER_TAIL: Final = (
     "Limit the response length{max_response_length}, resume long responses in the next step{partial_rollout}, or train "
@@ -53,15 +55,22 @@ def tail(run: RunView) -> Finding:
     return Finding("tail_bound", "info", sentence + end, _SHORTER_TAIL)
 
 
-def without_phases(run: RunView, limits: Thresholds) -> Iterator[Finding]:
-    """Yield what limits a run whose driver names no phases, from what its workers are busy with."""
+def without_phases(run: RunView, limits: Thresholds) -> Iterator[tuple[Finding, float]]:
+    """Yield what limits a run whose driver names no phases, and its share of the time, from what its workers do."""
     trainers, rollouts = role_phases(run, "trainer"), role_phases(run, "rollout")
-    if trainers and 1.0 - busy_ratio(trainers) >= limits.trainer_starved_ratio:
-        yield _awaited(run, f"The trainer is idle {share(1.0 - busy_ratio(trainers))} of the time", limits)
-    elif trainers and busy_ratio(trainers) >= limits.workers_busy_ratio:
-        yield _limit("learner_bound", f"The trainer is busy {share(busy_ratio(trainers))} of the time.", _TRAIN_FASTER)
-    elif rollouts and busy_ratio(rollouts) >= limits.workers_busy_ratio:
-        yield _awaited(run, f"The rollout workers are busy {share(busy_ratio(rollouts))} of the time", limits)
+    trains, generates = busy_ratio(trainers), busy_ratio(rollouts)
+    finding, ratio = None, 0.0
+    if trainers and 1.0 - trains >= limits.trainer_starved_ratio:
+        ratio = 1.0 - trains
+        finding = _awaited(run, f"The trainer is idle {share(ratio)} of the time", limits)
+    elif trainers and trains >= limits.workers_busy_ratio:
+        ratio = trains
+        finding = _limit("learner_bound", f"The trainer is busy {share(ratio)} of the time.", _TRAIN_FASTER)
+    elif rollouts and generates >= limits.workers_busy_ratio:
+        ratio = generates
+        finding = _awaited(run, f"The rollout workers are busy {share(ratio)} of the time", limits)
+    if finding is not None:
+        yield finding, ratio
 
 
 def full_buffer(run: RunView) -> Iterator[Finding]:
@@ -72,7 +81,8 @@ def full_buffer(run: RunView) -> Iterator[Finding]:
         old = f"; the oldest was generated {duration(age)} ago" if age else ""
         sentence = f"The buffer is full ({count(depth)} of {count(capacity)} samples){old}."
         advice = "Generation waits for the trainer: use fewer rollout workers{rollout_workers}, or train faster."
-        yield _limit("buffer_overfull", sentence, advice)
+        waiting = role_phases(run, "rollout").get("waiting")
+        yield with_cost(_limit("buffer_overfull", sentence, advice), limit_cost(run, waiting) if waiting else None)
 
 
 def _limit(code: str, sentence: str, advice: str) -> Finding:
@@ -86,13 +96,16 @@ def _awaited_ratio(run: RunView) -> float:
     return named or (1.0 - busy_ratio(trainers) if trainers else 1.0)
 
 
-def _generation(run: RunView, limits: Thresholds) -> Finding:
+def _generation(run: RunView, limits: Thresholds) -> Finding | None:
     doing = "Waiting for samples" if is_asynchronous(run) else "Generating responses"
     return _awaited(run, f"{doing} takes {share(_awaited_ratio(run))} of each iteration", limits)
 
 
-def _awaited(run: RunView, opening: str, limits: Thresholds) -> Finding:
-    """Return what training waits for: rewards, the last responses, or generation as a whole."""
+def _awaited(run: RunView, opening: str, limits: Thresholds) -> Finding | None:
+    """Return what training waits for: rewards, the last responses, or generation as a whole.
+
+    None while every rollout worker is nearly idle, as when a run begins: it is not known what training waits for.
+    """
     rollouts, rewards = role_phases(run, "rollout"), role_phases(run, "reward")
     if busy_ratio(rewards) >= max(limits.workers_busy_ratio, busy_ratio(rollouts) + _CLEARLY):
         sentence = f"{opening}; the reward workers are busy {share(busy_ratio(rewards))} of the time"
@@ -105,6 +118,11 @@ def _awaited(run: RunView, opening: str, limits: Thresholds) -> Finding:
         )
     if tail_share(run) >= limits.tail_bound_ratio:
         return tail(run)
+    known = [
+        busy_ratio(worker.phase_ratio) for worker in run.workers if worker.role == "rollout" and worker.phase_ratio
+    ]
+    if known and max(known) < _IDLE_RATIO:
+        return None
     speed = run.flow.tokens_per_second.get("out")
     at = f" ({count(speed)} tokens/s)" if speed else ""
     busy = f"; the rollout workers are busy {share(busy_ratio(rollouts))} of the time{at}" if rollouts else at
@@ -125,7 +143,7 @@ def _drew_long_ones(run: RunView) -> WorkerView | None:
     return longest if (longest.mean_rollout_seconds or 0.0) > _LONG_RATIO * typical and not slow else None
 
 
-def _reward(run: RunView, limits: Thresholds) -> Finding:
+def _reward(run: RunView, limits: Thresholds) -> Finding | None:
     rewards, rollouts = role_phases(run, "reward"), role_phases(run, "rollout")
     taken = share(run.phase_ratio["reward"])
     if rewards and busy_ratio(rewards) < min(limits.workers_busy_ratio, busy_ratio(rollouts) - _CLEARLY):
@@ -164,7 +182,7 @@ def _weight_sync(run: RunView, _: Thresholds) -> Finding:
     return _limit("weight_sync_bound", sentence, _SYNC_LESS)
 
 
-Limit = tuple[str, Callable[[RunView, Thresholds], Finding]]
+Limit = tuple[str, Callable[[RunView, Thresholds], Finding | None]]
 LANGUAGE_LIMITS: Final[Mapping[str, Limit]] = {
     "sample": ("sampling_bound_ratio", _generation),
     "generate": ("sampling_bound_ratio", _generation),

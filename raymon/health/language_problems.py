@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from raymon.format import count, duration, plain, share
+from raymon.health.impact import unused_cost, with_cost
 from raymon.health.shares import no_signal_ratio, of_language_model
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding
@@ -29,6 +30,7 @@ def _stale_weights(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     limit = limits.stale_dropped_updates if drops else limits.stale_weights_updates
     seen_late = 0.0 if drops else _updates_between_exports(run)
     end = f"; {share(dropped)} of the batches are dropped as stale." if drops else "."
+    cost = unused_cost(run, dropped) if drops else None
     lags = {w.worker: w.policy_lag for w in run.workers if w.role == "rollout" and w.policy_lag is not None}
     stale = {name: lag for name, lag in lags.items() if lag > limit + seen_late}
     since, usual = run.flow.updates_since_sync or 0.0, run.flow.updates_between_syncs
@@ -40,14 +42,15 @@ def _stale_weights(run: RunView, limits: Thresholds) -> Iterator[Finding]:
         sentence = (
             f"Worker {name} generates with weights {plain(stale[name])} updates old{more}, the others {others}{end}"
         )
-        yield Finding("weights_stale", "warning", sentence, advice, name if len(stale) == 1 else "")
+        finding = Finding("weights_stale", "warning", sentence, advice, name if len(stale) == 1 else "")
+        yield with_cost(finding, cost)
     elif stale:
         old = plain(median(stale.values()))
         sentence = f"The rollout workers generate with weights {old} updates old{end}"
-        yield Finding("weights_stale", "warning", sentence, advice)
+        yield with_cost(Finding("weights_stale", "warning", sentence, advice), cost)
     elif usual and since > max(limit, limits.overdue_sync_factor * usual):
         sentence = f"Weights were not synchronized for {plain(since)} updates (before, for at most {plain(usual)}){end}"
-        yield Finding("weights_stale", "warning", sentence, advice)
+        yield with_cost(Finding("weights_stale", "warning", sentence, advice), cost)
 
 
 def _updates_between_exports(run: RunView) -> float:
@@ -70,7 +73,7 @@ def _no_signal(run: RunView, limits: Thresholds) -> Iterator[Finding]:
         "If they are all solved, take harder prompts; if none is, easier ones or more responses per "
         "prompt{group_size}. Groups without a signal can be left out{filter_groups}."
     )
-    yield Finding("no_learning_signal", "warning", sentence, advice)
+    yield with_cost(Finding("no_learning_signal", "warning", sentence, advice), unused_cost(run, ratio))
 
 
 def _growing_buffer(run: RunView, limits: Thresholds) -> Iterator[Finding]:

@@ -1,6 +1,9 @@
 """Verdicts on runs that train a language model, from numbers."""
 
+import dataclasses
+
 import pytest
+from health_views import worker
 from language_views import CASES, EARLIER, GENERATES, LONG_TAIL, flow, reward, rollout, trains
 
 from raymon.health import judge, judge_workers
@@ -27,6 +30,60 @@ def test_the_tail_is_said_with_its_share_and_who_drew_long_responses():
         "Limit the response length (data.max_response_length), resume long responses in the next step "
         "(async_training.partial_rollout), or train while the last ones are generated "
         "(verl.experimental.fully_async_policy)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("view", "code", "ratio", "end"),
+    [
+        (
+            trains(flow=flow(groups={"yes": 2.0, "no": 62.0})),
+            "no_learning_signal",
+            62 / 64,
+            "they train nothing; this costs 97 % of the throughput (3,875 of 4,000 tokens/s).",
+        ),
+        (
+            trains(
+                rollout("0", policy_lag=7.0),
+                rollout("1", policy_lag=7.0),
+                dropped_per_second={"stale": 0.5},
+                received_per_second=1.0,
+            ),
+            "weights_stale",
+            0.5,
+            "50 % of the batches are dropped as stale; this costs 50 % of the throughput (2,000 of 4,000 tokens/s).",
+        ),
+        (
+            trains(rollout(), worker("5", role="trainer", phase_ratio={"train": 0.3}), phase_ratio={}),
+            "trainer_starved",
+            0.7,
+            "this costs 70 % of the throughput (9,333 of 13,333 tokens/s).",
+        ),
+        (
+            trains(
+                rollout(phase_ratio={"generate": 0.6, "waiting": 0.4}),
+                flow=flow(buffer_depth=64.0, buffer_capacity=64.0),
+            ),
+            "buffer_overfull",
+            0.4,
+            "this costs 40 % of the throughput (2,667 of 6,667 tokens/s).",
+        ),
+    ],
+)
+def test_what_is_lost_is_said(view, code, ratio, end):
+    finding = judge(dataclasses.replace(view, steps_per_second=0.0)).findings[0]
+    assert (finding.code, finding.cost_ratio) == (code, pytest.approx(ratio))
+    assert finding.sentence.endswith(end)
+
+
+def test_generation_is_no_limit_while_no_rollout_worker_generates():
+    """In the first seconds the driver has waited all the time, and the rollout workers have exported nothing yet."""
+    begins = {"sampler": "sync", "phase_ratio": {"generate": 1.0}}
+    idle, busy = rollout("0", phase_ratio={"generate": 0.001}), rollout("1")
+    assert judge(trains(idle, rollout("1", phase_ratio={"generate": 0.002}), **begins)).state == "healthy"
+    assert judge(trains(idle, busy, **begins)).state == "generation_bound"
+    assert (
+        judge(trains(idle, worker("5", role="trainer", phase_ratio={"train": 0.0}), phase_ratio={})).state == "healthy"
     )
 
 
