@@ -1,9 +1,13 @@
 """The Kubernetes objects: shaped as the schemas of operator, Kubernetes and kustomize want, the same as the files."""
 
+import re
+
 import jsonschema
 import pytest
 import yaml
 from support import ROOT
+
+from raymon.cluster.ports import EXPORT_PORT
 
 FOLDER = ROOT / "prometheus" / "kubernetes"
 NAME = {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 63}
@@ -123,4 +127,8 @@ def test_ray_pods_are_selected_by_kuberays_labels_and_ports():
         "metrics",
         "as-metrics",
         "dash-metrics",
+        "raymon",
     ]
+    declared = re.search(r"`ports: (\[.*?\])`", (ROOT / "docs" / "deploy.md").read_text())
+    assert declared is not None
+    assert yaml.safe_load(declared[1]) == [{"name": "raymon", "containerPort": EXPORT_PORT}]
