@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,16 @@ def wait_for_updates(training: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 def top(python: Path, folder: Path) -> dict[str, Any]:
-    """Return what `raymon top` says of the run."""
-    file = folder / "ray" / "prom_metrics_service_discovery.json"
+    """Return what `raymon top` says of the run, and under `page` the status page of the same moment."""
+    file, recording = folder / "ray" / "prom_metrics_service_discovery.json", folder / "recording"
     command = [python, "-m", "raymon", "top", "--once", "--json", "--seconds", "12", "--discovery-file", file]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=120)
-    report: dict[str, Any] = json.loads(done.stdout)
+    report: dict[str, Any] = json.loads(_output([*command, "--record", recording], folder))
+    report["page"] = _output([python, HERE / "draw.py", recording], folder)
     return report
+
+
+def _output(command: Sequence[str | Path], folder: Path) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=120).stdout
 
 
 def main() -> int:
@@ -109,7 +114,7 @@ def main() -> int:
             training.terminate()
             training.wait(60)
     if options.json:
-        print(json.dumps(report, indent=1))
+        print(json.dumps({name: value for name, value in report.items() if name != "page"}, indent=1))
     for worker in sorted(report["workers"], key=lambda worker: int(worker["worker"])):
         phases = ", ".join(f"{name} {ratio:.0%}" for name, ratio in worker["phases"].items() if ratio)
         print(f"worker {worker['worker']}  {worker['role']:<8} {worker['state']:<8} {phases}")

@@ -4,10 +4,13 @@
 """
 
 import json
+import runpy
 import subprocess
 import sys
 
 import pytest
+from language_views import rollout, trains
+from page_views import history, page_html, snapshot
 from support import ROOT
 
 PACKAGE = {
@@ -207,6 +210,23 @@ def test_nothing_is_recorded_when_off_or_unknown(tmp_path, version, environment)
     report = recorded(tmp_path, version, **environment)
     assert (report["worker"], report["driver"], report["role"]) == ({}, {}, None)
     assert report["timing"] == {"gen": 1.0, "update_weights": 1.0, "step": 1.0}
+
+
+def test_script_accepts_only_workers_that_work(monkeypatch):
+    """A stalled worker, one without phases and a broken page each fail the checks of `scripts/verl`."""
+    monkeypatch.syspath_prepend(ROOT / "scripts" / "verl")
+    monkeypatch.delitem(sys.modules, "options", raising=False)
+    checks = runpy.run_path(str(ROOT / "scripts" / "verl" / "checks.py"))["ON"]
+    works = checks["every worker works, in phases, and has a process id"]
+    drawn = checks["the status page shows every worker, and no section fails"]
+    worker = {"worker": "0", "state": "running", "pid": 7, "phases": {"train": 0.4, "waiting": 0.6}}
+    assert works({"workers": [worker]})
+    assert not works({"workers": [worker, {**worker, "state": "stalled"}]})
+    assert not works({"workers": [worker, {**worker, "phases": {"waiting": 1.0}}]})
+    page = page_html(snapshot(trains(rollout("0")), histories={"r": history(tokens_out=[4000.0] * 20)}))
+    assert drawn({"workers": [worker], "page": page})
+    assert not drawn({"workers": [worker, {**worker, "worker": "1"}], "page": page})
+    assert not drawn({"workers": [worker], "page": page.replace('data-section="language"', 'data-section="broken"')})
 
 
 def test_package_declares_the_plugin():
