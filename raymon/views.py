@@ -33,6 +33,9 @@ class FlowView:
         weight_sync_bytes: Mean size of a synchronization.
         updates_since_sync: Updates of the policy since the last synchronization of weights; None while not known.
         updates_between_syncs: The most updates between two synchronizations, over the last minutes.
+        first_token_seconds: 95th percentile of the time from a request to the first token, over the last minute, of the
+            inference engines of the cluster; None where none exports it.
+        cache_used_ratio: The largest share of the key-value cache in use of any of them.
     """
 
     tokens_per_second: Mapping[str, float] = field(default_factory=dict)
@@ -50,6 +53,8 @@ class FlowView:
     weight_sync_bytes: float | None = None
     updates_since_sync: float | None = None
     updates_between_syncs: float | None = None
+    first_token_seconds: float | None = None
+    cache_used_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

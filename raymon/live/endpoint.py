@@ -1,14 +1,16 @@
 """What is remembered of one metrics endpoint: whether it answers, and Ray's own numbers on it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from raymon.live.parse import SeriesKey
+from raymon.live.parse import RAY_FAMILIES, SeriesKey
 from raymon.queries.ray_families import RESOURCES, UNPLACED
 
 ABSENT_SECONDS: Final = 15.0
 """How long a number of Ray's outlives its family: Ray 2.52 to 2.55 sets a node's gauges every five seconds and leaves
 them out of every page in between."""
+_FAMILIES: Final = frozenset(RAY_FAMILIES)
 NodeKey: TypeAlias = tuple[str, str]
 """One of a node's own numbers: Ray's family, and its label `Location`, `ip` or `Reason`, or `Name` and `State`."""
 
@@ -46,7 +48,17 @@ class Endpoint:
             self.numbers, self.changed_at = numbers, now
 
 
-def node_key(series: SeriesKey) -> NodeKey:
+def node_numbers(samples: Iterable[tuple[SeriesKey, float]]) -> dict[NodeKey, float]:
+    """Return the sum of what a page says of each of Ray's own numbers; samples of other families are left out."""
+    numbers: dict[NodeKey, float] = {}
+    for series, value in samples:
+        if series.name in _FAMILIES:
+            key = _node_key(series)
+            numbers[key] = numbers.get(key, 0.0) + value
+    return numbers
+
+
+def _node_key(series: SeriesKey) -> NodeKey:
     """Return under which key a sample of one of Ray's families is kept."""
     labels = series.labels
     if series.name == RESOURCES:

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 from raymon import catalog
 from raymon.catalog import DRIVER
 from raymon.live.clock import Clock
-from raymon.live.endpoint import Endpoint, NodeKey, node_key
-from raymon.live.parse import METRICS, RAY_FAMILIES, SeriesKey
+from raymon.live.endpoint import Endpoint, node_numbers
+from raymon.live.engines import Engines
+from raymon.live.parse import ENGINE_FAMILIES, METRICS, RAY_FAMILIES, SeriesKey
 from raymon.live.subject import CLOCK_SET_SECONDS, MOST_OPEN_VALUES, Key, Process, Subject
 
 MOST_SUBJECTS: Final = 20_000
@@ -34,7 +35,7 @@ those of the processes of an endpoint that did not answer for so long."""
 ALIVE_SECONDS: Final = 15.0
 """A process whose heartbeat was at most this old when its node fell silent was alive: Ray exports every ten seconds."""
 
-_NODE_FAMILIES: Final = frozenset(RAY_FAMILIES)
+_FOREIGN_FAMILIES: Final = frozenset({*RAY_FAMILIES, *ENGINE_FAMILIES})
 
 Pages: TypeAlias = Mapping[str, Iterable[tuple[SeriesKey, float]]]
 """URL of a metrics page to its samples."""
@@ -60,6 +61,7 @@ class Memory:
         heard: Every run that is not over, with the time of its last sign of life.
         round: Number of the last round.
         unplaced_since: Since when Ray has been unable to place some task or actor; None while it places all.
+        engines: What inference engines export on the same pages.
     """
 
     clock: Clock = field(default_factory=Clock)
@@ -68,6 +70,7 @@ class Memory:
     heard: dict[str, float] = field(default_factory=dict)
     round: int = 0
     unplaced_since: float | None = None
+    engines: Engines = field(default_factory=Engines)
     _slots: dict[SeriesKey, _Slot | None] = field(default_factory=dict)
     _columns: dict[str, dict[Key, int]] = field(default_factory=dict)
     _latest: dict[str, Process] = field(default_factory=dict)
@@ -85,22 +88,24 @@ class Memory:
         merged: dict[SeriesKey, float] = {}
         origin: dict[SeriesKey, tuple[str, bool]] = {}
         returned: set[str] = set()
+        of_engines: list[tuple[SeriesKey, float]] = []
         for url, samples in pages.items():
             node = self.nodes.setdefault(url, Endpoint())
             if node.answered_at is not None and now - node.answered_at > SLEEP_SECONDS:
                 returned.add(url)
                 node.silence = (node.answered_at, now)
             source = (url, node.answered_at is None)
-            numbers: dict[NodeKey, float] = {}
+            foreign: list[tuple[SeriesKey, float]] = []
             for series, value in samples:
-                if series.name in _NODE_FAMILIES:
-                    key = node_key(series)
-                    numbers[key] = numbers.get(key, 0.0) + value
+                if series.name in _FOREIGN_FAMILIES:
+                    foreign.append((series, value))
                 elif series not in merged or value > merged[series]:  # twice on the pages: it counts once
                     merged[series] = value
                     origin[series] = source
             node.answered_at = now
-            node.take(numbers, now)
+            node.take(node_numbers(foreign), now)
+            of_engines += foreign
+        self.engines.take(of_engines, now)
         for subject in self.subjects.values() if returned else ():
             if subject.newest().url in returned:
                 subject.sleep(now)

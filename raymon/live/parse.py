@@ -16,7 +16,7 @@ from typing import Final
 from raymon import catalog
 from raymon.catalog import Metric, label_text
 from raymon.format import printable
-from raymon.queries import ray_families
+from raymon.queries import engine_families, ray_families
 
 RAY_FAMILIES: Final = (
     ray_families.STORE_AVAILABLE,
@@ -32,11 +32,15 @@ RAY_FAMILIES: Final = (
 )
 """Ray's own families that a view is made of; some of their values change whenever a node exports."""
 
+ENGINE_FAMILIES: Final = engine_families.EVERY
+"""Families of inference engines, on the same pages or on pages of their own."""
+_BUCKETS: Final = frozenset(name for name in ENGINE_FAMILIES if name.endswith("_bucket"))
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
     {metric.name: metric for metric in catalog.every() if metric.kind != "histogram"}
 )
 """raymon's own families that a view is made of."""
-WANTED: Final = frozenset({*METRICS, *RAY_FAMILIES})
+_FOREIGN: Final = (*RAY_FAMILIES, *sorted(ENGINE_FAMILIES))
+WANTED: Final = frozenset({*METRICS, *_FOREIGN})
 
 LARGEST: Final = 1e300
 """A larger value is refused: sums and rates of such numbers would not be finite."""
@@ -44,7 +48,7 @@ SMALLEST: Final = 1e-300
 """A smaller value is read as 0: dividing by it would not give a finite number."""
 LONGEST_LINE: Final = 4096
 _LINE: Final = re.compile(
-    rb"^(?:ray_raymon_|%s)[^\n]{0,%d}" % (b"|".join(re.escape(name.encode()) for name in RAY_FAMILIES), LONGEST_LINE),
+    rb"^(?:ray_raymon_|%s)[^\n]{0,%d}" % (b"|".join(re.escape(name.encode()) for name in _FOREIGN), LONGEST_LINE),
     re.MULTILINE,
 )
 _LABEL: Final = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
@@ -62,7 +66,7 @@ class SeriesKey:
     def counter(self) -> bool:
         """Whether it only grows."""
         metric = METRICS.get(self.name)
-        return metric is not None and metric.kind == "counter"
+        return self.name in _BUCKETS if metric is None else metric.kind == "counter"
 
 
 @dataclass(slots=True)
@@ -161,7 +165,7 @@ def checked_series(name: str, labels: Mapping[str, str]) -> SeriesKey | None:
         for label, allowed in metric.values.items():
             if labels.get(label) not in allowed:
                 return None
-    elif name not in RAY_FAMILIES:
+    elif name not in WANTED:
         return None
     texts = labels if metric is None else {label: label_text(text) for label, text in labels.items()}
     return SeriesKey(name, MappingProxyType({label: printable(text) for label, text in texts.items()}))

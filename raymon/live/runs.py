@@ -10,6 +10,7 @@ import numpy as np
 
 from raymon import catalog
 from raymon.catalog import DRIVER
+from raymon.health.shares import of_language_model
 from raymon.live import driver_view, node_views
 from raymon.live.driver_view import LIVE_SECONDS, Driver
 from raymon.live.flow_view import NOTHING, process_flow, run_flow
@@ -44,8 +45,19 @@ def run_views(memory: Memory, rings: Mapping[str, Ring], now: float) -> tuple[Ru
         if DRIVER in subjects or not memory.renamed(subjects.values())
     ]
     waiting, free = node_views.unplaced_seconds(memory, now), node_views.free_resources(memory, now)
-    views = [replace(view, unplaced_seconds=waiting, free_resources=free) for view in views]
+    views = [
+        replace(view, unplaced_seconds=waiting, free_resources=free, flow=_with_engines(view, memory, now))
+        for view in views
+    ]
     return tuple(sorted(views, key=_order))
+
+
+def _with_engines(view: RunView, memory: Memory, now: float) -> FlowView:
+    """Return what flows through a run, with the figures of the cluster's inference engines if it may use them."""
+    if not of_language_model(view):
+        return view.flow
+    first, used = memory.engines.first_token_seconds(), memory.engines.cache_ratio(now)
+    return replace(view.flow, first_token_seconds=first, cache_used_ratio=used)
 
 
 def _order(view: RunView) -> tuple[bool, float, float, str]:

@@ -124,6 +124,12 @@ def _facts(context: Context) -> Iterator[Html]:
         yield fact("Oldest sample", duration(age), "Since the oldest sample in the buffer was generated.")
     if flow.weight_sync_bytes:
         yield fact("Weights", size(flow.weight_sync_bytes), "Mean size of a synchronization of weights.")
+    if flow.first_token_seconds is not None:
+        meaning = "95th percentile of the time from a request to the first token, of the cluster's inference engines."
+        yield fact("First token", duration(flow.first_token_seconds), meaning)
+    if flow.cache_used_ratio is not None:
+        meaning = "Largest share of the key-value cache in use of any of the cluster's inference engines."
+        yield fact("Cache in use", share(flow.cache_used_ratio), meaning)
     if flow.updates_since_sync is not None:
         meaning = "Updates of the policy since weights were last synchronized."
         yield fact("Since sync", f"{plain(flow.updates_since_sync)} updates", meaning)

@@ -166,6 +166,8 @@ def _flow(view: RunView) -> Iterator[Text]:
         "buffer": "" if depth is None else f"{count(depth)}{f' of {count(capacity)}' if capacity else ''}",
         "weight sync": duration(flow.weight_sync_seconds),
         "staleness": plain(view.policy_lag_max),
+        "first token": duration(flow.first_token_seconds),
+        "cache": share(flow.cache_used_ratio),
     }
     known = {name: value for name, value in parts.items() if value not in ("", UNKNOWN)}
     if of_language_model(view) and known:
