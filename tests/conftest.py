@@ -59,6 +59,8 @@ LONGEST = (
 FOLDERS = ("stack", "browser", "ray", "fuzz", "unit")
 """Folders by the time that a test of theirs takes."""
 TESTS = Path(__file__).parent
+STRANGER = 65534
+"""User id of somebody else."""
 
 
 def pytest_xdist_auto_num_workers():
@@ -82,6 +84,24 @@ def rank(file):
         FOLDERS.index(file.split("/")[0]) if file.split("/")[0] in FOLDERS else len(FOLDERS),
         file,
     )
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """Give files and sockets to another user: as root for good, else by posing as another user than their owner."""
+
+    def give_away(*targets):
+        if os.getuid() == 0:
+            for target in targets:
+                if isinstance(target, Path):
+                    os.chown(target, STRANGER, -1, follow_symlinks=False)
+                else:
+                    os.fchown(target.fileno(), STRANGER, -1)
+        else:
+            owner = os.getuid()
+            monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+
+    return give_away
 
 
 @pytest.fixture(scope="module", autouse=True)

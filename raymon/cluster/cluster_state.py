@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from raymon import ray_internals
+from raymon.cluster.auth import cluster_is_trusted, ray_environment
 
 LONGEST_DETAIL: Final = 1_000
 """Ray's explanations are cut to this many characters."""
@@ -51,7 +52,10 @@ class ClusterState:
 
 
 def ask(address: str, timeout_seconds: float = _ASK_SECONDS) -> ClusterState:
-    """Return the state of the cluster at `address`, HOST:PORT of its control store; never raises."""
+    """Return the state of the cluster at `address`, HOST:PORT of its control store; never raises.
+
+    The address was found, not named: the token is sent only to a control store of a Ray of this user's or root's.
+    """
     try:
         result = subprocess.run(
             [sys.executable, "-m", "raymon.cluster.cluster_state", address],
@@ -59,6 +63,7 @@ def ask(address: str, timeout_seconds: float = _ASK_SECONDS) -> ClusterState:
             text=True,
             timeout=timeout_seconds,
             check=False,
+            env=ray_environment(send_token=cluster_is_trusted(address)),
         )
     except subprocess.TimeoutExpired:
         return ClusterState(error=f"the control store at {address} did not answer within {timeout_seconds:g} s")
@@ -90,7 +95,7 @@ _TYPES: Final[Mapping[str, Mapping[str, Any]]] = {
 class StateFollower:
     """Keep the newest state of a cluster, requested every `period_seconds` by one child process.
 
-    `on_state` is called with every answer, from the reading thread.
+    `on_state` is called with every answer, from the reading thread. The token is sent as by `ask`.
     """
 
     address: str
@@ -107,6 +112,7 @@ class StateFollower:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env=ray_environment(send_token=cluster_is_trusted(self.address)),
         )
         threading.Thread(target=self._read, args=(self._child,), name="raymon-cluster-state", daemon=True).start()
 

@@ -4,14 +4,13 @@ Ray's client ends the process it lives in when the cluster does not answer, so a
 """
 
 import json
-import os
 import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 
 from raymon import ray_internals
-from raymon.cluster.auth import PLACES, find_token
+from raymon.cluster.auth import PLACES, find_token, ray_environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class ControlStoreReply:
         return tuple(f"http://{node.address}:{node.metrics_port}/metrics" for node in self.nodes if node.metrics_port)
 
 
-def ask_control_store(address: str, timeout: float = 15.0, *, send_token: bool = True) -> ControlStoreReply:
+def ask_control_store(address: str, timeout: float = 15.0, *, send_token: bool) -> ControlStoreReply:
     """Ask the control store at `host:port`; never raises and takes at most about `timeout` seconds.
 
     Args:
@@ -66,9 +65,7 @@ def ask_control_store(address: str, timeout: float = 15.0, *, send_token: bool =
         socket.create_connection((host.strip("[]"), int(port)), timeout=min(3.0, timeout)).close()
     except (OSError, OverflowError, UnicodeError) as error:
         return ControlStoreReply(error=f"nothing answers there ({getattr(error, 'strerror', None) or error})")
-    environment = dict(os.environ)
-    if not send_token:
-        environment["RAY_AUTH_MODE"] = "disabled"
+    environment = ray_environment(send_token=send_token)
     child = [sys.executable, "-c", ray_internals.ASK_CLUSTER, address, str(max(1.0, timeout / 3))]
     try:
         done = subprocess.run(child, capture_output=True, text=True, timeout=timeout, check=False, env=environment)

@@ -50,6 +50,17 @@ def open_regular(path: Path, flags: int = 0) -> BinaryIO:
     raise OSError(errno.EINVAL, "it is not a regular file")
 
 
+def open_trusted(path: Path) -> BinaryIO:
+    """Open a regular file of this user's or root's, never through a link; raise `OSError` for anything else."""
+    file = open_regular(path, os.O_NOFOLLOW)
+    try:
+        _check_owner(os.fstat(file.fileno()).st_uid)
+    except PermissionError:
+        file.close()
+        raise
+    return file
+
+
 def _check_owner(uid: int) -> None:
     if not is_trusted(uid):
         raise PermissionError(errno.EACCES, f"it belongs to user {uid}, not to you or root")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from raymon import ray_internals
-from raymon.cluster.auth import find_token
+from raymon.cluster.auth import dashboard_is_trusted, headers_for
 from raymon.cluster.http import get
 from raymon.cluster.join import JoinError, join
 from raymon.cluster.ports import pick_port
@@ -35,7 +35,8 @@ class Cluster:
         dashboard_url: Of the Ray Dashboard; None when it does not run.
         metrics_urls: One endpoint per node.
         local: Whether the run started it.
-        lists_nodes: Whether its dashboard lists its nodes to this process, so that those that join are seen.
+        lists_nodes: Whether its dashboard lists its nodes to this process, so that those that join are seen, and may be
+            sent Ray's token.
     """
 
     dashboard_url: str | None
@@ -130,7 +131,11 @@ def _check_reachable(address: str) -> None:
 
 
 def _lists_nodes(dashboard: str | None) -> bool:
-    return dashboard is not None and get(f"{dashboard}/api/prometheus/sd", _DASHBOARD_SECONDS, find_token().headers).ok
+    """Return whether the dashboard of a joined cluster can be named to other processes, which send it the token."""
+    if dashboard is None or not dashboard_is_trusted(dashboard, cluster_trusted=True):
+        return False
+    headers = headers_for(dashboard, cluster_trusted=True)
+    return get(f"{dashboard}/api/prometheus/sd", _DASHBOARD_SECONDS, headers).ok
 
 
 def _http(url: str | None) -> str | None:

@@ -4,7 +4,8 @@
     {}
 
 `raymon.monitor` writes two small files per process into Ray's folder of logs. On this machine they are read from disk;
-those of other nodes come through the Ray Dashboard, which asks the agent of each node. Nothing joins the cluster.
+those of other nodes come through the Ray Dashboard, which asks the agent of each node. Nothing joins the cluster. Ray's
+token goes to a dashboard that the user named, and otherwise only to that of a Ray of this user's or root's.
 """
 
 import threading
@@ -15,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from raymon.cluster import discovery
-from raymon.cluster.auth import find_token
+from raymon.cluster.auth import cluster_is_trusted, headers_for
 from raymon.cluster.control_store import ask_control_store
 from raymon.cluster.http import get
 from raymon.monitor.native_stacks import dump_name
@@ -31,6 +32,7 @@ MOST_REMOTE: Final = 64
 _FIND_SECONDS: Final = 60.0
 _PARALLEL: Final = 8
 
+Headers = Mapping[str, str]
 Process = tuple[str, int]
 """Address of the node and process id on it."""
 
@@ -46,7 +48,7 @@ class EvidenceFiles:
     def __init__(self, dashboard_url: str = "") -> None:
         base = dashboard_url if "://" in dashboard_url or not dashboard_url else f"http://{dashboard_url}"
         self._named = base.rstrip("/")
-        self._found: Mapping[str, str] = {}
+        self._found: dict[str, bool] = {}
         self._found_at = float("-inf")
         self._lock = threading.Lock()
 
@@ -83,34 +85,41 @@ class EvidenceFiles:
             chosen = list(nodes)[:MOST_NODES]
             listed = dict(zip(chosen, pool.map(lambda node: _listed(dashboards, node, deadline), chosen), strict=True))
             wanted = [
-                (url, node, pid, names)
+                (url, dashboards[url], node, pid, names)
                 for node, (url, names) in listed.items()
                 for pid in nodes[node]
                 if {file_name(pid), dump_name(pid)} & names
             ][:MOST_REMOTE]
-            texts = pool.map(lambda each: _fetch(each[0], each[1], each[2], each[3], deadline), wanted)
-            files = {(node, pid): text for (_, node, pid, _), text in zip(wanted, texts, strict=True)}
+            texts = pool.map(lambda each: _fetch(*each, deadline), wanted)
+            files = {(node, pid): text for (_, _, node, pid, _), text in zip(wanted, texts, strict=True)}
         now = time.time()  # the age of a dump is not known: it is as old as it has to be at least
         read = {(node, pid): parse(pid, own, dump, now) for (node, pid), (own, dump) in files.items()}
         return {process: evidence for process, evidence in read.items() if evidence is not None}
 
-    def _dashboards(self, clusters: Iterable[str]) -> list[str]:
-        """Return the dashboards to ask; those of the clusters of this machine's nodes are looked for once a minute."""
+    def _dashboards(self, clusters: Iterable[str]) -> dict[str, Headers]:
+        """Return URL to headers of the dashboards to ask.
+
+        Those of the clusters of this machine's nodes are looked for once a minute. Whether one may be sent the token is
+        decided at each request, since its port may have passed to another user.
+        """
         if self._named:
-            return [self._named]
+            return {self._named: headers_for(self._named, named=True)}
         with self._lock:
             if time.monotonic() - self._found_at > _FIND_SECONDS:
                 self._found_at = time.monotonic()
-                urls = {address: ask_control_store(address).dashboard_url for address in dict.fromkeys(clusters)}
-                self._found = {address: url for address, url in urls.items() if url}
-            return list(self._found.values())
+                self._found = {}
+                for address in dict.fromkeys(clusters):
+                    trusted = cluster_is_trusted(address)
+                    if url := ask_control_store(address, send_token=trusted).dashboard_url:
+                        self._found[url] = trusted
+            return {url: headers_for(url, cluster_trusted=trusted) for url, trusted in self._found.items()}
 
 
-def _listed(dashboards: Iterable[str], node: str, deadline: float) -> tuple[str, frozenset[str]]:
+def _listed(dashboards: Mapping[str, Headers], node: str, deadline: float) -> tuple[str, frozenset[str]]:
     """Return the first dashboard that knows a node and the names of the files there."""
-    for url in dashboards:
+    for url, headers in dashboards.items():
         query = {"node_ip": node, "glob": f"{FOLDER}/*", "timeout": _whole_seconds(deadline)}
-        reply = get(f"{url}/api/v0/logs?{urlencode(query)}", _left(deadline), find_token().headers, MOST_DUMP_BYTES)
+        reply = get(f"{url}/api/v0/logs?{urlencode(query)}", _left(deadline), headers, MOST_DUMP_BYTES)
         data = reply.json().get("data") if reply.ok else None
         if isinstance(data, dict):
             return url, frozenset(_names(data.get("result")))
@@ -125,7 +134,9 @@ def _names(value: Any) -> Iterable[str]:  # noqa: ANN401  # any JSON: Ray sorts 
                 yield name.removeprefix(f"{FOLDER}/")
 
 
-def _fetch(url: str, node: str, pid: int, names: Collection[str], deadline: float) -> tuple[bytes, bytes]:
+def _fetch(
+    url: str, headers: Headers, node: str, pid: int, names: Collection[str], deadline: float
+) -> tuple[bytes, bytes]:
     """Return the two files of a process; empty where there is none."""
 
     def content(name: str, most_bytes: int) -> bytes:
@@ -137,7 +148,7 @@ def _fetch(url: str, node: str, pid: int, names: Collection[str], deadline: floa
             "lines": -1,
             "timeout": _whole_seconds(deadline),
         }
-        reply = get(f"{url}/api/v0/logs/file?{urlencode(query)}", _left(deadline), find_token().headers, most_bytes)
+        reply = get(f"{url}/api/v0/logs/file?{urlencode(query)}", _left(deadline), headers, most_bytes)
         return reply.body[reply.body.find(b"{") :] if reply.ok else b""  # older Rays put a mark before the file
 
     return content(file_name(pid), MOST_BYTES), content(dump_name(pid), MOST_DUMP_BYTES)

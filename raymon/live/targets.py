@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from raymon.cluster import discovery
-from raymon.cluster.auth import find_token, unencrypted, use_token_file
+from raymon.cluster.auth import headers_for, unencrypted, use_token_file
 from raymon.cluster.http import get
 from raymon.format import printable
 
@@ -101,10 +101,10 @@ class DashboardTargets:
     def find(self) -> Endpoints:
         """Ask the dashboard."""
         base = (self.address if "://" in self.address else f"http://{self.address}").rstrip("/")
-        token = find_token()
-        warning = unencrypted(base) if token else ""
+        headers = headers_for(base, named=True)
+        warning = unencrypted(base) if headers else ""
         source = f"Ray Dashboard {base}" + (f" ({warning})" if warning else "")
-        reply = get(f"{base}/api/prometheus/sd", _DASHBOARD_SECONDS, token.headers)
+        reply = get(f"{base}/api/prometheus/sd", _DASHBOARD_SECONDS, headers)
         if reply.error:
             hint = " Put Ray's token into RAY_AUTH_TOKEN or ~/.ray/auth_token." if "token" in reply.error else ""
             return Endpoints((), source, f"The Ray Dashboard {base} does not list its nodes: {reply.error}.{hint}")
@@ -113,7 +113,7 @@ class DashboardTargets:
             return Endpoints((), source, f"What answers at {base} is not a Ray Dashboard.")
         urls = endpoints(discovery.targets_of(document))
         problem = "" if urls else f"The Ray Dashboard {base} lists no node."
-        return Endpoints(urls, source, problem, self._why_left(base, token.headers, urls))
+        return Endpoints(urls, source, problem, self._why_left(base, headers, urls))
 
     def _why_left(self, base: str, headers: Mapping[str, str], urls: Iterable[str]) -> Mapping[str, str]:
         """Return the hosts that were listed before and are not now, with the reason; ask for each only once."""

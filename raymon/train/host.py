@@ -11,6 +11,7 @@ from typing import Final, TextIO, cast
 
 from rich.console import Console
 
+from raymon.cluster.auth import unencrypted_cluster
 from raymon.cluster.ports import pick_port
 from raymon.cluster.start import Cluster, join_running, start_local
 from raymon.incident import FOLDER
@@ -69,6 +70,7 @@ def announce(console: Console, config: Config, records: Path, cluster: Cluster, 
         "status page": f"http://127.0.0.1:{page}" if page else "",
         "Ray Dashboard": cluster.dashboard_url or "",
         "metrics": "  ".join(cluster.metrics_urls),
+        "warning": unencrypted_cluster(config.address) if config.address else "",
     }
     for name, text in lines.items():
         if text:

@@ -15,7 +15,7 @@ from support import ROOT, Command, Prometheus, free_port, poll, running_promethe
 
 from raymon import catalog
 from raymon.cluster import discovery
-from raymon.cluster.auth import find_token
+from raymon.cluster.auth import headers_for
 from raymon.stack import state
 from raymon.stack.prometheus_server import export_targets
 from raymon.stack.running import StackOptions, stop_stack
@@ -85,7 +85,7 @@ def running(directory):
 
 
 def ask_dashboard(url):
-    request = urllib.request.Request(url, headers=find_token().headers)
+    request = urllib.request.Request(url, headers=headers_for(url, named=True))
     with urllib.request.urlopen(request, timeout=10) as reply:
         return json.loads(reply.read())
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from raymon.cluster.auth import unencrypted
 from raymon.stack import files
 from raymon.stack.checks.inspection import Inspection
 from raymon.stack.checks.outcome import Check, Outcome, absent, no_answer, ok, problem, unknown
@@ -21,7 +22,9 @@ def reachable(inspection: Inspection) -> Outcome:
         return state("Grafana is not checked: raymon's extra `stack` is not installed.", EXTRA)
     health, why = inspection.grafana_health
     if inspection.has_grafana:
-        return ok(f"Grafana {health.get('version', '')} answers at {service.url} ({service.by}).".replace("  ", " "))
+        warning = unencrypted(service.url, "the login") if inspection.grafana_auth else ""
+        sentence = f"Grafana {health.get('version', '')} answers at {service.url} ({service.by})".replace("  ", " ")
+        return ok(f"{sentence}{warning and f'; {warning}'}.")
     if health:
         return problem(f"Grafana at {service.url} says its database is {health['database']!r}.", "look at its log")
     return no_answer(service, "Grafana", why, "the status page works without it.")

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from raymon.cluster import discovery, http
+from raymon.cluster import auth, discovery, http
 from raymon.cluster.auth import Token, find_token
 from raymon.cluster.control_store import ControlStoreReply, ask_control_store
 from raymon.cluster.http import is_url
-from raymon.cluster.ownership import is_local, listener_is_trusted
+from raymon.cluster.ownership import is_local
 from raymon.live.parse import Parser, SeriesKey
 from raymon.stack import grafana_server, prometheus_server, state
 from raymon.stack.grafana import Auth, Grafana, GrafanaError
@@ -95,17 +95,8 @@ class Inspection:
 
     @cached_property
     def cluster_is_trusted(self) -> bool:
-        """Whether the control store may be sent Ray's token: it was named, or found and is this user's or root's.
-
-        On this machine a process of theirs has to listen there. Elsewhere it has to be the control store of a Ray node
-        of theirs on this machine, which sends the token there itself.
-        """
-        if self.cluster_address.named:
-            return True
-        host, _, port = self.address.rpartition(":")
-        if is_local(host):
-            return port.isdecimal() and listener_is_trusted(host, int(port))
-        return self.raylet is not None
+        """Whether the control store may be sent Ray's token: it was named, or found and is this user's or root's."""
+        return auth.cluster_is_trusted(self.address, named=self.cluster_address.named)
 
     @cached_property
     def raylet(self) -> discovery.Raylet | None:
@@ -142,20 +133,15 @@ class Inspection:
 
     @cached_property
     def dashboard_is_trusted(self) -> bool:
-        """Whether the Ray Dashboard may be sent the token: it was named, or is this user's or root's.
-
-        A dashboard on another machine was named by the control store and is trusted as that is.
-        """
-        if self.options.dashboard_url:
-            return True
-        parts = urlsplit(self.dashboard_url)
-        if is_local(parts.hostname or ""):
-            return listener_is_trusted(parts.hostname or "", parts.port or 80)
-        return self.cluster_is_trusted
+        """Whether the Ray Dashboard may be sent the token: it was named, or is this user's or root's."""
+        return bool(self.options.dashboard_url) or auth.dashboard_is_trusted(
+            self.dashboard_url, cluster_trusted=self.cluster_is_trusted
+        )
 
     def ask_dashboard(self, path: str) -> http.Reply:
         """GET a route of the Ray Dashboard, with the token if there is one and it may be sent there."""
-        return self.get(self.dashboard_url + path, self.token.headers if self.dashboard_is_trusted else None)
+        headers = auth.headers_for(self.dashboard_url, named=self.dashboard_is_trusted)
+        return self.get(self.dashboard_url + path, headers or None)
 
     @cached_property
     def metrics_urls(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from raymon import catalog
 from raymon.cluster import discovery
-from raymon.cluster.auth import PLACES, unencrypted
+from raymon.cluster.auth import PLACES, unencrypted, unencrypted_cluster
 from raymon.cluster.start import missing_modules
 from raymon.health import THRESHOLDS
 from raymon.stack.checks.inspection import Inspection
@@ -49,7 +49,8 @@ def reachable(inspection: Inspection) -> Outcome:
         )
     others = sorted({raylet.gcs_address for raylet in discovery.raylets()} - {inspection.address})
     more = f" Other clusters on this machine: {', '.join(others)} (--address looks at one)." if others else ""
-    return ok(f"{inspection.address} has {len(cluster.nodes)} living node(s).{more}")
+    warning = unencrypted_cluster(inspection.address) if inspection.cluster_is_trusted else ""
+    return ok(f"{inspection.address} has {len(cluster.nodes)} living node(s){warning and f'; {warning}'}.{more}")
 
 
 def _without_token(inspection: Inspection) -> Outcome | None:

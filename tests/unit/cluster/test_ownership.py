@@ -10,38 +10,20 @@ import pytest
 from support import short_folder
 
 from raymon.cluster import control_store, discovery
-from raymon.cluster.auth import find_token, unencrypted
+from raymon.cluster.auth import find_token, unencrypted, unencrypted_cluster
+from raymon.cluster.http import Reply
 from raymon.cluster.ownership import is_local, listener_is_trusted, read_file
 from raymon.live.targets import LocalTargets
 from raymon.stack.checks import CheckOptions, Inspection
-
-STRANGER = 65534
-
-
-@pytest.fixture
-def planted(monkeypatch):
-    """Give files to another user: by chown as root, else by posing as another user than their owner."""
-
-    def give_away(*paths):
-        if os.getuid() == 0:
-            for path in paths:
-                os.chown(path, STRANGER, -1, follow_symlinks=False)
-        else:
-            owner = os.getuid()
-            monkeypatch.setattr(os, "getuid", lambda: owner + 1)
-
-    return give_away
+from raymon.stack.checks import grafana as checks_of_grafana
+from raymon.stack.checks import ray as checks_of_ray
 
 
 @pytest.fixture
-def foreign_listener(monkeypatch):
+def foreign_listener(planted):
     """A listening port of the loopback that another user owns."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        if os.getuid() == 0:
-            os.fchown(listener.fileno(), STRANGER, -1)
-        else:
-            owner = os.getuid()
-            monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+        planted(listener)
         yield listener.getsockname()[1]
 
 
@@ -134,7 +116,7 @@ def test_control_store_that_is_not_trusted_gets_no_token(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret-of-the-test")
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     try:
-        reply = control_store.ask_control_store(f"127.0.0.1:{port}", timeout=6.0, send_token=False)
+        reply = control_store.ask_control_store(f"127.0.0.1:{port}", timeout=60.0, send_token=False)
         assert reply.error
         assert metadata, "it was asked"
         assert "secret-of-the-test" not in json.dumps([list(map(str, item)) for item in metadata])
@@ -149,9 +131,16 @@ def test_token_readable_by_others_is_noticed(monkeypatch):
         path.write_text("secret\n")
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
         path.chmod(0o644)
+        monkeypatch.setattr(Inspection, "get", lambda _, url, headers=None: Reply(url, 200, b"{}"))
+        inspection = Inspection(CheckOptions(dashboard_url="http://127.0.0.1:1"))
+        assert "is accepted." in checks_of_ray.token(inspection).evidence
         assert not find_token().readable_by_others, "nobody else enters its folder"
         folder.chmod(0o755)
         assert find_token().readable_by_others
+        assert (
+            checks_of_ray.token(Inspection(CheckOptions(dashboard_url="http://127.0.0.1:1"))).mend
+            == f"chmod 600 {path}"
+        )
         path.chmod(0o600)
         assert not find_token().readable_by_others
 
@@ -163,3 +152,15 @@ def test_token_readable_by_others_is_noticed(monkeypatch):
 def test_token_over_plain_http_draws_a_warning(url, expected):
     assert expected in unencrypted(url)
     assert bool(unencrypted(url)) == bool(expected)
+
+
+def test_token_over_plain_grpc_and_a_login_over_plain_http_draw_warnings(monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    monkeypatch.delenv("RAY_USE_TLS", raising=False)
+    assert "goes to head:6379 unencrypted; set RAY_USE_TLS" in unencrypted_cluster("head:6379")
+    assert unencrypted_cluster("127.0.0.1:6379") == unencrypted_cluster("auto") == ""
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    assert unencrypted_cluster("head:6379") == ""
+    inspection = Inspection(CheckOptions(grafana_url="http://grafana:3000", grafana_auth="token"))
+    inspection.grafana_health = {"database": "ok"}, ""
+    assert "the login goes to grafana:3000 unencrypted" in checks_of_grafana.reachable(inspection).evidence
