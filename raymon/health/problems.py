@@ -1,5 +1,6 @@
 """What harms a run that is alive: lost workers, no updates, a diverging policy, memory, dropped samples, stragglers."""
 
+import shlex
 from collections.abc import Iterator
 from typing import Final
 
@@ -56,9 +57,8 @@ def _lost_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thre
     for worker in workers:
         by_state.setdefault(worker.state, []).append(worker)
     if stalled := by_state.get("stalled"):
-        advice = (
-            f"See where it is: raymon profile --worker {stalled[0].worker}. A time-out{{worker_timeout}} ends the wait."
-        )
+        command = f"raymon profile --worker {shlex.quote(stalled[0].worker)}"
+        advice = f"See where it is: `{command}`. A time-out{{worker_timeout}} ends the wait."
         cost = absence_cost(run, [worker.worker for worker in stalled])
         yield Finding(
             "worker_stalled", "critical", _about(stalled, "stalled", cost), advice, _only(stalled), _ratio(cost)

