@@ -146,13 +146,10 @@ class Decoder:
         if not (isinstance(item, list) and len(item) == 2 and isinstance(item[1], dict)):
             raise ValueError("not a series")
         labels = {printable(str(name)): str(value)[:LONGEST_LINE] for name, value in item[1].items()}
-        identity = (str(item[0]), tuple(sorted(labels.items())))
-        if identity not in self.known:
-            series = checked_series(identity[0], labels)
-            if series is None:
-                return None
-            self.known[identity] = series
-        return self.known[identity]
+        series = checked_series(str(item[0]), labels)
+        if series is None:
+            return None
+        return self.known.setdefault((series.name, tuple(sorted(series.labels.items()))), series)
 
     def _page(self, record: object) -> ParsedPage:
         if not isinstance(record, dict):

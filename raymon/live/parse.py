@@ -47,6 +47,16 @@ LARGEST: Final = 1e300
 SMALLEST: Final = 1e-300
 """A smaller value is read as 0: dividing by it would not give a finite number."""
 LONGEST_LINE: Final = 4096
+MOST_LABELS: Final = 64
+"""A line with more labels is no sample of Ray's."""
+MOST_HEAD_BYTES: Final = 256 * 1024 * 1024
+"""Most text that is kept of all known series together; that of a usual series has 300 to 400 bytes."""
+_COMMON: Final = frozenset({"run", "worker", "WorkerId", "NodeAddress", "SessionName"})
+_OF_RAY: Final = _COMMON | {"Name", "State", "Reason", "Location", "ObjectState", "ip"}
+READ_LABELS: Final[Mapping[str, Set[str]]] = MappingProxyType(
+    dict.fromkeys(RAY_FAMILIES, _OF_RAY) | {metric.name: _COMMON | set(metric.labels) for metric in METRICS.values()}
+)
+"""The labels that are read of each family; others are dropped, so that nobody can fill the memory with them."""
 _LINE: Final = re.compile(
     rb"^(?:ray_raymon_|%s)[^\n]{0,%d}" % (b"|".join(re.escape(name.encode()) for name in _FOREIGN), LONGEST_LINE),
     re.MULTILINE,
@@ -81,15 +91,17 @@ class Parser:
     most_series: int = 400_000
     dropped: int = 0
     _known: dict[bytes, SeriesKey | None] = field(default_factory=dict)
+    _head_bytes: int = 0
 
     @property
     def crowded(self) -> bool:
         """Whether so many series are known that those long gone should be forgotten."""
-        return len(self._known) > self.most_series * 3 // 4
+        return 4 * len(self._known) > 3 * self.most_series or 4 * self._head_bytes > 3 * MOST_HEAD_BYTES
 
     def keep(self, alive: Set[SeriesKey]) -> None:
         """Forget every series but these."""
         self._known = {head: series for head, series in self._known.items() if series in alive}
+        self._head_bytes = sum(map(len, self._known))
 
     def samples(self, page: bytes) -> list[tuple[SeriesKey, float]]:
         """Return every finite sample of a wanted family; a series that is twice on the page is returned twice."""
@@ -111,11 +123,12 @@ class Parser:
         return samples
 
     def _learn(self, head: bytes) -> SeriesKey | None:
-        if len(self._known) >= self.most_series:
+        if len(self._known) >= self.most_series or self._head_bytes >= MOST_HEAD_BYTES:
             self.dropped += 1
             return None
         series = series_key(head)
         self._known[head] = series
+        self._head_bytes += len(head)
         return series
 
 
@@ -137,37 +150,49 @@ def number(text: bytes) -> float | None:
 
 
 def series_key(head: bytes) -> SeriesKey | None:
-    """Parse the text before a sample's value; None for a family not wanted, broken labels or an undeclared value."""
+    """Parse the text before a sample's value.
+
+    Returns:
+        None for a family not wanted, broken labels, too many, or an undeclared value.
+    """
     name, brace, rest = head.decode("utf-8", "replace").partition("{")
     name = name.strip()
     if name not in WANTED:
         return None
     labels: dict[str, str] = {}
     body = rest[:-1] if brace else ""
-    at = 0
+    wanted = READ_LABELS[name]
+    at = number_of_labels = 0
     while at < len(body):
         match = _LABEL.match(body, at)
-        if match is None:
+        number_of_labels += 1
+        if match is None or number_of_labels > MOST_LABELS:
             return None
-        labels[match[1]] = _unescape(match[2])
+        if match[1] in wanted:
+            labels[match[1]] = _unescape(match[2])
         at = match.end()
     return checked_series(name, labels)
 
 
 def checked_series(name: str, labels: Mapping[str, str]) -> SeriesKey | None:
-    """Return the series of a wanted family, with labels as they are shown.
+    """Return the series of a wanted family, with the labels that are read, as they are shown.
 
     Returns:
-        None if a label has a value that the catalogue does not list.
+        None if there are too many labels or one has a value that the catalogue does not list.
     """
     metric = METRICS.get(name)
+    if len(labels) > MOST_LABELS:
+        return None
     if metric is not None:
         for label, allowed in metric.values.items():
             if labels.get(label) not in allowed:
                 return None
     elif name not in WANTED:
         return None
-    texts = labels if metric is None else {label: label_text(text) for label, text in labels.items()}
+    wanted = READ_LABELS[name]
+    texts = {label: text for label, text in labels.items() if label in wanted}
+    if metric is not None:
+        texts = {label: label_text(text) for label, text in texts.items()}
     return SeriesKey(name, MappingProxyType({label: printable(text) for label, text in texts.items()}))
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -18,10 +19,10 @@ from synthetic import fleet, serve
 from raymon import catalog
 from raymon.cluster import discovery
 from raymon.format import LONGEST_LABEL
-from raymon.live import targets
+from raymon.live import parse, targets
 from raymon.live.collector import Collector
-from raymon.live.parse import WANTED, Parser, number
-from raymon.live.scrape import Page, Scraper
+from raymon.live.parse import MOST_LABELS, READ_LABELS, WANTED, Parser, checked_series, number
+from raymon.live.scrape import MOST_TARGETS, Page, Scraper
 from raymon.live.targets import (
     DashboardTargets,
     DiscoveryFileTargets,
@@ -93,12 +94,16 @@ def samples(page):
     return {(series.name, *sorted(series.labels.items())): value for series, value in Parser().samples(page)}
 
 
+def read_labels(sample):
+    return [(label, text) for label, text in sample.labels.items() if label in READ_LABELS[sample.name]]
+
+
 def test_a_whole_page_reads_as_the_reference_parser_reads_it():
     with serve(fleet(workers=8, nodes=1, runs=2)) as addresses:
         page = get(metrics_url(addresses[0]))
     ours = samples(page.encode())
     reference = {
-        (sample.name, *sorted(sample.labels.items())): sample.value
+        (sample.name, *sorted(read_labels(sample))): sample.value
         for family in text_string_to_metric_families(page)
         for sample in family.samples
         if sample.name in WANTED
@@ -121,6 +126,35 @@ def test_reading_is_many_times_faster_than_the_reference_parser():
         return min(times)
 
     assert 5 * spent(lambda: list(parser.samples(body))) < spent(lambda: list(text_string_to_metric_families(page)))
+
+
+def test_labels_that_nobody_reads_take_no_memory():
+    known = "".join(f',l{number}="{"x" * 20}"' for number in range(MOST_LABELS - 2))
+    body = line(catalog.ENV_STEPS.name, 1, run="r", worker="0").encode()
+    many = "".join(f',l{number}=""' for number in range(680))
+    lines = [f'{catalog.ENV_STEPS.name}{{run="r{number}"{many}}} 1'[:4096] for number in range(2000)]
+    lines = [text[: text.rindex(",")] + "} 1" for text in lines]
+    page = "\n".join(lines).encode()
+    tracemalloc.start()
+    parser = Parser()
+    assert parser.samples(page) == []
+    assert tracemalloc.get_traced_memory()[0] < 20e6
+    tracemalloc.stop()
+    ((series, _),) = parser.samples(f'{catalog.ENV_STEPS.name}{{run="r",worker="0"{known}}} 1'.encode())
+    assert dict(series.labels) == {"run": "r", "worker": "0"}
+    assert parser.samples(body)
+    assert checked_series(catalog.ENV_STEPS.name, {"run": "r", **{f"l{number}": "" for number in range(680)}}) is None
+
+
+def test_text_of_all_series_is_bounded(monkeypatch):
+    monkeypatch.setattr(parse, "MOST_HEAD_BYTES", 10_000)
+    parser = Parser()
+    body = b"".join(line(catalog.ENV_STEPS.name, 1, run=f"r{i}", worker="0").encode() for i in range(500))
+    samples = parser.samples(body)
+    assert 50 < len(samples) < 200
+    assert parser.crowded
+    parser.keep({samples[0][0]})
+    assert not parser.crowded
 
 
 def test_escapes_in_labels_are_undone_and_unprintable_ones_escaped():
@@ -233,6 +267,21 @@ def test_hanging_servers_are_scraped_in_parallel():
     assert all(page.error for page in pages)
     poll(lambda: threading.active_count() <= before + 45, 10, "the fetching threads end")
     poll(lambda: not [t for t in threading.enumerate() if t.name == "raymon-http"], 10, "no fetching thread is left")
+
+
+class HangingRequest:
+    running = True
+    url = "http://hangs"
+
+
+def test_requests_that_hang_are_counted_and_no_more_are_made():
+    hanging = {f"http://hangs/{number}": HangingRequest() for number in range(MOST_TARGETS)}
+    scraper = Scraper(timeout_seconds=1.0, _hanging=hanging)
+    before = threading.active_count()
+    first, new = scraper.fetch(["http://hangs/0", "http://new"])
+    assert "an earlier request" in first.error
+    assert "too many earlier requests" in new.error
+    assert threading.active_count() == before
 
 
 def test_nothing_listens_no_such_host_no_url():
