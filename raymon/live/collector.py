@@ -163,7 +163,7 @@ class Collector:
         if answered and self._memory.round % FORGET_ROUNDS == 0:
             self._forget(now)
         views = run_views(self._memory, self._rings, now)[:MOST_RUNS]
-        views = tuple(with_silent_processes(self._baseline.compare(view, now), latest.silent, now) for view in views)
+        views = tuple(self._compared(view, latest, now) for view in views)
         verdicts = {view.run: self._judge(view, now) for view in views}
         for view in views:
             self._remember(view, verdicts[view.run], now)
@@ -230,9 +230,24 @@ class Collector:
         self._debounce.keep(runs)
         self._phases.keep(runs)
 
+    def _compared(self, view: RunView, latest: Round, now: float) -> RunView:
+        """Return a view with what is usual for its run and what its silent processes do; a bad run is one bad card."""
+        try:
+            return with_silent_processes(self._baseline.compare(view, now), latest.silent, now)
+        except Exception as error:  # noqa: BLE001  # the numbers come from outside
+            _log.warning("run %r cannot be compared", view.run, exc_info=True)
+            return replace(view, problem=type(error).__name__)
+
     def _remember(self, view: RunView, verdict: RunVerdict, now: float) -> None:
+        """Add a view of a live run to its history, which lacks one that cannot be added."""
         if view.data_age_seconds is None or view.data_age_seconds > LIVE_SECONDS:
             return
+        try:
+            self._add_sample(view, verdict, now)
+        except Exception:  # noqa: BLE001  # likewise
+            _log.warning("run %r cannot be remembered", view.run, exc_info=True)
+
+    def _add_sample(self, view: RunView, verdict: RunVerdict, now: float) -> None:
         states = {judged.worker: judged.state for judged in verdict.workers}
         workers = {
             worker.worker: self._sample(view.run, worker, states.get(worker.worker, "unknown"))

@@ -1,11 +1,15 @@
 """Alerts evaluated here, where no Prometheus evaluates the rules: same thresholds, without the waiting time."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from raymon.health import RunVerdict, alarms
+from raymon.health import Alarm, RunVerdict, alarms
 from raymon.live.snapshot import FiringAlert
 from raymon.views import RunView
+
+_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -20,7 +24,7 @@ class LocalAlerts:
         """Return the alerts of the runs at `now`, those of a run before those of its workers."""
         firing: dict[tuple[str, str, str], FiringAlert] = {}
         for run in runs:
-            for alarm in alarms(run, verdicts[run.run]) if not run.problem else ():
+            for alarm in _alarms(run, verdicts[run.run]):
                 key = (alarm.name, run.run, alarm.worker)
                 age = now - self._since.get(key, now)
                 firing.setdefault(
@@ -28,3 +32,12 @@ class LocalAlerts:
                 )
         self._since = {key: self._since.get(key, now) for key in firing}
         return tuple(firing.values())
+
+
+def _alarms(run: RunView, verdict: RunVerdict) -> Sequence[Alarm]:
+    """Return the alarms of a run; none if its numbers cannot be read, so that those of other runs still are."""
+    try:
+        return tuple(alarms(run, verdict)) if not run.problem else ()
+    except Exception:  # noqa: BLE001  # the numbers come from outside
+        _log.warning("the alerts of run %r cannot be evaluated", run.run, exc_info=True)
+        return ()

@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import fields, is_dataclass
+from pkgutil import resolve_name
 
 import pytest
 from metrics_pages import NOW, URL, FakeCluster, FakeDriver, FakeWorker, line
@@ -14,6 +15,7 @@ from raymon.live.node_views import node_views
 from raymon.live.parse import Parser
 from raymon.live.scrape import Page
 from raymon.queries.ray_families import NODE_CPU, NODE_MEMORY_USED
+from raymon.views import RunView
 
 HEARTBEATS = ("5e-324", "1e308", "-1e308", "1e300", "1e-300", "0", "-1")
 
@@ -80,6 +82,30 @@ def test_a_run_that_cannot_be_judged_is_one_bad_card(monkeypatch):
     assert "cannot be judged (ZeroDivisionError)" in snapshot.verdicts["odd"].sentence
     assert snapshot.verdicts["odd"].severity == "unknown"
     assert snapshot.verdicts["r"].severity in ("ok", "info")
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "raymon.live.baseline.Baseline.compare",
+        "raymon.live.collector.Collector._add_sample",
+        "raymon.live.local_alerts.alarms",
+    ],
+)
+def test_a_run_that_fails_at_any_step_fails_no_other(monkeypatch, step):
+    cluster = FakeCluster(FakeDriver(), FakeWorker(), FakeDriver(run="odd"), FakeWorker(run="odd"))
+    original = resolve_name(step)
+
+    def unless_odd(*arguments):
+        view = next(argument for argument in arguments if isinstance(argument, RunView))
+        return original(*arguments) if view.run != "odd" else 1 / 0
+
+    monkeypatch.setattr(step, unless_odd)
+    snapshot = cluster.run(12)
+    assert {run.run for run in snapshot.runs} == {"r", "odd"}
+    assert snapshot.verdicts["r"].severity in ("ok", "info")
+    assert snapshot.histories["r"].times.size > 5
+    assert not snapshot.problem
 
 
 def test_invented_labels_cost_neither_time_nor_memory():
