@@ -24,12 +24,12 @@ import numpy as np
 import raymon
 from raymon.cluster import discovery
 from raymon.cluster.cluster_state import ClusterState, StateFollower, ask
-from raymon.cluster.ownership import open_regular
+from raymon.cluster.ownership import open_trusted
 from raymon.format import size
 from raymon.health import Finding
 from raymon.incident.deaths import Death
 from raymon.incident.ended_processes import SeenProcesses, deaths
-from raymon.incident.local_deaths import ProcessWatch, processes_to_watch
+from raymon.incident.local_deaths import ProcessWatch, processes_to_watch, worker_logs
 from raymon.incident.run_stacks import in_order_of_interest, stack_evidence, suspects
 from raymon.live.evidence_files import EvidenceFiles, Process
 from raymon.live.snapshot import Snapshot
@@ -263,7 +263,7 @@ def _logs(run: RunView, finding: Finding, session: LocalSession | None) -> dict[
         return {}
     folder = session.folder / "logs"
     ids = [w.log_id for w in run.workers if w.log_id and (not finding.worker or w.worker == finding.worker)]
-    names = [path for log_id in ids[:3] for path in sorted(folder.glob(f"worker-{log_id}*"))[:2]]
+    names = [path for log_id in ids[:3] for path in worker_logs(folder, log_id)[:2]]
     names += [folder / "raylet.out", folder / "raylet.err", folder / "gcs_server.out"]
     tails = {}
     for path in names[:MOST_LOGS]:
@@ -273,9 +273,9 @@ def _logs(run: RunView, finding: Finding, session: LocalSession | None) -> dict[
 
 
 def tail(path: Path, length: int = LOG_BYTES) -> str:
-    """Return the end of a regular file, empty if it is none; does not follow a link and never blocks."""
+    """Return the end of a regular file of this user's or root's, empty if it is none; follows no link, never blocks."""
     try:
-        with open_regular(path, os.O_NOFOLLOW) as log:
+        with open_trusted(path) as log:
             log.seek(max(0, os.fstat(log.fileno()).st_size - 8 * length))
             lines = log.read(8 * length).decode(errors="replace").splitlines(keepends=True)
     except OSError:

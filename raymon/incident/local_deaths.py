@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import select
+import stat
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from raymon.catalog import DRIVER
+from raymon.cluster.ownership import is_trusted, open_trusted
 from raymon.incident.deaths import Death
 from raymon.live.snapshot import Snapshot
 from raymon.monitor.frames import Frame, Stack, first_place
@@ -25,6 +27,7 @@ from raymon.monitor.private_files import FOLDER
 from raymon.monitor.process_evidence import read
 from raymon.monitor.standstill import LOGS
 
+PROCESSES: Final = Path("/proc")
 MOST_PROCESSES: Final = 256
 POLL_SECONDS: Final = 0.2
 _LOG_BYTES: Final = 32_768
@@ -32,6 +35,7 @@ _CRASH: Final = re.compile(r"Fatal Python error: ([^\n]+)\n(.*)", re.DOTALL)
 _SIGNAL: Final = re.compile(r"\*{3} (SIG[A-Z]+)")
 _RAY_PROCESSES: Final = {"raylet": "raylet", "gcs_server": "gcs"}
 _ADDRESS: Final = re.compile(r"--node[-_]ip[-_]address=([^\0 ]+)")
+_LOG_ID: Final = re.compile(r"[0-9a-f]{1,64}")
 _FRAME: Final = re.compile(r'^\s+File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<function>.+)$', re.MULTILINE)
 
 
@@ -68,12 +72,12 @@ def processes_to_watch(snapshot: Snapshot, session: Path, here: Collection[str])
 
 
 def _ray_processes(session: Path) -> list[WatchedProcess]:
-    """Return the raylets and the control store of a session."""
+    """Return this user's and root's raylets and control store of a session."""
     processes = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for folder in PROCESSES.glob("[0-9]*"):
         with contextlib.suppress(OSError):
             kind = _RAY_PROCESSES.get((folder / "comm").read_text().strip())
-            if kind is None:
+            if kind is None or not is_trusted(folder.stat().st_uid):
                 continue
             command = (folder / "cmdline").read_bytes().decode(errors="replace")
             if str(session) in command:
@@ -199,13 +203,30 @@ def _ended(process: WatchedProcess, end: Mapping[str, Any], now: float) -> Death
     return Death(process.kind, at, process.pid, process.node, detail, how, int(end.get("pid") or 0))
 
 
+def worker_logs(folder: Path, log_id: str, suffix: str = "") -> list[Path]:
+    """Return the logs of a worker in Ray's folder of logs, which is world-writable: only this user's and root's.
+
+    Args:
+        folder: Ray's folder of logs.
+        log_id: Ray's worker id, as a process has exported it; there are no logs of one that is not hexadecimal.
+        suffix: How their names end.
+    """
+    if not _LOG_ID.fullmatch(log_id):
+        return []
+    paths = []
+    for path in sorted(folder.glob(f"worker-{log_id}*{suffix}")):
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) and is_trusted(status.st_uid):
+                paths.append(path)
+    return paths
+
+
 def _crash(process: WatchedProcess) -> str:
     """Return which signal crashed a process, and where, from its log; empty if its log says nothing of a crash."""
-    if not process.log_id:
-        return ""
-    for path in sorted((process.session / LOGS).glob(f"worker-{process.log_id}*.err"))[:1]:
-        with contextlib.suppress(OSError), path.open("rb") as log:
-            log.seek(max(0, path.stat().st_size - _LOG_BYTES))
+    for path in worker_logs(process.session / LOGS, process.log_id, ".err")[:1]:
+        with contextlib.suppress(OSError), open_trusted(path) as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - _LOG_BYTES))
             text = log.read(_LOG_BYTES).decode(errors="replace")
             signal = _SIGNAL.search(text)
             fatal = _CRASH.search(text)

@@ -1,6 +1,7 @@
 """The end of a process on this machine is noticed at once, and how it ended is read from what it left behind."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import time
 
 import pytest
 
-from raymon.incident.local_deaths import ProcessWatch, WatchedProcess
+from raymon.incident import local_deaths
+from raymon.incident.evidence import tail
+from raymon.incident.local_deaths import ProcessWatch, WatchedProcess, autopsy, worker_logs
 from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import FOLDER
 from raymon.monitor.standstill import LOGS, file_name
@@ -98,3 +101,32 @@ def test_crash_in_native_code_is_read_from_the_log(session):
 
     ended, _ = death(session, prepare)
     assert (ended.how, ended.detail) == ("crashed", "SIGSEGV, Segmentation fault, in step (sim.py:9)")
+
+
+def test_planted_logs_neither_block_nor_lead_elsewhere(session, planted):
+    logs = session / LOGS
+    secret = session / "secret"
+    secret.write_text(CRASH)
+    os.mkfifo(logs / "worker-abc-0.err")
+    (logs / "worker-abc-1.err").symlink_to(secret)
+    process = WatchedProcess("worker", "n", 2**22 + 1, session, "abc")
+    assert autopsy(process, 1.0, wrote_dumps=False).detail == ""
+    assert tail(logs / "worker-abc-0.err") == tail(logs / "worker-abc-1.err") == ""
+    own = logs / "worker-abc-2.err"
+    own.write_text(CRASH)
+    assert autopsy(process, 1.0, wrote_dumps=False).detail.startswith("SIGSEGV")
+    assert worker_logs(logs, "*") == worker_logs(logs, "../abc") == worker_logs(logs, "") == []
+    planted(own)
+    assert autopsy(process, 1.0, wrote_dumps=False).detail == ""
+    assert tail(own) == ""
+
+
+def test_raylet_of_another_user_is_not_followed(session, planted, monkeypatch):
+    folder = session / "proc" / "12"
+    folder.mkdir(parents=True)
+    (folder / "comm").write_text("raylet\n")
+    (folder / "cmdline").write_text(f"/x/raylet\0--session_dir={session}\0--node_ip_address=10.0.0.1")
+    monkeypatch.setattr(local_deaths, "PROCESSES", session / "proc")
+    assert [process.pid for process in local_deaths._ray_processes(session)] == [12]
+    planted(folder)
+    assert local_deaths._ray_processes(session) == []
