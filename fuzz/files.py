@@ -97,7 +97,7 @@ def _checkpoints(folder: Path) -> Check:
         checkpoint.check_env(path, saved.config["env"])
         player = evaluate.Player(saved, sample=random.random() < 0.5, seed=1)
         player.act(np.zeros((2, saved.model.observation_size), np.float32))
-        kept = {name: value for name, value in saved.config.items() if name not in options.HOST_OPTIONS}
+        kept = {name: value for name, value in saved.config.items() if name in options.CHECKPOINT_OPTIONS}
         option_files.from_plain({**kept, "resume": str(path)}, str(path)).check()
 
     return check

@@ -18,6 +18,8 @@ Floats = NDArray[np.float32]
 ActionKind = Literal["discrete", "box"]
 Bounds = Literal["clip", "squash"]
 _UNBOUNDED: Final = 1e30
+_MOST_SIZES: Final = 65_536
+"""Most components of an action."""
 
 
 class SpaceError(UserError):
@@ -84,6 +86,8 @@ def action_spec(space: spaces.Space[Any], bounds: Bounds = "clip") -> ActionSpec
 
 def action_spec_from(stored: Mapping[str, Any]) -> ActionSpec:
     """Build the spec from what `dataclasses.asdict` returned; raises `ValueError`, `KeyError` or `TypeError`."""
+    if any(len(stored[key]) > _MOST_SIZES for key in ("sizes", "low", "high")):
+        raise ValueError(f"found actions of more than {_MOST_SIZES} components")
     sizes, low, high = (tuple(stored[key]) for key in ("sizes", "low", "high"))
     kinds = stored["kind"] in ("discrete", "box") and stored["bounds"] in ("clip", "squash")
     positive = all(type(size) is int and size > 0 for size in sizes)

@@ -1,6 +1,10 @@
 """Hyperparameters of the algorithm and of sampling."""
 
 from dataclasses import dataclass
+from typing import Final
+
+MOST_LAYERS: Final = 64
+"""Most hidden layers of policy and value network."""
 
 
 @dataclass(frozen=True)

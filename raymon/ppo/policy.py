@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymon.ppo.actions import ActionSpec, Floats, action_spec_from
+from raymon.ppo.hyperparameters import MOST_LAYERS
 
 Activation = Literal["tanh", "relu"]
 LOG_STD_RANGE: Final = (-10.0, 2.0)
@@ -79,6 +80,8 @@ class ModelSpec:
 
 def model_spec_from(stored: Mapping[str, Any]) -> ModelSpec:
     """Build the spec from what `ModelSpec.as_json` returned; raises `ValueError`, `KeyError` or `TypeError`."""
+    if len(stored["hidden"]) > MOST_LAYERS:
+        raise ValueError(f"found {len(stored['hidden'])} hidden layers, expected at most {MOST_LAYERS}")
     fields = {**stored, "actions": action_spec_from(stored["actions"]), "hidden": tuple(stored["hidden"])}
     spec = ModelSpec(**fields)
     sizes = (spec.observation_size, *spec.hidden)

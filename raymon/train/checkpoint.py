@@ -8,6 +8,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shlex
 import zipfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymon.errors import UserError
+from raymon.format import one_line
 from raymon.ppo.normalize import Moments, Normalizer
 from raymon.ppo.policy import ModelSpec, model_spec_from
 
@@ -26,6 +28,7 @@ FORMAT: Final = "raymon-checkpoint"
 VERSION: Final = 1
 FILE_NAME: Final = "checkpoint.npz"
 _MAX_ARRAYS: Final = 16
+_NUMBER_OR_BOOLEAN: Final = re.compile(r"true|false|-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 _LARGEST_MOMENT: Final = 1e38
 """Workers get mean and deviation as 32-bit numbers."""
 _COUNTERS: Final = ("update", "env_steps", "time_seconds", "episodes", "nonfinite_updates", "life")
@@ -88,11 +91,16 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def check_env(path: Path, env: str) -> None:
-    """Raise `CheckpointError` if the environment that a checkpoint names imports a module or connects to a server."""
-    if ":" in env.partition("?")[0]:
+    """Raise `CheckpointError` if the environment that a checkpoint names may import a module or open a file or server.
+
+    Words as arguments may: `xml_file=/path`, `env_id=module:Id-v0`. Numbers and booleans do not.
+    """
+    name, _, arguments = env.partition("?")
+    values = [pair.partition("=")[2] for pair in arguments.split("&") if pair]
+    if ":" in name or not all(map(_NUMBER_OR_BOOLEAN.fullmatch, values)):
         raise CheckpointError(
-            f"{path} was trained in {env}, which imports code or connects to a server; if you trust it, repeat it: "
-            f"--env {shlex.quote(env)}"
+            f"{path} was trained in {one_line(env)}, which can import code, open a file or connect to a server; if you "
+            f"trust it, repeat it: --env {shlex.quote(one_line(env))}"
         )
 
 

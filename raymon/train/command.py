@@ -79,15 +79,22 @@ def parse(arguments: list[str]) -> "Config | None":
 def _resumed(default: "Config", path: Path, rest: list[str]) -> "Config":
     """Return `default` with the hyperparameters and the environment of a checkpoint.
 
-    A checkpoint may come from a stranger: it neither decides where the run happens nor names code to import or a server
-    to connect to.
+    A checkpoint may come from a stranger: it decides nothing but `CHECKPOINT_OPTIONS`, names neither code to import nor
+    a file or server to open, and starts no hundreds of processes.
     """
     from raymon.train import checkpoint, option_files, options
 
     stored = checkpoint.load(path).config
-    kept = {name: value for name, value in stored.items() if name not in options.HOST_OPTIONS}
-    hosting = {name: value for name, value in option_files.as_plain(default).items() if name not in kept}
-    config = option_files.from_plain({**kept, **hosting, "resume": str(path)}, str(path))
-    if not any(argument == "--env" or argument.startswith("--env=") for argument in rest):
+    if unknown := sorted(stored.keys() - options.CHECKPOINT_OPTIONS - options.HOST_OPTIONS):
+        raise options.ConfigError(f"{path}: unknown option {', '.join(unknown)[:200]}; another version wrote it")
+    kept = {name: value for name, value in stored.items() if name in options.CHECKPOINT_OPTIONS}
+    config = option_files.from_plain({**option_files.as_plain(default), **kept, "resume": str(path)}, str(path))
+    typed = {argument.partition("=")[0].replace("_", "-") for argument in rest if argument.startswith("--")}
+    if "--env" not in typed:
         checkpoint.check_env(path, config.env)
+    for name, most in options.MOST_UNASKED.items():
+        option = f"--{name.replace('_', '-')}"
+        if (value := getattr(config, name)) > most and option not in typed:
+            problem = f"{path} was trained with {value} {name}; if that is wanted here, repeat {option} {value}"
+            raise checkpoint.CheckpointError(problem)
     return config

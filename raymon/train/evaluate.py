@@ -19,6 +19,7 @@ from raymon.envs.make import make_single, split_arguments
 from raymon.envs.remote import SCHEME
 from raymon.envs.spaces import action_form, observation_form
 from raymon.envs.vector import Vector
+from raymon.format import one_line
 from raymon.ppo.actions import Floats, action_spec
 from raymon.ppo.policy import Policy
 from raymon.train import checkpoint, video
@@ -83,7 +84,7 @@ class Evaluation:
         """Return the statistics as text."""
         plain = self.as_plain()
         return (
-            f"{self.env}, trained for {self.trained_env_steps:,} steps, {plain['episodes']} episodes with "
+            f"{one_line(self.env)}, trained for {self.trained_env_steps:,} steps, {plain['episodes']} episodes with "
             f"{'sampled' if self.sampled else 'most likely'} actions\n"
             f"return {plain['return_mean']:,.1f} ± {plain['return_std']:,.1f}  (min {plain['return_min']:,.1f}, "
             f"median {plain['return_median']:,.1f}, max {plain['return_max']:,.1f}), "

@@ -18,6 +18,14 @@ else:
     import tomli as tomllib
 
 _MAX_FILE_BYTES: Final = 1 << 18
+_MAX_DEPTH: Final = 16
+_OPENING: Final = (
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+)
+_CLOSING: Final = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 
 
 def as_plain(config: Config) -> dict[str, Any]:
@@ -89,9 +97,17 @@ def load(path: Path) -> Config:
 
 
 def _parse_yaml(text: str) -> object:
-    """Parse YAML without aliases, which can multiply a few bytes to gigabytes."""
-    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-        raise yaml.YAMLError("it holds an alias (*name), which no option needs")
+    """Parse YAML without aliases, which can multiply a few bytes to gigabytes, and without deep nesting.
+
+    PyYAML looks through every open bracket at each token: thousands of them take it seconds.
+    """
+    depth = 0
+    for token in yaml.scan(text):
+        if isinstance(token, yaml.AliasToken):
+            raise yaml.YAMLError("it holds an alias (*name), which no option needs")
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > _MAX_DEPTH:
+            raise yaml.YAMLError(f"it holds brackets more than {_MAX_DEPTH} deep, which no option needs")
     return yaml.safe_load(text)
 
 

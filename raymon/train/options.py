@@ -10,28 +10,30 @@ import tyro
 
 from raymon.errors import UserError
 from raymon.ppo.faults import Fault, parse_fault
-from raymon.ppo.hyperparameters import Hyperparameters
+from raymon.ppo.hyperparameters import MOST_LAYERS, Hyperparameters
 
 USUAL_ENV_STEPS: Final = 14_000_000
 USUAL_SECONDS: Final = 120.0
-HOST_OPTIONS: Final = frozenset(
-    {
-        *(
-            "inject",
-            "name",
-            "runs",
-            "resume",
-            "tensorboard",
-            "recording",
-            "record",
-            "address",
-            "ray_temp_dir",
-            "dashboard",
-        ),
-        *("dashboard_port", "object_store_mb", "page", "page_port", "stack", "exit_when_done"),
-    }
+CHECKPOINT_OPTIONS: Final = frozenset(
+    (
+        *(field.name for field in dataclasses.fields(Hyperparameters)),
+        *("env", "engine", "sampler", "envs_per_worker", "step_threads", "device"),
+        *("total_env_steps", "total_seconds", "stop_at_return", "checkpoint_every"),
+        *("hidden", "activation", "bounds", "deviation", "initial_log_std"),
+        *("normalize_observations", "normalize_rewards"),
+        *("max_restarts", "worker_timeout", "start_timeout"),
+    )
 )
-"""Options about where a run happens and what it may touch: a checkpoint never decides them."""
+"""All that a checkpoint, which may be a stranger's, decides when its run is resumed."""
+HOST_OPTIONS: Final = frozenset(
+    (
+        *("inject", "name", "runs", "resume", "tensorboard", "recording", "record", "address", "ray_temp_dir"),
+        *("dashboard", "dashboard_port", "object_store_mb", "page", "page_port", "stack", "exit_when_done"),
+    )
+)
+"""Options about where a run happens and what it may touch, as the command line and `--config` have them."""
+MOST_UNASKED: Final[dict[str, int]] = {"workers": 256, "envs_per_worker": 4096, "step_threads": 256}
+"""Largest numbers of processes, environments and threads that a checkpoint decides without being asked."""
 _MAX_NUMBER: Final = 2**53
 _AT_LEAST: Final[dict[str, float]] = {
     "workers": 0,
@@ -189,8 +191,8 @@ class Config(Hyperparameters):
         for name in ("discount", "gae_lambda"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise ConfigError(f"found {_flag(name)} {value}, expected 0 to 1")
-        if any(not 1 <= size <= _MAX_NUMBER for size in self.hidden):
-            raise ConfigError(f"found --hidden {self.hidden}, expected sizes of at least 1")
+        if len(self.hidden) > MOST_LAYERS or any(not 1 <= size <= _MAX_NUMBER for size in self.hidden):
+            raise ConfigError(f"found --hidden {self.hidden}, expected at most {MOST_LAYERS} sizes of at least 1")
 
 
 def _flag(field: str) -> str:

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import subprocess
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from raymon.cluster.start import Cluster, check_ray
 from raymon.envs import make_vector
@@ -38,10 +38,15 @@ def run(config: Config) -> int:
         return stop.exit_code()
 
 
+MOST_WEIGHTS: Final = 100_000_000
+"""Largest policy and value network together: each worker and the learner hold copies of their weights."""
+
+
 def model_for(config: Config) -> ModelSpec:
     """Return the networks' shape for an environment, which is made once to read its spaces.
 
     Raises:
+        ConfigError: The networks would be larger than `MOST_WEIGHTS`.
         EnvError: The environment cannot be made.
         SpaceError: PPO cannot choose actions of its kind.
     """
@@ -51,7 +56,13 @@ def model_for(config: Config) -> ModelSpec:
         actions = action_spec(vector.single_action_space, config.bounds)
     finally:
         vector.close()
-    return ModelSpec(size, actions, config.hidden, config.activation, config.deviation, config.initial_log_std)
+    model = ModelSpec(size, actions, config.hidden, config.activation, config.deviation, config.initial_log_std)
+    if (weights := model.size()) > MOST_WEIGHTS:
+        raise ConfigError(
+            f"found {weights:,} weights for {size:,} observations, {model.head_size:,} outputs and --hidden "
+            f"{' '.join(map(str, config.hidden))}, expected at most {MOST_WEIGHTS:,}: make the layers smaller"
+        )
+    return model
 
 
 class _Session:

@@ -141,6 +141,8 @@ WRONG = [
     wrong_meta(model=ModelSpec(3, ActionSpec("box", (1,), low=("a",), high=(1.0,)), (4,))),
     wrong_meta(model=ModelSpec(3, ActionSpec("text", (1,)), (4,))),
     wrong_meta(model=ModelSpec(3, ActionSpec("box", (1,)), (1 << 62,))),
+    wrong_meta(model=ModelSpec(3, ActionSpec("box", (1,)), (1,) * 65)),
+    wrong_meta(model=ModelSpec(3, ActionSpec("discrete", (1,) * 65_537), (1,))),
 ]
 SPOILT = [
     truncated,

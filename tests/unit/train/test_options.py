@@ -18,7 +18,9 @@ from raymon import cli
 from raymon.errors import UserError
 from raymon.train import checkpoint, command, option_files, options
 from raymon.train.checkpoint import CheckpointError
+from raymon.train.evaluate import Evaluation
 from raymon.train.options import Config, ConfigError
+from raymon.train.ppo_engine import model_for
 
 RELEASE = ROOT / "tests" / "data" / "release-0.1.0"
 
@@ -64,6 +66,27 @@ def test_an_alias_bomb_is_refused_at_once(tmp_path):
     with pytest.raises(ConfigError, match="alias"):
         option_files.load(path)
     assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("text", ["[" * 30_000, "{a: " * 10_000, "? " * 30_000, "- " * 30_000])
+def test_deep_nesting_is_refused_at_once(text, tmp_path):
+    path = tmp_path / "options.yaml"
+    path.write_text(f"name: {text}" if text[0] in "[{" else text)
+    began = time.process_time()
+    with pytest.raises(ConfigError, match="16 deep"):
+        option_files.load(path)
+    assert time.process_time() - began < 1
+
+
+def test_networks_that_no_machine_holds_are_refused():
+    with pytest.raises(ConfigError, match="expected at most 100,000,000"):
+        model_for(Config(env="CartPole-v1", hidden=(60_000, 60_000)))
+    with pytest.raises(ConfigError, match="at most 64 sizes"):
+        Config(hidden=(8,) * 65).check()
+
+
+def test_an_escape_in_the_name_of_an_environment_reaches_no_terminal():
+    assert "\x1b" not in Evaluation("a\x1b[2J", 1, False, [1.0], [1]).sentence()
 
 
 VALUES = st.one_of(
@@ -123,7 +146,37 @@ def test_a_checkpoint_decides_hyperparameters_only(tmp_path):
     assert (config.page_port, config.clip) == (9000, 0.3)
 
 
-@pytest.mark.parametrize("env", ["os:Thing-v0", "zmq://203.0.113.1:5555", "os:Thing-v0?a=1"])
+def test_every_option_is_decided_by_a_checkpoint_or_by_the_user():
+    fields = {field.name for field in dataclasses.fields(Config)}
+    assert fields == options.CHECKPOINT_OPTIONS | options.HOST_OPTIONS
+    assert not options.CHECKPOINT_OPTIONS & options.HOST_OPTIONS
+
+
+def test_a_checkpoint_starts_no_thousand_processes(tmp_path):
+    path = changed_checkpoint(tmp_path / "run", workers=5000)
+    with pytest.raises(CheckpointError, match="repeat --workers 5000"):
+        command.parse(["--resume", str(path)])
+    assert command.parse(["--resume", str(path), "--workers", "5000"]).workers == 5000
+
+
+def test_arguments_of_a_checkpoints_environment_are_numbers(tmp_path):
+    env = "LunarLander-v3?continuous=true&gravity=-8.5e0&wind=3"
+    path = changed_checkpoint(tmp_path / "run", env=env)
+    assert command.parse(["--resume", str(path)]).env == env
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        "os:Thing-v0",
+        "zmq://203.0.113.1:5555",
+        "os:Thing-v0?a=1",
+        "GymV26Environment-v0?env_id=os:Thing-v0",
+        "Ant-v5?frame_skip=5&xml_file=/path",
+        "Ant-v5?xml_file=..",
+        "Ant-v5?a=[1]",
+    ],
+)
 def test_code_and_servers_of_a_checkpoint_must_be_typed(tmp_path, env, capsys):
     path = changed_checkpoint(tmp_path / "run", env=env)
     with pytest.raises(CheckpointError, match="repeat it: --env"):

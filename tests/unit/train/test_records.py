@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -135,6 +136,28 @@ def test_normalisation_cannot_change_on_the_way(tmp_path):
     with Command("train", *more, cwd=tmp_path) as run:
         assert run.wait(120) == 2, run.text()
         assert "normalize_rewards: False, which cannot change" in run.text()
+
+
+def test_a_summary_that_cannot_be_written_leaves_the_old_one_or_none(config, tmp_path):
+    directory = RunDirectory(config)
+    summary = {"state": "finished", "note": "x" * 4096}
+
+    def write_without_room():
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                directory.summarize(summary)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    write_without_room()
+    assert not (tmp_path / "x" / "summary.json").exists()
+    directory.summarize({"state": "stopped"})
+    write_without_room()
+    assert json.loads((tmp_path / "x" / "summary.json").read_text()) == {"state": "stopped"}
+    assert not list((tmp_path / "x").glob(".summary*"))
+    directory.close()
 
 
 def test_full_disk_is_one_sentence_with_advice(tmp_path):
