@@ -17,12 +17,12 @@ def print_result(result: ProfileResult, folder: Path) -> None:
         parts = sorted(result.run.phase_ratio.items(), key=lambda item: -item[1])
         print("iteration:  " + ", ".join(f"{phase} {share(ratio)}" for phase, ratio in parts if ratio >= 0.005))
     if result.last is not None:
-        print(last_sentence(result))
+        print(one_line(last_sentence(result)))
     if result.comparison is not None:
         compared = result.comparison
         print(
-            f"Functions in which worker {compared.slow} spends more time than worker {compared.typical}, "
-            "per 1,000 environment steps:"
+            f"Functions in which worker {one_line(compared.slow)} spends more time than worker "
+            f"{one_line(compared.typical)}, per 1,000 environment steps:"
         )
         for item in compared.differences[:4]:
             place = one_line(str(item.place))

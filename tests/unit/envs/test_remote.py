@@ -315,12 +315,12 @@ def resident_bytes():
 
 
 @contextlib.contextmanager
-def flooding_server(port):
-    """A server in another process whose reply never ends."""
+def flooding_server(port, frames=1000, frame_bytes=1 << 22):
+    """A server in another process whose reply never ends, or is one large frame."""
     code = (
         "import zmq; s = zmq.Context().socket(zmq.REP); s.setsockopt(zmq.LINGER, 0); s.setsockopt(zmq.SNDHWM, 0)\n"
-        f"s.bind('tcp://127.0.0.1:{port}'); print('bound', flush=True); s.recv(); frame = bytes(1 << 22)\n"
-        "for _ in range(1000): s.send(frame, zmq.SNDMORE)\n"
+        f"s.bind('tcp://127.0.0.1:{port}'); print('bound', flush=True); s.recv(); frame = bytes({frame_bytes})\n"
+        f"for _ in range({frames}): s.send(frame, zmq.SNDMORE)\n"
         "s.send(frame); s.recv()"
     )
     with Command("-c", code, cwd=ROOT, program=(sys.executable,)) as command:
@@ -328,9 +328,10 @@ def flooding_server(port):
         yield
 
 
-def test_an_endless_reply_ends_before_memory_does():
-    port, before = free_port(), resident_bytes()
-    largest, over = [0], threading.Event()
+@contextlib.contextmanager
+def watched_memory():
+    """Yield a list with the largest growth of this process's memory."""
+    before, largest, over = resident_bytes(), [0], threading.Event()
 
     def watch():
         while not over.wait(0.02):
@@ -339,12 +340,32 @@ def test_an_endless_reply_ends_before_memory_does():
     watching = threading.Thread(target=watch)
     watching.start()
     try:
-        with flooding_server(port), pytest.raises(EnvError, match=r"more than \d+ (MiB|frames)"):
-            RemoteEnv("127.0.0.1", port, timeout_seconds=60.0)
+        yield largest
     finally:
         over.set()
         watching.join()
+
+
+def test_an_endless_reply_ends_before_memory_does():
+    port = free_port()
+    with (
+        watched_memory() as largest,
+        flooding_server(port),
+        pytest.raises(EnvError, match=r"more than \d+ (MiB|frames)"),
+    ):
+        RemoteEnv("127.0.0.1", port, timeout_seconds=60.0)
     assert largest[0] < 1.5e9
+
+
+def test_a_frame_that_is_too_large_is_not_received():
+    port = free_port()
+    with (
+        watched_memory() as largest,
+        flooding_server(port, frames=0, frame_bytes=65 << 20),
+        pytest.raises(EnvError, match="no answer to 'hello'"),
+    ):
+        RemoteEnv("127.0.0.1", port, timeout_seconds=3.0)
+    assert largest[0] < 100e6
 
 
 def test_a_request_of_many_frames_does_not_stop_the_server():

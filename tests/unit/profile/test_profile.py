@@ -274,5 +274,17 @@ def test_terminal_shows_no_control_characters_of_stacks(capsys):
     assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in text
 
 
+def test_terminal_shows_no_control_characters_of_workers(capsys, tmp_path):
+    view = RunView(run="r")
+    name = "0\x1b[2J"
+    last = timeline.LastArrivals(name, 0.9, 1.0, 10)
+    compared = results.Comparison(name, name, ())
+    printing.print_result(ProfileResult(view, judge(view), 1.0, 0.0, last=last, comparison=compared), tmp_path)
+    text = capsys.readouterr().out
+    assert "was the last to deliver" in text
+    assert "spends more time than worker" in text
+    assert "\x1b" not in text
+
+
 def test_count_of_samples_beyond_any_profile_is_no_sample():
     assert stacks.parse(f"thread (1): MainThread;main (a.py:1) {'9' * 5000}") == []
