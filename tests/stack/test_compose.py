@@ -24,7 +24,7 @@ SERVICE = {
     "additionalProperties": False,
     "required": ["image", "profiles", "healthcheck", "restart", "volumes"],
     "properties": {
-        "image": {"type": "string", "pattern": r"^[a-z]+/[a-z]+:v?\d+\.\d+\.\d+$"},
+        "image": {"type": "string", "pattern": r"^[a-z]+/[a-z]+:v?\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?$"},
         "user": {"type": "string"},
         "restart": {"enum": ["unless-stopped"]},
         "cap_drop": {"const": ["ALL"]},
