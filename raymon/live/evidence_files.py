@@ -90,7 +90,7 @@ class EvidenceFiles:
                 for pid in nodes[node]
                 if {file_name(pid), dump_name(pid)} & names
             ][:MOST_REMOTE]
-            texts = pool.map(lambda each: _fetch(*each, deadline), wanted)
+            texts = pool.map(lambda each: _fetch(each[0], each[1], each[2], each[3], each[4], deadline), wanted)
             files = {(node, pid): text for (_, _, node, pid, _), text in zip(wanted, texts, strict=True)}
         now = time.time()  # the age of a dump is not known: it is as old as it has to be at least
         read = {(node, pid): parse(pid, own, dump, now) for (node, pid), (own, dump) in files.items()}
