@@ -53,10 +53,15 @@ MOST_HEAD_BYTES: Final = 256 * 1024 * 1024
 """Most text that is kept of all known series together; that of a usual series has 300 to 400 bytes."""
 _COMMON: Final = frozenset({"run", "worker", "WorkerId", "NodeAddress", "SessionName"})
 _OF_RAY: Final = _COMMON | {"Name", "State", "Reason", "Location", "ObjectState", "ip"}
-READ_LABELS: Final[Mapping[str, Set[str]]] = MappingProxyType(
-    dict.fromkeys(RAY_FAMILIES, _OF_RAY) | {metric.name: _COMMON | set(metric.labels) for metric in METRICS.values()}
+_OF_ENGINES: Final = frozenset(
+    (*_COMMON, "le", "model_name", "engine", "engine_type", "pid", "ReplicaId", "dp_rank", "tp_rank", "pp_rank")
 )
-"""The labels that are read of each family; others are dropped, so that nobody can fill the memory with them."""
+READ_LABELS: Final[Mapping[str, Set[str]]] = MappingProxyType(
+    dict.fromkeys(RAY_FAMILIES, _OF_RAY)
+    | dict.fromkeys(ENGINE_FAMILIES, _OF_ENGINES)
+    | {metric.name: _COMMON | set(metric.labels) for metric in METRICS.values()}
+)
+"""The labels of each family that are read or tell its series apart; others could fill the memory and are dropped."""
 _LINE: Final = re.compile(
     rb"^(?:ray_raymon_|%s)[^\n]{0,%d}" % (b"|".join(re.escape(name.encode()) for name in _FOREIGN), LONGEST_LINE),
     re.MULTILINE,

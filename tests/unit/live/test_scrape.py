@@ -143,6 +143,7 @@ def test_labels_that_nobody_reads_take_no_memory():
     ((series, _),) = parser.samples(f'{catalog.ENV_STEPS.name}{{run="r",worker="0"{known}}} 1'.encode())
     assert dict(series.labels) == {"run": "r", "worker": "0"}
     assert parser.samples(body)
+    assert READ_LABELS.keys() == WANTED
     assert checked_series(catalog.ENV_STEPS.name, {"run": "r", **{f"l{number}": "" for number in range(680)}}) is None
 
 
