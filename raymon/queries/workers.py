@@ -22,7 +22,9 @@ from raymon.queries.query import (
 _EACH: Final = "run, worker"
 _UP: Final = latest(catalog.WORKERS, "run", 'state="up"')
 _NAME: Final = "{{run}} {{worker}}"
-_COST: Final = f"({rate(catalog.ROLLOUT_SECONDS, _EACH)} / ({rate(catalog.ENV_STEPS, _EACH)} > 0))"
+_OTHER_ROLE: Final = f"unless on ({_EACH}) {latest(catalog.ROLE, _EACH)}"
+"""Workers of other roles than `env` count other steps, and are not measured by those that sample environments."""
+_COST: Final = f"({rate(catalog.ROLLOUT_SECONDS, _EACH)} / ({rate(catalog.ENV_STEPS, _EACH)} > 0) {_OTHER_ROLE})"
 _RELATIVE_COST: Final = f"{_COST} / on (run) group_left () quantile by (run) (0.5, {_COST})"
 _NONE_YET: Final = f"0 * {latest(catalog.HEARTBEAT, _EACH, WORKERS_ONLY)}"
 """0 for every worker, where a counter has no series before its first event."""
@@ -38,7 +40,8 @@ def _of_worker(title: str, unit: str, help_text: str, expression: str) -> Query:
 RELATIVE_COST: Final = _of_worker(
     "Slowness",
     "none",
-    "Rollout time per environment step divided by the median of the run: 2 is half as fast as the others.",
+    "Rollout time per environment step divided by the median of those of the run's workers that sample environments: 2 "
+    "is half as fast as the others.",
     _RELATIVE_COST,
 )
 PROGRESS_AGE: Final = _of_worker(
