@@ -40,7 +40,7 @@ EMPTY = {
     id(workers.ONE_FAILURES): "no rollout failed",
     id(learning.GPU): "the learner is not on CUDA",
     id(learning.GPU_MEMORY): "the learner is not on CUDA",
-    **{id(query): "raymon export does not run" for query in queries_of(verdicts)},
+    **{id(query): "raymon export does not run" for query in queries_of(verdicts) if query is not verdicts.SEVERITY},
     **{id(query): "no language model is trained" for query in queries_of(language)},
 }
 ABSENT = (
