@@ -34,7 +34,8 @@ def node_of(worker: WorkerView, run: RunView) -> NodeView | None:
 def node_problems(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     """Yield what is wrong with the nodes of the run, silent ones first."""
     for node in silent_nodes(run, limits):
-        yield with_cost(_silent(node), absence_cost(run, node.workers))
+        # workers behind an endpoint that does not answer may go on; those of a node that has left do not
+        yield with_cost(_silent(node), None if node.listed else absence_cost(run, node.workers))
     for node in run.nodes:
         if node.lost_workers and not node.workers and not node.driver and _lost_lately(node, limits):
             yield _left(node)

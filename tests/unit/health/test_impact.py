@@ -1,5 +1,7 @@
 """What faults cost, against numbers worked out by hand."""
 
+import dataclasses
+
 import pytest
 from health_views import run, worker
 
@@ -69,13 +71,16 @@ def test_lost_worker_costs_the_rate_of_a_healthy_one():
     assert (finding.code, finding.cost_ratio) == ("workers_lost", pytest.approx(0.25))
 
 
-def test_a_silent_node_costs_what_its_workers_would_do():
+def test_a_lost_node_costs_what_its_workers_would_do_and_one_out_of_sight_nothing():
     workers = [worker(str(number), steps_per_second=1000.0, node=f"10.0.0.{1 + number % 2}") for number in range(4)]
     silent = NodeView("u2", "10.0.0.2", silent_seconds=20.0, error="timed out", workers=("1", "3"))
-    nodes = (NodeView("u1", "10.0.0.1", silent_seconds=0.0, workers=("0", "2"), driver=True), silent)
-    finding = judge(run(*workers, nodes=nodes, steps_per_second=2000.0, sampler="async")).findings[0]
-    assert (finding.code, finding.cost_ratio) == ("node_silent", pytest.approx(0.5))
+    well = NodeView("u1", "10.0.0.1", silent_seconds=0.0, workers=("0", "2"), driver=True)
+    lost = dataclasses.replace(silent, listed=False, departure="failure")
+    finding = judge(run(*workers, nodes=(well, lost), steps_per_second=2000.0, sampler="async")).findings[0]
+    assert (finding.code, finding.cost_ratio) == ("node_lost", pytest.approx(0.5))
     assert "costs 50 % of the throughput" in finding.sentence
+    finding = judge(run(*workers, nodes=(well, silent), steps_per_second=2000.0, sampler="async")).findings[0]
+    assert (finding.code, finding.cost_ratio) == ("node_silent", None), "its workers may go on"
 
 
 def test_a_failing_worker_and_a_run_that_stands_still_have_a_cost():
