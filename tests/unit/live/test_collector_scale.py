@@ -39,9 +39,9 @@ def test_a_thousand_workers_take_less_than_two_seconds(addresses):
     states = {
         (run.run, worker.worker): worker.state for run in snapshot.runs for worker in snapshot.verdicts[run.run].workers
     }
-    silent = [state for state in states.values() if state in ("stalled", "unknown")]
+    silent = [state for state in states.values() if state in ("stalled", "unknown", "dead")]
     assert len(silent) == 3, "stopped, stalled, and one whose gauges are gone"
-    assert silent.count("stalled") >= 2, "of the one without gauges a viewer this new may not know"
+    assert silent.count("stalled") >= 2, "what the one without gauges is depends on how long the collections took"
     assert len(snapshot.alerts) < 20
 
 
