@@ -28,6 +28,7 @@ LONGEST_COMM: Final = 15
 """Characters of a thread's name that the kernel keeps."""
 _BLOCKABLE: Final = sum(1 << (number - 1) for number in range(1, 32) if number not in (9, 19))
 """The mask of the standard signals without SIGKILL and SIGSTOP."""
+_MOST_LOOKS: Final = 2
 _KEEP_SECONDS: Final = 60.0
 _logger: Final = logging.getLogger("raymon")
 _arm: Final = faulthandler.dump_traceback_later
@@ -39,7 +40,8 @@ class _UsersTimer:
 
     def __init__(self) -> None:
         self.armed = False
-        self._looked = False
+        self._threads: set[str] | None = None
+        self._looks = 0
         faulthandler.dump_traceback_later = self._noticing(_arm, armed=True)
         faulthandler.cancel_dump_traceback_later = self._noticing(_cancel, armed=False)
 
@@ -51,11 +53,23 @@ class _UsersTimer:
 
         return noticed
 
-    def look(self) -> None:
-        """Look once, before raymon arms the timer itself, whether the program did so before it imported raymon."""
-        if not self._looked:
-            self._looked = True
-            self._set(self.armed or _timer_runs())
+    def look(self) -> bool:
+        """Look, before raymon arms the timer itself, whether the program did so before it imported raymon.
+
+        Returns:
+            Whether that is known. A thread that is just beginning blocks every signal for a moment, so what looks like
+            the timer has to be there at two looks in a row.
+        """
+        if self._looks < _MOST_LOOKS:
+            self._looks += 1
+            threads = _timer_threads()
+            stayed = threads if self._threads is None else threads & self._threads
+            if stayed and self._looks == _MOST_LOOKS:
+                self._set(armed=True)
+            elif not stayed:
+                self._looks = _MOST_LOOKS
+            self._threads = stayed
+        return self._looks == _MOST_LOOKS
 
     def _set(self, armed: bool) -> None:
         if armed and not self.armed:
@@ -63,19 +77,20 @@ class _UsersTimer:
         self.armed = armed
 
 
-def _timer_runs() -> bool:
-    """Return whether faulthandler's thread runs; False where there is no /proc.
+def _timer_threads() -> set[str]:
+    """Return the threads that may be faulthandler's; none where there is no /proc.
 
     That thread blocks every signal and has the name of the thread that armed it. The threads of libraries that block
     every signal have names of their own.
     """
+    threads: set[str] = set()
     names = {_comm(Path("/proc/self/comm")), Path(sys.executable).name[:LONGEST_COMM]}
     for task in Path("/proc/self/task").glob("*"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             mask = int((task / "status").read_text().partition("SigBlk:")[2].split()[0], 16)
             if mask & _BLOCKABLE == _BLOCKABLE and _comm(task / "comm") in names | {"python", "python3"}:
-                return True
-    return False
+                threads.add(task.name)
+    return threads
 
 
 def _comm(path: Path) -> str:
@@ -111,8 +126,7 @@ class NativeWatch:
         """
         if self._off:
             return
-        _users_timer.look()
-        if _users_timer.armed:
+        if not _users_timer.look() or _users_timer.armed:
             return
         if self._folder != parent:
             self._open(parent)
