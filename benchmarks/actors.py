@@ -1,6 +1,6 @@
 """What does a viewer of hundreds of real actors cost? Real Ray workers, each in a process of its own.
 
-    python -m benchmarks.actors                      # 200 actors: minutes to start, about 15 GB of memory
+    python -m benchmarks.actors                      # 200 actors: minutes to start, gigabytes of memory
     python -m benchmarks.actors --actors 50
     python -m benchmarks.actors --write docs/performance.md
 

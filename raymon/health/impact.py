@@ -87,7 +87,11 @@ def _shorter(run: RunView, slow: Mapping[str, Straggler]) -> float | None:
     The longest of several rollouts takes longer than the median, by how much the others' quantiles tell. None while
     durations are not known.
     """
-    others = [worker.latency_seconds for worker in run.workers if worker.worker not in slow and worker.latency_seconds]
+    others = [
+        worker.latency_seconds
+        for worker in run.workers
+        if worker.worker not in slow and {"p50", "p95"} <= worker.latency_seconds.keys()
+    ]
     own = [
         (worker.rollouts_per_second, worker.mean_rollout_seconds)
         for worker in run.workers

@@ -37,6 +37,9 @@ def test_synchronous_straggler_does_not_cost_what_the_longest_of_the_others_take
     view = run(*workers, slow, steps_per_second=5400.0, sampler="sync", phase_ratio={"sample": 0.98, "learn": 0.02})
     longest = 0.10 + 0.05 / 1.645 * 1.18  # the longest of five rollouts, on average, is 1.18 deviations above the mean
     assert judge(view).findings[0].cost_ratio == pytest.approx(3.0 * (0.3 - longest), rel=0.02)
+    partly = [dataclasses.replace(each, latency_seconds={"p99": 0.16}) for each in workers]
+    without = judge(dataclasses.replace(view, workers=(*partly, slow))).findings[0]
+    assert without.cost_ratio == pytest.approx(0.98 * (1.0 - 1.0 / 3.0)), "quantiles that are missing say nothing"
 
 
 def test_trainer_of_unknown_kind_shows_that_it_waits_for_the_slowest():
