@@ -35,8 +35,9 @@ def watched(tmp_path_factory):
             stage.edit(catalog.FLEET_RETURN, "recorded", value, statistic="mean")
             stage._edits.reverse()  # the newest edit of a series counts
             poll(lambda wanted=value: f"{wanted:.0f}" in " ".join(numbers(page)[0]), 30, f"a return of {value:g}")
-            time.sleep(6.0)
+            time.sleep(4.0)
             shown[value] = (time.time(), numbers(page))
+            time.sleep(4.0)  # the slider has whole seconds: the moment must not stand at the edge to the next return
     return folder, shown
 
 
