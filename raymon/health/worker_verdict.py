@@ -227,6 +227,8 @@ def silence_limit(worker: WorkerView, run: RunView, limits: Thresholds = THRESHO
     Shorter where no silence was seen in a while; longer where it survived long ones in native code.
     """
     limit, survived = heartbeat_limit(run, limits), run.long_silence_seconds or 0.0
+    if worker.process == "stopped":  # seen, not guessed from the silence
+        return min(limit, limits.heartbeat_least_seconds + _report_seconds(run))
     if worker.process in _NATIVE:
         least = limits.native_busy_seconds if worker.process == "native_busy" else limits.native_idle_seconds
         limit = max(limit, least, limits.progress_latency_factor * (worker.survived_silence_seconds or 0.0))

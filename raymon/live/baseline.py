@@ -62,6 +62,7 @@ class _Worker:
     stills: _Longest = field(default_factory=lambda: _Longest(REMEMBERED_SECONDS))
     silences: _Longest = field(default_factory=lambda: _Longest(REMEMBERED_SECONDS))
     silence_cpu_ratio: float | None = None
+    process: tuple[str | None, int | None] | None = None
     seen_at: float = 0.0
 
 
@@ -120,6 +121,8 @@ class Baseline:
 def _worker(run: _Run, view: WorkerView, whole: RunView, now: float) -> WorkerView:
     known = run.workers.setdefault(view.worker, _Worker())
     known.seen_at = now
+    if (process := (view.node, view.pid)) != known.process:  # what another process did not come back from
+        known.process, known.still, known.silence = process, _Peak(), _Peak()
     beat = view.heartbeat_age_seconds or 0.0
     if view.stuck_seconds is not None and view.lifecycle not in ("restarting", "given_up"):
         still = 0.0 if view.activity in ("waiting", "starting") else max(0.0, view.stuck_seconds - beat)

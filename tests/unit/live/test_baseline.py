@@ -58,3 +58,23 @@ def test_batch_that_outlasts_a_window_is_one_observation():
     slow = watch([at(second) for second in range(11)])
     assert not slow.earlier_step_seconds
     assert [verdict.state for verdict in judge_workers(slow)] == ["running", "running"], "one batch each says little"
+
+
+def test_silence_that_a_replacement_ends_was_not_survived():
+    beats = [*([0.5] * 3), *(0.5 + second for second in range(14)), 0.5, 0.5] * 2
+    pids = [1 if at % 19 < 17 else 2 for at in range(len(beats))]
+    replaced = watch(
+        [run(worker(heartbeat_age_seconds=beat, pid=pid), worker("1")) for beat, pid in zip(beats, pids, strict=True)]
+    )
+    assert replaced.long_silence_seconds is None
+    assert (
+        watch([run(worker(heartbeat_age_seconds=beat, pid=1), worker("1")) for beat in beats]).long_silence_seconds
+        == 12.5
+    )
+
+
+def test_process_that_is_seen_to_be_stopped_needs_no_other_evidence():
+    silent = run(worker(heartbeat_age_seconds=9.5, process="stopped"), worker("1"), long_silence_seconds=14.0)
+    assert judge_workers(silent)[0].state == "stalled"
+    unknown = run(worker(heartbeat_age_seconds=9.5), worker("1"), long_silence_seconds=14.0)
+    assert judge_workers(unknown)[0].state == "suspect"
