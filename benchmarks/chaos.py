@@ -27,7 +27,7 @@ from support import short_folder
 from benchmarks.chaos_cluster import ChaosCluster, OneNode, SeveralNodes, disk
 from benchmarks.chaos_faults import ENGINES, FAULTS, Fault
 from benchmarks.chaos_outcomes import Outcome, outcome_from, table
-from benchmarks.chaos_run import LOST_SECONDS, ChaosRun
+from benchmarks.chaos_run import LOST_SECONDS, NODE_LOST_SECONDS, ChaosRun
 from benchmarks.watched import TroubleError, await_result, put_table
 
 FAULTS_PER_RUN: Final = 8
@@ -35,6 +35,9 @@ USUAL_EXIT_CODE: Final = 130
 """Of a run that ends with Ctrl-C, where none of the chosen faults ends it."""
 RUNS_PER_CLUSTER: Final = 2
 NAMED_SECONDS: Final = 40.0
+ALERT_SECONDS: Final = 60.0
+QUIET_SECONDS: Final = 15.0
+"""Until the alerts of a run that ended normally are over."""
 RECOVERY_SECONDS: Final = 180.0
 END_SECONDS: Final = 120.0
 LEAVE_SECONDS: Final = 15.0
@@ -62,20 +65,23 @@ class Deck:
 def strike(run: ChaosRun, fault: Fault, cluster: str) -> Outcome:
     """Bring one fault about, wait until it is named, end it, and wait until the run has recovered."""
     target, pattern = await_result(lambda: _target(run, fault), RECOVERY_SECONDS, "a target that nobody talks about")
+    run.lost_nodes += fault.target == "node"
     before, begun = run.updates(), time.monotonic()
     undo = fault.begin(run, target)
     named: float | None = None
+    alerted: float | None = None
     said: tuple[str, ...] = ()
     try:
         printed = fault.exit_code is not None  # of a run that ends, its own last sentence counts, too
         await_result(lambda: _matches(run, pattern, printed=printed), NAMED_SECONDS, "named", every=0.2)
         named = time.monotonic() - begun
+        alerted = _alerted(run, fault, target, begun)
     except TroubleError:
         said = (f"target {target!r}", *run.said())
     finally:
         undo()
     if fault.exit_code is not None:
-        return replace(_end(run, fault, cluster, named), said=said)
+        return replace(_end(run, fault, cluster, named), said=said, alert_seconds=alerted)
     after = run.updates()
     try:
         await_result(
@@ -84,12 +90,28 @@ def strike(run: ChaosRun, fault: Fault, cluster: str) -> Outcome:
     except TroubleError as error:
         code = run.trainer.process.poll()
         why = str(error) if code is None else f"the run ended with {code}: {run.trainer.text()[-300:]!r}"
-        return Outcome(fault, run.engine, cluster, False, named, (f"{why}; viewers say {run.said()[:3]}",), said)
-    return Outcome(fault, run.engine, cluster, True, named, said=said)
+        wrong = (f"{why}; viewers say {run.said()[:3]}",)
+        return Outcome(fault, run.engine, cluster, False, named, wrong, said, alert_seconds=alerted)
+    return Outcome(fault, run.engine, cluster, True, named, said=said, alert_seconds=alerted)
+
+
+def _alerted(run: ChaosRun, fault: Fault, target: str, begun: float) -> float | None:
+    """Wait until the expected alert waits or fires; return the seconds since the fault."""
+    alert = fault.alerts.get(run.engine)
+    if alert is None:
+        return None
+    worker = target if fault.target == "worker" else ""
+    prometheus = run.cluster.prometheus
+    try:
+        await_result(lambda: prometheus.alerted(alert, worker), ALERT_SECONDS, "an alert", every=0.3)
+    except TroubleError:
+        return None
+    return time.monotonic() - begun
 
 
 def _target(run: ChaosRun, fault: Fault) -> tuple[str, str] | None:
-    """Return a target that no viewer mentions yet, and the pattern of what they have to say of it."""
+    """Return a target that no viewer and no alert mentions yet, and the pattern of what they have to say of it."""
+    alert = fault.alerts.get(run.engine)
     workers = run.workers()
     if fault.target == "run":
         choices = {""}
@@ -99,7 +121,8 @@ def _target(run: ChaosRun, fault: Fault) -> tuple[str, str] | None:
         choices = set(workers)
     for choice in run.random.sample(sorted(choices), len(choices)):
         pattern = fault.expected.replace("{worker}", choice).replace("{node}", re.escape(choice))
-        if not _matches(run, pattern):
+        worker = choice if fault.target == "worker" else ""
+        if not _matches(run, pattern) and not (alert and run.cluster.prometheus.alerted(alert, worker)):
             return choice, pattern
     return None
 
@@ -125,8 +148,12 @@ def _end(run: ChaosRun, fault: Fault, cluster: str, named: float | None) -> Outc
     if not fault.breaks and not wrong and fault.exit_code != 1:
         differing, lost = run.counters()
         broken += differing
-        if lost is not None and lost > LOST_SECONDS:
+        if lost is not None and lost > (NODE_LOST_SECONDS if run.lost_nodes else LOST_SECONDS):
             broken.append(f"each lost worker cost {lost:.1f} s of its steps in Prometheus")
+        try:
+            await_result(lambda: not run.cluster.prometheus.firing(run.name), QUIET_SECONDS, "the alerts end")
+        except TroubleError:
+            broken.append(f"after the end these alerts fire: {', '.join(run.cluster.prometheus.firing(run.name))}")
     return Outcome(fault, run.engine, cluster, not wrong, named, (*wrong, *broken), lost_seconds=lost)
 
 
@@ -236,7 +263,7 @@ def main() -> int:
     print("\n".join(["", *lines]))
     if args.write:
         put_table(args.write, "chaos", lines)
-    good = all(outcome.survived and outcome.named_seconds is not None and not outcome.broken for outcome in outcomes)
+    good = all(o.survived and o.named_seconds is not None and not o.silent and not o.broken for o in outcomes)
     return 0 if good else 1
 
 

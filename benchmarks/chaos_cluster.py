@@ -67,6 +67,16 @@ class Prometheus:
             totals[key] = totals.get(key, 0.0) + grown
         return totals
 
+    def alerted(self, name: str, worker: str) -> bool:
+        """Return whether an alert waits or fires, about this worker if it is about workers at all."""
+        series = json.loads(get(f"{self.url}/api/v1/query?query=ALERTS%7Balertname=%22{name}%22%7D"))["data"]["result"]
+        return any(each["metric"].get("worker", worker) == worker for each in series)
+
+    def firing(self, run: str) -> list[str]:
+        """Return the names of the alerts that fire about a run."""
+        query = f"/api/v1/query?query=ALERTS%7Brun=%22{run}%22,alertstate=%22firing%22%7D"
+        return [each["metric"]["alertname"] for each in json.loads(get(self.url + query))["data"]["result"]]
+
 
 class ChaosCluster:
     """One Ray node, or several with addresses of their own.

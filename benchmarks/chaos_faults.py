@@ -3,8 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks.chaos_cluster import SeveralNodes, signal_all
@@ -29,6 +29,8 @@ class Fault:
         clusters: `one` or `several` nodes, or both.
         exit_code: The exit code of the run that it ends; None if the run must go on.
         breaks: Whether the cluster is of no use after it.
+        alerts: The alert that must wait or fire before the fault is undone, for each engine with which it lasts long
+            enough. raymon's own trainer replaces a worker that does not answer before an alert looks at it.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Fault:
     clusters: tuple[str, ...] = ("one", "several")
     exit_code: int | None = None
     breaks: bool = False
+    alerts: Mapping[str, str] = field(default_factory=dict)
 
 
 def _nothing() -> None:
@@ -176,18 +179,20 @@ _REPLACED: Final = (
 _HANGS: Final = f"{_STALLED}|{_REPLACED}"
 """Where one of several environments hangs, the worker goes on with the others until it is replaced."""
 _NODE_GONE: Final = r"^node_(silent|lost|drained) .*{node}\b|^problem .*{node}"
+_STORE: Final = dict.fromkeys(ENGINES, "RaymonObjectStorePressure")
+_MISSING: Final = dict.fromkeys(ENGINES, "RaymonMetricsMissing")
 _ONE: Final = ("one",)
 _SEVERAL: Final = ("several",)
 
 FAULTS: Final = (
     Fault("worker killed (SIGKILL)", kill_worker, _REPLACED),
-    Fault("worker stopped and continued", stop_worker, _STALLED),
+    Fault("worker stopped and continued", stop_worker, _STALLED, alerts={"rllib": "RaymonWorkerDead"}),
     Fault("worker stopped for good", stop_for_good, _STALLED, engines=("own",)),
     Fault("exception in an environment", raise_in_environment, _REPLACED),
-    Fault("environment hangs for a while", hang_in_environment, _HANGS),
+    Fault("environment hangs for a while", hang_in_environment, _HANGS, alerts={"rllib": "RaymonWorkerStalled"}),
     Fault("environment hangs for good", hang_for_good, _HANGS, engines=("own",)),
     Fault("memory hog in a worker", allocate, r"^memory_growth \[{worker}\]"),
-    Fault("object store full", fill_object_store, r"^object_store"),
+    Fault("object store full", fill_object_store, r"^object_store", alerts=_STORE),
     Fault(
         "Prometheus killed and restarted",
         kill_prometheus,
@@ -195,7 +200,7 @@ FAULTS: Final = (
         target="run",
     ),
     Fault("clock of the viewer set", step_clock, r"^node_clock", target="run"),
-    Fault("node cut off and back", cut_link, _NODE_GONE, target="node", clusters=_SEVERAL),
+    Fault("node cut off and back", cut_link, _NODE_GONE, target="node", clusters=_SEVERAL, alerts=_MISSING),
     Fault("node lost, another joins", kill_node, _NODE_GONE, target="node", clusters=_SEVERAL),
     Fault("raylet killed, node replaced", kill_raylet, _NODE_GONE, target="node", clusters=_SEVERAL),
     Fault("metrics agent killed, node replaced", kill_agent, _NODE_GONE, target="node", clusters=_SEVERAL),
@@ -210,6 +215,7 @@ FAULTS: Final = (
         clusters=_ONE,
         exit_code=1,
         breaks=True,
+        alerts=_MISSING,
     ),
     Fault(
         "metrics agent of the only node killed",
@@ -219,5 +225,6 @@ FAULTS: Final = (
         clusters=_ONE,
         exit_code=1,
         breaks=True,
+        alerts=_MISSING,
     ),
 )

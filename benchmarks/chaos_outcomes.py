@@ -13,8 +13,8 @@ from benchmarks.chaos_faults import ENGINES, FAULTS, Fault
 CLUSTERS: Final = ("one", "several")
 """Kinds of cluster: one Ray node, or several with addresses of their own."""
 HEAD: Final = (
-    "| Fault | Trainer | Nodes | Tries | Survived | Named | Median until named | Invariants broken |",
-    "|---|---|---|---|---|---|---|---|",
+    "| Fault | Trainer | Nodes | Tries | Survived | Named | Median until named | Alert | Invariants broken |",
+    "|---|---|---|---|---|---|---|---|---|",
 )
 
 
@@ -27,6 +27,7 @@ class Outcome:
         survived: The run went on, or ended as it should.
         broken: The invariants that did not hold.
         said: What viewers said when they should have named it.
+        alert_seconds: From the fault until the expected alert waited or fired; None if none did.
         lost_seconds: Seconds of a worker's steps that Prometheus misses for each lost worker, over the whole run.
     """
 
@@ -38,11 +39,26 @@ class Outcome:
     broken: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
     lost_seconds: float | None = None
+    alert_seconds: float | None = None
+
+    @property
+    def alert(self) -> str:
+        """Return the alert that is expected; empty if none is."""
+        return self.fault.alerts.get(self.engine, "")
+
+    @property
+    def silent(self) -> bool:
+        """Return whether the alert that is expected was not seen."""
+        return bool(self.alert) and self.alert_seconds is None
 
     def line(self) -> str:
         """Return a line for the terminal."""
         named = "not named" if self.named_seconds is None else f"named after {self.named_seconds:.1f} s"
         went = "survived" if self.survived else "NOT SURVIVED"
+        if self.silent:
+            named += f", {self.alert} NOT SEEN"
+        elif self.alert_seconds is not None:
+            named += f", {self.alert} after {self.alert_seconds:.1f} s"
         details = [f"broken: {each}" for each in self.broken]
         if self.named_seconds is None:
             details += [f"said: {each}" for each in self.said]
@@ -72,6 +88,8 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
     survived = sum(outcome.survived for outcome in outcomes)
     named = sum(outcome.named_seconds is not None for outcome in outcomes)
     broken = sum(bool(outcome.broken) for outcome in outcomes)
+    expected = sum(bool(outcome.alert) for outcome in outcomes)
+    alerted = expected - sum(outcome.silent for outcome in outcomes)
     lost = sorted(o.lost_seconds for o in outcomes if o.lost_seconds is not None)
     cost = (
         f" In the {len(lost)} runs whose counters were compared, Prometheus missed {statistics.median(lost):.2f} s "
@@ -81,17 +99,19 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
         else ""
     )
     sentence = (
-        f"{len(outcomes)} faults: {survived} survived, {named} named, {broken} with a broken invariant.{cost} "
-        f"{os.cpu_count()} cores, Python {sys.version.split()[0]}."
+        f"{len(outcomes)} faults: {survived} survived, {named} named, {alerted} of {expected} with the expected alert, "
+        f"{broken} with a broken invariant.{cost} {os.cpu_count()} cores, Python {sys.version.split()[0]}."
     )
     return [*HEAD, *rows, "", sentence]
 
 
 def _row(those: Sequence[Outcome]) -> str:
+    first = those[0]
     times = [outcome.named_seconds for outcome in those if outcome.named_seconds is not None]
     median = f"{statistics.median(times):.1f} s" if times else "never"
     broken = [each for outcome in those for each in outcome.broken]
     said = "; ".join(dict.fromkeys(each.replace("|", "/").replace("\n", " ")[:120] for each in broken)) or "none"
-    first = those[0]
-    numbers = (len(those), sum(outcome.survived for outcome in those), len(times), median, said)
+    seen = sum(not outcome.silent for outcome in those)
+    alert = f"{first.alert.removeprefix('Raymon')}: {seen}" if first.alert else "none"
+    numbers = (len(those), sum(outcome.survived for outcome in those), len(times), median, alert, said)
     return f"| {' | '.join(map(str, (first.fault.name, first.engine, first.cluster, *numbers)))} |"

@@ -24,6 +24,8 @@ START_SECONDS: Final = 240.0
 WORKERS: Final = 3
 LOST_SECONDS: Final = 3.0
 """A flush of the worker, a report of Ray and a part of a scrape: what a killed process counted last may be lost."""
+NODE_LOST_SECONDS: Final = 15.0
+"""Without its node's agent a worker samples on unseen, until Ray notices that the node is dead."""
 _EQUAL_SECONDS: Final = 10.0
 _TORCH: Final = "torchinductor_"
 """Torch leaves an empty folder of that name, one for each user of the machine."""
@@ -41,6 +43,7 @@ class ChaosRun:
     def __init__(self, cluster: ChaosCluster, engine: str, name: str, folder: Path, draw: random.Random) -> None:
         self.cluster, self.engine, self.name, self.folder, self.random = cluster, engine, name, folder, draw
         self.records = folder / "disk" / name
+        self.lost_nodes = 0
         self._requests, self._temporary = folder / "requests", folder / "tmp"
         self._requests.mkdir()
         self._temporary.mkdir()

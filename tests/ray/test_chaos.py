@@ -24,6 +24,7 @@ def play(cluster, name, *names):
     for outcome in outcomes:
         assert outcome.survived, outcome.line()
         assert outcome.named_seconds is not None, outcome.line()
+        assert not outcome.silent, outcome.line()
         assert not outcome.broken, outcome.line()
 
 
