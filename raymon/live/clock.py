@@ -22,15 +22,16 @@ class Clock:
     _lags: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
     _skews: dict[str, float] = field(default_factory=dict)
     _pauses: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=16))
+    set_back_seconds: float = 0.0
+    """By how much our clock has been set back since the first round; `forward` makes up for it."""
     _last_tick: float | None = None
-    _set_back: float = 0.0
     _jumped_at: float = float("-inf")
 
     def forward(self, wall: float) -> float:
         """Return our wall-clock time, which goes on where it was after our clock has been set back."""
-        if self._last_tick is not None and (back := self._last_tick - wall - self._set_back) > PAUSE_SECONDS:
-            self._set_back += back
-        return wall + self._set_back
+        if self._last_tick is not None and (back := self._last_tick - wall - self.set_back_seconds) > PAUSE_SECONDS:
+            self.set_back_seconds += back
+        return wall + self.set_back_seconds
 
     def tick(self, now: float) -> None:
         """Begin a round at wall-clock `now`."""
