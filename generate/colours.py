@@ -49,11 +49,12 @@ COLOURS: Final[Mapping[str, str]] = {
     "dropped": "#D55E00",
 }
 BY_LEGEND: Final[Mapping[str, tuple[str, ...]]] = {
-    "{{activity}}": catalog.ACTIVITIES,
+    "{{role}}{{activity}}": catalog.ACTIVITIES,
+    "{{role}}{{phase}}": (*catalog.WORKER_PHASES, *catalog.LANGUAGE_PHASES),
     "{{phase}}": tuple(dict.fromkeys((*catalog.DRIVER_PHASES, *catalog.WORKER_PHASES, *catalog.LANGUAGE_PHASES))),
     "{{outcome}}": catalog.FRAGMENTS.values["outcome"],
 }
-"""The series names that have a colour of their own, by the legend that makes them."""
+"""The series names that have a colour of their own, alone or after a role, by the legend that makes them."""
 _OF_STATE: Final[Mapping[str, str]] = {"training": GREEN, "failed": RED, "starting": YELLOW}
 
 RUN_STATES: Final[States] = tuple((state, _OF_STATE.get(state, NEUTRAL)) for state in STATES)

@@ -136,7 +136,7 @@ WHICH: Final = Row(
             sort=workers.RELATIVE_COST.title,
         ),
         Panel("bargauge", (workers.SLOWEST,)),
-        Panel("bargauge", (workers.FEWEST_STEPS,)),
+        Panel("bargauge", (workers.FEWEST_STEPS,), empty="no worker of the role env"),
         Panel("bargauge", (workers.LONGEST_SILENT,), steps=AGE_STEPS),
         Panel("heatmap", (run.FLEET_ROLLOUTS,), width=24, height=13),
     ),

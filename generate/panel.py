@@ -148,14 +148,15 @@ class Panel:
         return {}
 
     def _overrides(self) -> list[Json]:
+        legend = self.queries[0].legend
         colours = {
             name: {"id": "color", "value": {"fixedColor": COLOURS[name], "mode": "fixed"}}
-            for name in BY_LEGEND.get(self.queries[0].legend, ())
+            for name in BY_LEGEND.get(legend, ())
         }
         texts = {name: {"id": "displayName", "value": text} for name, text in self.names.items()}
         steps = {name: {"id": "thresholds", "value": thresholds(steps)} for name, steps in self.series_steps.items()}
         return [
-            {"matcher": {"id": "byName", "options": name}, "properties": [override]}
+            {"matcher": _named(name, legend), "properties": [override]}
             for overrides in (colours, texts, steps)
             for name, override in overrides.items()
         ]
@@ -210,3 +211,10 @@ class Panel:
     def _extra(self) -> Json:
         """Return further keys of the panel; a table has its transformations."""
         return {}
+
+
+def _named(name: str, legend: str) -> Json:
+    """Return the matcher of the series of a name; a legend that begins with a role has it before some of them."""
+    if legend.startswith("{{role}}"):
+        return {"id": "byRegexp", "options": f"/^(\\w+ )?{name}$/"}
+    return {"id": "byName", "options": name}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from raymon.catalog import DRIVER, Metric
+from raymon.catalog import DRIVER, ROLE, Metric
 
 RUN: Final = 'run=~"$run"'
 """The first matcher of every query over raymon's own metrics."""
@@ -101,6 +101,19 @@ def coded(metric: Metric, by: str, label: str, values: tuple[str, ...], *matcher
         f"{position} * " + of(metric, *matchers, f'{label}="{value}"') for position, value in enumerate(values, 1)
     )
     return f"max by ({by}) ({' or '.join(states)})"
+
+
+def with_role(expression: str) -> str:
+    """Return series of workers with their role and a space as label `role`; workers of the role `env` have none.
+
+    A legend `{{role}}{{worker}}` then reads `reward 4`, and `4` in a run without roles. Of the other roles, series that
+    are 0 are left out: their workers export phases and activities of environments, too.
+    """
+    # Two processes under one number in different roles must not make the query fail.
+    role = f"topk by (run, worker) (1, {latest(ROLE, 'run, worker, role')})"
+    named = f'label_join({role}, "role", " ", "role", "none")'  # no series has a label `none`: its value is empty
+    others = f"({expression} > 0) * on (run, worker) group_left (role) {named}"
+    return f"({others} or {expression} unless on (run, worker) {role})"
 
 
 def largest_now(expression: str, number: int = TOP) -> str:

@@ -4,7 +4,20 @@ from typing import Final
 
 from raymon import catalog
 from raymon.queries import recorded_rules
-from raymon.queries.query import RATE_INTERVAL, RUN, Query, age, coded, latest, of, of_top_runs, rate, share, top
+from raymon.queries.query import (
+    RATE_INTERVAL,
+    RUN,
+    Query,
+    age,
+    coded,
+    latest,
+    of,
+    of_top_runs,
+    rate,
+    share,
+    top,
+    with_role,
+)
 
 STATES: Final = ("finished", "stopped", "failed", "starting", "training")
 """The states of a run by their number in `RUN_STATE`; live ones last, so that a resumed run shows its newer state."""
@@ -13,6 +26,7 @@ _EXPECTED: Final = "sum(" + latest(catalog.WORKERS, "run", 'state="expected"') +
 _FIRING: Final = 'ALERTS{alertstate="firing",alertname=~"Raymon.*",run=~"($run)|"}'
 _UNTIL_RECORDED: Final = "30s"
 """A run that began less long ago may have no recorded series: a rate needs two samples and an evaluation."""
+_WORKER_PHASES: Final = f"sum by (role, phase) ({with_role(rate(catalog.WORKER_PHASE, 'run, worker, phase'))})"
 
 
 def _in_trouble(state: str, name: str) -> str:
@@ -104,9 +118,9 @@ WORKERS_BY_STATE: Final = Query(
 ACTIVITIES: Final = Query(
     "What the workers are doing now",
     "short",
-    "Number of workers by their last reported activity, all selected runs together.",
-    f"sum by (activity) (max by (run, worker, activity) ({of(catalog.ACTIVITY)}))",
-    "{{activity}}",
+    "Number of workers by role, if not env, and by their last reported activity, all selected runs together.",
+    f"sum by (role, activity) ({with_role(latest(catalog.ACTIVITY, 'run, worker, activity'))})",
+    "{{role}}{{activity}}",
 )
 LOSSES: Final = Query(
     "Workers lost",
@@ -162,10 +176,10 @@ DRIVER_PHASES: Final = Query(
 WORKER_PHASES: Final = Query(
     "Where the workers' time goes now",
     "percentunit",
-    "Share of each phase in the workers' time, all selected runs together; if waiting is large, they are not the "
-    "bottleneck.",
-    share(catalog.WORKER_PHASE, "phase"),
-    "{{phase}}",
+    "Share of each phase in the time of the workers of a role, all selected runs together; if waiting is large, they "
+    "are not the bottleneck.",
+    f"{_WORKER_PHASES} / on (role) group_left () sum by (role) ({_WORKER_PHASES})",
+    "{{role}}{{phase}}",
 )
 FLEET_ROLLOUTS: Final = Query(
     "Rollout durations of all workers",

@@ -17,13 +17,18 @@ from raymon.queries.query import (
     share,
     smallest_now,
     top,
+    with_role,
 )
 
 _EACH: Final = "run, worker"
 _UP: Final = latest(catalog.WORKERS, "run", 'state="up"')
 _NAME: Final = "{{run}} {{worker}}"
+_ROLE_AND_NAME: Final = "{{run}} {{role}}{{worker}}"
 _OTHER_ROLE: Final = f"unless on ({_EACH}) {latest(catalog.ROLE, _EACH)}"
 """Workers of other roles than `env` count other steps, and are not measured by those that sample environments."""
+_ONLY_ROLLOUTS: Final = f"unless on ({_EACH}) " + latest(catalog.ROLE, _EACH, 'role!="rollout"')
+"""The calls of workers of other roles than `env` and `rollout` are not rollouts."""
+_P95: Final = latest(catalog.ROLLOUT_LATENCY, _EACH, 'quantile="0.95"')
 _COST: Final = f"({rate(catalog.ROLLOUT_SECONDS, _EACH)} / ({rate(catalog.ENV_STEPS, _EACH)} > 0) {_OTHER_ROLE})"
 _RELATIVE_COST: Final = f"{_COST} / on (run) group_left () quantile by (run) (0.5, {_COST})"
 _NONE_YET: Final = f"0 * {latest(catalog.HEARTBEAT, _EACH, WORKERS_ONLY)}"
@@ -32,8 +37,8 @@ _ONE_P95: Final = latest(catalog.ROLLOUT_LATENCY, _EACH, WORKER, 'quantile="0.95
 """The order in which the workers of the graph of rollout durations are chosen."""
 
 
-def _of_worker(title: str, unit: str, help_text: str, expression: str) -> Query:
-    return Query(title, unit, help_text, expression, _NAME)
+def _of_worker(title: str, unit: str, help_text: str, expression: str, legend: str = _NAME) -> Query:
+    return Query(title, unit, help_text, expression, legend)
 
 
 # --- all workers: one row each in the table, the worst few in graphs ------------------------------------------------
@@ -66,7 +71,7 @@ LATENCY_P95: Final = _of_worker(
     "Rollout p95",
     "s",
     "95th percentile of the duration of the worker's rollouts of the last minute.",
-    latest(catalog.ROLLOUT_LATENCY, _EACH, 'quantile="0.95"'),
+    _P95,
 )
 FAILURES: Final = _of_worker(
     "Failures/s",
@@ -115,20 +120,22 @@ STRAGGLING: Final = _of_worker(
 SLOWEST: Final = _of_worker(
     "Slowest rollouts",
     "s",
-    "The ten workers with the largest 95th percentile of the rollout duration.",
-    largest_now(latest(catalog.ROLLOUT_LATENCY, _EACH, 'quantile="0.95"')),
+    "The ten workers with the largest 95th percentile of the rollout duration, of the roles env and rollout.",
+    largest_now(f"{with_role(_P95)} {_ONLY_ROLLOUTS}"),
+    _ROLE_AND_NAME,
 )
 FEWEST_STEPS: Final = _of_worker(
     "Fewest steps per second",
     "short",
-    "The ten workers that take the fewest environment steps per second.",
-    smallest_now(rate(catalog.ENV_STEPS, _EACH)),
+    "The ten workers that take the fewest environment steps per second, of the role env.",
+    smallest_now(f"{rate(catalog.ENV_STEPS, _EACH)} {_OTHER_ROLE}"),
 )
 LONGEST_SILENT: Final = _of_worker(
     "Longest without progress",
     "s",
     "The ten workers with the oldest progress; the age also grows while a worker waits for its next call.",
-    largest_now(age(catalog.PROGRESS, _EACH)),
+    largest_now(with_role(age(catalog.PROGRESS, _EACH))),
+    _ROLE_AND_NAME,
 )
 
 # --- the selected workers -------------------------------------------------------------------------------------------

@@ -90,6 +90,50 @@ def test_workers_have_their_role_or_that_of_environments(tmp_path):
     check(tmp_path, [(queries.workers.ROLE, 60, roles)], [*RUN, role])
 
 
+def test_workers_are_compared_within_their_role(tmp_path):
+    """Workers 0 and 1 have no role, as in 0.1.0; 2 generates, 3 scores for longer than anything else takes."""
+    given = [*RUN, series(catalog.ROLE, "1x40", worker="2", role="rollout")]
+    given.append(series(catalog.ROLE, "1x40", worker="3", role="reward"))
+    for worker, phase, seconds in (("0", "environment", 3), ("1", "environment", 2), ("2", "generate", 5)):
+        given.append(series(catalog.WORKER_PHASE, f"0+{seconds}x40", worker=worker, phase=phase))
+        given.append(series(catalog.WORKER_PHASE, f"0+{5 - seconds}x40", worker=worker, phase="waiting"))
+    given.append(series(catalog.WORKER_PHASE, "0+5x40", worker="3", phase="reward"))
+    for worker, activity in (("0", "environment"), ("1", "waiting"), ("2", "generate"), ("3", "reward")):
+        states = dict.fromkeys(("environment", "waiting"), 0) | {activity: 1}
+        given += [series(catalog.ACTIVITY, f"{on}x40", worker=worker, activity=each) for each, on in states.items()]
+        given.append(series(catalog.ROLLOUT_LATENCY, f"{2 ** int(worker)}x40", worker=worker, quantile="0.95"))
+        given.append(series(catalog.PROGRESS, f"{int(worker)}x40", worker=worker))
+    given.append(series(catalog.ENV_STEPS, "0+10x40", worker="1"))
+    given += [series(catalog.ENV_STEPS, "0x40", worker=worker) for worker in ("2", "3")]
+    doing = {
+        '{activity="environment"}': 1,
+        '{activity="waiting"}': 1,
+        '{role="rollout ", activity="generate"}': 1,
+        '{role="reward ", activity="reward"}': 1,
+    }
+    spent = {
+        '{phase="environment"}': 0.5,
+        '{phase="waiting"}': 0.5,
+        '{role="rollout ", phase="generate"}': 1,
+        '{role="reward ", phase="reward"}': 1,
+    }
+    slowest = {'{run="r", worker="0"}': 1, '{run="r", worker="1"}': 2, '{run="r", role="rollout ", worker="2"}': 4}
+    silent = {
+        '{run="r", worker="0"}': 60,
+        '{run="r", worker="1"}': 59,
+        '{run="r", role="rollout ", worker="2"}': 58,
+        '{run="r", role="reward ", worker="3"}': 57,
+    }
+    asked = [
+        (queries.run.ACTIVITIES, 60, doing),
+        (queries.run.WORKER_PHASES, 60, spent),
+        (queries.workers.SLOWEST, 60, slowest),
+        (queries.workers.LONGEST_SILENT, 60, silent),
+        (queries.workers.FEWEST_STEPS, 60, {'{run="r", worker="0"}': 10, '{run="r", worker="1"}': 2}),
+    ]
+    check(tmp_path, asked, given)
+
+
 def test_rollout_durations_are_those_of_the_three_slowest_workers(tmp_path):
     given, durations = list(RUN), {"0": 4.0, "1": 3.0, "2": 2.0, "3": 1.0}
     for worker, duration in durations.items():

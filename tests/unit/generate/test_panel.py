@@ -82,6 +82,14 @@ STEPS = {
 """Thresholds of every panel, series and column that has some, with the colour from each on."""
 PROCESS_FAMILIES = {metric.name for metric in catalog.of("process")}
 """Families of workers and drivers."""
+NAMES_BY_ROLE = {
+    "What the workers are doing now": "{{role}}{{activity}}",
+    "Where the workers' time goes now": "{{role}}{{phase}}",
+    "Slowest rollouts": "{{run}} {{role}}{{worker}}",
+    "Longest without progress": "{{run}} {{role}}{{worker}}",
+}
+"""Panels over workers of all roles, with the names of their series."""
+ROLE = f'{catalog.ROLE.name}{{run=~"$run"'
 FIRST_SCREEN_UNITS = 19
 """Units of height that a screen of 1600 x 1000 pixels shows."""
 
@@ -248,6 +256,25 @@ def test_the_worker_table_shows_the_role_of_each():
     assert sorted(organize["indexByName"], key=organize["indexByName"].get)[:3] == ["run", "worker", "role"]
     (role,) = [target for target in table["targets"] if "worker, role" in target["expr"]]
     assert organize["excludeByName"][f"Value #{role['refId']}"]
+
+
+def test_workers_of_different_roles_are_kept_apart():
+    drawn = {name: PANELS[f"raymon-overview: {name}"] for name in NAMES_BY_ROLE}
+    for name, panel in drawn.items():
+        (target,) = panel["targets"]
+        assert target["legendFormat"] == NAMES_BY_ROLE[name]
+        assert f"label_join(topk by (run, worker) (1, max by (run, worker, role) ({ROLE}}}))" in target["expr"], name
+        if name in ("What the workers are doing now", "Where the workers' time goes now"):
+            assert labels_of(target["expr"]) == set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            colours = {
+                part.strip("/"): value["fixedColor"] for part, key, value in properties_of(panel) if key == "color"
+            }
+            for series in ("generate", "rollout generate"):
+                (colour,) = [colour for pattern, colour in colours.items() if re.search(pattern, series)]
+                assert colour == COLOURS["generate"]
+    for name, others in (("Slowest rollouts", f'{ROLE},role!="rollout"}}'), ("Fewest steps per second", f"{ROLE}}}")):
+        (target,) = PANELS[f"raymon-overview: {name}"]["targets"]
+        assert target["expr"].endswith(f" unless on (run, worker) max by (run, worker) ({others}))"), name
 
 
 def test_a_quantile_is_named_p():
