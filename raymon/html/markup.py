@@ -14,6 +14,7 @@ _CONTROL: Final = re.compile(
     "|[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"  # invisible characters and direction overrides
     "|[\ud800-\udfff]"  # lone surrogates, which no encoding can carry
 )
+_CODE: Final = re.compile(r"`([^`]+)`")
 _LONGEST: Final = 2000
 _VOID: Final = frozenset({"br", "hr", "img", "input", "meta"})
 
@@ -43,6 +44,21 @@ def escape(child: Child) -> Html:
 def join(*children: Child) -> Html:
     """Return the children one after the other."""
     return Html("".join(escape(child) for child in children))
+
+
+def code_parts(text: str) -> list[str]:
+    """Return a text in parts, of which every second one is code, that is, stood between backticks; see `clean`."""
+    return _CODE.split(clean(text))
+
+
+def with_code(text: str) -> Html:
+    """Return a text as HTML in which the parts between backticks are code."""
+    return join(*[tag("code", part) if number % 2 else part for number, part in enumerate(code_parts(text))])
+
+
+def without_code(text: str) -> str:
+    """Return a text without the backticks around code, for tooltips and to search in."""
+    return "".join(code_parts(text))
 
 
 def tag(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Html:

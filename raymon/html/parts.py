@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from raymon.html.markup import Child, Html, join, tag
+from raymon.html.markup import Child, Html, join, tag, with_code
 from raymon.html.words import headline, verdict_shape
 
 _STYLE: Final = Path(__file__).with_name("style.css")
@@ -54,12 +54,15 @@ def scrolling(head: Html, rows: Iterable[Html]) -> Html:
 def verdict_box(
     code: str, severity: str, sentence: str, advice: str, findings: Sequence[Html], *more: Child, **attributes: str
 ) -> Html:
-    """Return the box with a verdict: headline, sentence, advice, further findings, and what follows them."""
+    """Return the box with a verdict: headline, sentence, advice, further findings, and what follows them.
+
+    In sentence and advice, code stands between backticks.
+    """
     return tag(
         "section",
         tag("div", verdict_shape(code, severity), tag("span", headline(code)), class_="headline"),
-        tag("p", sentence, class_="sentence"),
-        tag("p", tag("b", "What to do"), " ", advice, class_="advice") if advice else None,
+        tag("p", with_code(sentence), class_="sentence"),
+        tag("p", tag("b", "What to do"), " ", with_code(advice), class_="advice") if advice else None,
         tag("ul", *findings, class_="evidence") if findings else None,
         *more,
         class_=f"verdict severity-{severity}",

@@ -7,7 +7,7 @@ import numpy as np
 
 from raymon.format import UNKNOWN, count, duration, moment, share, size
 from raymon.html.chart import sparkline
-from raymon.html.markup import Child, Html, join, tag
+from raymon.html.markup import Child, Html, join, tag, with_code
 from raymon.html.parts import document, panel, table, verdict_box
 from raymon.html.words import headline
 from raymon.incident.store import LARGE_PARTS, MOST_BYTES
@@ -85,32 +85,27 @@ def _top(data: Data) -> Html:
 def _verdict(data: Data) -> Html:
     code, severity = str(data.get("code", "unknown")), str(data.get("severity", "unknown"))
     others = [
-        tag("li", str(finding.get("sentence", "")))
+        tag("li", tag("span", with_code(str(finding.get("sentence", "")))))
         for finding in data.get("findings", ())
         if isinstance(finding, Mapping) and finding.get("sentence") != data.get("sentence")
     ]
     hang = str(_part(data, "hang").get("sentence", ""))
-    where = tag("p", *with_code(hang), class_="hang") if hang else None
+    where = tag("p", with_code(hang), class_="hang") if hang else None
     return verdict_box(code, severity, str(data.get("sentence", "")), str(data.get("advice") or ""), others, where)
 
 
 def _followed(data: Data) -> Html | None:
     rows = [
-        (moment(finding.get("at")), headline(str(finding.get("code"))), str(finding.get("sentence")))
+        (moment(finding.get("at")), headline(str(finding.get("code"))), with_code(str(finding.get("sentence"))))
         for finding in data.get("followed_by", ())
     ]
     return panel("What followed", "", _table(("At", "Finding", ""), rows)) if rows else None
 
 
-def with_code(text: str) -> list[Child]:
-    """Return a text whose parts between backticks are code."""
-    return [tag("code", part) if number % 2 else part for number, part in enumerate(text.split("`"))]
-
-
 def _stacks(stacks: Data) -> Html | None:
     if not stacks:
         return None
-    rows: list[Child] = [tag("p", str(stacks.get("sentence") or stacks.get("note", "")))]
+    rows: list[Child] = [tag("p", with_code(str(stacks.get("sentence") or stacks.get("note", ""))))]
     if standing := _standing(_part(stacks, "processes")):
         rows.append(standing)
     for group in stacks.get("groups", ()):
@@ -171,7 +166,7 @@ def _deaths(data: Data) -> Html | None:
         (
             str(each.get("worker")),
             moment(each["at"]) if each.get("at") else UNKNOWN,
-            f"{SOURCES.get(str(each.get('kind')), '')}: {each.get('sentence')}",
+            with_code(f"{SOURCES.get(str(each.get('kind')), '')}: {each.get('sentence')}"),
             " ← ".join(each.get("frames") or ()),
         )
         for each in data.get("deaths", ())

@@ -2,7 +2,7 @@
 
 from raymon.format import duration
 from raymon.health import THRESHOLDS
-from raymon.html.markup import Html, tag
+from raymon.html.markup import Html, tag, with_code
 from raymon.html.warnings import warnings
 from raymon.html.words import shape
 from raymon.live.snapshot import Snapshot
@@ -21,7 +21,7 @@ def banner(snapshot: Snapshot, context: Context | None, elapsed: float) -> Html 
         return None
     text = " ".join(sentence for sentence in (*warnings(snapshot, elapsed), _old(context)) if sentence)
     css = "banner quiet" if context.ended else "banner"
-    return tag("p", shape("warning"), tag("span", text), class_=css, role="alert") if text else None
+    return tag("p", shape("warning"), tag("span", with_code(text)), class_=css, role="alert") if text else None
 
 
 def _old(context: Context) -> str:

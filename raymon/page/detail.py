@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from raymon.format import UNKNOWN, count, duration, moment, plain, position, reach, share, size
 from raymon.html.age import age_ago
 from raymon.html.chart import Format, Line, chart, shares, timeline
-from raymon.html.markup import Child, Html, join, tag
+from raymon.html.markup import Child, Html, join, tag, with_code
 from raymon.html.parts import fact
 from raymon.html.words import WORKER_ORDER, failing, shape, state_badge, word
-from raymon.incident.report import with_code
 from raymon.live.snapshot import STRIP, Floats
 from raymon.page.context import Context
 from raymon.page.incident_list import causes_of_death, last_stack
@@ -35,7 +34,7 @@ def detail(context: Context, dashboard_url: str = "") -> Html | None:
     return tag(
         "section",
         close,
-        tag("h2", f"Worker {worker.worker}", state_badge(verdict.state), tag("small", verdict.reason)),
+        tag("h2", f"Worker {worker.worker}", state_badge(verdict.state), tag("small", with_code(verdict.reason))),
         _facts(context, worker),
         _timeline(context, worker),
         _charts(context, worker),
@@ -197,7 +196,7 @@ def _restarts(context: Context, worker: WorkerView) -> Html | None:
         tag("li", shape("restarting"), f"{reason}: replaced {number} time{'s' if number != 1 else ''}")
         for reason, number in reasons.items()
     ]
-    items += [tag("li", shape("dead"), *with_code(cause), _frames(frames)) for cause, frames in causes]
+    items += [tag("li", shape("dead"), with_code(cause), _frames(frames)) for cause, frames in causes]
     heading = "Restarts" if not causes else "Why earlier ones ended" if reasons else "Ends and errors"
     return join(tag("h3", heading), tag("ul", *items, class_="plain"))
 

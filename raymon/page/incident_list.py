@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from raymon.format import duration, moment
-from raymon.html.markup import Html, join, tag
+from raymon.html.markup import Html, join, tag, with_code
 from raymon.html.parts import panel
 from raymon.html.words import headline, shape
 from raymon.incident.report import SOURCES
@@ -114,8 +114,7 @@ def _row(context: Context, incident: Summary) -> Html:
         tag(
             "span",
             tag("b", headline(incident.code)),
-            incident.sentence,
-            f" {incident.hang}" if incident.hang else None,
+            with_code(f"{incident.sentence} {incident.hang}" if incident.hang else incident.sentence),
             join(" ", tag("code", f"{incident.folder}/report.html")),
         ),
         tag("small", f"{moment(incident.opened_at)} · {lasted}"),

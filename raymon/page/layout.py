@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from raymon.html.markup import Html, join, tag
+from raymon.html.markup import Html, join, tag, with_code
 from raymon.html.parts import panel
 from raymon.html.words import headline, shape
 from raymon.live.snapshot import Snapshot
@@ -123,7 +123,7 @@ def _empty(snapshot: Snapshot) -> Html:
     return tag(
         "section",
         tag("div", shape("info"), tag("span", head), class_="headline"),
-        tag("p", text, class_="sentence"),
+        tag("p", with_code(text), class_="sentence"),
         tag("ul", *items, class_="ways"),
         class_="verdict severity-unknown nothing",
         data_state="starting" if starting else "empty",

@@ -1,6 +1,6 @@
 """What a viewer sees before giving the token, where the page can be reached from other machines."""
 
-from raymon.html.markup import Html, tag
+from raymon.html.markup import Html, tag, with_code
 
 
 def login_form(refused: bool) -> Html:
@@ -15,7 +15,7 @@ def login_form(refused: bool) -> Html:
         "section",
         tag("div", "raymon", class_="headline"),
         tag("p", text, class_="sentence", role="alert" if refused else None),
-        tag("p", "`raymon status` has printed it in the terminal where it was started.", class_="soft"),
+        tag("p", with_code("`raymon status` has printed it in the terminal where it was started."), class_="soft"),
         form,
         class_="verdict login",
         data_state="refused" if refused else "login",

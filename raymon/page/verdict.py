@@ -2,7 +2,7 @@
 
 from raymon.format import duration
 from raymon.health import TROUBLED_STATES, Finding
-from raymon.html.markup import Html, tag
+from raymon.html.markup import Html, tag, with_code, without_code
 from raymon.html.parts import panel, verdict_box
 from raymon.html.words import headline, shape, state_badge
 from raymon.live.snapshot import FiringAlert
@@ -34,7 +34,11 @@ def _finding(finding: Finding) -> Html:
     return tag(
         "li",
         shape(finding.severity if finding.severity != "ok" else "info"),
-        tag("span", finding.sentence, tag("small", " ", finding.advice) if finding.advice else None),
+        tag(
+            "span",
+            with_code(finding.sentence),
+            tag("small", " ", with_code(finding.advice)) if finding.advice else None,
+        ),
         class_=f"severity-{finding.severity}",
         data_code=finding.code,
     )
@@ -53,7 +57,7 @@ def _troubled_workers(context: Context) -> Html | None:
             type="button",
             class_="chip",
             data_set=f"worker={item.worker}",
-            title=item.reason,
+            title=without_code(item.reason),
         )
         for item in troubled[:SHOWN_WORKERS]
     ]
@@ -91,7 +95,7 @@ def _alert(alert: FiringAlert, elapsed: float) -> Html:
     return tag(
         "li",
         shape(severity),
-        tag("span", tag("b", alert.name), alert.summary, worker),
+        tag("span", tag("b", alert.name), with_code(alert.summary), worker),
         tag("small", since + source),
         class_=f"alert severity-{severity}",
     )

@@ -8,7 +8,7 @@ from raymon.catalog import ROLES
 from raymon.format import UNKNOWN, count, duration, plain, size
 from raymon.health import WorkerVerdict, worker_rank
 from raymon.html.age import age_ago
-from raymon.html.markup import Child, join, tag
+from raymon.html.markup import Child, join, tag, with_code
 from raymon.html.parts import worker_button
 from raymon.html.words import failing, state_badge
 from raymon.page.context import Context
@@ -45,7 +45,7 @@ def empty_columns(pairs: list[Pair]) -> set[str]:
 
 
 def _state(_: Context, pair: Pair) -> Child:
-    return join(state_badge(pair[1].state), tag("small", pair[1].reason))
+    return join(state_badge(pair[1].state), tag("small", with_code(pair[1].reason)))
 
 
 def _worker(_: Context, pair: Pair) -> Child:

@@ -5,7 +5,7 @@ from typing import Final
 from raymon.catalog import ROLES
 from raymon.health import WORKER_STATES
 from raymon.html.chart import sparkline
-from raymon.html.markup import Html, join, tag
+from raymon.html.markup import Html, join, tag, without_code
 from raymon.html.parts import panel
 from raymon.html.words import failing, shape, word
 from raymon.page.choice import ROWS
@@ -32,9 +32,8 @@ def matches(pair: Pair, state: str, text: str) -> bool:
     if state and verdict.state != state:
         return False
     place = f"node {worker.node or ''} pid {worker.pid or ''}"
-    searched = (
-        f"worker {worker.worker} {worker.role} {place} {word(verdict.state)} {verdict.reason} {failing(worker)}".lower()
-    )
+    why = without_code(f"{verdict.reason} {failing(worker)}")
+    searched = f"worker {worker.worker} {worker.role} {place} {word(verdict.state)} {why}".lower()
     words = set(searched.split())
     return all(part in words if part.isdigit() else part in searched for part in text.lower().split())
 

@@ -6,7 +6,7 @@ from typing import Final
 from raymon.format import UNKNOWN, count, duration, moment, share, size
 from raymon.health import WorkerVerdict
 from raymon.html.chart import shares
-from raymon.html.markup import Child, Html, join, tag
+from raymon.html.markup import Child, Html, join, tag, with_code
 from raymon.html.parts import document, panel, scrolling, verdict_box
 from raymon.html.words import DRIVER_ORDER, WORKER_ORDER, headline, state_badge, word
 from raymon.profile import flame, stacks, timeline
@@ -55,7 +55,7 @@ def _top(result: ProfileResult) -> Html:
 
 def _verdict(result: ProfileResult) -> Html:
     verdict = result.verdict
-    evidence = [tag("li", text) for text in verdict.evidence]
+    evidence = [tag("li", tag("span", with_code(text))) for text in verdict.evidence]
     return verdict_box(verdict.state, verdict.severity, verdict.sentence, verdict.advice, evidence)
 
 
@@ -127,7 +127,7 @@ def _worker(result: ProfileResult, worker: WorkerView, verdict: WorkerVerdict) -
     return tag(
         "tr",
         tag("td", worker.worker),
-        tag("td", state_badge(verdict.state), tag("small", verdict.reason), class_="why"),
+        tag("td", state_badge(verdict.state), tag("small", with_code(verdict.reason)), class_="why"),
         *[tag("td", number, class_="number") for number in numbers],
         tag("td", bar),
         tag("td", size(worker.rss_bytes), class_="number"),

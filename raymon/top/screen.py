@@ -18,6 +18,7 @@ from raymon.html.markup import clean
 from raymon.html.warnings import warnings
 from raymon.html.words import DRIVER_ORDER, failing, headline, node_trouble, word
 from raymon.live.snapshot import FiringAlert, Snapshot
+from raymon.top.prose import Prose
 from raymon.views import RunView, WorkerView
 
 STALE_SECONDS: Final = 5.0
@@ -81,8 +82,8 @@ def screen(
     verdict = snapshot.verdicts.get(view.run) if view else None
     foot = _foot(snapshot, view, elapsed)
     if view is None or verdict is None:
-        return Group(Text("? Nothing to show", style=_STYLE["unknown"]), _text(nothing), foot)
-    top = [
+        return Group(Text("? Nothing to show", style=_STYLE["unknown"]), Prose(nothing), foot)
+    top: list[RenderableType] = [
         *(_text(f"! {text}", "bold red") for text in warnings(snapshot, elapsed)),
         *_verdict(verdict),
         Text(),
@@ -101,17 +102,17 @@ def _text(text: str, style: str = "") -> Text:
     return Text(clean(text), style=style)
 
 
-def _alert(alert: FiringAlert) -> Text:
-    return _text(f"alert {alert.name}: {alert.summary}", "red")
+def _alert(alert: FiringAlert) -> Prose:
+    return Prose(f"alert {alert.name}: {alert.summary}", "red")
 
 
-def _verdict(verdict: RunVerdict) -> Iterator[Text]:
+def _verdict(verdict: RunVerdict) -> Iterator[Prose]:
     head = Text(f"{_SIGN[verdict.severity]} {headline(verdict.state)}", style=_STYLE[verdict.severity])
-    yield head + _text(f"  {verdict.sentence}", "not bold")
+    yield Prose(f"  {verdict.sentence}", "not bold", before=head)
     if verdict.advice:
-        yield _text(f"   {verdict.advice}", "italic")
+        yield Prose(f"   {verdict.advice}", "italic")
     for finding in verdict.findings[1 : SHOWN_FINDINGS + 1]:
-        yield _text(f"   {finding.sentence}", "dim")
+        yield Prose(f"   {finding.sentence}", "dim")
 
 
 def _numbers(view: RunView) -> Text:
@@ -201,7 +202,7 @@ def _workers(view: RunView, verdict: RunVerdict, room: int, elapsed: float) -> T
     return table
 
 
-def _row(worker: WorkerView, verdict: WorkerVerdict, elapsed: float, language: bool) -> Iterator[Text]:
+def _row(worker: WorkerView, verdict: WorkerVerdict, elapsed: float, language: bool) -> Iterator[Text | Prose]:
     yield _text(worker.worker)
     if language:
         yield Text(worker.role)
@@ -219,11 +220,8 @@ def _row(worker: WorkerView, verdict: WorkerVerdict, elapsed: float, language: b
         plain(worker.policy_lag),
     ):
         yield Text(number)
-    reason = _text(verdict.reason, "dim")
     note = "" if verdict.state == "failing" else failing(worker)
-    if note:
-        reason = _text(f"{note}; ", "red") + reason
-    yield reason
+    yield Prose(verdict.reason, "dim", before=_text(f"{note}; " if note else "", "red"))
 
 
 def _foot(snapshot: Snapshot, view: RunView | None, elapsed: float) -> Text:

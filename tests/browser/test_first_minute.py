@@ -116,7 +116,7 @@ def test_killed_worker_is_replaced_with_its_reason(training, page):
 def test_hanging_environment_is_stalled_with_a_heartbeat(page):
     poll(lambda: row(page, 2)[0] == "stalled", 130, "worker 2 stalled")
     assert "no heartbeat" not in row(page, 2)[1]
-    poll(lambda: "it hangs in Trouble._strike → sleep (faults.py:" in row(page, 2)[1].replace("`", ""), 20, "its line")
+    poll(lambda: "it hangs in Trouble._strike → sleep (faults.py:" in row(page, 2)[1], 20, "its line")
 
 
 def test_page_sends_requests_to_its_own_server_only(training, page):

@@ -1,6 +1,7 @@
 """What `raymon top` draws, from numbers."""
 
 import io
+import re
 
 import pytest
 from metrics_pages import FakeCluster, FakeDriver, FakeWorker
@@ -38,6 +39,18 @@ def test_text_from_the_network_is_never_markup():
     assert text.count(hostile) >= 2, "in the numbers and the table"
     escape = drawn(snapshot(run_view(worker_view("0"), run="a\x1b]0;title\x07b")))
     assert "\x1b" not in escape
+
+
+def test_code_is_bold_and_keeps_its_backticks_only_without_styles():
+    worker = worker_view("0", activity="environment", stuck_seconds=60.0, where="Env.step (sim.py:88)")
+    taken = snapshot(run_view(worker, worker_view("1")))
+    assert "in `Env.step (sim.py:88)`, for 1 min" in drawn(taken)
+    console = Console(width=200, file=io.StringIO(), color_system="standard", force_terminal=True)
+    console.print(screen(taken, taken.run(), "nothing", None, NOW))
+    written = console.file.getvalue()
+    bold = re.findall(r"\x1b\[1(?:;31)?mEnv.step \(sim.py:88\)\x1b\[0m", written)
+    assert len(bold) == 2, "in the verdict and in the table"
+    assert "`" not in written
 
 
 def test_unknown_numbers_are_dashes():
