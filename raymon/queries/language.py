@@ -22,6 +22,18 @@ def _of_few_runs(expression: str) -> str:
     return of_top_runs(expression, _TOKENS_OUT, number=2)
 
 
+def _response_length(percent: int, title: str = "", help_text: str = "") -> Query:
+    """Return the query of a percentile; the first one of a panel gives title and help for all of them."""
+    name = f"{percent}th percentile"
+    return Query(
+        title or f"Response length, {name}",
+        "short",
+        help_text or f"{name} of the length, in tokens, of the responses of the last minute.",
+        _of_few_runs(latest(catalog.RESPONSE_LENGTH, "run", f'quantile="{percent / 100}"')),
+        f"{{{{run}}}} p{percent}",
+    )
+
+
 TOKENS: Final = Query(
     "Tokens per second",
     "short",
@@ -29,27 +41,13 @@ TOKENS: Final = Query(
     _of_few_runs(rate(catalog.TOKENS, "run, direction")),
     "{{run}} {{direction}}",
 )
-RESPONSE_LENGTH_P50: Final = Query(
+RESPONSE_LENGTH_P50: Final = _response_length(
+    50,
     "Response length",
-    "short",
     "Median, 95th and 99th percentile, in tokens, of the last minute; the longest of the processes that generate.",
-    _of_few_runs(latest(catalog.RESPONSE_LENGTH, "run", 'quantile="0.5"')),
-    "{{run}} p50",
 )
-RESPONSE_LENGTH_P95: Final = Query(
-    "Response length, 95th percentile",
-    "short",
-    "95th percentile of the length, in tokens, of the responses of the last minute.",
-    _of_few_runs(latest(catalog.RESPONSE_LENGTH, "run", 'quantile="0.95"')),
-    "{{run}} p95",
-)
-RESPONSE_LENGTH_P99: Final = Query(
-    "Response length, 99th percentile",
-    "short",
-    "99th percentile of the length, in tokens, of the responses of the last minute.",
-    _of_few_runs(latest(catalog.RESPONSE_LENGTH, "run", 'quantile="0.99"')),
-    "{{run}} p99",
-)
+RESPONSE_LENGTH_P95: Final = _response_length(95)
+RESPONSE_LENGTH_P99: Final = _response_length(99)
 RESPONSES: Final = Query(
     "Responses per second",
     "short",
