@@ -48,7 +48,7 @@ FRESH: Final = Row(
     (
         Panel("timeseries", (flow.POLICY_LAG,)),
         Panel("timeseries", (language.BUFFER_DEPTH, language.BUFFER_CAPACITY), empty="no buffer"),
-        Panel("timeseries", (language.BUFFER_AGE,), empty="no buffer"),
+        Panel("timeseries", (language.BUFFER_AGE,), empty="no sample waits"),
         Panel("timeseries", (language.WEIGHT_AGE,), empty="no version of rollout workers"),
         Panel("timeseries", (language.WEIGHT_SYNC_BYTES,), empty="no weights synchronized"),
         Panel("timeseries", (language.TAIL_RESPONSES,), empty=_NONE),

@@ -6,7 +6,7 @@ from typing import Final
 from raymon import catalog
 from raymon.queries.engine_families import CACHE_USED as CACHE_FAMILIES
 from raymon.queries.engine_families import FIRST_TOKEN as FIRST_TOKEN_FAMILIES
-from raymon.queries.query import RATE_INTERVAL, Query, age, largest_now, latest, of_top_runs, rate, top
+from raymon.queries.query import RATE_INTERVAL, Query, age, largest_now, latest, of_top_runs, rate, role_of_each, top
 
 _NO_SIGNAL: Final = rate(catalog.GROUPS, "run", 'signal="no"')
 _TOKENS_OUT: Final = rate(catalog.TOKENS, "run", 'direction="out"')
@@ -15,7 +15,7 @@ _EACH: Final = "run, worker"
 _GENERATING: Final = rate(catalog.GENERATION_SECONDS, _EACH)
 _TOKENS_OUT_OF_EACH: Final = rate(catalog.TOKENS, _EACH, 'direction="out"')
 _TOKEN_COST: Final = f"({_GENERATING} / ({_TOKENS_OUT_OF_EACH} > 0))"
-_ROLE: Final = latest(catalog.ROLE, "run, worker, role")
+_ROLE: Final = role_of_each()
 
 
 def _of_few_runs(expression: str) -> str:
@@ -136,7 +136,7 @@ ROLES: Final = Query(
     "Processes by role",
     "short",
     "Processes whose role is not env.",
-    _of_few_runs(f"count by (run, role) ({latest(catalog.ROLE, 'run, worker, role')})"),
+    _of_few_runs(f"count by (run, role) ({_ROLE})"),
     "{{run}} {{role}}",
 )
 

@@ -103,17 +103,23 @@ def coded(metric: Metric, by: str, label: str, values: tuple[str, ...], *matcher
     return f"max by ({by}) ({' or '.join(states)})"
 
 
+def role_of_each() -> str:
+    """Return 1 for each worker that has another role than `env`, with the label `role`.
+
+    One role each: two processes under one number, the new one and one that has just ended, would make a join fail.
+    """
+    return f"topk by (run, worker) (1, {latest(ROLE, 'run, worker, role')})"
+
+
 def with_role(expression: str) -> str:
     """Return series of workers with their role and a space as label `role`; workers of the role `env` have none.
 
     A legend `{{role}}{{worker}}` then reads `reward 4`, and `4` in a run without roles. Of the other roles, series that
     are 0 are left out: their workers export phases and activities of environments, too.
     """
-    # Two processes under one number in different roles must not make the query fail.
-    role = f"topk by (run, worker) (1, {latest(ROLE, 'run, worker, role')})"
-    named = f'label_join({role}, "role", " ", "role", "none")'  # no series has a label `none`: its value is empty
+    named = f'label_join({role_of_each()}, "role", " ", "role", "none")'  # without a label `none`, it ends in the space
     others = f"({expression} > 0) * on (run, worker) group_left (role) {named}"
-    return f"({others} or {expression} unless on (run, worker) {role})"
+    return f"({others} or {expression} unless on (run, worker) {role_of_each()})"
 
 
 def largest_now(expression: str, number: int = TOP) -> str:

@@ -132,6 +132,14 @@ def test_workers_are_compared_within_their_role(tmp_path):
         (queries.workers.FEWEST_STEPS, 60, {'{run="r", worker="0"}': 10, '{run="r", worker="1"}': 2}),
     ]
     check(tmp_path, asked, given)
+    # Two processes under one number: the new one, and one that has just ended.
+    given += [
+        series(catalog.ROLE, "1x40", worker="3", role="trainer"),
+        series(catalog.TOKENS, "0+5x40", direction="out"),
+    ]
+    several = (queries.run.WORKER_PHASES, 4), (queries.language.ROLE_PHASES, 2)
+    asked = [(f"count({query.expression})", 60, {"{}": number}) for query, number in several]
+    check(tmp_path, asked, given)
 
 
 def test_rollout_durations_are_those_of_the_three_slowest_workers(tmp_path):
