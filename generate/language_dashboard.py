@@ -38,7 +38,7 @@ TIME: Final = Row(
 LEARNING: Final = Row(
     "Is there something to learn?",
     (
-        Panel("timeseries", (run.FLEET_RETURN_RANGE,), title="Reward"),
+        Panel("timeseries", (run.FLEET_RETURN_RANGE,), title="Reward", free_axis=True),
         Panel("timeseries", (language.NO_SIGNAL,), maximum=1, empty="no groups counted"),
         Panel("timeseries", (run.UPDATES_PER_SECOND,)),
     ),

@@ -10,21 +10,21 @@ from raymon.queries import flow, learning, run
 RETURNS: Final = Row(
     "Is it learning?",
     (
-        Panel("timeseries", (run.FLEET_RETURN_RANGE,)),
-        Panel("timeseries", (learning.LOSS,)),
-        Panel("timeseries", (learning.EXPLAINED_VARIANCE,)),
+        Panel("timeseries", (run.FLEET_RETURN_RANGE,), free_axis=True),
+        Panel("timeseries", (learning.LOSS,), free_axis=True),
+        Panel("timeseries", (learning.EXPLAINED_VARIANCE,), free_axis=True),
     ),
 )
 STEPS: Final = Row(
     "Are the updates of the right size?",
     (
-        Panel("timeseries", (learning.KL,), width=6),
-        Panel("timeseries", (learning.ENTROPY,), width=6),
+        Panel("timeseries", (learning.KL,), width=6, free_axis=True),
+        Panel("timeseries", (learning.ENTROPY,), width=6, free_axis=True),
         Panel("timeseries", (learning.CLIP_RATIO,), width=6),
         Panel("timeseries", (learning.GRADIENT_NORM,), width=6),
         Panel("stat", (learning.NONFINITE,), width=4, height=6, steps=((None, GREEN), (0.5, RED)), decimals=0),
         Panel("timeseries", (learning.LEARNING_RATE,), width=10, height=6, decimals=2),
-        Panel("timeseries", (learning.VERSION,), width=10, height=6),
+        Panel("timeseries", (learning.VERSION,), width=10, height=6, free_axis=True),
     ),
 )
 SPEED: Final = Row(

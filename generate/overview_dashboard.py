@@ -44,7 +44,7 @@ FIRST: Final = Row(
         Panel("stat", (run.STEPS_PER_SECOND_NOW,), width=4, height=3),
         Panel("bargauge", (run.TRAINED_RATIO,), width=4, height=3, maximum=1, empty="no end set"),
         Panel("state-timeline", (verdicts.SEVERITY,), width=24, height=3, states=SEVERITIES, zero=_NO_EXPORT),
-        Panel("timeseries", (run.FLEET_RETURN,), height=7),
+        Panel("timeseries", (run.FLEET_RETURN,), height=7, free_axis=True),
         Panel("timeseries", (run.DRIVER_PHASES,), height=7, stacked=True, maximum=1),
         Table(
             "table",
@@ -93,7 +93,7 @@ LEARNING: Final = Row(
     "Is it learning?",
     (
         Panel("timeseries", (run.FLEET_LENGTH,), width=12),
-        Panel("timeseries", (run.TRAINED_STEPS,), width=12),
+        Panel("timeseries", (run.TRAINED_STEPS,), width=12, free_axis=True),
     ),
 )
 TIME: Final = Row(

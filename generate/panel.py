@@ -21,8 +21,6 @@ MOST_POINTS: Final = 240
 """Most points of a series on a graph, 15 s apart over an hour: with a thousand workers each point costs."""
 PLAIN_SECONDS: Final = "suffix:s"
 """Seconds that do not turn into minutes: 500 s is a round tick, 8.33 min is not."""
-_FROM_ZERO: Final = ("s", "bytes", "binBps")
-"""Units whose axis begins at 0, so that small changes do not look like cliffs; rates begin at 0 too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,8 @@ class Panel:
         series_steps: Thresholds of single series, by the series' name.
         stacked: Whether a graph stacks its series.
         maximum: Upper end of the axis or gauge.
+        free_axis: Whether the axis of a graph follows the values, which may be negative or far from 0; otherwise it
+            begins at 0, so that small changes do not look like cliffs.
         decimals: Digits after the decimal point; None leaves them to Grafana.
         title: Replaces the first query's.
         empty: Text of a panel without data; Grafana ignores it in a state timeline.
@@ -55,6 +55,7 @@ class Panel:
     series_steps: Mapping[str, Steps] = field(default_factory=dict)
     stacked: bool = False
     maximum: float | None = None
+    free_axis: bool = False
     decimals: int | None = None
     title: str = ""
     empty: str = ""
@@ -126,8 +127,7 @@ class Panel:
     def _from_zero(self) -> bool:
         if self.kind == "bargauge" or self.maximum is not None:
             return True
-        first = self.queries[0]
-        return self.kind == "timeseries" and (first.unit in _FROM_ZERO or "per second" in first.title)
+        return self.kind == "timeseries" and not self.free_axis
 
     def _mappings(self) -> list[Json]:
         mappings = [mapping(self.states, self.zero)] if self.states else []

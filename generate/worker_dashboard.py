@@ -48,9 +48,9 @@ FAST: Final = Row(
 SAMPLES: Final = Row(
     "What does it sample?",
     (
-        Panel("timeseries", (workers.ONE_RETURN,)),
+        Panel("timeseries", (workers.ONE_RETURN,), free_axis=True),
         Panel("timeseries", (workers.ONE_EPISODES,)),
-        Panel("timeseries", (workers.ONE_VERSION,)),
+        Panel("timeseries", (workers.ONE_VERSION,), free_axis=True),
     ),
 )
 USES: Final = Row(
