@@ -40,7 +40,7 @@ FIRST: Final = Row(
             height=3,
             series_steps={"missing": _ANY_IS_BAD},
         ),
-        Panel("stat", (run.UPDATE_AGE,), width=5, height=3, steps=AGE_STEPS),
+        Panel("stat", (run.UPDATE_AGE,), width=5, height=3, series_steps={"/, late$/": AGE_STEPS}),
         Panel("stat", (run.STEPS_PER_SECOND_NOW,), width=4, height=3),
         Panel("bargauge", (run.TRAINED_RATIO,), width=4, height=3, maximum=1, empty="no end set"),
         Panel("state-timeline", (verdicts.SEVERITY,), width=24, height=3, states=SEVERITIES, zero=_NO_EXPORT),

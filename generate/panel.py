@@ -33,7 +33,7 @@ class Panel:
         width: Of the dashboard's 24 columns.
         height: In Grafana's units of 30 pixels and a gap.
         steps: Thresholds of stats, gauges and bar gauges; without them values have a neutral colour.
-        series_steps: Thresholds of single series, by the series' name.
+        series_steps: Thresholds of single series, by the series' name or by a `/pattern/` of it.
         stacked: Whether a graph stacks its series.
         maximum: Upper end of the axis or gauge.
         free_axis: Whether the axis of a graph follows the values, which may be negative or far from 0; otherwise it
@@ -214,7 +214,9 @@ class Panel:
 
 
 def _named(name: str, legend: str) -> Json:
-    """Return the matcher of the series of a name; a legend that begins with a role has it before some of them."""
+    """Return the matcher of a name or `/pattern/` of series; a legend that begins with a role has it before some."""
+    if name.startswith("/"):
+        return {"id": "byRegexp", "options": name}
     if legend.startswith("{{role}}"):
         return {"id": "byRegexp", "options": f"/^(\\w+ )?{name}$/"}
     return {"id": "byName", "options": name}

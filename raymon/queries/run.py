@@ -26,6 +26,12 @@ _EXPECTED: Final = "sum(" + latest(catalog.WORKERS, "run", 'state="expected"') +
 _FIRING: Final = 'ALERTS{alertstate="firing",alertname=~"Raymon.*",run=~"($run)|"}'
 _UNTIL_RECORDED: Final = "30s"
 """A run that began less long ago may have no recorded series: a rate needs two samples and an evaluation."""
+LATE_SECONDS: Final = 20
+LATE_ITERATIONS: Final = 5
+"""An update is late after so many seconds, and after so many times what an iteration of the run takes."""
+_UPDATE_AGE: Final = age(catalog.LAST_UPDATE, "run")
+_IN_TIME: Final = f"{_UPDATE_AGE} <= {LATE_ITERATIONS} * {latest(catalog.ITERATION_SECONDS, 'run')}"
+_LATE: Final = f"{_UPDATE_AGE} > {LATE_SECONDS} unless {_IN_TIME}"
 _WORKER_PHASES: Final = f"sum by (role, phase) ({with_role(rate(catalog.WORKER_PHASE, 'run, worker, phase'))})"
 
 
@@ -83,8 +89,10 @@ DRIVER_AGE: Final = Query(
 UPDATE_AGE: Final = Query(
     "Since the last update",
     "s",
-    "Time since the last policy update ended; exporting and scraping alone can take 15 s.",
-    age(catalog.LAST_UPDATE, "run"),
+    "Time since the last policy update ended; late after 20 s and five iterations, since exporting and scraping alone "
+    "can take 15 s.",
+    f'label_replace({_LATE}, "late", ", late", "", "") or on (run) {_UPDATE_AGE}',
+    "{{run}}{{late}}",
 )
 WORKERS_UP: Final = Query(
     "Workers now",

@@ -90,6 +90,18 @@ def test_workers_have_their_role_or_that_of_environments(tmp_path):
     check(tmp_path, [(queries.workers.ROLE, 60, roles)], [*RUN, role])
 
 
+def test_an_update_is_late_for_the_iterations_of_its_run(tmp_path):
+    """Both runs updated last after 10 s; an iteration of run r takes 300 ms, one of run s 30 s."""
+    given = [series(catalog.LAST_UPDATE, "10x60"), series(catalog.LAST_UPDATE, "10x60", run="s")]
+    given += [series(catalog.ITERATION_SECONDS, "0.3x60"), series(catalog.ITERATION_SECONDS, "30x60", run="s")]
+    asked = [
+        (queries.run.UPDATE_AGE, 25, {'{run="r"}': 15, '{run="s"}': 15}),
+        (queries.run.UPDATE_AGE, 40, {'{run="r", late=", late"}': 30, '{run="s"}': 30}),
+        (queries.run.UPDATE_AGE, 170, {'{run="r", late=", late"}': 160, '{run="s", late=", late"}': 160}),
+    ]
+    check(tmp_path, asked, given)
+
+
 def test_workers_are_compared_within_their_role(tmp_path):
     """Workers 0 and 1 have no role, as in 0.1.0; 2 generates, 3 scores for longer than anything else takes."""
     given = [*RUN, series(catalog.ROLE, "1x40", worker="2", role="rollout")]

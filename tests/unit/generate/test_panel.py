@@ -25,7 +25,7 @@ from generate.panel import INSTANT, PLAIN_SECONDS
 from generate.recording_rules import RECORDING_RULES
 from raymon import catalog, queries
 from raymon.health import THRESHOLDS
-from raymon.queries import recorded_rules
+from raymon.queries import recorded_rules, run
 
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "dashboards").glob("*.json"))}
 SUMMARIES = ("sum", "max", "count", "quantile")
@@ -60,7 +60,7 @@ LOST = [(None, NEUTRAL), (0.5, RED)]
 FAILED = [(None, GREEN), (1, RED)]
 STEPS = {
     "raymon-overview: Workers now / missing": LOST,
-    "raymon-overview: Since the last update": AGE,
+    "raymon-overview: Since the last update / /, late$/": AGE,
     "raymon-overview: Slower than the others": SLOW,
     "raymon-overview: Workers lost": LOST,
     "raymon-overview: Workers / Slowness": SLOW,
@@ -193,6 +193,14 @@ def test_ages_turn_yellow_only_after_export_and_scrape():
             limits = [step["value"] for step in all_steps(panel) if step["color"] in (YELLOW, RED)]
             # Limits up to 2 are those of ratios, in other columns of the same table.
             assert not [limit for limit in limits if 2 < limit <= EXPORT_AND_SCRAPE_SECONDS], name
+
+
+def test_an_update_of_long_iterations_is_late_as_the_verdict_says():
+    assert THRESHOLDS.no_update_factor == run.LATE_ITERATIONS
+    assert AGE[1] == (run.LATE_SECONDS, YELLOW)
+    (target,) = PANELS["raymon-overview: Since the last update"]["targets"]
+    assert target["legendFormat"] == "{{run}}{{late}}"
+    assert '"late", ", late"' in target["expr"]
 
 
 def test_the_lowest_colour_is_never_red():
