@@ -3,7 +3,7 @@
 from typing import Final
 
 from raymon import catalog
-from raymon.queries.query import Query, latest, of
+from raymon.queries.query import Query, latest, of, top
 
 LEVELS: Final = ("unknown", "ok", "info", "warning", "critical")
 """Severities by their number in `SEVERITY`, from 1 on; a run without a verdict has 0."""
@@ -17,8 +17,9 @@ def _level(severity: str) -> str:
 SEVERITY: Final = Query(
     "Verdict over time",
     "none",
-    "The severity of raymon's verdict on each run, from `raymon export`: ok, info, warning, critical or unknown.",
-    f"max by (run) ({' or '.join(map(_level, LEVELS))}) or 0 * {latest(catalog.RUN_INFO, 'run')}",
+    "The severity of raymon's verdict, from `raymon export`: ok, info, warning, critical or unknown; of the three runs "
+    "with the gravest one in the time range.",
+    top(f"max by (run) ({' or '.join(map(_level, LEVELS))}) or 0 * {latest(catalog.RUN_INFO, 'run')}", 3),
 )
 FINDINGS: Final = Query(
     "Findings",

@@ -57,6 +57,10 @@ def test_a_run_without_a_verdict_has_the_number_of_none(tmp_path):
     verdict = series(catalog.RUN_VERDICT, "_x10 1x10", code="slow", severity="warning")
     asked = [(queries.verdicts.SEVERITY, 30, {'{run="r"}': 0}), (queries.verdicts.SEVERITY, 80, {'{run="r"}': 4})]
     check(tmp_path, asked, [*RUN, verdict])
+    others = [series(catalog.RUN_VERDICT, "1x40", run=name, code="ok", severity="ok") for name in ("a", "b", "c")]
+    asked = [(f"{queries.verdicts.SEVERITY.expression} == 4", 80, {'{run="r"}': 4})]
+    asked.append((f"count({queries.verdicts.SEVERITY.expression})", 80, {"{}": 3}))
+    check(tmp_path, asked, [*RUN, verdict, *others])
 
 
 def test_missing_rules_are_a_problem(tmp_path):
