@@ -41,8 +41,8 @@ QUIET_SECONDS: Final = 15.0
 RECOVERY_SECONDS: Final = 180.0
 END_SECONDS: Final = 120.0
 LEAVE_SECONDS: Final = 15.0
-ORPHAN_SECONDS: Final = 90.0
-"""Without their raylet, Ray's workers end by themselves, after up to a minute."""
+ORPHAN_SECONDS: Final = 180.0
+"""Without their raylet, Ray's workers end by themselves, after a minute or two."""
 DISK_MEGABYTES: Final = 64
 CLUSTERS: Final[dict[str, type[ChaosCluster]]] = {"one": OneNode, "several": SeveralNodes}
 

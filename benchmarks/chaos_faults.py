@@ -215,7 +215,6 @@ FAULTS: Final = (
         clusters=_ONE,
         exit_code=1,
         breaks=True,
-        alerts=_MISSING,
     ),
     Fault(
         "metrics agent of the only node killed",
@@ -225,6 +224,5 @@ FAULTS: Final = (
         clusters=_ONE,
         exit_code=1,
         breaks=True,
-        alerts=_MISSING,
     ),
 )

@@ -44,6 +44,7 @@ _NAMES: Final[dict[str, dict[str, str]]] = {
         "max_gradient_norm": "grad_clip",
         "max_restarts": "max_num_env_runner_restarts",
         "minibatch": "minibatch_size",
+        "restart_delay": "delay_between_env_runner_restarts_s",
         "resume": "Algorithm.from_checkpoint",
         "step_threads": "gym_env_vectorize_mode",
         "target_kl": "kl_coeff",

@@ -7,12 +7,14 @@ from raymon.health.empty_rollouts import returns_nothing
 from raymon.health.impact import absence_cost, with_cost
 from raymon.health.shares import busy_ratio
 from raymon.health.thresholds import Thresholds
-from raymon.health.verdicts import Finding, WorkerVerdict
+from raymon.health.verdicts import Finding, Severity, WorkerVerdict
 from raymon.views import RunView, WorkerView
 
 _ADVICE = (
     "The exception is in the worker's log, and ray.get raises it where the result is fetched; ray.wait alone hides it."
 )
+
+_PAUSE = "The trainer may pause before it replaces the worker{restart_delay}."
 
 
 def has_succeeded(worker: WorkerView) -> bool:
@@ -66,16 +68,22 @@ def failing_rollouts(run: RunView, workers: Sequence[WorkerVerdict], limits: Thr
         yield Finding("rollouts_failing", "warning", sentence, _ADVICE, _only(bad))
 
 
-def held_up_by_failure(run: RunView, workers: Sequence[WorkerVerdict]) -> Iterator[Finding]:
-    """Yield, for a run that makes no progress, that the last rollout of a worker failed and none has followed."""
+def held_up_by_failure(
+    run: RunView, workers: Sequence[WorkerVerdict], limits: Thresholds, *, stands: bool
+) -> Iterator[Finding]:
+    """Yield that the last rollout of a worker failed, none has followed, and the run `stands` or waits for it."""
     idle = {worker.worker for worker in workers if worker.state in ("waiting", "restarting")}
     if any(worker.state in ("stalled", "failing") for worker in workers):
         return
+    if not stands:
+        waited = run.driver_silent_seconds or 0.0
+        idle &= set(run.driver_waits_for) if waited > limits.suspect_seconds + (run.report_seconds or 0.0) else set()
     failed = [worker for worker in run.workers if worker.worker in idle and worker.failures_since_success]
     if failed:
         error = f"{_class_of(failed)}{_raised_in(failed)}"
         sentence = f"The last rollout of {_workers(failed)} failed with {error}, and none has followed."
-        yield Finding("rollouts_failing", "critical", sentence, _ADVICE, _only(failed))
+        severity: Severity = "critical" if stands else "warning"
+        yield Finding("rollouts_failing", severity, sentence, f"{_ADVICE} {_PAUSE}", _only(failed))
 
 
 def nothing_succeeded(run: RunView, limits: Thresholds) -> Iterator[Finding]:

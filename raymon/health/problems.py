@@ -31,8 +31,8 @@ def problems(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
     """Yield everything that harms the run, worst first; advice contains the marks of `raymon.health.advice`."""
     failing = (*failing_rollouts(run, workers, limits), *empty_rollouts(run, limits))
     no_progress = tuple(_no_progress(run, workers, limits))
-    if no_progress and not failing:
-        failing = tuple(held_up_by_failure(run, workers))
+    if not failing:
+        failing = tuple(held_up_by_failure(run, workers, limits, stands=bool(no_progress)))
     yield from (finding for finding in failing if finding.severity == "critical")
     yield from _lost_workers(run, workers, limits)
     if failing:

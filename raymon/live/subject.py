@@ -155,6 +155,7 @@ class Subject:
     pause: float | None = None
     resume: "_Resume | None" = None
     empty: EmptyRollouts = field(default_factory=EmptyRollouts)
+    failures: "_Failures | None" = None
 
     def newest(self) -> Process:
         """Return the process with the latest heartbeat; without any heartbeat, the one first seen last."""
@@ -286,9 +287,19 @@ class Subject:
         return self.empty
 
     def failures_since_success(self) -> float:
-        """Return how many rollouts have failed since the last one that succeeded."""
-        failures = [at for key, at in self.columns.items() if key[0] == catalog.ROLLOUT_FAILURES.name]
-        return self._counted_since(catalog.ROLLOUTS, failures)[0] if failures else 0.0
+        """Return how many rollouts have failed since the last one that succeeded, or in the same flush as that one.
+
+        Which of the two came first within a flush is not known.
+        """
+        columns = [at for key, at in self.columns.items() if key[0] == catalog.ROLLOUT_FAILURES.name]
+        if not columns:
+            return 0.0
+        failed = sum(_total(self.totals, at) for at in columns)
+        succeeded = _total(self.totals, self.columns.get(key_of(catalog.ROLLOUTS), len(self.totals)))
+        known = self.failures or _Failures(succeeded, 0.0, 0.0)
+        before = known.before if succeeded == known.succeeded else known.last
+        self.failures = _Failures(succeeded, before, failed)
+        return failed - before
 
     def _counted_since(self, metric: Metric, counters: list[int]) -> tuple[float, float]:
         """Return by how much counters grew since another one last grew, and how long that is ago."""
@@ -327,6 +338,14 @@ class _Resume:
 
     since: float
     count: float | None = None
+
+
+class _Failures(NamedTuple):
+    """Rollouts that had succeeded and failed at the last look, and failed before the last success."""
+
+    succeeded: float
+    before: float
+    last: float
 
 
 def _total(totals: Totals, at: int) -> float:

@@ -138,6 +138,17 @@ CASES = {
         "rollouts_failing",
         "critical",
     ),
+    "the driver waits for a worker whose rollout failed": (
+        run(
+            worker(),
+            worker("1", activity="waiting", failures={"KeyError": 0.0}, failures_since_success=1.0),
+            driver_waits_for=("1",),
+            driver_silent_seconds=7.0,
+            longest_update_gap_seconds=60.0,
+        ),
+        "rollouts_failing",
+        "warning",
+    ),
     "a failed rollout, and the run goes on": (
         healthy(workers=(worker("0", failures={"KeyError": 0.0}, failures_since_success=1.0), worker("1"))),
         "healthy",

@@ -1,6 +1,7 @@
 """Replacements of a worker, as its processes show them."""
 
-from raymon.live.subject import Process, Subject
+from raymon import catalog
+from raymon.live.subject import Process, Subject, key_of
 
 
 def worker(*processes):
@@ -15,3 +16,18 @@ def test_a_process_in_place_of_a_silent_one_is_a_replacement():
     assert worker((0.0, 50.0, 1), (20.0, 49.5, 9)).replaced(0.0, 2.0) == [], "two actors with one number"
     assert worker((0.0, None, 1), (20.0, 50.0, 9)).replaced(0.0, 2.0) == [], "gone before the first collection"
     assert worker((0.0, 10.0, 1), (20.0, 50.0, 9)).replaced(15.0, 2.0) == [], "of an earlier run of that name"
+
+
+def test_failure_counts_until_the_next_flush_with_a_success():
+    subject = worker((0.0, 50.0, 1))
+    assert subject.failures_since_success() == 0.0
+    done, failed = (subject.column(key, 9) for key in (key_of(catalog.ROLLOUTS), key_of(catalog.ROLLOUT_FAILURES, "E")))
+    for successes, failures, expected in (
+        (3.0, 0.0, 0.0),
+        (4.0, 1.0, 1.0),
+        (4.0, 1.0, 1.0),
+        (4.0, 2.0, 2.0),
+        (5.0, 2.0, 0.0),
+    ):
+        subject.totals[done], subject.totals[failed] = successes, failures
+        assert subject.failures_since_success() == expected
