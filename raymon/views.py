@@ -205,6 +205,22 @@ class StoreView:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerLoss:
+    """A worker that the driver lost, as the driver wrote it down.
+
+    Attributes:
+        at: Wall-clock second at which the driver noticed it.
+        reason: One of `catalog.LOSS_REASONS`.
+        detail: Ray's words on its end or the exception that it raised, with exit code and signal; empty if not known.
+    """
+
+    worker: str
+    at: float
+    reason: str = "unknown"
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RunView:
     """One run as last seen.
 
@@ -217,6 +233,7 @@ class RunView:
             gradient_norm, learning_rate, policy_entropy, return_mean, return_min, return_max, episode_length,
             nonfinite_updates (so far), nonfinite_updates_per_second.
         recent_losses: Reason to workers lost within the last half minute.
+        worker_losses: The last workers that the driver lost, oldest first, as far as it could be read.
         usual_steps_per_second: Median over the last minutes, the last quarter of a minute left out.
         usual_tokens_per_second: The same of the tokens of responses.
         data_age_seconds: Since the newest sample that this view is made from was exported.
@@ -298,6 +315,7 @@ class RunView:
     driver_silent_seconds: float | None = None
     driver_exit: str = ""
     flow: FlowView = field(default_factory=FlowView)
+    worker_losses: tuple[WorkerLoss, ...] = ()
 
     @property
     def ended(self) -> bool:

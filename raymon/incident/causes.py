@@ -1,11 +1,20 @@
 """From what was recorded before a run ended to the first cause of its end: pure functions over moments and deaths."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from raymon.health import Finding
-from raymon.incident.death_links import TOGETHER_SECONDS, Link, Moment, clock, death_links, names_full_disk
+from raymon.incident.death_links import (
+    TOGETHER_SECONDS,
+    Link,
+    Moment,
+    clock,
+    death_links,
+    loss_links,
+    loss_sentence,
+    names_full_disk,
+)
 from raymon.incident.deaths import Death
 
 LOOK_BACK_SECONDS: Final = 900.0
@@ -67,8 +76,12 @@ def analyse(moments: Sequence[Moment], deaths: Sequence[Death]) -> PostMortem:
     last = moments[-1]
     run, state = last.view.run, last.view.state
     ended_at = min((death.at for death in deaths if death.kind in ("driver", "gcs")), default=last.at)
-    links = sorted([*_findings(moments, ended_at), *death_links(moments, deaths)], key=lambda link: link.at)
-    return post_mortem(run, state, last.at, links, _facts(last))
+    dead = death_links(moments, deaths)
+    links = sorted([*_findings(moments, ended_at), *dead, *loss_links(moments, dead)], key=lambda link: link.at)
+    result = post_mortem(run, state, last.at, links, _facts(last))
+    shown = [link.sentence for link in result.chain]
+    losses = [sentence for loss in last.view.worker_losses if (sentence := loss_sentence(loss)) not in shown]
+    return replace(result, evidence=(*result.evidence, *losses))
 
 
 def post_mortem(run: str, state: str | None, at: float, links: Sequence[Link], facts: tuple[str, ...]) -> PostMortem:

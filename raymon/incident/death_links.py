@@ -11,13 +11,25 @@ from raymon.catalog import DRIVER
 from raymon.format import duration, share, size
 from raymon.health import RunVerdict
 from raymon.incident.deaths import Death
-from raymon.views import RunView, WorkerView
+from raymon.views import RunView, WorkerLoss, WorkerView
 
 MEMORY_SECONDS: Final = 15.0
 """How long before a death the memory of the node is looked at."""
 TOGETHER_SECONDS: Final = 1.0
 """Processes of one node that end within this time have ended with it."""
 GROWTH_SECONDS: Final = 360.0
+LOSS_SECONDS: Final = 15.0
+"""A run that makes an update this long after the loss of a worker has survived it."""
+NODE_SECONDS: Final = 60.0
+"""The loss of a node is noticed this late."""
+_LOSS_CODES: Final = {"error": "raised", "oom": "memory"}
+_LOSS_WORDS: Final = {
+    "oom": "it was killed for memory",
+    "error": "it raised an exception",
+    "killed": "its process ended",
+    "node": "its node was lost",
+    "timeout": "it did not answer in time",
+}
 _CONSEQUENCES: Final = (
     "owner",
     "intended",
@@ -95,6 +107,35 @@ def death_links(moments: Sequence[Moment], deaths: Sequence[Death]) -> list[Link
             continue
         links.append(_located(_death(name, death, names, moments), death))
     return links
+
+
+def loss_links(moments: Sequence[Moment], known: Sequence[Link]) -> list[Link]:
+    """Return the losses that the driver noticed, without those the run survived and those a known death explains."""
+    links = []
+    for loss in moments[-1].view.worker_losses:
+        if not _survived(loss, moments) and not any(_explains(link, loss) for link in known):
+            code, full = _LOSS_CODES.get(loss.reason, "died"), names_full_disk(loss.detail)
+            links.append(Link(loss.at, code, loss_sentence(loss), loss.worker, exact=True, disk_full=full))
+    return links
+
+
+def loss_sentence(loss: WorkerLoss) -> str:
+    """Return what the driver knew of the end of a worker: its moment, Ray's words or its exception."""
+    why = loss.detail or _LOSS_WORDS.get(loss.reason, "its driver did not say why")
+    return f"Worker {loss.worker} was lost at {clock(loss.at)}: {why.rstrip('.')}."
+
+
+def _explains(link: Link, loss: WorkerLoss) -> bool:
+    """Return whether a death is that of a lost worker, or of the node that it was on."""
+    if link.code in ("node_lost", "head_lost"):
+        return abs(link.at - loss.at) <= NODE_SECONDS
+    return link.worker == loss.worker and abs(link.at - loss.at) <= LOSS_SECONDS
+
+
+def _survived(loss: WorkerLoss, moments: Sequence[Moment]) -> bool:
+    """Return whether the run made an update well after it lost a worker."""
+    ages = [(moment.at, moment.view.last_update_age_seconds) for moment in moments]
+    return any(age is not None and at - age > loss.at + LOSS_SECONDS for at, age in ages)
 
 
 def names_full_disk(detail: str) -> bool:

@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from raymon.catalog import DRIVER
-from raymon.format import one_line
 from raymon.live.evidence_files import Process
 from raymon.live.snapshot import Snapshot
-from raymon.monitor.frames import Frame, Stack, first_place
+from raymon.live.worker_losses import error_sentence, explanation, frames_of, text_of
 
 MOST_REMEMBERED: Final = 20_000
 MOST_DEATHS: Final = 100
-MOST_FRAMES: Final = 8
-_LONGEST_TEXT: Final = 600
 
 Entry = Mapping[str, Any]
 
@@ -57,14 +54,11 @@ def deaths(
 
 def _lost(losses: Sequence[Entry]) -> Iterator[dict[str, Any]]:
     for loss in losses:
-        error, reason = _error(loss), _text(loss.get("reason")) or "unknown"
+        reason, explained = text_of(loss.get("reason")) or "unknown", explanation(loss)
         code = loss.get("exit_code") if isinstance(loss.get("exit_code"), int) else None
-        detail = _text(loss.get("exit_detail")) or ("" if error["sentence"] == reason else error["sentence"])
-        ends = "" if code is None or f"code {code}" in detail else f"exit code {code}"
-        explained = "; ".join(filter(None, [detail, ends]))
-        about = {"kind": "lost", "worker": _text(loss.get("worker")), "sentence": f"lost ({reason})"}
+        about = {"kind": "lost", "worker": text_of(loss.get("worker")), "sentence": f"lost ({reason})"}
         about["sentence"] += f": {explained}" if explained else ""
-        yield {**error, **about, "exit_code": code, "signal": _text(loss.get("signal"))}
+        yield {**_error(loss), **about, "exit_code": code, "signal": text_of(loss.get("signal"))}
 
 
 def _ended(names: Mapping[Process, str], cluster: Entry) -> Iterator[dict[str, Any]]:
@@ -82,7 +76,7 @@ def _ended(names: Mapping[Process, str], cluster: Entry) -> Iterator[dict[str, A
 
 def _end(name: str, process: Entry, at: float | None, detail: str) -> dict[str, Any]:
     about = {"kind": "ended", "worker": _label(name), "at": at, "pid": process["pid"], "node": process["node"]}
-    return {**about, "sentence": _text(detail)}
+    return {**about, "sentence": text_of(detail)}
 
 
 def _failed(failures: Mapping[str, Entry]) -> Iterator[dict[str, Any]]:
@@ -92,32 +86,15 @@ def _failed(failures: Mapping[str, Entry]) -> Iterator[dict[str, Any]]:
 
 def _error(error: Entry) -> dict[str, Any]:
     """Return an exception as JSON data; what the frames or the text are not is left out."""
-    exception, message = _text(error.get("exception")), _text(error.get("message"))
-    frames = _frames(error.get("frames"))
-    place = first_place([Stack("", tuple(frames))]) if frames else ""
-    text = f"{exception}: {message}" if exception and message else exception or message
-    at = error.get("at")
+    frames, at = frames_of(error), error.get("at")
     return {
         "at": at if isinstance(at, float) else None,
-        "exception": exception,
-        "message": message,
+        "exception": text_of(error.get("exception")),
+        "message": text_of(error.get("message")),
         "frames": [f"{frame.function} ({Path(frame.file).name}:{frame.line})" for frame in reversed(frames)],
-        "sentence": text + (f", in `{place}`" if place and text else ""),
+        "sentence": error_sentence(error),
     }
-
-
-def _frames(frames: object) -> list[Frame]:
-    """Return the frames of an exception, outermost first, which come from a file."""
-    try:
-        read = [Frame(str(each[0]), str(each[1]), int(each[2])) for each in frames]  # type: ignore[attr-defined]
-    except (TypeError, ValueError, IndexError, KeyError):
-        return []
-    return read[-MOST_FRAMES:]
 
 
 def _label(name: str) -> str:
     return name if name == DRIVER else name.removeprefix("worker ")
-
-
-def _text(value: object) -> str:
-    return one_line(value, _LONGEST_TEXT) if isinstance(value, str) else ""

@@ -15,8 +15,10 @@ from raymon.format import printable
 from raymon.live.parse import LARGEST, LONGEST_LINE, SeriesKey, checked_series
 from raymon.live.round import ParsedPage, Round, Sample
 from raymon.live.scrape import MOST_TARGETS
-from raymon.live.silent_processes import MOST_PROCESSES, SilentProcess
+from raymon.live.silent_processes import MOST_PROCESSES, MOST_RUNS, SilentProcess
 from raymon.live.targets import Endpoints
+from raymon.live.worker_losses import MOST_LOSSES
+from raymon.views import WorkerLoss
 
 FORMAT: Final = "raymon-recording"
 VERSION: Final = 1
@@ -60,6 +62,7 @@ class Encoder:
     _ids: dict[SeriesKey, int] = field(default_factory=dict)
     _last: dict[str, dict[SeriesKey, float]] = field(default_factory=dict)
     _endpoints: Endpoints | None = None
+    _losses: Mapping[str, tuple[WorkerLoss, ...]] = field(default_factory=dict)
 
     def encode(self, taken: Round) -> str:
         """Return the line of a round."""
@@ -75,6 +78,9 @@ class Encoder:
             record["series"] = series
         if taken.silent:
             record["places"] = [asdict(process) for process in taken.silent]
+        if taken.losses != self._losses:
+            self._losses = taken.losses
+            record["losses"] = {run: [asdict(loss) for loss in losses] for run, losses in taken.losses.items()}
         record["pages"] = pages
         return _line(record)
 
@@ -116,6 +122,7 @@ class Decoder:
     _series: list[SeriesKey | None] = field(default_factory=list)
     _last: dict[str, dict[SeriesKey, float]] = field(default_factory=dict)
     _endpoints: Endpoints = field(default_factory=Endpoints)
+    _losses: Mapping[str, tuple[WorkerLoss, ...]] = field(default_factory=dict)
 
     def decode(self, line: str) -> Round:
         """Return the round of a line.
@@ -140,7 +147,9 @@ class Decoder:
             raise ValueError("too many series")
         pages = tuple(self._page(page) for page in _items(record, "pages")[:MOST_TARGETS])
         silent = tuple(_silent_process(item) for item in _items(record, "places")[:MOST_PROCESSES])
-        return Round(float(record["at"]), pages, self._endpoints, silent)
+        if isinstance(losses := record.get("losses"), dict):
+            self._losses = {_text(run): _losses(losses, run) for run in list(losses)[:MOST_RUNS]}
+        return Round(float(record["at"]), pages, self._endpoints, silent, self._losses)
 
     def _declared(self, item: object) -> SeriesKey | None:
         if not (isinstance(item, list) and len(item) == 2 and isinstance(item[1], dict)):
@@ -183,11 +192,21 @@ class Decoder:
 def _silent_process(item: object) -> SilentProcess:
     if not isinstance(item, dict):
         raise ValueError("not a silent process")
-    names = ("run", "worker", "where", "process", "exit")
+    names = ("run", "worker", "where", "process", "exit", "failed")
     texts = {name: _text(item.get(name)) for name in names}
     since = item.get("since")
     waits_for = tuple(_text(name) for name in _items(item, "waits_for")[:MOST_PROCESSES])
     return SilentProcess(**texts, since=float(since) if _is_number(since) else 0.0, waits_for=waits_for)
+
+
+def _losses(record: Mapping[str, Any], run: str) -> tuple[WorkerLoss, ...]:
+    """Return the lost workers of one run."""
+    entries = [entry for entry in _items(record, run)[-MOST_LOSSES:] if isinstance(entry, dict)]
+    return tuple(
+        WorkerLoss(_text(entry.get("worker")), float(at), _text(entry.get("reason")), _text(entry.get("detail")))
+        for entry in entries
+        if _is_number(at := entry.get("at"))
+    )
 
 
 def _items(record: Mapping[str, Any], key: str) -> list[Any]:

@@ -195,10 +195,13 @@ def thin(path: Path, budget: float) -> None:
 
 
 def _thinned(path: Path, stride: int) -> Iterator[str]:
-    encoder, first = Encoder(), True
+    """Yield the lines of every `stride`th round, and of the last one: what is known in the end stays known."""
+    encoder, left_out = Encoder(), None
     for number, taken in enumerate(read_segment(path, {})):
-        if first:
+        if number == 0:
             yield header(taken.taken_at)
-            first = False
-        if number % stride == 0:
+        left_out = taken if number % stride else None
+        if left_out is None:
             yield encoder.encode(taken)
+    if left_out is not None:
+        yield encoder.encode(left_out)

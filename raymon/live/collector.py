@@ -146,7 +146,7 @@ class Collector:
         parsed = parse_round(pages, endpoints, round(self._now(), 3), self._parser)
         before = self._snapshot
         silent = process_requests((view, before.verdicts[view.run]) for view in before.runs)
-        parsed = replace(parsed, silent=self._silent.known(silent))
+        parsed = replace(parsed, silent=self._silent.known(silent), losses=self._silent.losses())
         if self._on_round is not None:
             self._on_round(parsed)
         return self.take(parsed, begun)
@@ -233,6 +233,7 @@ class Collector:
     def _compared(self, view: RunView, latest: Round, now: float) -> RunView:
         """Return a view with what is usual for its run and what its silent processes do; a bad run is one bad card."""
         try:
+            view = replace(view, worker_losses=latest.losses.get(view.run, ()))
             return with_silent_processes(self._baseline.compare(view, now), latest.silent, now)
         except Exception as error:  # noqa: BLE001  # the numbers come from outside
             _log.warning("run %r cannot be compared", view.run, exc_info=True)

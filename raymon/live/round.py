@@ -1,12 +1,13 @@
 """One round of scrapes, parsed: the input of everything a viewer sees, and what a recording stores."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raymon.live.parse import Parser, SeriesKey
 from raymon.live.scrape import Page
 from raymon.live.silent_processes import SilentProcess
 from raymon.live.targets import Endpoints
+from raymon.views import WorkerLoss
 
 Sample = tuple[SeriesKey, float]
 
@@ -33,13 +34,14 @@ class ParsedPage:
 class Round:
     """Every page of one round; `taken_at` is wall-clock seconds, `endpoints` what the discovery returned.
 
-    `silent` holds what is known of silent processes.
+    `silent` holds what is known of silent processes, `losses` by run the workers that its driver lost.
     """
 
     taken_at: float
     pages: tuple[ParsedPage, ...] = ()
     endpoints: Endpoints = field(default_factory=Endpoints)
     silent: tuple[SilentProcess, ...] = ()
+    losses: Mapping[str, tuple[WorkerLoss, ...]] = field(default_factory=dict)
 
 
 def parse_round(pages: Iterable[Page], endpoints: Endpoints, now: float, parser: Parser) -> Round:

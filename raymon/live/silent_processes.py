@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,18 +19,21 @@ from raymon.format import printable
 from raymon.health import RunVerdict
 from raymon.live import process_state
 from raymon.live.evidence_files import EvidenceFiles, Process
+from raymon.live.worker_losses import worker_losses
 from raymon.monitor import process_evidence
 from raymon.monitor.frames import Frame, where
 from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import private_folder
 from raymon.monitor.process_evidence import ProcessEvidence
 from raymon.monitor.standstill import LOGS, file_name
-from raymon.views import RunView
+from raymon.views import RunView, WorkerLoss
 
 PERIOD_SECONDS: Final = 1.0
 KEPT_SECONDS: Final = 8.0
 """Older readings are not used."""
 MOST_PROCESSES: Final = 16
+MOST_RUNS: Final = 64
+"""Runs whose lost workers are kept."""
 SILENT_SECONDS: Final = 4.0
 _WORKER_STATES: Final = ("suspect", "stalled")
 _RUN_STATES: Final = ("no_progress", "driver_gone", "stale", "worker_stalled", "killed")
@@ -73,6 +76,7 @@ class ProcessRequest(NamedTuple):
     Attributes:
         first: Only note that it runs on this machine.
         ended: It has ended with an exception.
+        lost: It is a driver that has just lost workers.
     """
 
     run: str
@@ -80,6 +84,7 @@ class ProcessRequest(NamedTuple):
     process: Process
     first: bool = False
     ended: bool = False
+    lost: bool = False
 
 
 class SilentProcessReader:
@@ -98,6 +103,7 @@ class SilentProcessReader:
         self._noted: set[Process] = set()
         self._ends: dict[Process, tuple[int, str]] = {}
         self._sessions: dict[str, set[Path]] = {}
+        self._losses: dict[str, tuple[WorkerLoss, ...]] = {}
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopped = False
@@ -117,6 +123,10 @@ class SilentProcessReader:
         readings = [self._processes.get((request.run, request.worker)) for request in silent]
         return (*ended, *(reading[1] for reading in readings if reading is not None and reading[0] > oldest))
 
+    def losses(self) -> Mapping[str, tuple[WorkerLoss, ...]]:
+        """Return by run the workers that its driver lost, as far as they have been read; never waits."""
+        return self._losses.copy()
+
     def stop(self) -> None:
         """End the thread."""
         self._stopped = True
@@ -127,7 +137,7 @@ class SilentProcessReader:
         if request.ended:
             readings, text = self._ends.get(request.process, (0, ""))
             return not text and readings < _READINGS_AT_END
-        return not request.first or request.process not in self._noted
+        return request.lost or not request.first or request.process not in self._noted
 
     def _end(self, request: ProcessRequest) -> SilentProcess:
         return SilentProcess(request.run, request.worker, exit=self._ends[request.process][1])
@@ -146,9 +156,10 @@ class SilentProcessReader:
         raylets = discovery.raylets()
         for raylet in raylets:
             self._sessions.setdefault(raylet.node_address, set()).add(raylet.session_dir)
-        silent = [request.process for request in requests if not request.first]
+        silent = [request.process for request in requests if request.lost or not request.first]
         evidence = self._read_stacks(silent) if silent else {}
-        for run, worker, process, first, ended in requests:
+        for run, worker, process, first, ended, _ in requests:
+            self._take_losses(run, worker, evidence.get(process))
             if ended:
                 readings, _ = self._ends.get(process, (0, ""))
                 self._ends[process] = (readings + 1, self._exception(process, evidence.get(process)))
@@ -170,6 +181,15 @@ class SilentProcessReader:
             if stacks is not None and stacks.failure is not None:
                 reading = replace(reading, failed=_users_line(stacks.failure.get("frames")))
             self._processes[run, worker] = (time.monotonic(), reading)
+
+    def _take_losses(self, run: str, worker: str, evidence: ProcessEvidence | None) -> None:
+        """Keep the losses of a driver, those of the newest `MOST_RUNS` runs that had any."""
+        if worker != DRIVER or evidence is None or not (losses := worker_losses(evidence.losses)):
+            return
+        self._losses.pop(run, None)
+        self._losses[run] = losses
+        for oldest in list(self._losses)[:-MOST_RUNS]:
+            del self._losses[oldest]
 
     def _state(self, process: Process, raylets: Iterable[discovery.Raylet]) -> str:
         """Return the state of a process that is known to run, or to have run, on this machine; else empty."""
@@ -240,7 +260,8 @@ def process_requests(runs: Iterable[tuple[RunView, RunVerdict]]) -> list[Process
         if view.driver_node and view.driver_pid:
             waits = (view.driver_heartbeat_age_seconds or 0.0) > SILENT_SECONDS + (view.report_seconds or 1.0)
             trouble = bool(silent) or waits or verdict.state in _RUN_STATES
-            driver = ProcessRequest(view.run, DRIVER, (view.driver_node, view.driver_pid), first=not trouble)
+            process, lost = (view.driver_node, view.driver_pid), bool(view.recent_losses)
+            driver = ProcessRequest(view.run, DRIVER, process, first=not trouble, lost=lost)
             requests.insert(0, driver)
     return requests
 

@@ -12,7 +12,7 @@ from raymon.incident.causes import analyse
 from raymon.incident.death_links import Moment
 from raymon.incident.deaths import Death, DeathLog, read_deaths
 from raymon.live import debounce
-from raymon.views import NodeView
+from raymon.views import NodeView, WorkerLoss
 
 NOW = 1_800_000_000.0
 FINE = Finding("healthy", "ok", "Nothing is wrong.")
@@ -112,6 +112,33 @@ def test_workers_that_ray_ended_with_their_driver_are_no_cause():
     deaths = [exact(28.0, 99, "raised", "KeyError: 'reward'", "driver"), exact(27.9, 100, "vanished", ended)]
     result = analyse(moments(30), deaths)
     assert (result.first.worker, len(result.chain)) == ("driver", 1)
+
+
+def lost(seen, second, updated=None):
+    """Return the moments of a run whose driver lost worker 3, and which last made an update at a second."""
+    loss = WorkerLoss("3", NOW + second, "error", "ValueError: bad action, in `Env.step (e.py:3)`")
+    for number, moment in enumerate(seen):
+        age = None if updated is None else moment.at - min(moment.at, NOW + updated)
+        view = replace(moment.view, worker_losses=(loss,), last_update_age_seconds=age)
+        seen[number] = replace(moment, view=view)
+    return seen
+
+
+def test_loss_that_the_driver_wrote_down_is_the_first_cause():
+    gave_up = exact(28, 99, "raised", "RuntimeError: no workers are left", "driver")
+    result = analyse(lost(moments(30), 25, updated=26), [gave_up])
+    assert (result.first.code, result.first.worker) == ("raised", "3")
+    assert result.first.sentence.startswith("Worker 3 was lost at ")
+    assert result.first.sentence.endswith(": ValueError: bad action, in `Env.step (e.py:3)`.")
+    assert [link.code for link in result.chain] == ["raised", "raised"]
+    known = [exact(24.8, 103, "vanished"), gave_up]
+    assert analyse(lost(moments(30), 25), known).first.code == "died", "the same death is one link"
+
+
+def test_loss_that_the_run_survived_is_evidence():
+    result = analyse(lost(moments(60), 25, updated=58), [exact(59, 99, "raised", "KeyError: 'x'", "driver")])
+    assert result.first.worker == "driver"
+    assert any("Worker 3 was lost at" in fact for fact in result.evidence)
 
 
 def exact(second, pid, how, detail="", kind="worker", raised_by=0):

@@ -19,14 +19,15 @@ from metrics_pages import NOW, URL, FakeCluster, FakeDriver, FakeWorker
 
 from raymon import catalog
 from raymon.incident.recording_format import Encoder, RecordingError, header
-from raymon.incident.recording_reader import Recording, lines, segments
-from raymon.incident.recording_writer import BYTES_PER_WORKER_HOUR, RecordingWriter
+from raymon.incident.recording_reader import Recording, lines, read_segment, segments
+from raymon.incident.recording_writer import BYTES_PER_WORKER_HOUR, RecordingWriter, thin
 from raymon.incident.replay import Replay, moment_of
 from raymon.live.collector import Collector
 from raymon.live.round import ParsedPage, Round
 from raymon.page import layout
 from raymon.page.choice import Choice
 from raymon.top import command as top
+from raymon.views import WorkerLoss
 
 UNSEEN = ("taken_monotonic", "recorded", "round_seconds", "rounds", "source", "histories")
 
@@ -274,6 +275,8 @@ def test_what_is_no_recording_is_one_sentence(tmp_path, line, message):
         "5",
         '{"at":1e999}',
         '{"at":2,"pages":5}',
+        '{"at":2,"losses":{"r":7},"pages":[]}',
+        '{"at":2,"losses":{"r":[7,{"worker":8,"at":"x"},{"worker":"\\u001b","at":1}]},"pages":[]}',
         f'{{"at":2,"series":[["{catalog.HEARTBEAT.name}"]],"pages":[]}}',
         '{"at":2,"pages":[{"url":"u","values":[0,1]}]}',
         '{"at":2,"pages":[{"url":"u","values":[0]}]}',
@@ -291,6 +294,20 @@ def test_a_strange_line_is_harmless(tmp_path, row):
     snapshot = Replay(tmp_path).at(5.0)
     assert all(run.run.isprintable() for run in snapshot.runs)
     assert all(target.url.isprintable() for target in snapshot.targets)
+
+
+def test_losses_of_workers_are_in_every_segment_and_stay_when_it_is_thinned(tmp_path, monkeypatch):
+    monkeypatch.setattr("raymon.incident.recording_writer.SEGMENT_SECONDS", 10.0)
+    recorder, losses = RecordingWriter(tmp_path), {"r": (WorkerLoss("3", 13.0, "oom", "killed for memory; SIGKILL"),)}
+    for second in range(10, 30):
+        recorder.add(Round(float(second), (ParsedPage("u"),), losses=losses if second > 12 else {}))
+    recorder.close()
+    assert len(segments(tmp_path)) == 2
+    for path in segments(tmp_path):
+        thin(path, 1.0)
+        rounds = list(read_segment(path, {}))
+        assert len(rounds) < 5
+        assert rounds[-1].losses == losses
 
 
 def test_a_stream_that_expands_without_end_is_given_up(tmp_path, monkeypatch):

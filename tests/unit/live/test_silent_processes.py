@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from raymon.cluster.discovery import Raylet
 from raymon.health import judge
 from raymon.live import silent_processes
 from raymon.live.silent_processes import ProcessRequest, SilentProcessReader, process_requests, with_silent_processes
+from raymon.monitor.error_details import describe_loss
 from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import create_file, private_folder
 from raymon.monitor.process_evidence import ProcessEvidence
@@ -75,6 +77,20 @@ def test_failed_driver_is_named_with_its_exception_and_line(process):
     time.sleep(0.2)
     reader.stop()
     assert len(readings) == 1, "it is read once"
+
+
+def test_losses_are_read_from_the_driver_although_nothing_stands_still(process):
+    child, _ = process
+    left = ProcessEvidence(child.pid, "none", "", None, 99.0, losses=(describe_loss("3", ValueError("bad\naction")),))
+    reader = SilentProcessReader(lambda processes: dict.fromkeys(processes, left))
+    view = run(worker("3"), driver_node=NODE, driver_pid=child.pid)
+    poll(lambda: not reader.known(process_requests([(view, judge(view))])) and reader._noted, 5)
+    assert reader.losses() == {}, "without a loss, nothing is read"
+    view = replace(view, recent_losses={"error": 1})
+    poll(lambda: reader.known(process_requests([(view, judge(view))])) or reader.losses(), 5)
+    reader.stop()
+    ((loss,),) = reader.losses().values()
+    assert (loss.worker, loss.detail) == ("3", "ValueError: bad action")
 
 
 def test_frames_and_the_awaited_worker_reach_the_view(process):
