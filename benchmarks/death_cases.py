@@ -1,15 +1,18 @@
 """Ways in which a foreign trainer dies, and what the first cause is called in each."""
 
 import ctypes
+import itertools
 import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.hang_cases import Place, socket_recv
+
+DISK: Final = "disk"
+"""Folder of a case where a small disk is mounted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class DeathCase:
         signal: The signal from outside.
         after: Seconds after the fault at which the signal is sent.
         head: Options of the cluster; a case with some, or one that ends the cluster, has a cluster of its own.
+        disk_megabytes: Size of a disk that is mounted in the folder of the case; needs root. 0 for none.
     """
 
     name: str
@@ -36,6 +40,7 @@ class DeathCase:
     signal: int = 9
     after: float = 0.0
     head: tuple[str, ...] = ()
+    disk_megabytes: int = 0
 
     @property
     def alone(self) -> bool:
@@ -79,9 +84,10 @@ def exception_in_learner(_: Place) -> None:
     batch["advantages"]
 
 
-def full_disk(_: Place) -> None:
-    """Write a checkpoint to a disk without room."""
-    Path("/dev/full").write_text("weights")
+def full_disk(place: Place) -> None:
+    """Write checkpoints of a megabyte until the disk is full."""
+    for number in itertools.count():
+        (place.folder / DISK / f"{number}.ckpt").write_bytes(bytes(1_000_000))
 
 
 def allocate(_: Place) -> None:
@@ -119,7 +125,19 @@ DEATHS: Final = (
         exception_in_learner,
         where="driver",
     ),
-    DeathCase("full disk", r"^The driver raised OSError: .*No space left on device", full_disk, where="driver"),
+    DeathCase(
+        "disk full of checkpoints",
+        r"^A disk was full at .*: the driver raised OSError: .*No space left on device, in full_disk",
+        full_disk,
+        where="driver",
+        disk_megabytes=8,
+    ),
+    DeathCase(
+        "disk full in a worker",
+        r"^A disk was full at .*: worker 1 raised OSError: .*No space left on device, in full_disk",
+        full_disk,
+        disk_megabytes=8,
+    ),
     DeathCase("loss that is not finite", r"not finite", where="nan"),
     DeathCase("wrong reward that diverges", r"^The last update moved the policy by .* nats of KL", where="reward"),
     DeathCase("driver killed (SIGKILL)", r"^The driver died", kill="driver"),

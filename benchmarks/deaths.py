@@ -23,7 +23,8 @@ from typing import Final
 
 from support import short_folder
 
-from benchmarks.death_cases import DEATHS, DeathCase
+from benchmarks.chaos_cluster import disk
+from benchmarks.death_cases import DEATHS, DISK, DeathCase
 from benchmarks.processes import begun, below
 from benchmarks.watched import Head, Program, TroubleError, await_result, put_table, watch
 
@@ -51,7 +52,7 @@ class Result:
     def row(self) -> str:
         """Return the row of the table."""
         said = self.sentence.replace("|", "/") or self.problem or "nothing"
-        return f"| {self.case.name} | {said[:240]} | {'yes' if self.passed else '**no**'} |"
+        return f"| {self.case.name} | {said[:320]} | {'yes' if self.passed else '**no**'} |"
 
 
 def start_head(case: DeathCase | None, folder: Path) -> Head:
@@ -71,8 +72,14 @@ def start_head(case: DeathCase | None, folder: Path) -> Head:
 
 def play(case: DeathCase, number: int, head: Head, folder: Path) -> Result:
     """Run one case on a cluster: train, record, die, kill the watcher, ask for the post-mortem."""
-    run, own = f"death-{number}", folder / f"death-{number}"
+    own = folder / f"death-{number}"
     own.mkdir()
+    with disk(own / DISK, case.disk_megabytes) if case.disk_megabytes else contextlib.nullcontext():
+        return _play(case, head, own)
+
+
+def _play(case: DeathCase, head: Head, own: Path) -> Result:
+    run = own.name
     urls = [part for url in head.metrics_urls[1:] for part in ("--metrics-url", url)]
     watcher = watch(own, head.metrics_url, "--record", str(own / "recording"), *urls)
     command = [sys.executable, "-m", "benchmarks.foreign_trainer", head.address, run, case.name, str(own)]

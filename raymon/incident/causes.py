@@ -5,17 +5,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from raymon.health import Finding
-from raymon.incident.death_links import (
-    TOGETHER_SECONDS,
-    Link,
-    Moment,
-    clock,
-    death_links,
-    loss_links,
-    loss_sentence,
-    names_full_disk,
-)
+from raymon.incident.death_links import TOGETHER_SECONDS, Link, Moment, clock, death_links
 from raymon.incident.deaths import Death
+from raymon.incident.full_disk import names_full_disk
+from raymon.incident.loss_links import loss_links, loss_sentence
 
 LOOK_BACK_SECONDS: Final = 900.0
 GAP_SECONDS: Final = 15.0
@@ -132,9 +125,8 @@ def _explanation(links: Sequence[Link], end: Link) -> Link | None:
     short = [
         link for link in links if link.code in SHORTAGES and ({link.node, end.node} & {""} or link.node == end.node)
     ]
-    full = [link for link in short if link.code == "node_disk" and end.disk_full]
-    if full:
-        return full[0]
+    if end.disk_full:  # nothing else explains it
+        return next((link for link in short if link.code == "node_disk"), end)
     memory = [link for link in short if link.code == "node_memory" and end.code in _PERHAPS_FOR_MEMORY]
     others = _others(links)
     if memory and all(link.code in TERMINAL for link in others):

@@ -11,25 +11,14 @@ from raymon.catalog import DRIVER
 from raymon.format import duration, share, size
 from raymon.health import RunVerdict
 from raymon.incident.deaths import Death
-from raymon.views import RunView, WorkerLoss, WorkerView
+from raymon.incident.full_disk import disk_figure, full_disk, names_full_disk
+from raymon.views import NodeView, RunView, WorkerView
 
-MEMORY_SECONDS: Final = 15.0
-"""How long before a death the memory of the node is looked at."""
+NODE_VIEW_SECONDS: Final = 15.0
+"""How long before a death the memory and the disk of the node are looked at."""
 TOGETHER_SECONDS: Final = 1.0
 """Processes of one node that end within this time have ended with it."""
 GROWTH_SECONDS: Final = 360.0
-LOSS_SECONDS: Final = 15.0
-"""A run that makes an update this long after the loss of a worker has survived it."""
-NODE_SECONDS: Final = 60.0
-"""The loss of a node is noticed this late."""
-_LOSS_CODES: Final = {"error": "raised", "oom": "memory"}
-_LOSS_WORDS: Final = {
-    "oom": "it was killed for memory",
-    "error": "it raised an exception",
-    "killed": "its process ended",
-    "node": "its node was lost",
-    "timeout": "it did not answer in time",
-}
 _CONSEQUENCES: Final = (
     "owner",
     "intended",
@@ -44,7 +33,6 @@ _ENDED_BY_DRIVER: Final = ("owner has died", "driver exit", "job finishes", "job
 """The same for a process that was seen to vanish: Ray ended it because its driver had ended."""
 _RAYS_MEMORY_ERROR: Final = re.compile(r"OutOfMemoryError: .*(docs\.ray\.io|running low on memory)")
 """What a driver raises when Ray has ended a task or actor for memory; torch has an error of the same name."""
-_DISK_FULL: Final = ("no space left on device", "errno 28", "errno 122", "disk quota exceeded", "outofdiskerror")
 _MEMORY: Final = ("running low on memory", "memory monitor", "oom killed", "out of memory (oom)")
 
 Process = tuple[str, int]
@@ -109,40 +97,6 @@ def death_links(moments: Sequence[Moment], deaths: Sequence[Death]) -> list[Link
     return links
 
 
-def loss_links(moments: Sequence[Moment], known: Sequence[Link]) -> list[Link]:
-    """Return the losses that the driver noticed, without those the run survived and those a known death explains."""
-    links = []
-    for loss in moments[-1].view.worker_losses:
-        if not _survived(loss, moments) and not any(_explains(link, loss) for link in known):
-            code, full = _LOSS_CODES.get(loss.reason, "died"), names_full_disk(loss.detail)
-            links.append(Link(loss.at, code, loss_sentence(loss), loss.worker, exact=True, disk_full=full))
-    return links
-
-
-def loss_sentence(loss: WorkerLoss) -> str:
-    """Return what the driver knew of the end of a worker: its moment, Ray's words or its exception."""
-    why = loss.detail or _LOSS_WORDS.get(loss.reason, "its driver did not say why")
-    return f"Worker {loss.worker} was lost at {clock(loss.at)}: {why.rstrip('.')}."
-
-
-def _explains(link: Link, loss: WorkerLoss) -> bool:
-    """Return whether a death is that of a lost worker, or of the node that it was on."""
-    if link.code in ("node_lost", "head_lost"):
-        return abs(link.at - loss.at) <= NODE_SECONDS
-    return link.worker == loss.worker and abs(link.at - loss.at) <= LOSS_SECONDS
-
-
-def _survived(loss: WorkerLoss, moments: Sequence[Moment]) -> bool:
-    """Return whether the run made an update well after it lost a worker."""
-    ages = [(moment.at, moment.view.last_update_age_seconds) for moment in moments]
-    return any(age is not None and at - age > loss.at + LOSS_SECONDS for at, age in ages)
-
-
-def names_full_disk(detail: str) -> bool:
-    """Return whether an error says that a disk was full."""
-    return any(word in detail.lower() for word in _DISK_FULL)
-
-
 def _located(link: Link, death: Death) -> Link:
     return replace(link, node=death.node, disk_full=names_full_disk(death.detail))
 
@@ -187,11 +141,17 @@ def _death(name: str, death: Death, names: Mapping[Process, str], moments: Seque
         sentence = f"{source[:1].upper()}{source[1:]} died at {at}: {detail}. {subject} did not expect it."
         return Link(death.at, "died", sentence, source.removeprefix("worker "), exact)
     if death.how == "raised":
-        source = next((other for (_, pid), other in names.items() if pid == death.raised_by), name)
-        if source != name:
-            sentence = f"{source.capitalize()} raised {death.detail}, at {at}; {subject.lower()} did not catch it."
-            return Link(death.at, "raised", sentence, source.removeprefix("worker "), exact)
-        return Link(death.at, "raised", f"{subject} raised {death.detail}, at {at}.", worker, exact)
+        (address, _), source = next(
+            (each for each in names.items() if each[0][1] == death.raised_by), ((death.node, death.pid), name)
+        )
+        uncaught = f"; {subject.lower()} did not catch it" if source != name else ""
+        raised = f"{source.capitalize() if source != name else subject} raised {death.detail}"
+        sentence = f"{raised}, at {at}{uncaught}."
+        if names_full_disk(death.detail):
+            raised = raised[:1].lower() + raised[1:]
+            figure = disk_figure(_nodes(moments, address, death.at))
+            sentence = f"{full_disk(death.detail)} at {at}: {raised}{uncaught}{figure}."
+        return Link(death.at, "raised", sentence, source.removeprefix("worker ") if source != name else worker, exact)
     if death.how == "interrupted":
         return Link(death.at, "interrupted", f"{subject} was interrupted (Ctrl-C) at {at}.", worker, exact)
     if death.how == "exited":
@@ -222,14 +182,18 @@ def _names(moments: Sequence[Moment]) -> Mapping[Process, str]:
     return names
 
 
+def _nodes(moments: Sequence[Moment], address: str, at: float) -> list[NodeView]:
+    """Return what was known of a node within the last seconds before a moment, oldest first."""
+    near = [moment for moment in moments if 0 <= at - moment.at <= NODE_VIEW_SECONDS]
+    return [node for moment in near for node in moment.view.nodes if node.address == address]
+
+
 def _memory_ratio(moments: Sequence[Moment], death: Death) -> float | None:
     """Return the largest share of the node's memory in use within the last seconds before the death."""
     ratios = [
         node.memory_used_bytes / node.memory_total_bytes
-        for moment in moments
-        if 0 <= death.at - moment.at <= MEMORY_SECONDS
-        for node in moment.view.nodes
-        if node.address == death.node and node.memory_used_bytes and node.memory_total_bytes
+        for node in _nodes(moments, death.node, death.at)
+        if node.memory_used_bytes and node.memory_total_bytes
     ]
     return max(ratios, default=None)
 

@@ -9,7 +9,7 @@ from raymon.cluster.cluster_state import ClusterState
 from raymon.health import REMARKS, RUN_STATES, Finding, RunVerdict
 from raymon.incident import causes, postmortem, watcher
 from raymon.incident.causes import analyse
-from raymon.incident.death_links import Moment
+from raymon.incident.death_links import Moment, clock
 from raymon.incident.deaths import Death, DeathLog, read_deaths
 from raymon.live import debounce
 from raymon.views import NodeView, WorkerLoss
@@ -234,6 +234,37 @@ def test_shortage_of_a_node_is_the_cause_of_ends_it_can_explain(finding, end, co
     result = analyse(moments(60, finding=lambda s: finding if s > 20 else FINE), [end])
     assert result.first.code == code
     assert (finding.sentence in result.evidence) is (code not in ("node_disk", "node_memory"))
+
+
+@pytest.mark.parametrize(
+    ("detail", "free", "says"),
+    [
+        (
+            NO_SPACE,
+            90e9,
+            "A disk was full at {at}: the driver raised OSError: [Errno 28] No space left on device, in save",
+        ),
+        (NO_SPACE, 90e9, "; the disk of node 10.0.0.3 that Ray watches was 10 % full, so it was another one, a quota"),
+        (NO_SPACE, 0.1e9, "; the disk of node 10.0.0.3 that Ray watches was 99 % full."),
+        ("OSError: [Errno 122] Disk quota exceeded", 90e9, "A disk quota was exceeded at {at}: the driver raised"),
+    ],
+)
+def test_exception_that_names_a_full_disk_says_which(detail, free, says):
+    growing = Finding("memory_growth", "warning", "Worker 3's memory grows.", worker="3")
+    seen = moments(60, finding=lambda s: growing if s > 20 else FINE)
+    used = {"disk_used_bytes": 10e9, "disk_free_bytes": free}
+    nodes = tuple(replace(node, **used) for node in seen[-1].view.nodes)
+    seen = [replace(moment, view=replace(moment.view, nodes=nodes)) for moment in seen]
+    result = analyse(seen, [exact(50, 99, "raised", detail, "driver")])
+    assert (result.first.code, result.first.disk_full) == ("raised", True)
+    assert says.format(at=clock(NOW + 50)) in result.first.sentence
+
+
+def test_full_disk_in_a_worker_is_the_workers():
+    result = analyse(moments(60), [exact(50, 99, "raised", NO_SPACE, "driver", raised_by=102)])
+    assert result.first.worker == "2"
+    assert ": worker 2 raised OSError: [Errno 28]" in result.first.sentence
+    assert result.first.sentence.endswith("; the driver did not catch it.")
 
 
 def test_shortage_of_another_node_explains_nothing():
