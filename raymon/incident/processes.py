@@ -72,7 +72,11 @@ class Local:
 
 
 def standings(
-    processes: Mapping[str, Process], here: Collection[str], files: EvidenceFiles, seconds: float = 4.0
+    processes: Mapping[str, Process],
+    here: Collection[str],
+    files: EvidenceFiles,
+    seconds: float = 4.0,
+    request: bool = False,
 ) -> dict[str, Standing]:
     """Return where processes stand.
 
@@ -82,11 +86,12 @@ def standings(
         here: Addresses of the nodes on this machine.
         files: Reads what the processes left behind.
         seconds: How long that may take.
+        request: Whether to request the stacks of processes on other nodes that are well, which takes a second more.
     """
     chosen = dict(list(processes.items())[:MOST_PROCESSES])
     local = {name: pid for name, (node, pid) in chosen.items() if node in here}
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="raymon-standing") as pool:
-        evidence = pool.submit(files.read, chosen.values(), seconds)
+        evidence = pool.submit(files.read, chosen.values(), seconds, request)
         seen = dict(zip(local, pool.map(look, local.values()), strict=True))
         left = evidence.result()
     return {name: _standing(left.get(process), seen.get(name)) for name, process in chosen.items()}
@@ -95,16 +100,17 @@ def standings(
 def _standing(evidence: ProcessEvidence | None, local: Local | None) -> Standing:
     outside = local or Local()
     silent = evidence is not None and evidence.state != "none"
+    read = evidence is not None and (silent or evidence.requested)
     state = outside.state
     if state in ("none", "disk") and evidence is not None and silent:
         state = evidence.state if state == "none" else state
-    where = evidence.where if evidence is not None and silent else ""
+    where = evidence.where if evidence is not None and read else ""
     if not where or state in ("stopped", "gone"):
         where = first_place(outside.stacks) or where
-    frames = outside.frames or _frames(evidence.stacks if evidence is not None and silent else ())
+    frames = outside.frames or _frames(evidence.stacks if evidence is not None and read else ())
     since = evidence.silent_since if evidence is not None else None
     waits_for = tuple(map(_name, evidence.waits_for)) if evidence is not None and silent else ()
-    idle = outside.readable and not frames
+    idle = (outside.readable or (evidence is not None and evidence.requested)) and not frames
     losses, failure = (evidence.losses, evidence.failure) if evidence is not None else ((), None)
     return Standing(where, state, since, waits_for, frames, outside.child, idle, losses, failure)
 

@@ -114,7 +114,7 @@ def _stacks(stacks: Data) -> Html | None:
     for name, label in (
         ("idle", "Idle, waiting for their next call:"),
         ("unreadable", "No stack could be read of"),
-        ("elsewhere", "Not on this machine:"),
+        ("elsewhere", "No stacks came from the nodes"),
     ):
         if stacks.get(name):
             rows.append(tag("p", f"{label} {', '.join(map(str, stacks[name][:20]))}", class_="soft"))

@@ -73,7 +73,7 @@ def stack_evidence(
     """
     own = run.processes()
     looked_at = {name: own[name] for name in in_order_of_interest(run, about)}
-    stands = standings(looked_at, here, files, STACK_SECONDS)
+    stands = standings(looked_at, here, files, STACK_SECONDS, request=True)
     stands = {name: stands[name] for name in own if name in stands}
     helpers = _helpers(stands, ask_state)
     if helpers:
@@ -105,7 +105,7 @@ def stack_evidence(
 
 
 def _known(stands: Mapping[str, Standing], name: str) -> bool:
-    return name in stands and bool(stands[name].frames)
+    return name in stands and bool(stands[name].frames or stands[name].idle)
 
 
 def _short(standing: Standing) -> dict[str, Any]:

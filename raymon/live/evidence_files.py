@@ -4,7 +4,8 @@
     {}
 
 `raymon.monitor` writes two small files per process into Ray's folder of logs. On this machine they are read from disk;
-those of other nodes come through the Ray Dashboard, which asks the agent of each node. Nothing joins the cluster. Ray's
+those of other nodes come through the Ray Dashboard, which asks the agent of each node; processes there that are well
+write their stacks after one file has been read (`raymon.monitor.stack_request`). Nothing joins the cluster. Ray's
 token goes to a dashboard that the user named, and otherwise only to that of a Ray of this user's or root's.
 """
 
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -23,12 +25,16 @@ from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import FOLDER
 from raymon.monitor.process_evidence import MOST_BYTES, MOST_DUMP_BYTES, ProcessEvidence, parse
 from raymon.monitor.process_evidence import read as read_here
+from raymon.monitor.stack_request import CONTENT as REQUEST_CONTENT
+from raymon.monitor.stack_request import NAME as REQUEST
 from raymon.monitor.standstill import file_name
 
 MOST_NODES: Final = 32
 """Nodes asked at one time."""
 MOST_REMOTE: Final = 64
 """Processes on other nodes that are read at one time."""
+ANSWER_SECONDS: Final = 1.4
+"""After a request: the flush thread looks once a second, and another thread takes the stacks."""
 _FIND_SECONDS: Final = 60.0
 _PARALLEL: Final = 8
 
@@ -52,11 +58,18 @@ class EvidenceFiles:
         self._found_at = float("-inf")
         self._lock = threading.Lock()
 
-    def read(self, processes: Iterable[Process], seconds: float = 3.0) -> dict[Process, ProcessEvidence]:
+    def read(
+        self, processes: Iterable[Process], seconds: float = 3.0, request: bool = False
+    ) -> dict[Process, ProcessEvidence]:
         """Return what was left behind, by process; processes that left nothing, or nothing readable, are missing.
 
         Takes at most about `seconds`, longer only while it looks for a dashboard, and never raises. Call it from a
         thread that may wait, unless every process is on this machine.
+
+        Args:
+            processes: The processes to read.
+            seconds: How long that may take.
+            request: Whether to request the stacks of processes on other nodes that are well.
         """
         deadline = time.monotonic() + seconds
         raylets = discovery.raylets()
@@ -72,13 +85,21 @@ class EvidenceFiles:
                     evidence[node, pid] = left_behind
                     break
         if elsewhere:
-            evidence.update(self._read_remote(elsewhere, [raylet.gcs_address for raylet in raylets], deadline))
+            dashboards = self._dashboards([raylet.gcs_address for raylet in raylets])
+            remote = self._read_remote(dashboards, elsewhere, deadline)
+            if request:
+                later: Mapping[Process, ProcessEvidence] = {}
+                if requested_at := _request(dashboards, elsewhere, deadline):
+                    time.sleep(max(0.0, min(requested_at + ANSWER_SECONDS, deadline - 0.5) - time.monotonic()))
+                    later = self._read_remote(dashboards, elsewhere, deadline)
+                remote = _answered(remote, later)
+            evidence.update(remote)
         return evidence
 
+    @staticmethod
     def _read_remote(
-        self, nodes: Mapping[str, Collection[int]], clusters: Iterable[str], deadline: float
+        dashboards: Mapping[str, Headers], nodes: Mapping[str, Collection[int]], deadline: float
     ) -> dict[Process, ProcessEvidence]:
-        dashboards = self._dashboards(clusters)
         if not dashboards:
             return {}
         with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="raymon-stacks") as pool:
@@ -115,6 +136,30 @@ class EvidenceFiles:
             return {url: headers_for(url, cluster_trusted=trusted) for url, trusted in self._found.items()}
 
 
+def _request(dashboards: Mapping[str, Headers], nodes: Iterable[str], deadline: float) -> float:
+    """Request the stacks of the processes of some nodes; return when, by the monotonic clock, 0 if no node took it."""
+
+    def taken(node: str) -> bool:
+        replies = (_get_file(url, headers, node, REQUEST, MOST_BYTES, deadline) for url, headers in dashboards.items())
+        return any(REQUEST_CONTENT.strip() in reply for reply in replies)
+
+    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="raymon-stacks") as pool:
+        took = list(pool.map(taken, list(nodes)[:MOST_NODES]))
+    return time.monotonic() if any(took) else 0.0
+
+
+def _answered(
+    before: Mapping[Process, ProcessEvidence], after: Mapping[Process, ProcessEvidence]
+) -> dict[Process, ProcessEvidence]:
+    """Return the newer evidence, without the stacks of healthy processes that answered only an earlier request."""
+    merged = {**before, **after}
+    for process, evidence in merged.items():
+        earlier = before.get(process)
+        if evidence.state == "none" and earlier is not None and earlier.written == evidence.written:
+            merged[process] = replace(evidence, where="", stacks=(), requested=False)
+    return merged
+
+
 def _listed(dashboards: Mapping[str, Headers], node: str, deadline: float) -> tuple[str, frozenset[str]]:
     """Return the first dashboard that knows a node and the names of the files there."""
     for url, headers in dashboards.items():
@@ -142,16 +187,17 @@ def _fetch(
     def content(name: str, most_bytes: int) -> bytes:
         if name not in names:
             return b""
-        query = {
-            "node_ip": node,
-            "filename": f"{FOLDER}/{name}",
-            "lines": -1,
-            "timeout": _whole_seconds(deadline),
-        }
-        reply = get(f"{url}/api/v0/logs/file?{urlencode(query)}", _left(deadline), headers, most_bytes)
-        return reply.body[reply.body.find(b"{") :] if reply.ok else b""  # older Rays put a mark before the file
+        body = _get_file(url, headers, node, name, most_bytes, deadline)
+        return body[max(0, body.find(b"{")) :]  # older Rays put a mark before the file
 
     return content(file_name(pid), MOST_BYTES), content(dump_name(pid), MOST_DUMP_BYTES)
+
+
+def _get_file(url: str, headers: Headers, node: str, name: str, most_bytes: int, deadline: float) -> bytes:
+    """Return a file in raymon's folder of logs on a node; empty if it cannot be read."""
+    query = {"node_ip": node, "filename": f"{FOLDER}/{name}", "lines": -1, "timeout": _whole_seconds(deadline)}
+    reply = get(f"{url}/api/v0/logs/file?{urlencode(query)}", _left(deadline), headers, most_bytes)
+    return reply.body if reply.ok else b""
 
 
 def _left(deadline: float) -> float:

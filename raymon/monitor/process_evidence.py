@@ -38,6 +38,7 @@ class ProcessEvidence:
         silent_since: Wall-clock second of the last progress of any of its monitors; None while all is well.
         written: Wall-clock second of the newest evidence.
         stacks: Stacks of its threads and asyncio tasks that are not idle.
+        requested: Whether a viewer has just requested the stacks: they are there although all is well.
         waits_for: Workers (or actor ids of other actors) whose results it waits for.
         failure: The last failed rollout: `at`, `exception`, `message`, `frames`; None if none failed.
         end: The uncaught exception that ended a driver: `at`, `exception`, `message`, `frames`; of one that another
@@ -56,6 +57,7 @@ class ProcessEvidence:
     failure: dict[str, Any] | None = None
     losses: tuple[dict[str, Any], ...] = field(default=())
     end: dict[str, Any] | None = None
+    requested: bool = False
 
 
 def read(session: Path, pid: int) -> ProcessEvidence | None:
@@ -114,6 +116,7 @@ def _own(pid: int, text: bytes) -> ProcessEvidence | None:
             failures[-1] if failures else None,
             losses,
             dict(content["end"]) if content.get("end") else None,
+            content.get("requested") is True,
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None

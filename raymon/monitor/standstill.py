@@ -3,7 +3,7 @@
 The flush thread compares each monitor's progress once a second. After `SILENT_SECONDS` without progress, a separate
 thread takes the stacks (reading source lines from a hanging disk must not stop the heartbeat) and replaces
 `<session>/logs/raymon/process-<pid>.json`, which `raymon.monitor.process_evidence` reads. It is in Ray's log folder, so
-the Ray Dashboard serves it to other machines.
+the Ray Dashboard serves it to other machines. A process that is well does so when a viewer requests it.
 """
 
 import contextlib
@@ -22,10 +22,15 @@ from raymon.monitor import identity
 from raymon.monitor.frames import current_stacks, first_place, where
 from raymon.monitor.native_stacks import NativeWatch
 from raymon.monitor.private_files import private_folder, write_file
+from raymon.monitor.stack_request import StackRequests
 
 LOGS: Final = "logs"
 """Ray's log folder in a session's folder."""
 SILENT_SECONDS: Final = 3.0
+ANSWERED_SECONDS: Final = 8.0
+"""How long the answer to a request stays."""
+_ANSWER_SECONDS: Final = 2.0
+"""Least time between two answers."""
 _RETAKE_SECONDS: Final = 5.0
 _LATER_RETAKE_SECONDS: Final = 30.0
 _MOST_BYTES: Final = 12_000
@@ -67,6 +72,9 @@ class Standstills:
     def __init__(self) -> None:
         self._silences: weakref.WeakKeyDictionary[Observable, _Silence] = weakref.WeakKeyDictionary()
         self._native = NativeWatch()
+        self._requests = StackRequests()
+        self._requested = False
+        self._answered_at = float("-inf")
         self._taking: threading.Thread | None = None
         self._due = 0.0
         self._troubles: list[dict[str, Any]] = []
@@ -130,15 +138,21 @@ class Standstills:
         troubles = [monitor.troubles() for monitor in monitors]
         if not silent:
             self._due = 0.0
+        with contextlib.suppress(OSError):  # without the file, there are no requests
+            self._requested = self._requests.is_new(logs) or self._requested
+        answers = self._requested and now - self._answered_at >= _ANSWER_SECONDS
         news = troubles != self._troubles and any(troubles)
-        over = self._stuck and not silent
+        over = self._stuck and not silent and now - self._answered_at >= ANSWERED_SECONDS
         busy = self._taking is not None and self._taking.is_alive()
-        if busy or not (news or over or (silent and now >= self._due)):
+        if busy or not (answers or news or over or (silent and now >= self._due)):
             return
+        if answers:
+            self._requested, self._answered_at = False, now
+        answered = now - self._answered_at < ANSWERED_SECONDS
         self._troubles = troubles
         longest = max((now - silence.since for silence in silent.values()), default=0.0)
         self._due = now + (_RETAKE_SECONDS if longest < 60 else _LATER_RETAKE_SECONDS)
-        self._stuck = bool(silent)
+        self._stuck = bool(silent) or answered
         entries = [
             {
                 "run": monitor.run,
@@ -149,16 +163,16 @@ class Standstills:
             for number, monitor in enumerate(monitors)
         ]
         self._taking = threading.Thread(
-            target=self._take, args=(logs, entries, bool(silent)), name="raymon-stacks", daemon=True
+            target=self._take, args=(logs, entries, bool(silent), answered), name="raymon-stacks", daemon=True
         )
         self._taking.start()
 
-    def _take(self, logs: Path, entries: list[dict[str, Any]], silent: bool) -> None:
+    def _take(self, logs: Path, entries: list[dict[str, Any]], silent: bool, answered: bool) -> None:
         if self._ends:
             return
         with contextlib.suppress(Exception):  # see `look`
-            stacks = [stack for stack in current_stacks() if where(stack.frames)] if silent else []
-            if self._folder is None and not stacks and not any(len(entry) > 3 for entry in entries):
+            stacks = [stack for stack in current_stacks() if where(stack.frames)] if silent or answered else []
+            if self._folder is None and not (stacks or answered) and not any(len(entry) > 3 for entry in entries):
                 return  # an idle process that waits for its next call
             content: dict[str, Any] = {
                 "pid": os.getpid(),
@@ -167,6 +181,7 @@ class Standstills:
                 "where": first_place(stacks),
                 "waits_for": _awaited() if stacks else [],
                 "stacks": [],
+                "requested": answered,
             }
             room = _MOST_BYTES - len(json.dumps(content))
             for stack in stacks:
