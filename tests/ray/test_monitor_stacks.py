@@ -99,6 +99,7 @@ def test_hanging_socket_is_named_and_whom_the_driver_waits_for(session, driver, 
     assert_served_to_other_machines(process, evidence(session, pid, "python"))
     ray.get(hanging)
     poll(lambda: evidence(session, pid, "none"), 10, "the standstill is over")
+    assert_healthy_process_answers_other_machines(process)
     folder = session / "logs" / "raymon"
     assert folder.stat().st_mode & 0o077 == 0
     assert all(path.stat().st_size < 16_000 for path in folder.iterdir())
@@ -113,6 +114,14 @@ def assert_served_to_other_machines(process, expected):
         assert EvidenceFiles().read([process]) == {}
         patch.setenv("RAY_AUTH_TOKEN", "0" * 64)
         assert EvidenceFiles(dashboard).read([process]) == {}
+
+
+def assert_healthy_process_answers_other_machines(process):
+    dashboard = ray.get_runtime_context().worker.node.address_info["webui_url"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(discovery, "raylets", lambda: ())
+        healthy = EvidenceFiles(dashboard).read([process], 5.0, request=True)[process]
+        assert (healthy.state, healthy.requested) == ("none", True)
 
 
 def test_native_code_that_holds_the_gil_is_named(session, worker):
