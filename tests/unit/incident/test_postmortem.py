@@ -1,13 +1,23 @@
-"""The post-mortem of a run's directory that holds no recording, and its exit codes."""
+"""The post-mortem of a run's directory, with and without a recording, and its exit codes."""
 
 import json
 from dataclasses import asdict
 
 import pytest
+from metrics_pages import NOW as BEGIN
+from metrics_pages import URL, FakeCluster, FakeDriver, FakeWorker
+from support import poll
 
+from raymon import catalog
 from raymon.incident import FOLDER, postmortem
 from raymon.incident.deaths import Death, DeathLog
+from raymon.incident.recording_writer import RecordingWriter
 from raymon.incident.store import IncidentStore
+from raymon.live import silent_processes
+from raymon.live.collector import Collector
+from raymon.live.silent_processes import SilentProcessReader
+from raymon.monitor.error_details import describe_loss
+from raymon.monitor.process_evidence import ProcessEvidence
 
 NOW = 1_700_000_000.0
 
@@ -62,3 +72,27 @@ def test_log_of_deaths_is_read_with_the_processes_of_the_incidents(tmp_path):
 def test_directory_of_no_run_is_refused(tmp_path):
     with pytest.raises(postmortem.PostMortemError, match=r"no summary\.json"):
         postmortem.postmortem(tmp_path)
+
+
+def test_recording_alone_names_the_loss_that_ended_the_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(silent_processes, "PERIOD_SECONDS", 0.01)
+    driver, recorder = FakeDriver(), RecordingWriter(tmp_path / FOLDER)
+    cluster = FakeCluster(driver, *(FakeWorker(str(number)) for number in range(3)))
+    loss = {**describe_loss("1", ValueError("bad action")), "at": BEGIN + 5.0}
+    left = ProcessEvidence(99, "none", "", None, BEGIN, losses=(loss,))
+    cluster.collector = Collector([URL], clock=lambda: cluster.now, on_round=recorder.add)
+    cluster.collector._silent = SilentProcessReader(lambda processes: dict.fromkeys(processes, left))
+    driver.set(catalog.PROCESS_ID, 99)
+    driver.set(catalog.WORKER_LOSSES, 0.0, "error")
+    assert not cluster.run(5).runs[0].worker_losses
+    driver.works = False
+    driver.add(catalog.WORKER_LOSSES, 1.0, "error")
+    poll(lambda: cluster.run(1).runs[0].worker_losses, 5)
+    driver.state = "failed"
+    cluster.run(3)
+    cluster.collector.stop()
+    recorder.close()
+    assert postmortem.main([str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("r: Worker 1 was lost at ")
+    assert printed.splitlines()[0].endswith(": ValueError: bad action.")
