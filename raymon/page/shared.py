@@ -37,7 +37,8 @@ class Drawings:
     """The pages drawn last, each for all viewers who chose the same; one is drawn at a time.
 
     Two hundred viewers who open the page together cost one drawing a second, and their threads wait for a lock instead
-    of competing with the server for the interpreter.
+    of competing with the server for the interpreter. A drawing that is too old for another viewer is forgotten: its
+    snapshot holds the history of all runs.
 
     Args:
         most: How many choices are remembered.
@@ -64,11 +65,18 @@ class Drawings:
             if drawn is not None and drawn[0] is snapshot and time.monotonic() - drawn[1] < REUSE_SECONDS:
                 return drawn[2]
             html = self._draw(snapshot, choice, services, incidents)
+            now = time.monotonic()
             self._latest.pop(key, None)
-            self._latest[key] = (snapshot, time.monotonic(), html)
-            if len(self._latest) > self._most:
-                del self._latest[next(iter(self._latest))]
+            self._latest[key] = (snapshot, now, html)
+            for old, (_, drawn_at, _) in list(self._latest.items()):
+                if now - drawn_at < REUSE_SECONDS and len(self._latest) <= self._most:
+                    break
+                del self._latest[old]
             return html
+
+    def __len__(self) -> int:
+        """Return how many drawings, each with its snapshot, are in memory."""
+        return len(self._latest)
 
 
 drawings: Final = Drawings()

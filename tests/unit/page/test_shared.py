@@ -5,6 +5,7 @@ import threading
 from page_views import snapshot
 
 from raymon.html.markup import join
+from raymon.page import shared
 from raymon.page.choice import Choice
 from raymon.page.shared import Drawings
 
@@ -27,3 +28,13 @@ def test_viewers_of_the_same_choice_share_a_drawing():
     assert drawings.page(first, Choice(run="b"), ()) == "b"
     drawings.page(second, Choice(), ())
     assert len(calls) == 3, "another choice and another snapshot are drawn"
+
+
+def test_drawing_too_old_for_another_viewer_is_forgotten(monkeypatch):
+    drawings = Drawings(draw=lambda taken, choice, *beside: join(choice.run))
+    for run in "abc":
+        drawings.page(snapshot(), Choice(run=run))
+    assert len(drawings) == 3
+    monkeypatch.setattr(shared, "REUSE_SECONDS", 1e-9)
+    drawings.page(snapshot(), Choice(run="d"))
+    assert len(drawings) == 1, "each holds a snapshot with the history of all runs"
