@@ -14,6 +14,7 @@ from raymon.cluster.ports import EXPORT_PORT
 from raymon.errors import UserError
 from raymon.export.families import Verdicts
 from raymon.live import targets
+from raymon.live.allocator import limit_arenas
 from raymon.live.collector import Collector
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -43,6 +44,7 @@ def main(arguments: list[str]) -> int:
     """Run `raymon export` until Ctrl-C or SIGTERM; 0 then, 2 for wrong use or a port that is in use."""
     parser = build_parser()
     args = parser.parse_args(arguments)
+    limit_arenas()
     collector = Collector(targets.of_options(parser, args))
     stop = threading.Event()
     for number in _SIGNALS:

@@ -19,6 +19,7 @@ from typing import Final
 from raymon.incident.incident_thread import BackgroundWatch
 from raymon.incident.journal import Journal
 from raymon.live import targets
+from raymon.live.allocator import limit_arenas
 from raymon.live.collector import Collector
 
 PARENT_CHECK_SECONDS: Final = 0.5
@@ -28,6 +29,7 @@ LINGER_SECONDS: Final = 3.0
 
 def main(arguments: Sequence[str]) -> int:
     """Record until the parent has ended or a signal arrives."""
+    limit_arenas()
     logging.basicConfig(level=logging.ERROR)
     parent = os.getppid()
     stop = threading.Event()

@@ -26,6 +26,7 @@ from raymon.incident.notify import Notifier, command, receiver
 from raymon.incident.store import IncidentStore
 from raymon.incident.watcher import Watcher
 from raymon.live import targets
+from raymon.live.allocator import limit_arenas
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
 
@@ -72,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> int:
     """Run `raymon watch`; the module lists the exit codes."""
+    limit_arenas()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     parser = build_parser()
     args = parser.parse_args(arguments)

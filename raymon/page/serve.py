@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import net_util
 
 from raymon.cluster.ownership import is_loopback
+from raymon.live.allocator import limit_arenas
 
 PARENT_CHECK_SECONDS: Final = 0.5
 _OPTIONS: Final[dict[str, object]] = {
@@ -101,6 +102,7 @@ def no_address() -> None:
 
 def main(parent: int, host: str, port: int, arguments: tuple[str, ...]) -> None:
     """Serve the page until the process is ended."""
+    limit_arenas()
     threading.Thread(target=end_with, args=(parent,), name="raymon-parent", daemon=True).start()
     threading.Thread(target=collect, args=(arguments,), name="raymon-collect", daemon=True).start()
     net_util.get_external_ip = no_address

@@ -17,6 +17,7 @@ from raymon.incident.incident_thread import BackgroundWatch
 from raymon.incident.recording_writer import RecordingWriter
 from raymon.incident.replay import Replay, moment_of
 from raymon.live import targets
+from raymon.live.allocator import limit_arenas
 from raymon.live.collector import Collector
 from raymon.live.snapshot import Snapshot
 from raymon.top.json_output import no_run, report
@@ -70,6 +71,7 @@ def main(arguments: list[str]) -> int:
         moment = moment_of(args.at, replay.first, replay.last())
         return _print_once(replay.at(moment), args.run, as_json=args.json)
     endpoints = targets.of_options(options, args)
+    limit_arenas()
     recorder = RecordingWriter(Path(args.record)) if args.record else None
     collector = Collector(
         endpoints, prometheus_url=args.prometheus_url, on_round=recorder.add if recorder is not None else None
