@@ -1,7 +1,7 @@
 """Do memory, descriptors and threads stay flat in a long run? Training, page, watch and Prometheus at the same time.
 
     python -m benchmarks.soak --minutes 5
-    python -m benchmarks.soak --minutes 240 --write docs/robustness.md
+    python -m benchmarks.soak --minutes 240 --write docs/robustness.md  # the table, and docs/images/soak.svg
 
 A headless Chromium looks at the page. Every process is measured every few seconds; growth is from the first minute
 after warm-up to the last minute. Ray's own processes and Prometheus are shown, but not judged.
@@ -12,7 +12,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -20,9 +20,10 @@ from typing import Final
 from support import chromium_page, get, short_folder
 
 from benchmarks.chaos_cluster import Prometheus
+from benchmarks.curves import Line, Panel, drawing
 from benchmarks.processes import title
 from benchmarks.training import FAST, machine, options
-from benchmarks.watched import Program, TroubleError, await_result, put_table, watch
+from benchmarks.watched import ROOT, Program, TroubleError, await_result, put_table, watch
 
 SAMPLE_SECONDS: Final = 5.0
 WARM_UP_SECONDS: Final = 60.0
@@ -32,6 +33,7 @@ ALLOWED_RATIO: Final = 0.05
 """Growth of memory beyond both limits is too much."""
 ALLOWED_DESCRIPTORS: Final = 3
 ALLOWED_THREADS: Final = 2
+PLOT: Final = ROOT / "docs" / "images" / "soak.svg"
 HEAD: Final = ("| Process | Memory | Descriptors | Threads |", "|---|---|---|---|")
 _KINDS: Final = {
     r"ray::Worker": "worker",
@@ -79,9 +81,13 @@ class Process:
         ]
         return f"| {self.name} | {memory} | {' | '.join(numbers)} |"
 
+    def is_own(self) -> bool:
+        """Return whether it is a process of raymon, which is judged."""
+        return not self.name.startswith(("Ray", "Prometheus"))
+
     def grows(self, window: int, warm: int) -> bool:
         """Return whether the growth is more than allowed."""
-        if self.name.startswith(("Ray", "Prometheus")):
+        if not self.is_own():
             return False
         first, last = self.growth(window, warm)
         return (
@@ -122,8 +128,24 @@ def measure(programs: Mapping[str, Program], seconds: float) -> dict[int, Proces
     return {pid: process for pid, process in processes.items() if len(process.sizes) == rounds}
 
 
-def soak(seconds: float, folder: Path) -> tuple[list[str], bool]:
-    """Train, look and measure; return the table, and whether everything is flat."""
+def plot(processes: Sequence[Process], warm: int) -> str:
+    """Return a drawing of what raymon's processes have gained since warm-up, over the minutes, as SVG."""
+    own = [process for process in processes if process.is_own()]
+    titles = {"memory_bytes": "resident memory, MB", "descriptors": "descriptors", "threads": "threads"}
+    panels = []
+    for quantity, words in titles.items():
+        unit = 1e6 if quantity == "memory_bytes" else 1.0
+        lines = []
+        for process in own:
+            values = [getattr(size, quantity) / unit for size in process.sizes[warm:]]
+            minutes = [SAMPLE_SECONDS * (warm + at) / 60.0 for at in range(len(values))]
+            lines.append(Line(process.name, minutes, [value - values[0] for value in values]))
+        panels.append(Panel(f"{words}: growth since warm-up", lines))
+    return drawing(panels, "minutes")
+
+
+def soak(seconds: float, folder: Path) -> tuple[list[str], str, bool]:
+    """Train, look and measure; return the table, the drawing, and whether everything is flat."""
     settings = {
         **FAST,
         "total-env-steps": 10**12,
@@ -163,7 +185,7 @@ def soak(seconds: float, folder: Path) -> tuple[list[str], bool]:
         f"{seconds / 60:.0f} minutes, {updates:,} updates; "
         f"{'growing: ' + ', '.join(grown) if grown else 'no process of raymon grows'}. {machine()}."
     )
-    return [*HEAD, *[process.row(window, warm) for process in rows], "", sentence], not grown
+    return [*HEAD, *[process.row(window, warm) for process in rows], "", sentence], plot(rows, warm), not grown
 
 
 def main() -> int:
@@ -174,12 +196,13 @@ def main() -> int:
     args = parser.parse_args()
     with short_folder() as folder:
         try:
-            lines, flat = soak(args.minutes * 60, folder)
+            lines, svg, flat = soak(args.minutes * 60, folder)
         except TroubleError as error:
             sys.exit(str(error))
     print("\n".join(lines))
     if args.write:
-        put_table(args.write, "soak", lines)
+        put_table(args.write, "soak", [*lines, "", f"![Memory, descriptors and threads over time](images/{PLOT.name})"])
+        PLOT.write_text(svg)
     return 0 if flat else 1
 
 

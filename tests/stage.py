@@ -32,8 +32,8 @@ class Stage:
         silent: Whether it refuses to answer.
     """
 
-    def __init__(self, *cast):
-        self.asked, self.silent, self._edits = 0, False, []
+    def __init__(self, *cast, clock=time.time):
+        self.asked, self.silent, self._edits, self._clock = 0, False, [], clock
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/metrics"
@@ -50,7 +50,7 @@ class Stage:
 
     def _text(self):
         lines = []
-        for line in self._page.render(time.time()).splitlines():
+        for line in self._page.render(self._clock()).splitlines():
             for name, wanted, value in self._edits:
                 if line.startswith(name) and all(part in line for part in wanted):
                     line = None if value is None else re.sub(r"\} .*", f"}} {value}", line)  # noqa: PLW2901
