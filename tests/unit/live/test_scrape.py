@@ -190,6 +190,23 @@ def test_series_beyond_the_limit_are_dropped_and_those_gone_forgotten():
     assert len(list(parser.samples(body))) == 100
 
 
+def test_a_page_that_has_changed_in_between_is_read_as_by_a_new_parser():
+    def page(moment, runs):
+        return b"".join(line(catalog.ENV_STEPS.name, moment, run=run, worker="0").encode() for run in runs)
+
+    parser = Parser()
+    first = dict(parser.samples(page(1, "abcd")))
+    for runs in ("abcd", "abxd", "abd", "abcd", "aabcd", "dcba", "", "abcd"):
+        assert [(series.labels["run"], value) for series, value in parser.samples(page(2, runs))] == [
+            (run, 2.0) for run in runs
+        ]
+    assert dict(parser.samples(page(3, "abcd"))) == dict.fromkeys(first, 3.0), "each series is the same object"
+    parser.keep(set(list(first)[:2]))
+    again = parser.samples(page(4, "abcd"))
+    assert [series in first for series, _ in again] == [True, True, False, False]
+    assert parser.dropped == 0
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=3000))
 def test_any_bytes_are_harmless(body):
