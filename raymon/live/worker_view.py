@@ -39,6 +39,7 @@ def worker_view(
     latency = {name: process.gauge(catalog.ROLLOUT_LATENCY, value) for name, value in _QUANTILES.items()}
     pid = process.gauge(catalog.PROCESS_ID)
     empty = subject.empty_rollouts()
+    failures = _failure_counts(process)
     # Where the driver counts no restarts, the processes that carried the worker's number show them.
     replaced = subject.replaced(driver.process.first_seen if driver.process else 0.0, 2.0 * (report or 1.0))
     return WorkerView(
@@ -71,8 +72,8 @@ def worker_view(
         cpu_ratio=rates.of(catalog.CPU_SECONDS),
         seen_seconds=max(0.0, now - process.first_seen) + (driver.age_before if process.round == 1 else 0.0),
         log_id=process.worker_id or None,
-        failures=_failures(process, rates),
-        failures_total=sum(count for _, count in _failure_counts(process)),
+        failures={name: rates.of(catalog.ROLLOUT_FAILURES, name) or 0.0 for name, number in failures if number},
+        failures_total=sum(number for _, number in failures),
         failures_since_success=subject.failures_since_success(),
         rollouts_total=(process.counter(catalog.ROLLOUTS) or 0.0) if process.counters else None,
         steps_total=(process.counter(catalog.ENV_STEPS) or 0.0) if process.counters else None,
@@ -101,10 +102,6 @@ def _failure_counts(process: Process) -> list[tuple[str, float]]:
     if not process.open_values[catalog.ROLLOUT_FAILURES.name]:
         return []
     return [(key[1], n) for key, n in process.counters.items() if key[0] == catalog.ROLLOUT_FAILURES.name]
-
-
-def _failures(process: Process, rates: Rates) -> Mapping[str, float]:
-    return {name: rates.of(catalog.ROLLOUT_FAILURES, name) or 0.0 for name, count in _failure_counts(process) if count}
 
 
 def _stuck(subject: Subject, process: Process, progress_age: float | None, now: float) -> float | None:
