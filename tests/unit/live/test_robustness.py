@@ -333,3 +333,17 @@ def test_numbers_of_a_node_stay_while_its_pages_leave_them_out():
     assert look(0.0, NODE_CPU, NODE_MEMORY_USED) == 0.4
     assert [look(second, NODE_MEMORY_USED) for second in (1.0, 6.0, 14.0)] == [0.4, 0.4, 0.4]
     assert look(20.0, NODE_MEMORY_USED) is None
+
+
+@pytest.mark.parametrize("order", [(5.0, 9.0), (9.0, 5.0)])
+def test_a_node_under_two_addresses_counts_once_with_the_larger_number(order):
+    memory, parser = Memory(), Parser()
+
+    def page(steps):
+        return parser.samples(line(catalog.ENV_STEPS.name, steps, run="r", worker="0").encode())
+
+    memory.absorb({"http://a/metrics": page(1.0), "http://b/metrics": page(1.0)}, NOW)
+    memory.absorb({"http://a/metrics": page(order[0]), "http://b/metrics": page(order[1]) + page(2.0)}, NOW + 1.0)
+    subject = memory.subjects["r", "0"]
+    assert list(subject.totals) == [8.0]
+    assert subject.newest().counter(catalog.ENV_STEPS) == 9.0
