@@ -167,7 +167,11 @@ def _save(algorithm: Any, directory: RunDirectory) -> None:  # noqa: ANN401  # R
     new, old = kept.with_name(".rllib-checkpoint"), kept.with_name(".rllib-checkpoint-before")
     for folder in (new, old):
         shutil.rmtree(folder, ignore_errors=True)
-    algorithm.save_to_path(str(new.resolve()))
+    try:
+        algorithm.save_to_path(str(new.resolve()))
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
     if kept.exists():
         kept.rename(old)
     new.rename(kept)
