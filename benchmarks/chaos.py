@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -64,10 +64,11 @@ class Deck:
 
 def strike(run: ChaosRun, fault: Fault, cluster: str) -> Outcome:
     """Bring one fault about, wait until it is named, end it, and wait until the run has recovered."""
-    target, pattern = await_result(lambda: _target(run, fault), RECOVERY_SECONDS, "a target that nobody talks about")
     run.lost_nodes += fault.target == "node"
-    before, begun = run.updates(), time.monotonic()
-    undo = fault.begin(run, target)
+    target, pattern, begun, undo = await_result(  # again if its process has just been replaced
+        lambda: _begin(run, fault), RECOVERY_SECONDS, "a target that nobody talks about"
+    )
+    before = run.updates()
     named: float | None = None
     alerted: float | None = None
     said: tuple[str, ...] = ()
@@ -107,6 +108,15 @@ def _alerted(run: ChaosRun, fault: Fault, target: str, begun: float) -> float | 
     except TroubleError:
         return None
     return time.monotonic() - begun
+
+
+def _begin(run: ChaosRun, fault: Fault) -> tuple[str, str, float, Callable[[], None]] | None:
+    """Bring the fault about; return its target, the pattern, the moment and how to end it. None without a target."""
+    chosen = _target(run, fault)
+    if chosen is None:
+        return None
+    begun = time.monotonic()
+    return *chosen, begun, fault.begin(run, chosen[0])
 
 
 def _target(run: ChaosRun, fault: Fault) -> tuple[str, str] | None:

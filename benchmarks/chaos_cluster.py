@@ -67,10 +67,11 @@ class Prometheus:
             totals[key] = totals.get(key, 0.0) + grown
         return totals
 
-    def alerted(self, name: str, worker: str) -> bool:
-        """Return whether an alert waits or fires, about this worker if it is about workers at all."""
-        series = json.loads(get(f"{self.url}/api/v1/query?query=ALERTS%7Balertname=%22{name}%22%7D"))["data"]["result"]
-        return any(each["metric"].get("worker", worker) == worker for each in series)
+    def alerted(self, names: str, worker: str) -> bool:
+        """Return whether one of the alerts `A|B` waits or fires, about this worker if one is named."""
+        query = f"/api/v1/query?query=ALERTS%7Balertname=~%22{names}%22%7D"
+        series = json.loads(get(self.url + query))["data"]["result"]
+        return any(not worker or each["metric"].get("worker", worker) == worker for each in series)
 
     def firing(self, run: str) -> list[str]:
         """Return the names of the alerts that fire about a run."""

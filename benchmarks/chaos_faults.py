@@ -180,7 +180,8 @@ _HANGS: Final = f"{_STALLED}|{_REPLACED}"
 """Where one of several environments hangs, the worker goes on with the others until it is replaced."""
 _NODE_GONE: Final = r"^node_(silent|lost|drained) .*{node}\b|^problem .*{node}"
 _STORE: Final = dict.fromkeys(ENGINES, "RaymonObjectStorePressure")
-_MISSING: Final = dict.fromkeys(ENGINES, "RaymonMetricsMissing")
+_MISSING: Final = dict.fromkeys(ENGINES, "RaymonMetricsMissing|RaymonWorkerDead")
+"""The second where the driver has given the workers of the node up already."""
 _ONE: Final = ("one",)
 _SEVERAL: Final = ("several",)
 

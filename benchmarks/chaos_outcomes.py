@@ -112,6 +112,6 @@ def _row(those: Sequence[Outcome]) -> str:
     broken = [each for outcome in those for each in outcome.broken]
     said = "; ".join(dict.fromkeys(each.replace("|", "/").replace("\n", " ")[:120] for each in broken)) or "none"
     seen = sum(not outcome.silent for outcome in those)
-    alert = f"{first.alert.removeprefix('Raymon')}: {seen}" if first.alert else "none"
+    alert = f"{first.alert.replace('Raymon', '').replace('|', ' or ')}: {seen}" if first.alert else "none"
     numbers = (len(those), sum(outcome.survived for outcome in those), len(times), median, alert, said)
     return f"| {' | '.join(map(str, (first.fault.name, first.engine, first.cluster, *numbers)))} |"
