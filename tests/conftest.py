@@ -15,6 +15,9 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 for name in ("RAY_enable_worker_prestart", "RAY_prestart_worker_first_driver"):
     os.environ.setdefault(name, "0")
 
+# The many processes that the tests start would each compile raymon again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Ray starts workers at niceness 15: on a busy machine those of one test would starve beside the other tests.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
