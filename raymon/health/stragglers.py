@@ -119,7 +119,7 @@ def _among(
             continue
         others = [other for peer, other in costs.items() if peer != name] if len(costs) <= FEW else []
         typical, spread = _centre(others) if others else fleet
-        factor = _factor(len(costs) - 1, full, limits)
+        factor = _factor(len(costs) - 1, full, unit, limits)
         if name in before:
             if costs[name] > limits.slow_release_ratio * factor * typical:
                 ratios[name] = costs[name] / typical
@@ -139,10 +139,10 @@ def _among(
     return slow
 
 
-def _factor(peers: int, full: bool, limits: Thresholds) -> float:
+def _factor(peers: int, full: bool, unit: str, limits: Thresholds) -> float:
     """Return the ratio that is slow: lower where more peers make the comparison certain and cores are free."""
     if full:
-        return limits.slow_factor
+        return limits.slow_batch_factor if unit == "token" else limits.slow_factor
     return min(limits.slow_factor, limits.slow_weak_factor + (limits.slow_factor - limits.slow_weak_factor) / peers)
 
 

@@ -129,6 +129,11 @@ class Thresholds:
         "With many peers and idle cores nothing but a fault makes one worker half as slow again, and it holds a "
         "synchronous run up by a third; with one peer, or on full cores, `slow_factor` is asked for.",
     )
+    slow_batch_factor: float = _threshold(
+        3.0,
+        "On full cores, batches of a language model take equal workers up to nearly three times as long: few of them "
+        "run in a window, and each needs the cores for long.",
+    )
     slow_release_ratio: float = _threshold(
         0.8, "A worker that hovers at the limit keeps its state until it is a fifth below, so that it does not flash."
     )

@@ -155,3 +155,12 @@ def test_rollouts_are_not_compared_with_tokens():
     long = rollout("1", None, unit="step", mean_rollout_seconds=58.0, rollout_steps=0.0)
     view = trains(rollout("0"), long, rollout("2"), reward(), earlier_step_seconds=EARLIER)
     assert {worker.state for worker in judge_workers(view)} <= {"running", "waiting"}
+
+
+@pytest.mark.parametrize(("cpu", "state"), [(0.6, "slow"), (0.99, "running")])
+def test_batches_on_full_cores_differ_too_much_for_a_factor_of_two(cpu, state):
+    costs = {"0": 0.001, "1": 0.0026}
+    workers = [rollout(name, cost) for name, cost in costs.items()]
+    earlier = (costs, costs, *({**costs, "1": 0.001} for _ in range(4)))
+    view = trains(*workers, earlier_step_seconds=earlier, node_cpu_ratio={"10.0.0.1": cpu})
+    assert [worker.state for worker in judge_workers(view)] == ["running", state]
