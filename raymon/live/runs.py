@@ -10,7 +10,7 @@ import numpy as np
 
 from raymon import catalog
 from raymon.catalog import DRIVER
-from raymon.health.shares import of_language_model
+from raymon.health.shares import SAMPLING_ROLES, of_language_model
 from raymon.live import driver_view, node_views
 from raymon.live.driver_view import LIVE_SECONDS, Driver
 from raymon.live.flow_view import NOTHING, process_flow, run_flow
@@ -178,11 +178,15 @@ def _current(views: list[WorkerView], driver: Driver) -> list[WorkerView]:
 def _workers_up(
     workers: tuple[WorkerView, ...], driver: Driver, counts: Mapping[str, int], report: float | None
 ) -> int | None:
-    """Return the workers that are up, from their heartbeats if the driver never reported any."""
+    """Return the workers that are up, from their heartbeats if the driver never reported any.
+
+    Where more report than the driver expects, it expects those that sample: trainers and others are left out.
+    """
     if driver.counts_workers():
         return counts.get("up")
     limit = max(UP_SECONDS, 3.0 * (report or 0.0))
-    ages = [worker.heartbeat_age_seconds for worker in workers]
+    others = len(workers) > (counts.get("expected") or len(workers))
+    ages = [worker.heartbeat_age_seconds for worker in workers if not others or worker.role in SAMPLING_ROLES]
     return sum(age is not None and age < limit for age in ages) if ages else counts.get("up")
 
 

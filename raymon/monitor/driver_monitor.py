@@ -79,7 +79,7 @@ class DriverMonitor(SampleRecorder):
         algorithm: Its name on the dashboard.
         sampler: The way of sampling, in one word.
         environment: The environment's id. These texts are cut after 64 characters.
-        workers: Number of workers expected.
+        workers: Number of workers that are expected to sample.
         enabled: False makes every method a no-op.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from pkgutil import resolve_name
 
 import pytest
-from metrics_pages import NOW, URL, FakeCluster, FakeDriver, FakeWorker, line
+from metrics_pages import NOW, URL, FakeCluster, FakeDriver, FakeReward, FakeWorker, line
 
 from raymon import catalog, health
 from raymon.live.collector import Collector
@@ -223,6 +223,8 @@ def test_workers_up_come_from_heartbeats_where_the_driver_never_counts():
     driver.second = never_counts
     run = cluster.run(12).run()
     assert (run.workers_up, run.workers_by_state) == (2, {"expected": 2, "up": 2})
+    cluster.processes.append(FakeReward("2"))
+    assert cluster.run(5).run().workers_up == 2, "the driver expects those that sample"
     cluster.processes[2].beats = False
     assert cluster.run(15).run().workers_up == 1
     driver.set(catalog.FRAGMENTS, 5.0, "received")
