@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from raymon.catalog import ROLES
 from raymon.format import count, duration, plain, position, share, size
 from raymon.health.shares import of_language_model
 from raymon.html.chart import Format, Line, chart
@@ -80,7 +81,8 @@ def language_model(context: Context) -> Html | None:
 
 def _roles(context: Context) -> str:
     """Return how many workers have each role, as in `2 rollout · 1 reward · 1 trainer`."""
-    return " · ".join(f"{number} {role}" for role, number in Counter(w.role for w in context.run.workers).items())
+    numbers = Counter(worker.role for worker in context.run.workers)
+    return " · ".join(f"{numbers[role]} {role}" for role in ROLES if numbers[role])
 
 
 def _known(context: Context, curve: Curve) -> bool:

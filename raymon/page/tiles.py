@@ -145,7 +145,7 @@ def _workers(context: Context) -> Html:
         "Workers up",
         UNKNOWN if up is None else str(up),
         "Workers that are up, of those the driver expects: as the driver counts them, else from their heartbeats.",
-        unit=f"of {expected}" if expected is not None else "",
+        unit=f"of {expected}" if expected else "",
         under=", ".join(parts) or ("all up" if expected and not short and not context.ended else None),
         css="short" if short else "",
     )

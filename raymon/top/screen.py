@@ -125,7 +125,7 @@ def _numbers(view: RunView) -> Text:
         "return": plain(view.learning.get("return_mean")),
         "iteration": duration(view.iteration_seconds),
         "updates": count(view.updates),
-        "workers": f"{count(up)} of {count(expected)}" if expected is not None else f"{len(view.workers)}",
+        "workers": f"{count(up)} of {count(expected)}" if expected else f"{len(view.workers)}",
         "policy lag": plain(view.policy_lag_mean),
         "store": size(view.store.used_bytes),
         "refs": count(view.store.refs_held),

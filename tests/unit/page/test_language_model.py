@@ -14,7 +14,15 @@ FLOW = flow(
     weight_sync_seconds=0.8,
     weight_sync_bytes=1.2e9,
 )
-VIEW = trains(rollout("0"), rollout("1"), reward("2"), flow=FLOW, policy_lag_mean=1.0, policy_lag_max=3.0)
+VIEW = trains(
+    reward("2"),
+    rollout("0"),
+    rollout("1"),
+    flow=FLOW,
+    policy_lag_mean=1.0,
+    policy_lag_max=3.0,
+    workers_by_state={"expected": 0, "up": 3},  # a driver that does not say how many it expects
+)
 HISTORY = {"r": history(tokens_out=[4000.0] * 20, tail_ratio=[0.1] * 20)}
 
 
@@ -31,6 +39,7 @@ def test_section_is_shown_with_its_figures():
         "Tokens per second",
     ):
         assert text in html, text
+    assert "of 0<" not in html
     assert "Rollout workers, on average" in html
     assert "Reward workers, on average" in html
     assert 'data-set="order=role"' in html
@@ -48,6 +57,7 @@ def test_terminal_shows_roles_and_flow():
     console.print(screen(snapshot(VIEW), VIEW, "", rows=None, now=NOW))
     text = console.export_text()
     assert "tokens/s 4k" in text
+    assert "workers 3   " in text
     assert "no signal 6.2 %   buffer 12 of 64   weight sync 800 ms   staleness 3" in text
     assert [line.split()[:2] for line in text.splitlines() if line.startswith(("0 ", "1 ", "2 "))] == [
         ["0", "rollout"],
