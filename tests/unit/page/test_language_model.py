@@ -1,9 +1,13 @@
 """What page and terminal show of a run that trains a language model."""
 
+import re
+
 from language_views import flow, reward, rollout, trains
 from page_views import NOW, history, page_html, run_view, snapshot
 from rich.console import Console
+from support import ROOT
 
+from raymon.catalog import LANGUAGE_PHASES
 from raymon.top.screen import screen
 
 FLOW = flow(
@@ -23,6 +27,7 @@ VIEW = trains(
     policy_lag_max=3.0,
     workers_by_state={"expected": 0, "up": 3},  # a driver that does not say how many it expects
 )
+TOGETHER = (*LANGUAGE_PHASES, "inference", "checkpoint", "waiting")
 HISTORY = {"r": history(tokens_out=[4000.0] * 20, tail_ratio=[0.1] * 20)}
 
 
@@ -64,3 +69,10 @@ def test_terminal_shows_roles_and_flow():
         ["1", "rollout"],
         ["2", "reward"],
     ]
+
+
+def test_phases_that_appear_together_have_different_colours():
+    style = (ROOT / "raymon" / "html" / "style.css").read_text()
+    colours = {phase: re.findall(rf"\.on-{phase}\b[^{{]*{{ background: var\((--\w+)\)", style) for phase in TOGETHER}
+    assert all(colours.values())
+    assert len({name for names in colours.values() for name in names}) == len(TOGETHER)
