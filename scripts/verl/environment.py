@@ -21,6 +21,7 @@ NEEDED = (
     "accelerate",
     "peft",
     "packaging",
+    "pillow",  # which verl imports and does not declare
     "cachetools",
     "fastapi",
     "uvicorn",
@@ -46,15 +47,16 @@ def environment(cache: Path) -> Path:
         InstallError: If an installer fails.
     """
     folder = cache / f"verl-{VERL}-ray-{RAY}-torch-{TORCH}-python{sys.version_info[0]}.{sys.version_info[1]}"
-    python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
+    python, complete = folder / "bin" / "python", folder / "complete"
+    wanted = "\n".join((*NEEDED, *UNRESOLVED))
+    if not complete.exists() or complete.read_text() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         print(f"installing verl {VERL} into {folder} …", file=sys.stderr, flush=True)
         _run(sys.executable, "-m", "venv", str(folder))
         _install(python, f"torch=={TORCH}", f"ray[default]=={RAY}", *NEEDED)
         _install(python, "--no-deps", *UNRESOLVED)
-        (folder / "complete").touch()
+        complete.write_text(wanted)
     _install(python, "--no-deps", "--force-reinstall", str(ROOT))
     return python
 
