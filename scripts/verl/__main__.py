@@ -32,6 +32,8 @@ HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("RAYMON_VERL_CACHE") or Path.home() / ".cache" / "raymon-verl")
 START_SECONDS = 900
 STARTS = 3
+STEPS = 4
+"""Steps of the run that `raymon top` must see: on a busy machine they take longer than it watches by default."""
 NOT_STARTED = "The current node timed out during startup"
 """What Ray raises where a busy machine starts it too slowly: it waits for 30 s, and no option changes that."""
 
@@ -45,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--updates", type=int, default=2000, help="end after so many, if the checks take that long")
     options.add_argument("--off", action="store_true", help="set RAYMON_VERL=0 and check that nothing is recorded")
     options.add_argument("--separate", action="store_true", help="PPO: critic and reference have own processes")
-    options.add_argument("--seconds", type=float, default=12.0, help="how long to watch; default: 12")
+    options.add_argument("--seconds", type=float, default=12.0, help="how long to watch at least; default: 12")
     options.add_argument("--record", type=Path, metavar="DIR", help="keep the recording of what was seen")
     options.add_argument("--json", action="store_true", help="print what `raymon top --once --json` says")
     return options
@@ -83,17 +85,23 @@ def training(python: Path, folder: Path, options: argparse.Namespace) -> "Iterat
         process.wait(60)
 
 
-def wait_for_updates(process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Wait until verl has logged its third step.
+def wait_for_updates(process: "subprocess.Popen[bytes]", log: Path) -> float:
+    """Wait until verl has logged its third step, and return the seconds that this step took.
 
     Raises:
         RuntimeError: With the end of verl's log when it ends or takes too long.
     """
+    began, ended = (_wait_for_step(step, process, log) for step in (2, 3))
+    return ended - began
+
+
+def _wait_for_step(step: int, process: "subprocess.Popen[bytes]", log: Path) -> float:
     deadline = time.monotonic() + START_SECONDS
-    while "step:3 " not in log.read_text(errors="replace"):
+    while f"step:{step} " not in log.read_text(errors="replace"):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"verl made no third step:\n{log.read_text(errors='replace')[-6000:]}")
+            raise RuntimeError(f"verl made no step {step}:\n{log.read_text(errors='replace')[-6000:]}")
         time.sleep(1)
+    return time.monotonic()
 
 
 def look(python: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -107,20 +115,20 @@ def look(python: Path, folder: Path, options: argparse.Namespace) -> dict[str, A
         attempt += 1
         try:
             with training(python, folder, options) as process:
-                wait_for_updates(process, folder / "log")
-                return top(python, folder, options)
+                step = wait_for_updates(process, folder / "log")
+                return top(python, folder, max(options.seconds, STEPS * step), options.record)
         except RuntimeError as error:
             if NOT_STARTED not in str(error) or attempt == STARTS:
                 raise
 
 
-def top(python: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def top(python: Path, folder: Path, seconds: float, record: Path | None) -> dict[str, Any]:
     """Return what `raymon top` says of the run, and under `page` the status page of the same moment."""
     file = folder / "ray" / "prom_metrics_service_discovery.json"
-    recording = (options.record or folder / "recording").resolve()
-    command = [str(python), "-m", "raymon", "top", "--once", "--json", "--seconds", str(options.seconds)]
+    recording = (record or folder / "recording").resolve()
+    command = [str(python), "-m", "raymon", "top", "--once", "--json", "--seconds", str(seconds)]
     command += ["--discovery-file", str(file), "--record", str(recording)]
-    report: dict[str, Any] = json.loads(_output(command, folder, options.seconds))
+    report: dict[str, Any] = json.loads(_output(command, folder, seconds))
     report["page"] = _output([python, HERE / "draw.py", recording], folder)
     return report
 
