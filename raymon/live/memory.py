@@ -83,6 +83,7 @@ class Memory:
     _columns: dict[str, dict[Key, int]] = field(default_factory=dict)
     _keys: dict[Key, Key] = field(default_factory=dict)
     _latest: dict[str, Process] = field(default_factory=dict)
+    _shifts: dict[str, float] = field(default_factory=dict)
     _last: float | None = None
 
     def absorb(self, pages: Pages, now: float | None = None) -> None:
@@ -190,6 +191,8 @@ class Memory:
         self.subjects = {key: subject for key, subject in self.subjects.items() if subject.run in kept}
         known = {id(process) for subject in self.subjects.values() for process in subject.processes.values()}
         self._latest = {name: process for name, process in self._latest.items() if id(process) in known}
+        nodes = {process.node for process in self._latest.values()}
+        self._shifts = {node: shift for node, shift in self._shifts.items() if node in nodes}
         self._columns = {run: columns for run, columns in self._columns.items() if run in kept}
         self._keys = {slot.key: slot.key for slot in self._slots.values() if slot}
         for subject in self.subjects.values():
@@ -261,7 +264,7 @@ class Memory:
 
     def _process(self, worker_id: str, address: str, now: float) -> Process:
         """Return a new process; one that only changed the name of its run is as old as before."""
-        process = Process(worker_id, address, now, round=self.round)
+        process = Process(worker_id, address, now, shift=self._shifts.get(address, 0.0), round=self.round)
         earlier = self._latest.get(worker_id) if worker_id else None
         if earlier is not None:
             process.first_seen, process.round = earlier.first_seen, earlier.round
@@ -304,8 +307,10 @@ class Memory:
         beat = process.gauge(catalog.HEARTBEAT)
         if beat is None or beat + process.shift == process.beat:
             return
-        known = process.beat is not None
+        known, shift = process.beat is not None, process.shift
         process.flushed(beat, self.clock.skew(process.node), now)
+        if process.shift != shift:
+            self._shifts[process.node] = process.shift
         if known and process.beat is not None:
             self.clock.saw(process.node, now - process.beat, now)
         self.heard[run] = now

@@ -73,7 +73,8 @@ class Process:
         beat: Its last heartbeat, by the clock of its node before that was ever set.
         beat_gap: Seconds between its last two heartbeats.
         beat_seen: When we first saw the last heartbeat.
-        shift: Seconds to add to moments by its node's clock, so that they go on where they were before it was set.
+        shift: Seconds to add to moments by its node's clock, so that they go on where they were before it was set. A
+            process that begins after that has it from those before it.
         url: The endpoint its gauges were last seen at.
         gauge_round: The last round that showed any of its gauges.
         round: The round in which it was first seen.
@@ -102,8 +103,10 @@ class Process:
     def moment(self, metric: Metric) -> float | None:
         """Return the moment in a gauge, by its node's clock before that was ever set; None if it is 0 or unknown."""
         moment = self.gauge(metric)
-        if not moment or self._step is None:
-            return moment or None
+        if not moment:
+            return None
+        if self._step is None:
+            return moment + self.shift
         return moment + (self._step.shift_before if self._step.is_older(moment) else self.shift)
 
     def flushed(self, beat: float, skew: float, now: float) -> None:
@@ -113,7 +116,7 @@ class Process:
         seconds that clock was behind ours before.
         """
         if self.beat is None:
-            self.beat, self.beat_seen = beat, now
+            self.beat, self.beat_seen = beat + self.shift, now
             return
         elapsed, gap = now - self.beat_seen, beat + self.shift - self.beat
         if gap < -CLOCK_SET_SECONDS or beat + self.shift + skew > now + CLOCK_SET_SECONDS:

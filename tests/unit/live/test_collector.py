@@ -410,6 +410,21 @@ def test_a_clock_that_is_set_and_set_right_again_stalls_nobody(offset, nodes, vi
     assert offsets == ({0, round(offset) * (viewer - (nodes > 0))})
 
 
+def test_worker_that_begins_after_its_clock_was_set_is_not_stalled():
+    fake = cluster(2)
+    moment = NOW
+    collector = Collector([URL], clock=lambda: moment)
+    for second in range(24):
+        fake.now, moment = NOW + second, NOW + second - 120.0 * (second >= 8)
+        if second == 12:
+            fake.processes.append(FakeWorker("2"))
+        for process in fake.processes:
+            process.second(moment - 0.3)
+        snapshot = collector.digest([Page(URL, fake.page())])
+        assert second < 18 or set(states(snapshot).values()) == {"running"}
+    assert all(each.progress_age_seconds < 5.0 for each in snapshot.run().workers)
+
+
 def test_a_heartbeat_that_arrives_late_is_no_clock_that_was_set():
     process = Process("id", "10.0.0.1", NOW)
     for beat, seen in ((0.0, 1.0), (1.0, 61.0), (62.0, 63.0)):  # the agent stood still for a minute
