@@ -289,19 +289,23 @@ class Subject:
         self.empty = EmptyRollouts(number, seconds if number else None, longest)
         return self.empty
 
-    def failures_since_success(self) -> float:
+    def failures_since_success(self, began: float = 0.0) -> float:
         """Return how many rollouts have failed since the last one that succeeded, or in the same flush as that one.
 
         Which of the two came first within a flush is not known.
+
+        Args:
+            began: When the run's driver was first seen, 0 if it has none; failures under an earlier one do not count.
         """
         columns = [at for key, at in self.columns.items() if key[0] == catalog.ROLLOUT_FAILURES.name]
         if not columns:
             return 0.0
         failed = sum(_total(self.totals, at) for at in columns)
         succeeded = _total(self.totals, self.columns.get(key_of(catalog.ROLLOUTS), len(self.totals)))
-        known = self.failures or _Failures(succeeded, 0.0, 0.0)
-        before = known.before if succeeded == known.succeeded else known.last
-        self.failures = _Failures(succeeded, before, failed)
+        known = self.failures or _Failures(succeeded, 0.0, 0.0, began)
+        goes_on = succeeded == known.succeeded and known.began in (0.0, began)
+        before = known.before if goes_on else known.last
+        self.failures = _Failures(succeeded, before, failed, began)
         return failed - before
 
     def _counted_since(self, metric: Metric, counters: list[int]) -> tuple[float, float]:
@@ -344,11 +348,12 @@ class _Resume:
 
 
 class _Failures(NamedTuple):
-    """Rollouts that had succeeded and failed at the last look, and failed before the last success."""
+    """Rollouts that had succeeded and failed at the last look, and failed before what counts; when the driver began."""
 
     succeeded: float
     before: float
     last: float
+    began: float
 
 
 def _total(totals: Totals, at: int) -> float:

@@ -40,8 +40,9 @@ def worker_view(
     pid = process.gauge(catalog.PROCESS_ID)
     empty = subject.empty_rollouts()
     failures = _failure_counts(process)
+    began = driver.process.first_seen if driver.process else 0.0
     # Where the driver counts no restarts, the processes that carried the worker's number show them.
-    replaced = subject.replaced(driver.process.first_seen if driver.process else 0.0, 2.0 * (report or 1.0))
+    replaced = subject.replaced(began, 2.0 * (report or 1.0))
     return WorkerView(
         worker=subject.worker,
         activity=process.label(catalog.ACTIVITY, catalog.ACTIVITIES),
@@ -74,7 +75,7 @@ def worker_view(
         log_id=process.worker_id or None,
         failures={name: rates.of(catalog.ROLLOUT_FAILURES, name) or 0.0 for name, number in failures if number},
         failures_total=sum(number for _, number in failures),
-        failures_since_success=subject.failures_since_success(),
+        failures_since_success=subject.failures_since_success(began),
         rollouts_total=(process.counter(catalog.ROLLOUTS) or 0.0) if process.counters else None,
         steps_total=(process.counter(catalog.ENV_STEPS) or 0.0) if process.counters else None,
         empty_rollouts=empty.number,

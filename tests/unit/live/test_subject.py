@@ -31,3 +31,11 @@ def test_failure_counts_until_the_next_flush_with_a_success():
     ):
         subject.totals[done], subject.totals[failed] = successes, failures
         assert subject.failures_since_success() == expected
+
+
+def test_failures_of_an_earlier_run_of_the_same_name_do_not_count():
+    subject = worker((0.0, 50.0, 1))
+    failed = subject.column(key_of(catalog.ROLLOUT_FAILURES, "E"), 9)
+    for began, failures, expected in ((0.0, 1.0, 1.0), (5.0, 1.0, 1.0), (90.0, 1.0, 0.0), (90.0, 2.0, 1.0)):
+        subject.totals[failed] = failures
+        assert subject.failures_since_success(began) == expected
