@@ -103,13 +103,17 @@ class SilentProcessReader:
         self._noted: set[Process] = set()
         self._ends: dict[Process, tuple[int, str]] = {}
         self._sessions: dict[str, set[Path]] = {}
-        self._losses: dict[str, tuple[WorkerLoss, ...]] = {}
+        self._losses: dict[str, tuple[Process, tuple[WorkerLoss, ...]]] = {}
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopped = False
 
     def known(self, requests: Sequence[ProcessRequest]) -> tuple[SilentProcess, ...]:
         """Return what is known of processes, and have them read again; never waits."""
+        for request in requests:
+            kept = self._losses.get(request.run)
+            if request.worker == DRIVER and kept is not None and kept[0] != request.process:
+                self._losses.pop(request.run, None)  # they are of an earlier run of that name
         ended = tuple(self._end(request) for request in requests if request.ended and request.process in self._ends)
         self._requests = tuple(request for request in requests if self._is_open(request))[:MOST_PROCESSES]
         if not self._requests:
@@ -125,7 +129,7 @@ class SilentProcessReader:
 
     def losses(self) -> Mapping[str, tuple[WorkerLoss, ...]]:
         """Return by run the workers that its driver lost, as far as they have been read; never waits."""
-        return self._losses.copy()
+        return {run: losses for run, (_, losses) in self._losses.copy().items()}
 
     def stop(self) -> None:
         """End the thread."""
@@ -159,7 +163,7 @@ class SilentProcessReader:
         silent = [request.process for request in requests if request.lost or not request.first]
         evidence = self._read_stacks(silent) if silent else {}
         for run, worker, process, first, ended, _ in requests:
-            self._take_losses(run, worker, evidence.get(process))
+            self._take_losses(run, worker, process, evidence.get(process))
             if ended:
                 readings, _ = self._ends.get(process, (0, ""))
                 self._ends[process] = (readings + 1, self._exception(process, evidence.get(process)))
@@ -182,14 +186,14 @@ class SilentProcessReader:
                 reading = replace(reading, failed=_users_line(stacks.failure.get("frames")))
             self._processes[run, worker] = (time.monotonic(), reading)
 
-    def _take_losses(self, run: str, worker: str, evidence: ProcessEvidence | None) -> None:
+    def _take_losses(self, run: str, worker: str, process: Process, evidence: ProcessEvidence | None) -> None:
         """Keep the losses of a driver, those of the newest `MOST_RUNS` runs that had any."""
         if worker != DRIVER or evidence is None or not (losses := worker_losses(evidence.losses)):
             return
         self._losses.pop(run, None)
-        self._losses[run] = losses
+        self._losses[run] = (process, losses)
         for oldest in list(self._losses)[:-MOST_RUNS]:
-            del self._losses[oldest]
+            self._losses.pop(oldest, None)
 
     def _state(self, process: Process, raylets: Iterable[discovery.Raylet]) -> str:
         """Return the state of a process that is known to run, or to have run, on this machine; else empty."""

@@ -91,6 +91,9 @@ def test_losses_are_read_from_the_driver_although_nothing_stands_still(process):
     reader.stop()
     ((loss,),) = reader.losses().values()
     assert (loss.worker, loss.detail) == ("3", "ValueError: bad action")
+    view = replace(view, driver_pid=1, recent_losses={})
+    reader.known(process_requests([(view, judge(view))]))
+    assert reader.losses() == {}, "another driver is another run of that name"
 
 
 def test_frames_and_the_awaited_worker_reach_the_view(process):
