@@ -8,7 +8,7 @@ from raymon.incident.full_disk import full_disk, names_full_disk
 from raymon.views import WorkerLoss
 
 LOSS_SECONDS: Final = 15.0
-"""A run that makes an update this long after the loss of a worker has survived it."""
+"""A run that makes an update or samples this long after the loss of a worker has survived it."""
 NODE_SECONDS: Final = 60.0
 """The loss of a node is noticed this late."""
 _LOSS_CODES: Final = {"error": "raised", "oom": "memory"}
@@ -47,6 +47,14 @@ def _explains(link: Link, loss: WorkerLoss) -> bool:
 
 
 def _survived(loss: WorkerLoss, moments: Sequence[Moment]) -> bool:
-    """Return whether the run made an update well after it lost a worker."""
-    ages = [(moment.at, moment.view.last_update_age_seconds) for moment in moments]
-    return any(age is not None and at - age > loss.at + LOSS_SECONDS for at, age in ages)
+    """Return whether the run made an update well after it lost a worker, or had it sample again.
+
+    In a run that counts no updates, every worker that samples shows that it went on.
+    """
+    for moment in moments:
+        age = moment.view.last_update_age_seconds
+        sampling = [worker for worker in moment.view.workers if worker.steps_per_second]
+        ages = [each.heartbeat_age_seconds for each in sampling if each.worker == loss.worker or age is None]
+        if any(each is not None and moment.at - each > loss.at + LOSS_SECONDS for each in (age, *ages)):
+            return True
+    return False

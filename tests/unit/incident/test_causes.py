@@ -141,6 +141,17 @@ def test_loss_that_the_run_survived_is_evidence():
     assert any("Worker 3 was lost at" in fact for fact in result.evidence)
 
 
+@pytest.mark.parametrize("updated", [None, 5])
+def test_loss_whose_worker_samples_again_was_survived(updated):
+    result = analyse(lost(moments(60), 6, updated), [exact(59, 99, "raised", "KeyError: 'x'", "driver")])
+    assert result.first.worker == "driver"
+
+
+def test_loss_in_a_run_that_goes_on_without_counting_updates_was_survived():
+    seen = [replace(each, view=replace(each.view, workers=each.view.workers[:3])) for each in lost(moments(60), 5)]
+    assert analyse(seen, [exact(59, 99, "raised", "KeyError: 'x'", "driver")]).first.worker == "driver"
+
+
 def exact(second, pid, how, detail="", kind="worker", raised_by=0):
     return Death(kind, NOW + second, pid, NODE, detail, how, raised_by)
 
