@@ -16,6 +16,8 @@ _QUOTA: Final = ("errno 122", "disk quota exceeded")
 _DISK_FULL: Final = ("no space left on device", "errno 28", "outofdiskerror", *_QUOTA)
 _FULL_RATIO: Final = 0.95
 """Share of a disk in use beyond which it is said to be the one that was full."""
+_OTHERS: Final = "another one, a quota or the inodes, or full for a moment only"
+"""Ray reads a disk every few seconds, and what does not fit is often removed at once."""
 
 
 def names_full_disk(detail: str) -> bool:
@@ -37,6 +39,6 @@ def disk_figure(nodes: Sequence[NodeView]) -> str:
     for node in reversed(nodes):
         if node.disk_used_bytes and node.disk_free_bytes is not None:
             ratio = node.disk_used_bytes / (node.disk_used_bytes + node.disk_free_bytes)
-            other = "" if ratio >= _FULL_RATIO else ", so it was another one, a quota or the inodes"
+            other = "" if ratio >= _FULL_RATIO else f", so it was {_OTHERS}"
             return f"; the disk of node {node.address} that Ray watches was {share(ratio)} full{other}"
     return ""

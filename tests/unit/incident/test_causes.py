@@ -256,6 +256,7 @@ def test_shortage_of_a_node_is_the_cause_of_ends_it_can_explain(finding, end, co
             "A disk was full at {at}: the driver raised OSError: [Errno 28] No space left on device, in save",
         ),
         (NO_SPACE, 90e9, "; the disk of node 10.0.0.3 that Ray watches was 10 % full, so it was another one, a quota"),
+        (NO_SPACE, 90e9, ", or full for a moment only."),
         (NO_SPACE, 0.1e9, "; the disk of node 10.0.0.3 that Ray watches was 99 % full."),
         ("OSError: [Errno 122] Disk quota exceeded", 90e9, "A disk quota was exceeded at {at}: the driver raised"),
     ],
