@@ -69,6 +69,8 @@ class Encoder:
         series: list[list[Any]] = []
         pages = [self._page(page, series) for page in taken.pages]
         record: dict[str, Any] = {"at": taken.taken_at}
+        if taken.set_back_seconds:
+            record["set_back"] = taken.set_back_seconds
         if (endpoints := taken.endpoints) != self._endpoints:
             self._endpoints = endpoints
             record["found"] = {"urls": endpoints.urls, "source": endpoints.source, "problem": endpoints.problem}
@@ -149,7 +151,8 @@ class Decoder:
         silent = tuple(_silent_process(item) for item in _items(record, "places")[:MOST_PROCESSES])
         if isinstance(losses := record.get("losses"), dict):
             self._losses = {_text(run): _losses(losses, run) for run in list(losses)[:MOST_RUNS]}
-        return Round(float(record["at"]), pages, self._endpoints, silent, self._losses)
+        set_back = float(seconds) if _is_number(seconds := record.get("set_back")) else 0.0
+        return Round(float(record["at"]), pages, self._endpoints, silent, self._losses, set_back)
 
     def _declared(self, item: object) -> SeriesKey | None:
         if not (isinstance(item, list) and len(item) == 2 and isinstance(item[1], dict)):

@@ -33,6 +33,10 @@ class Clock:
             self.set_back_seconds += back
         return wall + self.set_back_seconds
 
+    def made_up_for(self, seconds: float) -> None:
+        """Note that the moments of rounds have made up for a clock that was set back, as those of a recording have."""
+        self.set_back_seconds = max(self.set_back_seconds, seconds)
+
     def tick(self, now: float) -> None:
         """Begin a round at wall-clock `now`."""
         if self._last_tick is not None and abs(gap := now - self._last_tick) > PAUSE_SECONDS:

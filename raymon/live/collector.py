@@ -146,7 +146,9 @@ class Collector:
         parsed = parse_round(pages, endpoints, round(self._now(), 3), self._parser)
         before = self._snapshot
         silent = process_requests((view, before.verdicts[view.run]) for view in before.runs)
-        parsed = replace(parsed, silent=self._silent.known(silent), losses=self._silent.losses())
+        set_back = self._memory.clock.set_back_seconds
+        known = self._silent.known(silent)
+        parsed = replace(parsed, silent=known, losses=self._silent.losses(), set_back_seconds=set_back)
         if self._on_round is not None:
             self._on_round(parsed)
         return self.take(parsed, begun)
@@ -157,6 +159,7 @@ class Collector:
         now, pages = latest.taken_at, latest.pages
         answered = {page.url: page.samples for page in pages if not page.error}
         self._memory.absorb(answered, now)
+        self._memory.clock.made_up_for(latest.set_back_seconds)
         self._memory.asked({page.url: page.error for page in pages}, latest.endpoints.departures)
         if self._parser.crowded:
             self._parser.keep(self._memory.alive())

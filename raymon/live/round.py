@@ -34,7 +34,8 @@ class ParsedPage:
 class Round:
     """Every page of one round; `taken_at` is wall-clock seconds, `endpoints` what the discovery returned.
 
-    `silent` holds what is known of silent processes, `losses` by run the workers that its driver lost.
+    `silent` holds what is known of silent processes, `losses` by run the workers that its driver lost. The clock of the
+    reader has been set back by `set_back_seconds` since its first round; `taken_at` goes on where it was.
     """
 
     taken_at: float
@@ -42,6 +43,7 @@ class Round:
     endpoints: Endpoints = field(default_factory=Endpoints)
     silent: tuple[SilentProcess, ...] = ()
     losses: Mapping[str, tuple[WorkerLoss, ...]] = field(default_factory=dict)
+    set_back_seconds: float = 0.0
 
 
 def parse_round(pages: Iterable[Page], endpoints: Endpoints, now: float, parser: Parser) -> Round:

@@ -24,6 +24,7 @@ from raymon.incident.recording_writer import BYTES_PER_WORKER_HOUR, RecordingWri
 from raymon.incident.replay import Replay, moment_of
 from raymon.live.collector import Collector
 from raymon.live.round import ParsedPage, Round
+from raymon.live.scrape import Page
 from raymon.page import layout
 from raymon.page.choice import Choice
 from raymon.top import command as top
@@ -308,6 +309,19 @@ def test_losses_of_workers_are_in_every_segment_and_stay_when_it_is_thinned(tmp_
         rounds = list(read_segment(path, {}))
         assert len(rounds) < 5
         assert rounds[-1].losses == losses
+
+
+def test_recording_of_a_clock_that_was_set_back_shows_no_wrong_clocks(tmp_path):
+    fake, recorder, clock = FakeCluster(FakeDriver(), FakeWorker()), RecordingWriter(tmp_path), NOW
+    collector = Collector([URL], clock=lambda: clock, on_round=recorder.add)
+    for second in range(20):
+        clock = NOW + second - 120.0 * (second >= 8)
+        for process in fake.processes:
+            process.second(clock - 0.3)
+        (node,) = collector.digest([Page(URL, fake.page())]).run().nodes
+    recorder.close()
+    (replayed,) = Replay(tmp_path).at(NOW + 19).run().nodes
+    assert (node.clock_offset_seconds, replayed.clock_offset_seconds) == (pytest.approx(0.0), pytest.approx(0.0))
 
 
 def test_a_stream_that_expands_without_end_is_given_up(tmp_path, monkeypatch):
