@@ -26,16 +26,18 @@ class Clock:
     """By how much our clock has been set back since the first round; `forward` makes up for it."""
     _last_tick: float | None = None
     _jumped_at: float = float("-inf")
+    _set_back_at: float = float("-inf")
 
     def forward(self, wall: float) -> float:
         """Return our wall-clock time, which goes on where it was after our clock has been set back."""
         if self._last_tick is not None and (back := self._last_tick - wall - self.set_back_seconds) > PAUSE_SECONDS:
-            self.set_back_seconds += back
+            self.made_up_for(self.set_back_seconds + back)
         return wall + self.set_back_seconds
 
     def made_up_for(self, seconds: float) -> None:
         """Note that the moments of rounds have made up for a clock that was set back, as those of a recording have."""
-        self.set_back_seconds = max(self.set_back_seconds, seconds)
+        if seconds > self.set_back_seconds:
+            self.set_back_seconds, self._set_back_at = seconds, self._last_tick or 0.0
 
     def tick(self, now: float) -> None:
         """Begin a round at wall-clock `now`."""
@@ -65,6 +67,18 @@ class Clock:
             least = min((lag for _, lag in self._lags.get(node, ())), default=0.0)
             skew = self._skews[node] = least if least < 0.0 or least > TOLERATED_LAG_SECONDS else 0.0
         return skew
+
+    def offset(self, node: str, shift: float) -> float:
+        """Return by how many seconds the node's clock is behind ours, as both are set now; 0 while nothing shows it.
+
+        Args:
+            node: Its address.
+            shift: What makes up for that clock having been set.
+        """
+        lags = self._lags.get(node)
+        if not lags or lags[-1][0] <= self._set_back_at:
+            return 0.0
+        return self.skew(node) + shift - self.set_back_seconds
 
     def age(self, moment: float, node: str, now: float) -> float:
         """Return the age in seconds, at our wall-clock `now`, of a moment by the node's clock."""

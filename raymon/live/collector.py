@@ -158,8 +158,8 @@ class Collector:
         begun = time.perf_counter() if begun is None else begun
         now, pages = latest.taken_at, latest.pages
         answered = {page.url: page.samples for page in pages if not page.error}
-        self._memory.absorb(answered, now)
         self._memory.clock.made_up_for(latest.set_back_seconds)
+        self._memory.absorb(answered, now)
         self._memory.asked({page.url: page.error for page in pages}, latest.endpoints.departures)
         if self._parser.crowded:
             self._parser.keep(self._memory.alive())

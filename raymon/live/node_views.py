@@ -89,7 +89,7 @@ def _node_view(url: str, node: Endpoint, memory: Memory, shifts: Mapping[str, fl
         memory_total_bytes=numbers.get(ray_families.NODE_MEMORY_TOTAL),
         disk_used_bytes=numbers.get(ray_families.NODE_DISK_USED),
         disk_free_bytes=numbers.get(ray_families.NODE_DISK_FREE),
-        clock_offset_seconds=memory.clock.skew(address) + shifts.get(address, 0.0) - memory.clock.set_back_seconds,
+        clock_offset_seconds=memory.clock.offset(address, shifts.get(address, 0.0)),
     )
 
 

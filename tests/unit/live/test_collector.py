@@ -410,6 +410,17 @@ def test_a_clock_that_is_set_and_set_right_again_stalls_nobody(offset, nodes, vi
     assert offsets == ({0, round(offset) * (viewer - (nodes > 0))})
 
 
+def test_nothing_is_said_of_the_clock_of_a_node_without_heartbeats():
+    clock = Clock()
+    clock.tick(NOW)
+    clock.saw("10.0.0.1", 0.5, NOW)
+    for moment in (NOW - 99.0, NOW - 98.0):
+        clock.tick(clock.forward(moment))
+    assert (clock.offset("10.0.0.1", 0.0), clock.offset("10.0.0.9", 0.0)) == (0.0, 0.0)
+    clock.saw("10.0.0.1", 0.5, clock.forward(NOW - 98.0))
+    assert clock.offset("10.0.0.1", 0.0) == pytest.approx(-100.0, abs=1.5)
+
+
 def test_worker_that_begins_after_its_clock_was_set_is_not_stalled():
     fake = cluster(2)
     moment = NOW
