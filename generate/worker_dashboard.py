@@ -57,7 +57,7 @@ USES: Final = Row(
     "What does it use?",
     (
         Panel("timeseries", (workers.ONE_MEMORY,), width=12),
-        Panel("timeseries", (workers.ONE_CPU,), width=12),
+        Panel("timeseries", (workers.ONE_CPU, workers.ONE_CPU_WAIT), width=12),
     ),
 )
 

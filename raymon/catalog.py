@@ -232,6 +232,14 @@ RESIDENT_MEMORY = _declare(
 CPU_SECONDS = _declare(
     "process_cpu_seconds_total", "counter", "process", "User and system CPU time of the process.", "seconds"
 )
+CPU_WAIT_SECONDS = _declare(
+    "process_cpu_wait_seconds_total",
+    "counter",
+    "process",
+    "Time for which the process's main thread was ready to run and had to wait for a CPU core.",
+    "seconds",
+    present="after the process lacked a core, on Linux",
+)
 RECORDING_SECONDS = _declare(
     "recording_seconds_total",
     "counter",
@@ -623,7 +631,7 @@ WEIGHT_SYNC_BYTES = _declare(
 SERIES_BUDGET: Final[Mapping[str, int]] = MappingProxyType({"worker": 25, "driver": 150})
 """Series of one process that trains with environments; training a language model adds `LANGUAGE_SERIES` at most.
 
-A worker whose rollouts fail exceeds its budget by `MOST_FAILURE_CLASSES + 1` at most.
+A worker whose rollouts fail exceeds its budget by `MOST_FAILURE_CLASSES + 1` at most, one that lacks a core by 1.
 """
 
 
@@ -632,9 +640,9 @@ def series_of(role: Literal["worker", "driver"]) -> int:
 
     A worker's families that have a condition (`present`) are not counted: a healthy worker does not export them.
     """
-    own = [metric for metric in of(role) if role == "driver" or not metric.present]
+    own = [metric for metric in (*of("process"), *of(role)) if role == "driver" or not metric.present]
     phased = [metric for metric in own if metric in (ACTIVITY, WORKER_PHASE, PHASE_SECONDS)]
-    return sum(metric.series for metric in (*of("process"), *own)) - len(phased) * len(LANGUAGE_PHASES)
+    return sum(metric.series for metric in own) - len(phased) * len(LANGUAGE_PHASES)
 
 
 LANGUAGE_SERIES: Final = sum(metric.series for metric in of("flow")) - len(ROLES) + 1 + 2 * len(LANGUAGE_PHASES)

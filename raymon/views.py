@@ -79,6 +79,8 @@ class WorkerView:
         restarts: Reason to number of replacements.
         recent_restarts: Replacements within the last half minute.
         rss_growth_bytes_per_second: Slope over the history at hand.
+        cpu_ratio: Cores that its process uses.
+        cpu_wait_ratio: Share of its time in rollouts, or of generation, for which it waited for a CPU core.
         log_id: Ray's worker id, which is in the name of its log files.
         failures: Exception class to failed rollouts per second over the rate window; 0 where it failed earlier.
         failures_total: Failed rollouts since the process started.
@@ -129,6 +131,7 @@ class WorkerView:
     rss_bytes: float | None = None
     rss_growth_bytes_per_second: float | None = None
     cpu_ratio: float | None = None
+    cpu_wait_ratio: float | None = None
     seen_seconds: float = 0.0
     log_id: str | None = None
     failures: Mapping[str, float] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from raymon.format import duration, listing, share
 from raymon.health.impact import absence_cost, with_cost
 from raymon.health.thresholds import Thresholds
 from raymon.health.verdicts import Finding
-from raymon.views import NodeView, RunView, WorkerView
+from raymon.views import NodeView, RunView
 
 
 def is_silent(node: NodeView, limits: Thresholds) -> bool:
@@ -20,15 +20,6 @@ def silent_nodes(run: RunView, limits: Thresholds) -> tuple[NodeView, ...]:
     silent = tuple(node for node in run.nodes if is_silent(node, limits) and (node.workers or node.driver))
     answering = any(node.silent_seconds is not None and not is_silent(node, limits) for node in run.nodes)
     return silent if answering else ()
-
-
-def node_of(worker: WorkerView, run: RunView) -> NodeView | None:
-    """Return the node that a worker was last seen on; None while not known."""
-    name, address = worker.worker, worker.node
-    for node in run.nodes:  # of a hundred nodes, few are looked into
-        if node.address == address and name in node.workers:
-            return node
-    return next((node for node in run.nodes if name in node.workers), None)
 
 
 def node_problems(run: RunView, limits: Thresholds) -> Iterator[Finding]:

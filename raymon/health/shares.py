@@ -7,7 +7,7 @@ from typing import Final
 from raymon.catalog import LANGUAGE_PHASES, WORK_PHASES, WORKER_PHASES
 from raymon.health.thresholds import Thresholds
 from raymon.health.windows import window_seconds
-from raymon.views import FlowView, RunView, WorkerView
+from raymon.views import FlowView, NodeView, RunView, WorkerView
 
 SAMPLING_ROLES: Final = ("env", "rollout")
 
@@ -81,6 +81,15 @@ def usual_throughput(run: RunView) -> float | None:
 def is_asynchronous(run: RunView) -> bool:
     """Return whether a run samples while it trains."""
     return run.sampler == "async" or run.flow.buffer_depth is not None
+
+
+def node_of(worker: WorkerView, run: RunView) -> NodeView | None:
+    """Return the node that a worker was last seen on; None while not known."""
+    name, address = worker.worker, worker.node
+    for node in run.nodes:  # of a hundred nodes, few are looked into
+        if node.address == address and name in node.workers:
+            return node
+    return next((node for node in run.nodes if name in node.workers), None)
 
 
 def cpu_full(run: RunView, limits: Thresholds) -> bool:

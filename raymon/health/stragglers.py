@@ -1,14 +1,14 @@
 """Which workers are slow compared with the others."""
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
 from raymon.catalog import WORK_PHASES
-from raymon.format import duration
-from raymon.health.shares import cpu_full
+from raymon.format import duration, share
+from raymon.health.shares import cpu_full, node_of
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.windows import FEW, windows_of
 from raymon.views import RunView, WorkerView
@@ -111,7 +111,7 @@ def _among(
     names = list(costs)
     windows = windows_of(run, costs, limits)
     fleet = _centre(list(costs.values()))
-    full = cpu_full(run, limits)
+    factor = _factor(len(costs) - 1, cpu_full(run, limits), unit, limits)
     views = {worker.worker: worker for worker in workers if worker.worker in costs}
     ratios: dict[str, float] = {}
     for column, name in enumerate(names):
@@ -119,7 +119,6 @@ def _among(
             continue
         others = [other for peer, other in costs.items() if peer != name] if len(costs) <= FEW else []
         typical, spread = _centre(others) if others else fleet
-        factor = _factor(len(costs) - 1, full, unit, limits)
         if name in before:
             if costs[name] > limits.slow_release_ratio * factor * typical:
                 ratios[name] = costs[name] / typical
@@ -131,11 +130,13 @@ def _among(
             ratios[name] = costs[name] / typical
     if len(ratios) > max(1, int(len(costs) * limits.slow_minority_ratio)):
         return {}
-    peers = tuple(views.values())
+    peers, lacking = tuple(views.values()), _lack_cores(ratios, views, costs, run, limits)
     slow = {}
     for name, ratio in ratios.items():
-        if reason := _evidence(views[name], peers, ratio, limits):
-            slow[name] = Straggler(name, ratio, reason)
+        enough = limits.slow_release_ratio * factor if name in before else factor
+        at_fault = lacking.get(name, math.inf) >= enough
+        if at_fault and (reason := _evidence(views[name], peers, ratio, limits)):
+            slow[name] = Straggler(name, ratio, f"{reason}{_waiting(views[name], limits)}")
     return slow
 
 
@@ -146,10 +147,37 @@ def _factor(peers: int, full: bool, unit: str, limits: Thresholds) -> float:
     return min(limits.slow_factor, limits.slow_weak_factor + (limits.slow_factor - limits.slow_weak_factor) / peers)
 
 
+def _lack_cores(
+    names: Iterable[str],
+    views: Mapping[str, WorkerView],
+    costs: Mapping[str, float],
+    run: RunView,
+    limits: Thresholds,
+) -> Mapping[str, float]:
+    """Return those that wait for cores of which everything on their node has too few: no fault of their own.
+
+    Each has its cost relative to the others' median, all without the time for which they waited.
+    """
+    working = {name: costs[name] * (1.0 - (view.cpu_wait_ratio or 0.0)) for name, view in views.items()}
+    lacking = {}
+    for name in names:
+        node = node_of(views[name], run)
+        if node and (node.cpu_ratio or 0.0) > limits.contended_cpu_ratio and views[name].cpu_wait_ratio is not None:
+            typical = median(cost for other, cost in working.items() if other != name)
+            lacking[name] = working[name] / typical if typical else math.inf
+    return lacking
+
+
 def _centre(costs: Sequence[float]) -> tuple[float, float]:
     """Return the median and the robust deviation of the logarithms."""
     typical = median(costs)
     return typical, 1.4826 * median(abs(math.log(cost / typical)) for cost in costs)
+
+
+def _waiting(slow: WorkerView, limits: Thresholds) -> str:
+    """Return that a slow worker waits for a core, in words; empty if it does not."""
+    waits = slow.cpu_wait_ratio or 0.0
+    return f"; it waits for a CPU core for {share(waits)} of that" if waits > limits.slow_waiting_ratio else ""
 
 
 def _evidence(slow: WorkerView, workers: Sequence[WorkerView], ratio: float, limits: Thresholds) -> str:

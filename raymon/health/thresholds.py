@@ -319,6 +319,14 @@ class Thresholds:
     node_cpu_ratio: float = _threshold(
         0.95, "Above 95 % of a node's CPU every process waits for a core: adding workers there slows all of them."
     )
+    contended_cpu_ratio: float = _threshold(
+        0.8,
+        "A node's CPU is averaged over seconds: at four fifths its processes wait for a core now and then, and one of "
+        "a few workers may have to wait long.",
+    )
+    slow_waiting_ratio: float = _threshold(
+        0.25, "A slow worker that waits for a core for a quarter of its time would be faster elsewhere."
+    )
     throughput_collapsed_ratio: float = _threshold(
         0.5, "Throughput wanders by tens of percent with episode length; below half of its own average it collapsed."
     )

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from raymon.format import duration
 from raymon.health.empty_rollouts import empty_reason, returns_nothing
 from raymon.health.failing_rollouts import failing_reason, failures_per_second, has_succeeded, only_fails
-from raymon.health.node_problems import node_of
+from raymon.health.shares import node_of
 from raymon.health.stragglers import Straggler, stragglers
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import WorkerVerdict

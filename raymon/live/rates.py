@@ -28,6 +28,7 @@ class Rates:
         step_seconds: Time in rollouts per environment step.
         longest_pause_seconds: The longest time for which steps stood still; known where rollouts are long.
         token_seconds: What is counted, `response` or `longest`, to the time of generation per token.
+        cpu_wait_ratio: Share of the time in rollouts, or of generation, for which it waited for a CPU core.
     """
 
     per_second: Mapping[Key, float] = field(default_factory=dict)
@@ -36,6 +37,7 @@ class Rates:
     step_seconds: float | None = None
     longest_pause_seconds: float | None = None
     token_seconds: Mapping[str, float] = field(default_factory=dict)
+    cpu_wait_ratio: float | None = None
 
     def of(self, metric: Metric, *values: str) -> float | None:
         """Return the growth per second of one counter; None while not known."""
@@ -62,27 +64,33 @@ def worker_rates(subject: Subject, window: float, steady_seconds: float) -> Rate
         if pause is None or pause >= steady_seconds:
             steps = span
     per_second = subject.growth_per_second(span)
-    step_seconds = None
+    step_seconds = waited = None
     for source in (steps, span):
         if taken := subject.grown(source, catalog.ENV_STEPS):
             per_second[key_of(catalog.ENV_STEPS)] = taken / source.seconds
             step_seconds = (subject.grown(source, catalog.ROLLOUT_SECONDS) or 0.0) / taken
+            waited = _cpu_wait_ratio(subject, source, catalog.ROLLOUT_SECONDS)
             break
+    batches = subject.whole_growths(key_of(catalog.TOKENS, "out"), BATCHES_SECONDS)
     return Rates(
         mean_rollout_seconds=rollouts.mean_rollout_seconds,
         rollout_steps=rollouts.rollout_steps,
         per_second=per_second,
         step_seconds=step_seconds,
         longest_pause_seconds=pause,
-        token_seconds=_token_seconds(subject),
+        token_seconds=_token_seconds(subject, batches) if batches else {},
+        cpu_wait_ratio=_cpu_wait_ratio(subject, batches, catalog.GENERATION_SECONDS) if batches else waited,
     )
 
 
-def _token_seconds(subject: Subject) -> Mapping[str, float]:
+def _cpu_wait_ratio(subject: Subject, span: Interval, work: Metric) -> float | None:
+    """Return the share of the time of some work for which the process waited for a core; None if that is not known."""
+    waited, seconds = subject.grown(span, catalog.CPU_WAIT_SECONDS), subject.grown(span, work)
+    return None if waited is None or not seconds else min(1.0, waited / seconds)
+
+
+def _token_seconds(subject: Subject, span: Interval) -> Mapping[str, float]:
     """Return the time of generation per token over the last batches; both are counted when a batch ends."""
-    span = subject.whole_growths(key_of(catalog.TOKENS, "out"), BATCHES_SECONDS)
-    if span is None:
-        return {}
     seconds = subject.grown(span, catalog.GENERATION_SECONDS)
     tokens = {
         "response": subject.grown(span, catalog.TOKENS, "out"),

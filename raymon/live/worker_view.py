@@ -71,6 +71,7 @@ def worker_view(
         rss_bytes=process.gauge(catalog.RESIDENT_MEMORY),
         rss_growth_bytes_per_second=rss_growth,
         cpu_ratio=rates.of(catalog.CPU_SECONDS),
+        cpu_wait_ratio=rates.cpu_wait_ratio,
         seen_seconds=max(0.0, now - process.first_seen) + (driver.age_before if process.round == 1 else 0.0),
         log_id=process.worker_id or None,
         failures={name: rates.of(catalog.ROLLOUT_FAILURES, name) or 0.0 for name, number in failures if number},

@@ -18,6 +18,8 @@ P = ParamSpec("P")
 NANOSECOND: Final = 1e-9
 LOOK_SECONDS: Final = 2.0
 """How often a process with a provisional name looks for the run's, and a driver whether a newer one took over."""
+_WAIT_SECONDS: Final = 0.02
+"""Less than this between two flushes is the usual jitter of a scheduler."""
 _logger: Final = logging.getLogger("raymon")
 _complained: Final = threading.Event()
 
@@ -64,6 +66,7 @@ class Recorder:
         "__weakref__",
         "_assigned",
         "_cpu",
+        "_cpu_wait",
         "_describes_run",
         "_dropped",
         "_flushing",
@@ -73,6 +76,7 @@ class Recorder:
         "_recording",
         "_run",
         "_tags",
+        "_waited",
         "_waiting_since",
         "_worker",
         "accumulator",
@@ -97,6 +101,8 @@ class Recorder:
         self._flushing = threading.RLock()
         self._tags: dict[Key, dict[str, str]] = {}
         self._cpu = self._cell(catalog.CPU_SECONDS)
+        self._cpu_wait: Cell | None = None
+        self._waited = resource_usage.cpu_wait_seconds()
         self._recording = self._cell(catalog.RECORDING_SECONDS)
         self._dropped = self._cell(catalog.RECORDING_DROPPED)
 
@@ -274,12 +280,21 @@ class Recorder:
         if not self._describes_run:
             return
         self._cpu.total = resource_usage.cpu_seconds()
+        self._measure_waiting(resource_usage.cpu_wait_seconds())
         self._recording.total = flusher.cpu_seconds
         self.accumulator.set(catalog.HEARTBEAT, {}, time.time())
         self.accumulator.set(catalog.PROCESS_ID, {}, resource_usage.pid())
         resident = resource_usage.resident_bytes()
         if resident is not None:
             self.accumulator.set(catalog.RESIDENT_MEMORY, {}, resident)
+
+    def _measure_waiting(self, waited: float) -> None:
+        """Count how long the process has waited for a core; a process that never does exports no such series."""
+        more, self._waited = waited - self._waited, waited
+        if self._cpu_wait is None and more > _WAIT_SECONDS:
+            self._cpu_wait = self._cell(catalog.CPU_WAIT_SECONDS)
+        if self._cpu_wait is not None:
+            self._cpu_wait.total += max(0.0, more)
 
     def _hand_over_all(
         self,

@@ -1,4 +1,4 @@
-"""Resident memory and CPU time of this process. Never raises, with or without /proc."""
+"""Resident memory and CPU time of this process, and its waiting for a core. Never raises, with or without /proc."""
 
 import os
 import resource
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 _STATM: Final = Path("/proc/self/statm")
+_SCHEDSTAT: Final = Path("/proc/self/schedstat")
 
 
 def resident_bytes() -> float | None:
@@ -22,6 +23,17 @@ def resident_bytes() -> float | None:
 def cpu_seconds() -> float:
     """Return user plus system CPU time of this process so far."""
     return time.process_time()
+
+
+def cpu_wait_seconds() -> float:
+    """Return for how long the main thread, in which Ray runs an actor's methods, was ready to run and had no core.
+
+    0 if the kernel does not count that.
+    """
+    try:
+        return int(_SCHEDSTAT.read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def pid() -> int:

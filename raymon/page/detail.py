@@ -70,6 +70,7 @@ def _facts(context: Context, worker: WorkerView) -> Html:
         ("Policy version", plain(worker.policy_version), "The version it samples with."),
         ("Policy lag", plain(worker.policy_lag), "Updates behind the learner."),
         ("CPU", share(worker.cpu_ratio), "CPU seconds its process uses per second; 100 % is one core."),
+        ("Waits for a core", share(worker.cpu_wait_ratio), "Share of its working time: others had all the cores."),
         ("Memory", size(worker.rss_bytes), "Resident memory of its process."),
         ("Process", str(worker.pid or UNKNOWN), "Process id on its node."),
         ("Node", worker.node or UNKNOWN, "Address of the node it runs on."),

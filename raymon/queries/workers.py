@@ -270,3 +270,10 @@ ONE_CPU: Final = _of_worker(
     "Processor seconds per second of the process; 100 % is one core.",
     top(rate(catalog.CPU_SECONDS, _EACH, WORKER, WORKERS_ONLY)),
 )
+ONE_CPU_WAIT: Final = _of_worker(
+    "Worker's wait for a core",
+    "percentunit",
+    "Share of the time for which the worker was ready to run and other processes had all the cores.",
+    top(rate(catalog.CPU_WAIT_SECONDS, _EACH, WORKER, WORKERS_ONLY)),
+    f"{_NAME} waits",
+)

@@ -7,6 +7,7 @@ from health_views import worker
 from language_views import CASES, EARLIER, GENERATES, LONG_TAIL, flow, reward, rollout, trains
 
 from raymon.health import judge, judge_workers
+from raymon.views import NodeView
 
 
 @pytest.mark.parametrize("what", CASES)
@@ -164,3 +165,22 @@ def test_batches_on_full_cores_differ_too_much_for_a_factor_of_two(cpu, state):
     earlier = (costs, costs, *({**costs, "1": 0.001} for _ in range(4)))
     view = trains(*workers, earlier_step_seconds=earlier, node_cpu_ratio={"10.0.0.1": cpu})
     assert [worker.state for worker in judge_workers(view)] == ["running", state]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "waits", "state"),
+    [
+        pytest.param(0.99, 0.8, "running", id="without waiting it would be no slower"),
+        pytest.param(0.99, 0.1, "slow", id="it waits little: it is slow itself"),
+        pytest.param(0.5, 0.8, "slow", id="its node has cores left: something is wrong with its share"),
+    ],
+)
+def test_a_worker_that_waits_for_cores_of_a_full_node_is_not_slow(cpu, waits, state):
+    costs = {"0": 0.001, "1": 0.004}
+    workers = [rollout("0", 0.001), rollout("1", 0.004, cpu_wait_ratio=waits)]
+    earlier = (costs, costs, *({**costs, "1": 0.001} for _ in range(4)))
+    node = NodeView("http://10.0.0.1:1", "10.0.0.1", workers=("0", "1"), cpu_ratio=cpu)
+    view = trains(*workers, earlier_step_seconds=earlier, nodes=(node,), node_cpu_ratio={"10.0.0.1": cpu})
+    verdict = judge_workers(view)[1]
+    assert verdict.state == state
+    assert ("it waits for a CPU core for 80 % of that" in verdict.reason) == (state == "slow" and waits == 0.8)

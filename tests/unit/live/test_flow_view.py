@@ -96,3 +96,14 @@ def test_a_fault_is_named(act, code, within):
     fake.run(within, lambda snapshot: (follow(snapshot), states.append(snapshot.verdicts["r"].state)))
     assert states[-1] == code
     assert set(states) <= {before.state, "healthy", code}
+
+
+def test_share_of_the_generation_in_which_a_worker_waits_for_a_core():
+    fake, follow = cluster(FakeRollout("0"), FakeRollout("1"))
+
+    def starve(snapshot):
+        follow(snapshot)
+        fake.processes[1].add(catalog.CPU_WAIT_SECONDS, 0.6)
+
+    workers = fake.run(30, starve).run().workers
+    assert [worker.cpu_wait_ratio for worker in workers[:2]] == [None, pytest.approx(0.6, abs=0.05)]
