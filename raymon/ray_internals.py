@@ -84,6 +84,17 @@ def session_folder() -> Path | None:
         return None
 
 
+def raylet_socket() -> str | None:
+    """Return the path of the socket at which this node's raylet listens.
+
+    Without it: a driver learns some ten seconds later, from the control store, that its node has died.
+    """
+    try:
+        return str(sys.modules["ray._private.worker"]._global_node.raylet_socket_name)
+    except Exception:  # noqa: BLE001  # whatever this Ray lacks
+        return None
+
+
 def connection() -> object:
     """Return what identifies this process's connection to Ray; it differs after `ray.shutdown()` and `ray.init()`.
 

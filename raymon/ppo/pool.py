@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import ray
 from ray import exceptions
 
+from raymon.cluster.own_node import NodeDiedError, driver_node_died
 from raymon.errors import UserError
 from raymon.format import one_line
 from raymon.monitor.reasons import loss_reason
@@ -218,10 +219,7 @@ class WorkerPool:
             return
         self._looked = now
         if driver_node_died():
-            raise PoolError(
-                "the Ray node that the driver runs on has died, and with it every worker that it had; its raylet's log "
-                "has the reason. Start Ray again, then continue with --resume"
-            )
+            raise NodeDiedError("Start Ray again, then continue with --resume")
         sentence = missing_cpus([slot.worker for slot in placing])
         if sentence and not any(slot.waits_for_cpu for slot in placing):
             self.notices.append(sentence)
@@ -241,12 +239,6 @@ class WorkerPool:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(slot.process[1], signal.SIGKILL)
         slot.actor = None
-
-
-def driver_node_died() -> bool:
-    """Return whether Ray has given up the node of this process, which it does not tell a driver."""
-    own = ray.get_runtime_context().get_node_id()
-    return any(node["NodeID"] == own and not node["Alive"] for node in ray.nodes())
 
 
 def missing_cpus(workers: list[int]) -> str:

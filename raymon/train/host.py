@@ -12,6 +12,7 @@ from typing import Final, TextIO, cast
 from rich.console import Console
 
 from raymon.cluster.auth import unencrypted_cluster
+from raymon.cluster.own_node import watched
 from raymon.cluster.ports import pick_port
 from raymon.cluster.start import Cluster, join_running, start_local
 from raymon.incident import FOLDER
@@ -37,8 +38,10 @@ def page_port(config: Config) -> int:
 
 
 @contextlib.contextmanager
-def ray_session(config: Config, stop: Stop) -> Iterator[Cluster]:
+def ray_session(config: Config, stop: Stop, checkpoint: Path) -> Iterator[Cluster]:
     """Start a local Ray or join the one at `config.address`, and leave it at the end.
+
+    If Ray or the kernel ends this process, another one says so, with where the run keeps its checkpoint.
 
     Raises:
         ClusterError: Ray does not start or cannot be joined.
@@ -58,7 +61,8 @@ def ray_session(config: Config, stop: Stop) -> Iterator[Cluster]:
                 temp_dir=config.ray_temp_dir,
             )
         stop.install()  # Ray has replaced the signal handlers
-        yield cluster
+        with watched(cluster.local, f"The last complete checkpoint, if there was one, is {checkpoint}"):
+            yield cluster
     finally:
         ray.shutdown()
 

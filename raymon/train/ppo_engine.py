@@ -88,7 +88,8 @@ class _Session:
         self._check_resumed(model)
         with contextlib.ExitStack() as exits:
             stack = self._start_stack(exits) if config.stack else None  # before Ray, which reads its addresses
-            cluster = exits.enter_context(host.ray_session(config, self._stop)) if config.workers else None
+            kept = config.runs / config.name / checkpoint.FILE_NAME
+            cluster = exits.enter_context(host.ray_session(config, self._stop, kept)) if config.workers else None
             self._watch.lap("Ray")
             if stack is not None and cluster is not None and cluster.local:
                 exits.callback(self._await_last_scrape, stack)

@@ -46,7 +46,7 @@ def run(config: Config) -> int:
         records = config.runs / config.name
         advice = f"make room; the last complete checkpoint is {records / _CHECKPOINT}"
         with (
-            host.ray_session(config, stop) as cluster,
+            host.ray_session(config, stop, records / _CHECKPOINT) as cluster,
             writing(records, advice),
             contextlib.closing(RunDirectory(config)) as directory,
         ):

@@ -1,0 +1,79 @@
+"""Says why a driver is gone that ended without a word, in a process of its own.
+
+The driver holds the other end of its input, and says farewell there before it ends in order. Uses the standard library
+only and is started by its path, so that it costs a few megabytes.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+FAREWELL: Final = b"farewell"
+NODE_DIED: Final = (
+    "the Ray node that the driver runs on has died, and with it every worker that it had; its raylet's log has the "
+    "reason"
+)
+_KILLED: Final = (
+    "the training process was killed, by a signal or by the kernel for want of memory (`dmesg` names whom it killed)"
+)
+_CONNECT_SECONDS: Final = 1.0
+_SETTLE_SECONDS: Final = 1.0
+"""Until then, the processes that end with the driver have ended."""
+_PROCESSES: Final = Path("/proc")
+_TITLE: Final = b"ray::"
+"""How Ray titles its workers."""
+
+
+def main(address: str, session: str, advice: str) -> None:
+    """Wait for the driver's farewell; if it ends without, say why and end the workers that it leaves.
+
+    Args:
+        address: Socket of the raylet of the driver's node; empty if not known.
+        session: Folder of the Ray session if the driver started it, else empty.
+        advice: What the user can do.
+    """
+    if sys.stdin.buffer.read() == FAREWELL:
+        return
+    node_died = bool(address) and not listens(address)
+    with contextlib.suppress(OSError):  # the terminal is gone, too
+        print(f"raymon train: {NODE_DIED if node_died else _KILLED}. {advice}", file=sys.stderr, flush=True)
+    if session:
+        time.sleep(_SETTLE_SECONDS)
+        end_orphans(Path(session))
+
+
+def listens(address: str) -> bool:
+    """Return whether a process listens at a Unix socket."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
+        connection.settimeout(_CONNECT_SECONDS)
+        try:
+            connection.connect(address)
+        except OSError as error:
+            return not isinstance(error, (ConnectionRefusedError, FileNotFoundError))
+    return True
+
+
+def end_orphans(session: Path) -> None:
+    """Kill the workers of a Ray session; `session` is its folder, into which they write their logs."""
+    for process in _PROCESSES.glob("[0-9]*"):
+        if _is_worker_of(process, session):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+def _is_worker_of(process: Path, session: Path) -> bool:
+    try:
+        if not (process / "cmdline").read_bytes().startswith(_TITLE):
+            return False
+        return any(session in file.readlink().parents for file in (process / "fd").iterdir())
+    except OSError:  # it has ended, or is another user's
+        return False
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,68 @@
+"""The Ray node that the driver runs on, and what is to be said and ended when it dies."""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from raymon import ray_internals
+from raymon.cluster import last_word
+from raymon.errors import UserError
+
+
+class NodeDiedError(UserError):
+    """The Ray node that the driver runs on has died."""
+
+    exit_code = 1
+
+    def __init__(self, advice: str) -> None:
+        super().__init__(f"{last_word.NODE_DIED}. {advice}")
+
+
+def driver_node_died() -> bool:
+    """Return whether the node of this process has died, which Ray does not tell a driver."""
+    import ray
+
+    if _raylet_died():
+        return True
+    own = ray.get_runtime_context().get_node_id()
+    return any(node["NodeID"] == own and not node["Alive"] for node in ray.nodes())
+
+
+def _raylet_died() -> bool:
+    """Return whether nothing listens at this node's raylet; False while that is not known."""
+    address = ray_internals.raylet_socket()
+    return address is not None and not last_word.listens(address)
+
+
+@contextlib.contextmanager
+def watched(owned: bool, advice: str) -> Iterator[None]:
+    """Have another process say why this one is gone, if it ends without leaving the context.
+
+    Ray ends a driver whose node has died, without a word, when it next puts something into the object store. Ray must
+    be connected. Where the node has died when the context is left, its workers are ended: idle ones can outlive it by
+    minutes.
+
+    Args:
+        owned: Whether the session is this process's own, so that its workers may be ended.
+        advice: What to do after such an end.
+
+    Raises:
+        NodeDiedError: The node has died, in place of the exception that it caused.
+    """
+    address, session = ray_internals.raylet_socket() or "", ray_internals.session_folder()
+    folder = str(session) if owned and session is not None else ""
+    command = [sys.executable, "-I", "-S", last_word.__file__, address, folder, advice]
+    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, NodeDiedError) and _raylet_died():
+            raise NodeDiedError(advice) from error
+        raise
+    finally:
+        if folder and _raylet_died():
+            last_word.end_orphans(Path(folder))
+        with contextlib.suppress(OSError):  # somebody has ended it
+            watcher.communicate(last_word.FAREWELL)
