@@ -10,7 +10,7 @@ from raymon.health.bottleneck import bottlenecks
 from raymon.health.learning import learning
 from raymon.health.node_problems import node_problems, silent_nodes
 from raymon.health.problems import driver_waits, problems
-from raymon.health.shares import cpu_full, throughput, usual_throughput
+from raymon.health.shares import SAMPLING_ROLES, cpu_full, throughput, usual_throughput
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import Finding, RunVerdict, WorkerVerdict
 from raymon.health.worker_verdict import heartbeat_limit, judge_workers
@@ -49,7 +49,7 @@ def _findings(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshol
     yield from bad
     yield from bound
     if not bad and not bound:
-        yield _healthy(run)
+        yield _not_begun(run, workers, limits) or _healthy(run)
     yield from _remarks(run, workers, limits)
     yield from (finding for finding in nodes if finding.severity == "info")
 
@@ -113,6 +113,26 @@ def _silent_together(run: RunView, driver: float) -> bool:
     present = [worker for worker in run.workers if worker.present] or run.workers
     ages = [worker.heartbeat_age_seconds for worker in present]
     return bool(ages) and all(age is not None and age > driver - (run.report_seconds or 1.0) for age in ages)
+
+
+def _not_begun(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Finding | None:
+    """Return how many of the workers that sample have not begun; None once all have, or had the time to.
+
+    Workers in other roles do not count: until the first batch arrives, they may have nothing to do.
+    """
+    starting = {worker.worker for worker in workers if worker.state == "starting"}
+    sampling = [worker for worker in run.workers if worker.role in SAMPLING_ROLES]
+    late = sum(worker.worker in starting and worker.seen_seconds < limits.startup_grace_seconds for worker in sampling)
+    total, noun = len(sampling), "rollout workers"
+    if total == len(run.workers):  # only then it is known what the workers will do that nobody has seen yet
+        age, expected = run.started_seconds_ago, run.workers_by_state.get("expected", 0)
+        unseen = max(0, expected - total) if age is not None and age < limits.startup_grace_seconds else 0
+        total, late, noun = total + unseen, late + unseen, "workers"
+    if not late:
+        return None
+    verb = "has" if late == 1 else "have"
+    sentence = f"{late} of {total} {noun} {verb} not finished a first step or rollout."
+    return Finding("starting", "info", sentence)
 
 
 def _healthy(run: RunView) -> Finding:

@@ -472,6 +472,33 @@ def test_an_update_may_wait_for_a_rollout_that_is_usually_long():
     assert judge(healthy(last_update_age_seconds=24.0, workers=idle, **burst)).state == "no_progress"
 
 
+def test_run_whose_workers_have_not_all_begun_is_starting():
+    late = {"activity": "starting", "progress_age_seconds": None, "seen_seconds": 30.0, "stuck_seconds": 30.0}
+    view = healthy(workers=(worker("0"), worker("1", **late), worker("2", **late)), updates=9.0)
+    verdict = judge(view)
+    assert (verdict.state, verdict.severity) == ("starting", "info")
+    assert verdict.sentence == "2 of 3 workers have not finished a first step or rollout."
+    assert verdict.evidence == ("Workers 1 and 2 are starting.",)
+    unseen = {"workers_by_state": {"expected": 4}, "started_seconds_ago": 30.0}
+    one_seen = dataclasses.replace(view, workers=view.workers[:1], **unseen)
+    assert judge(one_seen).sentence.startswith("3 of 4 workers have")
+    assert judge(dataclasses.replace(one_seen, started_seconds_ago=300.0)).state == "healthy"
+    idle = worker("1", activity="waiting", rollouts_total=0.0, mean_rollout_seconds=None, **NOTHING)
+    assert judge(dataclasses.replace(view, workers=(view.workers[0], idle))).state == "healthy", "nothing calls it"
+    new = dataclasses.replace(idle, seen_seconds=30.0)
+    assert judge(dataclasses.replace(view, workers=(view.workers[0], new))).state == "starting"
+
+
+def test_idle_workers_of_other_roles_do_not_make_a_run_starting():
+    late = {"activity": "starting", "progress_age_seconds": None, "stuck_seconds": 30.0, "seen_seconds": 30.0}
+    reward = language_views.reward(busy=0.0, **late)
+    view = language_views.trains(language_views.rollout("0"), reward)
+    assert judge(view).workers[1].state == "starting"
+    assert judge(view).state == "healthy"
+    begins = dataclasses.replace(view, workers=(*view.workers, language_views.rollout("1", **late)))
+    assert judge(begins).sentence == "1 of 2 rollout workers has not finished a first step or rollout."
+
+
 def test_each_alert_is_raised_by_its_symptom_only():
     assert list(health.alarms(healthy(), judge(healthy()))) == []
     again = dataclasses.replace(worker("1"), restarts={"died": 3}, recent_restarts=1)
