@@ -1,6 +1,7 @@
 """Using the status page: search, filter, order, detail, keyboard, addresses, a phone, a thousand workers."""
 
 import time
+from collections import Counter
 
 import pytest
 from stage import Stage, looking_at, processes, show, states
@@ -146,6 +147,8 @@ def test_nothing_is_wider_than_the_screen(page, status, width):
     inside = page.eval_on_selector(".raymon .page", "all => [all.scrollWidth, all.clientWidth]")
     assert inside[0] <= inside[1]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    rows = Counter(page.eval_on_selector_all(".tile", "tiles => tiles.map(tile => Math.round(tile.offsetTop))"))
+    assert list(rows.values()) == {360: [1, 2, 2, 2], 768: [4, 3], 2400: [7]}[width]
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
