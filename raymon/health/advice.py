@@ -33,7 +33,7 @@ _NAMES: Final[dict[str, dict[str, str]]] = {
         "workers": "--workers",
     },
     "rllib": {
-        "asynchronous": "APPO or IMPALA",
+        "asynchronous": "`APPO` or `IMPALA`",
         "device": "num_gpus_per_learner",
         "envs_per_worker": "num_envs_per_env_runner",
         "epochs": "num_epochs",
@@ -66,7 +66,7 @@ _NAMES: Final[dict[str, dict[str, str]]] = {
         "reference_batch": "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu",
         "resume": "trainer.resume_mode",
         "reward_workers": "reward.num_workers",
-        "rollout_workers": "trainer.nnodes, or rollout.nnodes when asynchronous",
+        "rollout_workers": "`trainer.nnodes`, or `rollout.nnodes` when asynchronous",
         "staleness": "async_training.staleness_threshold",
         "sync_bucket": "actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes",
         "sync_interval": "async_training.trigger_parameter_sync_step",
@@ -148,13 +148,17 @@ _MARKS: Final = frozenset(mark for names in (_ANY, *_NAMES.values()) for mark in
 def in_terms_of(run: RunView, text: str) -> str:
     """Return an advice with its `{marks}` replaced by the trainer's names for them, or removed where it has none.
 
-    A mark follows the plain words: "fewer epochs{epochs}" becomes "fewer epochs (--epochs)".
+    A mark follows the plain words: "fewer epochs{epochs}" becomes "fewer epochs (`--epochs`)". A name that is more than
+    one piece of code has its backticks in the table.
     """
     names = {**_ANY, **_NAMES.get(run.engine or "", {})}
 
     def name_of(mark: re.Match[str]) -> str:
         if mark[1] not in _MARKS:  # part of a worker's label, which may hold anything
             return mark[0]
-        return f" ({names[mark[1]]})" if mark[1] in names else ""
+        name = names.get(mark[1], "")
+        if not name:
+            return ""
+        return f" ({name})" if "`" in name else f" (`{name}`)"
 
     return re.sub(r"\{(\w+)\}", name_of, text)

@@ -78,7 +78,7 @@ def _without_phases(run: RunView, limits: Thresholds) -> Iterator[Finding]:
         yield _workers(run, f"Workers are busy {share(busy)} of the time", limits)
     if (unnamed := run.phase_ratio.get("other", 0.0)) >= limits.other_ratio:
         sentence = f"Your loop names no phases; {share(unnamed)} of an iteration is unaccounted for."
-        yield _limit("no_phases", sentence, "Wrap sampling and learning in driver.phase(...).")
+        yield _limit("no_phases", sentence, "Wrap sampling and learning in `driver.phase(...)`.")
 
 
 def _workers(run: RunView, opening: str, limits: Thresholds) -> Finding:
@@ -126,7 +126,7 @@ def _one_awaited(run: RunView, wait: str, limits: Thresholds) -> Finding | None:
         return None
     async_hint = "" if run.sampler == "async" else "; asynchronous sampling{asynchronous} waits for no single worker"
     sentence = f"{wait}; the other workers wait for worker {name}, which {cause}."
-    return Finding("sampling_bound", "info", sentence, f"See what it does: raymon profile{async_hint}.", name)
+    return Finding("sampling_bound", "info", sentence, f"See what it does: `raymon profile`{async_hint}.", name)
 
 
 def _calls(run: RunView, wait: str, busy: float) -> Finding:
@@ -169,13 +169,15 @@ def _other(run: RunView, _: Thresholds) -> Finding:
     return _limit(
         "overhead_bound",
         f"{share(run.phase_ratio['other'])} of each iteration is outside every named phase of the driver.",
-        "Take a flame graph of the driver (raymon profile); in your own trainer, wrap that code in a phase.",
+        "Take a flame graph of the driver (`raymon profile`); in your own trainer, wrap that code in a phase.",
     )
 
 
 _DOING: Final = {"environment": "in the environment", "inference": "in the policy", "sending": "sending fragments"}
 _LARGER_CALLS: Final = "more environments in each worker{envs_per_worker}, longer fragments{fragment_steps}"
-_SEND_LESS: Final = "Send less: fewer or smaller observations, float32 or uint8 instead of float64, longer fragments."
+_SEND_LESS: Final = (
+    "Send less: fewer or smaller observations, `float32` or `uint8` instead of `float64`, longer fragments."
+)
 _PHASES: Final[dict[str, Limit]] = {
     "learn": ("learner_bound_ratio", _learner),
     "sample": ("sampling_bound_ratio", _sampling),

@@ -11,7 +11,8 @@ from raymon.health.verdicts import Finding, Severity, WorkerVerdict
 from raymon.views import RunView, WorkerView
 
 _ADVICE = (
-    "The exception is in the worker's log, and ray.get raises it where the result is fetched; ray.wait alone hides it."
+    "The exception is in the worker's log, and `ray.get` raises it where the result is fetched; "
+    "`ray.wait` alone hides it."
 )
 
 _PAUSE = "The trainer may pause before it replaces the worker{restart_delay}."
@@ -93,7 +94,8 @@ def nothing_succeeded(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     age = max(run.started_seconds_ago or 0.0, *(worker.seen_seconds for worker in run.workers))
     if age > limits.startup_grace_seconds:
         sentence = f"No rollout has succeeded since the run started {duration(age)} ago."
-        yield Finding("no_progress", "critical", sentence, "See where the driver and the workers are: raymon profile.")
+        advice = "See where the driver and the workers are: `raymon profile`."
+        yield Finding("no_progress", "critical", sentence, advice)
 
 
 def _total(workers: Sequence[WorkerView]) -> float:

@@ -162,7 +162,7 @@ def _reference(run: RunView, _: Thresholds) -> Finding:
 
 def _advantage(run: RunView, _: Thresholds) -> Finding:
     sentence = f"Computing advantages takes {share(run.phase_ratio['advantage'])} of each iteration."
-    return _limit("advantage_bound", sentence, "It is arithmetic on a few numbers: raymon profile shows what costs.")
+    return _limit("advantage_bound", sentence, "It is arithmetic on a few numbers: `raymon profile` shows what costs.")
 
 
 def _train(run: RunView, _: Thresholds) -> Finding:

@@ -34,7 +34,9 @@ def _stale_weights(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     lags = {w.worker: w.policy_lag for w in run.workers if w.role == "rollout" and w.policy_lag is not None}
     stale = {name: lag for name, lag in lags.items() if lag > limit + seen_late}
     since, usual = run.flow.updates_since_sync or 0.0, run.flow.updates_between_syncs
-    advice = "Check that each synchronization ends and reaches every rollout worker: raymon profile shows where it is."
+    advice = (
+        "Check that each synchronization ends and reaches every rollout worker: `raymon profile` shows where it is."
+    )
     if stale and len(stale) < len(lags):
         name = max(stale, key=stale.__getitem__)
         others = plain(median(lag for worker, lag in lags.items() if worker not in stale))

@@ -60,7 +60,7 @@ def _silent(node: NodeView) -> Finding:
     subject = " and ".join(hidden)
     if node.listed:
         sentence = f"{_name(node)} has not answered for {age}: {subject} {verb} out of sight."
-        advice = "Check its network and whether the node lives: raymon doctor."
+        advice = "Check its network and whether the node lives: `raymon doctor`."
         return Finding("node_silent", "critical", sentence, advice)
     why = f" ({node.departure_reason})" if node.departure_reason else ""
     if node.departure == "planned":
@@ -70,7 +70,7 @@ def _silent(node: NodeView) -> Finding:
         sentence = f"{_name(node)} is lost{why}, silent for {age}: {subject} {verb} out of sight."
         return Finding("node_lost", "critical", sentence, "Check the machine; the end of its raylet's log is there.")
     sentence = f"{_name(node)} has left the cluster and has been silent for {age}: {subject} {verb} out of sight."
-    return Finding("node_lost", "critical", sentence, "It was drained or has died: ray status, and its raylet's log.")
+    return Finding("node_lost", "critical", sentence, "It was drained or has died: `ray status`, and its raylet's log.")
 
 
 def _lost_lately(node: NodeView, limits: Thresholds) -> bool:
@@ -90,7 +90,7 @@ def _left(node: NodeView) -> Finding:
     if node.listed:
         sentence = f"{_name(node)} has not answered for {age}: {moved}"
         return Finding(
-            "node_silent", "warning", sentence, "Check its network and whether the node lives: raymon doctor."
+            "node_silent", "warning", sentence, "Check its network and whether the node lives: `raymon doctor`."
         )
     sentence = f"{_name(node)} is lost{why}, silent for {age}: {moved}"
     return Finding("node_lost", "warning", sentence, "Check the machine; the end of its raylet's log is there.")

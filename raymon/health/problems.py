@@ -20,7 +20,7 @@ _SMALLER_STEPS: Final = (
 )
 
 
-_WHY_IT_ENDED: Final = "Why it ended stands in its detail on the page, in raymon incidents and in its log"
+_WHY_IT_ENDED: Final = "Why it ended stands in its detail on the page, in `raymon incidents` and in its log"
 _MOST_AWAITED: Final = 4
 """A driver that waits for more workers than this waits for no one in particular."""
 _PAUSE_PHASES: Final = ("checkpoint", "log", "other")
@@ -132,7 +132,7 @@ def _no_progress(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thres
     if age is not None and age - (run.driver_heartbeat_age_seconds or 0.0) > limit:  # both as of its last flush
         usual = f" (an iteration normally takes {duration(run.iteration_seconds)})" if run.iteration_seconds else ""
         sentence = f"No policy update for {duration(age)}{usual}; {_driver_place(run)}."
-        finding = Finding("no_progress", "critical", sentence, "See where the driver is: raymon profile.")
+        finding = Finding("no_progress", "critical", sentence, "See where the driver is: `raymon profile`.")
         yield with_cost(finding, standstill_cost(run))
 
 
@@ -204,7 +204,7 @@ def _references(run: RunView, limits: Thresholds) -> Iterator[Finding]:
         return
     references = f"{store.refs_held or 0:.0f} object references ({size(store.refs_held_bytes or 0.0)})"
     sentence = f"The driver holds {references}, {count(growth)} more each second; the oldest is {duration(age)} old."
-    advice = "ray.get frees nothing: drop references once their data is trained on (look for a list that only grows)."
+    advice = "`ray.get` frees nothing: drop references once their data is trained on (look for a list that only grows)."
     yield Finding("references_kept", "warning", sentence, advice)
 
 

@@ -84,7 +84,7 @@ def _silent(run: RunView, limits: Thresholds) -> Finding | None:
     limit = max(limits.stale_seconds, heartbeat_limit(run, limits))
     if run.exporter_age_seconds is not None and run.exporter_age_seconds > limit:
         sentence = f"Ray's metrics have not changed for {duration(run.exporter_age_seconds)}: nothing here is live."
-        advice = "The cluster has ended, its metrics agent hangs, or this machine cannot reach it: raymon doctor."
+        advice = "The cluster has ended, its metrics agent hangs, or this machine cannot reach it: `raymon doctor`."
         return Finding("stale", "unknown", sentence, advice)
     driver, gone = run.driver_heartbeat_age_seconds, max(limits.driver_gone_seconds, heartbeat_limit(run, limits))
     exporter = run.exporter_age_seconds or 0.0
@@ -156,12 +156,12 @@ def _not_recorded(run: RunView) -> Iterator[Finding]:
     if (expected := run.workers_by_state.get("expected")) and not run.workers:
         sentence = (
             f"The run expects {expected} worker{'s' if expected > 1 else ''}, and none has reported: "
-            "put raymon.instrument on their class, or create a raymon.Monitor in each. "
+            "put `raymon.instrument` on their class, or create a `raymon.Monitor` in each. "
             "If that is done, their constructors have not ended: they take long, fail, or wait for resources."
         )
         yield Finding("no_workers", "info", sentence)
     if run.workers and all(_counts_no_steps(worker) for worker in run.workers):
-        advice = "Pass `steps=` to raymon.instrument, or call `monitor.steps`."
+        advice = "Pass `steps=` to `raymon.instrument`, or call `monitor.steps`."
         yield Finding("no_steps", "info", "Rollouts end, but no environment step is counted.", advice)
 
 

@@ -16,6 +16,8 @@ _CONTROL: Final = re.compile(
 )
 _CODE: Final = re.compile(r"`([^`]+)`")
 _LONGEST: Final = 2000
+_SHORT_CODE: Final = 28
+"""So many characters of code fit into a line on a phone."""
 _VOID: Final = frozenset({"br", "hr", "img", "input", "meta"})
 
 
@@ -52,8 +54,12 @@ def code_parts(text: str) -> list[str]:
 
 
 def with_code(text: str) -> Html:
-    """Return a text as HTML in which the parts between backticks are code."""
-    return join(*[tag("code", part) if number % 2 else part for number, part in enumerate(code_parts(text))])
+    """Return a text as HTML in which the parts between backticks are code; short ones are not broken over lines."""
+    return join(*[_code(part) if number % 2 else part for number, part in enumerate(code_parts(text))])
+
+
+def _code(text: str) -> Html:
+    return tag("code", text, class_="whole" if len(text) <= _SHORT_CODE else None)
 
 
 def without_code(text: str) -> str:

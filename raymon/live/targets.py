@@ -18,7 +18,7 @@ from raymon.cluster.auth import headers_for, unencrypted, use_token_file
 from raymon.cluster.http import get
 from raymon.format import printable
 
-HINT: Final = "Start a run with `raymon train`, or name an endpoint: --metrics-url http://HOST:PORT/metrics."
+HINT: Final = "Start a run with `raymon train`, or name an endpoint: `--metrics-url http://HOST:PORT/metrics`."
 _DASHBOARD_SECONDS: Final = 3.0
 
 

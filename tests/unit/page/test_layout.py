@@ -69,9 +69,9 @@ def test_section_that_cannot_be_drawn_is_a_note_and_the_others_are_drawn(monkeyp
 def test_code_between_backticks_is_drawn_as_code():
     hangs = worker_view("0", stuck_seconds=60.0, where="Env.step <sim.py:88>")
     html = page_html(snapshot(run_view(hangs, worker_view("1"))), worker="0")
-    code = "<code>Env.step &lt;sim.py:88&gt;</code>"
+    code = '<code class="whole">Env.step &lt;sim.py:88&gt;</code>'
     assert html.count(f"in {code}, for 1 min") >= 3, "in the verdict, its alert, the table and the detail"
-    assert "See where it is: <code>raymon profile --worker 0</code>." in html
+    assert 'See where it is: <code class="whole">raymon profile --worker 0</code>.' in html
     assert 'title="it hangs in Env.step &lt;sim.py:88&gt;, for 1 min"' in html
     assert "`" not in html
 
