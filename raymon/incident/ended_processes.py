@@ -11,7 +11,7 @@ from typing import Any, Final
 from raymon.catalog import DRIVER
 from raymon.live.evidence_files import Process
 from raymon.live.snapshot import Snapshot
-from raymon.live.worker_losses import error_sentence, explanation, frames_of, text_of
+from raymon.live.worker_losses import error_sentence, explanation, frames_of, lost_because, text_of
 
 MOST_REMEMBERED: Final = 20_000
 MOST_DEATHS: Final = 100
@@ -56,8 +56,7 @@ def _lost(losses: Sequence[Entry]) -> Iterator[dict[str, Any]]:
     for loss in losses:
         reason, explained = text_of(loss.get("reason")) or "unknown", explanation(loss)
         code = loss.get("exit_code") if isinstance(loss.get("exit_code"), int) else None
-        about = {"kind": "lost", "worker": text_of(loss.get("worker")), "sentence": f"lost ({reason})"}
-        about["sentence"] += f": {explained}" if explained else ""
+        about = {"kind": "lost", "worker": text_of(loss.get("worker")), "sentence": lost_because(reason, explained)}
         yield {**_error(loss), **about, "exit_code": code, "signal": text_of(loss.get("signal"))}
 
 

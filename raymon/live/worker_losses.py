@@ -35,6 +35,11 @@ def worker_losses(entries: Iterable[Entry]) -> tuple[WorkerLoss, ...]:
     return tuple(losses[-MOST_LOSSES:])
 
 
+def lost_because(reason: str, explained: str) -> str:
+    """Return that a worker was lost, for what reason and how it ended, as a clause."""
+    return f"lost ({reason}): {explained}" if explained else f"lost ({reason})"
+
+
 def explanation(loss: Entry) -> str:
     """Return how a lost worker ended: Ray's words or the exception, exit code and signal; empty if not known."""
     sentence = error_sentence(loss)

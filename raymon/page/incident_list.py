@@ -11,6 +11,7 @@ from raymon.html.parts import panel
 from raymon.html.words import headline, shape
 from raymon.incident.report import SOURCES
 from raymon.incident.store import Incident, IncidentStore
+from raymon.live.worker_losses import lost_because
 from raymon.page.context import Context
 
 READ_SECONDS: Final = 5.0
@@ -132,7 +133,10 @@ def last_stack(context: Context, process: str) -> tuple[Summary, tuple[str, ...]
 
 
 def causes_of_death(context: Context, worker: str) -> list[tuple[str, tuple[str, ...]]]:
-    """Return why processes of a worker ended or failed, newest incident first, each once, and the frames of errors."""
+    """Return why processes of a worker ended or failed, newest incident first, each once, and the frames of errors.
+
+    What the driver wrote about losses that are in no incident follows, the newest first, with the moment.
+    """
     causes = [
         (cause, frames)
         for incident in context.incidents
@@ -140,4 +144,9 @@ def causes_of_death(context: Context, worker: str) -> list[tuple[str, tuple[str,
         for dead, cause, frames in incident.deaths
         if dead == worker
     ]
+    known = {cause for cause, _ in causes}
+    for loss in reversed(context.run.worker_losses):
+        cause = f"{SOURCES['lost']}: {lost_because(loss.reason, loss.detail)}"
+        if loss.worker == worker and cause not in known:
+            causes.append((f"{cause} · {moment(loss.at)}", ()))
     return list(dict.fromkeys(causes))[:SHOWN_DEATHS]

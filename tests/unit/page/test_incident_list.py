@@ -7,6 +7,7 @@ from raymon.incident.store import IncidentStore
 from raymon.page import layout
 from raymon.page.choice import Choice
 from raymon.page.incident_list import read
+from raymon.views import WorkerLoss
 
 DATA = {
     "run": "r",
@@ -40,8 +41,15 @@ def incidents(tmp_path):
     return read(tmp_path)
 
 
-def drawn(incidents, **choice):
-    view = run_view(worker_view("1", pid=7, where="Env.step → recv (my_env.py:88)"))
+LOSSES = (
+    WorkerLoss("1", 1e9 - 90.0, "error", "KeyError: 3, in `act (my_env.py:9)`"),
+    WorkerLoss("2", 1e9 - 60.0, "oom"),
+    WorkerLoss("1", 1e9 - 30.0, "error", "ValueError: bad"),
+)
+
+
+def drawn(incidents, losses=(), **choice):
+    view = run_view(worker_view("1", pid=7, where="Env.step → recv (my_env.py:88)"), worker_losses=losses)
     return str(layout.page(snapshot(view), Choice(**choice), incident_list=incidents, now=NOW))
 
 
@@ -62,6 +70,16 @@ def test_detail_shows_the_stack_and_the_cause_of_death(incidents):
     assert "act (&lt;my_env&gt;.py:3)" in html
     assert "SIGSEGV" not in html
     assert "<code>Env.step → recv (my_env.py:88)</code>" in html
+
+
+def test_losses_that_are_in_no_incident_are_shown_with_their_moment(incidents):
+    html = drawn(incidents, LOSSES, worker="1")
+    code = '<code class="whole">act (my_env.py:9)</code>'
+    lost = f"The driver: lost (error): KeyError: 3, in {code} · 2001-09-09 01:45:10 UTC"
+    assert lost in html
+    assert html.count("ValueError: bad") == 1, "the incident has it, with its frames"
+    assert "oom" not in html, "of another worker"
+    assert lost in drawn((), LOSSES, worker="1"), "as on a recording without its incidents"
 
 
 def test_ends_of_an_incident_without_that_part_are_those_of_its_view(tmp_path):
