@@ -22,7 +22,7 @@ BLUE: Final = "#0072B2"
 EXPORT_AND_SCRAPE_SECONDS: Final = 15.0
 """Age of a healthy number on a dashboard: Ray exports every 10 s by default, Prometheus scrapes every 5 s."""
 AGE_STEPS: Final[Steps] = ((None, NEUTRAL), (EXPORT_AND_SCRAPE_SECONDS + 5.0, YELLOW), (60.0, RED))
-"""Thresholds of the time since something happened."""
+"""Thresholds of the time since something that happens every second, or is late already."""
 
 # Distinguishable for colour-blind readers (Okabe and Ito 2008), yellow and grey darkened to be legible on white.
 COLOURS: Final[Mapping[str, str]] = {

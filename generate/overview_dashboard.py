@@ -129,7 +129,6 @@ WHICH: Final = Row(
             column_links={"worker": TO_WORKER},
             column_steps={
                 workers.RELATIVE_COST.title: _SLOW,
-                workers.PROGRESS_AGE.title: AGE_STEPS,
                 workers.HEARTBEAT_AGE.title: AGE_STEPS,
                 workers.FAILURES.title: ((None, NEUTRAL), (0.001, RED)),
             },
@@ -137,7 +136,7 @@ WHICH: Final = Row(
         ),
         Panel("bargauge", (workers.SLOWEST,)),
         Panel("bargauge", (workers.FEWEST_STEPS,), empty="no worker of the role env"),
-        Panel("bargauge", (workers.LONGEST_SILENT,), steps=AGE_STEPS),
+        Panel("bargauge", (workers.LONGEST_SILENT,)),
         Panel("heatmap", (run.FLEET_ROLLOUTS,), width=24, height=13),
     ),
 )

@@ -52,7 +52,8 @@ RELATIVE_COST: Final = _of_worker(
 PROGRESS_AGE: Final = _of_worker(
     "Last progress",
     "s",
-    "Time since the worker last finished a step, an episode or a rollout; exporting and scraping can take 15 s.",
+    "Time since the worker last finished a step, an episode or a rollout; exporting and scraping can take 15 s, and "
+    "the alert RaymonWorkerStalled compares the rest with its rollouts.",
     age(catalog.PROGRESS, _EACH),
 )
 HEARTBEAT_AGE: Final = _of_worker(
@@ -133,7 +134,8 @@ FEWEST_STEPS: Final = _of_worker(
 LONGEST_SILENT: Final = _of_worker(
     "Longest without progress",
     "s",
-    "The ten workers with the oldest progress; the age also grows while a worker waits for its next call.",
+    "The ten workers with the oldest progress; the age also grows while a worker waits for its next call and in a "
+    "rollout that is normally long, and the alert RaymonWorkerStalled fires for a stalled one.",
     largest_now(with_role(age(catalog.PROGRESS, _EACH))),
     _ROLE_AND_NAME,
 )

@@ -64,10 +64,8 @@ STEPS = {
     "raymon-overview: Slower than the others": SLOW,
     "raymon-overview: Workers lost": LOST,
     "raymon-overview: Workers / Slowness": SLOW,
-    "raymon-overview: Workers / Last progress": AGE,
     "raymon-overview: Workers / Heartbeat": AGE,
     "raymon-overview: Workers / Failures/s": [(None, NEUTRAL), (0.001, RED)],
-    "raymon-overview: Longest without progress": AGE,
     "raymon-overview: Object store used": FULL,
     "raymon-overview: Observations dropped by recording": LOST,
     "raymon-worker: Processes / Heartbeat": AGE,
@@ -464,4 +462,4 @@ def test_the_worker_table_shows_the_slowest_first_in_colour():
         for override in table["fieldConfig"]["overrides"]
         if {"id": "custom.displayMode", "value": "color-background"} in override["properties"]
     }
-    assert {"Slowness", "Last progress", "Heartbeat"} <= coloured
+    assert {"Slowness", "Heartbeat"} <= coloured
