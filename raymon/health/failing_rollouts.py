@@ -72,19 +72,28 @@ def failing_rollouts(run: RunView, workers: Sequence[WorkerVerdict], limits: Thr
 def held_up_by_failure(
     run: RunView, workers: Sequence[WorkerVerdict], limits: Thresholds, *, stands: bool
 ) -> Iterator[Finding]:
-    """Yield that the last rollout of a worker failed, none has followed, and the run `stands` or waits for it."""
+    """Yield that the last rollout of a worker failed and none has followed, while the run `stands` or waits."""
     idle = {worker.worker for worker in workers if worker.state in ("waiting", "restarting")}
     if any(worker.state in ("stalled", "failing") for worker in workers):
         return
-    if not stands:
-        waited = run.driver_silent_seconds or 0.0
-        idle &= set(run.driver_waits_for) if waited > limits.suspect_seconds + (run.report_seconds or 0.0) else set()
-    failed = [worker for worker in run.workers if worker.worker in idle and worker.failures_since_success]
+    failed = [
+        worker
+        for worker in run.workers
+        if worker.worker in idle and worker.failures_since_success and (stands or _is_awaited(worker, run, limits))
+    ]
     if failed:
         error = f"{_class_of(failed)}{_raised_in(failed)}"
         sentence = f"The last rollout of {_workers(failed)} failed with {error}, and none has followed."
         severity: Severity = "critical" if stands else "warning"
         yield Finding("rollouts_failing", severity, sentence, f"{_ADVICE} {_PAUSE}", _only(failed))
+
+
+def _is_awaited(worker: WorkerView, run: RunView, limits: Thresholds) -> bool:
+    """Return whether the driver has waited for an idle worker, or for samples while it was idle, for some seconds."""
+    least = limits.suspect_seconds + (run.report_seconds or 0.0)
+    if worker.worker in run.driver_waits_for and (run.driver_silent_seconds or 0.0) > least:
+        return True
+    return run.phase == "sample" and (worker.progress_age_seconds or 0.0) > least
 
 
 def nothing_succeeded(run: RunView, limits: Thresholds) -> Iterator[Finding]:

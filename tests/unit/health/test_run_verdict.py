@@ -61,6 +61,10 @@ UNPLACED = run(
     free_resources={"CPU": (2.0, 4.0), "GPU": (0.0, 2.0)},
 )
 
+IDLE_AFTER_FAILURE = worker(
+    "1", activity="waiting", failures={"KeyError": 0.0}, failures_since_success=1.0, progress_age_seconds=7.0
+)
+
 CASES = {
     "learner": (run(worker(phase_ratio={"waiting": 0.78}), phase_ratio={"learn": 0.96}), "learner_bound", "info"),
     "environment": (sampling(PHASES), "environment_bound", "info"),
@@ -150,6 +154,16 @@ CASES = {
         ),
         "rollouts_failing",
         "warning",
+    ),
+    "the driver waits for samples, a worker whose rollout failed does nothing": (
+        healthy(workers=(worker("0"), IDLE_AFTER_FAILURE), phase="sample"),
+        "rollouts_failing",
+        "warning",
+    ),
+    "the driver learns, a worker whose rollout failed does nothing": (
+        healthy(workers=(worker("0"), IDLE_AFTER_FAILURE), phase="learn"),
+        "healthy",
+        "ok",
     ),
     "a failed rollout, and the run goes on": (
         healthy(workers=(worker("0", failures={"KeyError": 0.0}, failures_since_success=1.0), worker("1"))),
