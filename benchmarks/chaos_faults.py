@@ -188,7 +188,7 @@ _SEVERAL: Final = ("several",)
 FAULTS: Final = (
     Fault("worker killed (SIGKILL)", kill_worker, _REPLACED),
     Fault("worker stopped and continued", stop_worker, _STALLED, alerts={"rllib": "RaymonWorkerDead"}),
-    Fault("worker stopped for good", stop_for_good, _STALLED, engines=("own",)),
+    Fault("worker stopped for good", stop_for_good, _HANGS, engines=("own",)),
     Fault("exception in an environment", raise_in_environment, _REPLACED),
     Fault("environment hangs for a while", hang_in_environment, _HANGS, alerts={"rllib": "RaymonWorkerStalled"}),
     Fault("environment hangs for good", hang_for_good, _HANGS, engines=("own",)),
