@@ -210,10 +210,11 @@ class ChaosRun:
         return [f"{name}: Prometheus {seen}, the run {kept}" for name, seen, kept in pairs if seen != kept]
 
     def _lost_seconds(self, summary: dict[str, Any]) -> float | None:
-        """Return how many seconds of a worker's steps Prometheus misses (or has too many of) for each lost worker."""
+        """Return how many seconds in rollouts Prometheus misses (or has too many of) for each lost worker."""
         received = summary["ledger"]["received_steps"] if self.engine == "own" else summary["env_steps"]
         counted = sum(self.cluster.prometheus.totals(catalog.ENV_STEPS, self.name).values())
-        rate = summary["steps_per_second"] / WORKERS
+        sampling = sum(self.cluster.prometheus.totals(catalog.ROLLOUT_SECONDS, self.name).values())
+        rate = counted / sampling if sampling else 0.0
         lost = self.losses_of_workers()
         return abs(counted - received) / rate / max(1, lost) if rate else None
 

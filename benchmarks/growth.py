@@ -32,6 +32,7 @@ from benchmarks.watched import ROOT, Program, TroubleError, await_result, put_ta
 from raymon.catalog import DRIVER
 
 COLLECTIONS: Final = 14_400
+LEAST_COLLECTIONS: Final = 1_000
 WORKERS: Final = 4
 FAULT_EVERY: Final = 600
 FAULT_SECONDS: Final = 60
@@ -155,6 +156,8 @@ def main() -> int:
     parser.add_argument("--only", choices=list(NAMES), action="append", help="measure this reader; repeat for several")
     parser.add_argument("--write", type=Path, help="a page with markers for the table")
     args = parser.parse_args()
+    if args.collections < LEAST_COLLECTIONS:
+        parser.error(f"--collections: found {args.collections}, expected at least {LEAST_COLLECTIONS}")
     curves = []
     with short_folder() as folder:
         try:
