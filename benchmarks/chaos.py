@@ -65,6 +65,8 @@ class Deck:
 def strike(run: ChaosRun, fault: Fault, cluster: str) -> Outcome:
     """Bring one fault about, wait until it is named, end it, and wait until the run has recovered."""
     run.lost_nodes += fault.target == "node"
+    if fault.breaks:
+        await_result(run.has_checkpoint, RECOVERY_SECONDS, "a first checkpoint")
     target, pattern, begun, undo = await_result(  # again if its process has just been replaced
         lambda: _begin(run, fault), RECOVERY_SECONDS, "a target that nobody talks about"
     )

@@ -156,6 +156,10 @@ class ChaosRun:
             wrong.append(f"no clear sentence at the end: {text.strip()[-200:]!r}")
         return [*wrong, *self._checkpoint()]
 
+    def has_checkpoint(self) -> bool:
+        """Return whether the run has written a checkpoint."""
+        return any((self.records / name).exists() for name in ("checkpoint.npz", "rllib-checkpoint"))
+
     def _checkpoint(self) -> list[str]:
         """Load the checkpoint as a run that goes on from it does."""
         if self.engine == "own":

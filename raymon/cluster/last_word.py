@@ -66,11 +66,14 @@ def end_orphans(session: Path) -> None:
                 os.kill(int(process.name), signal.SIGKILL)
 
 
+def is_worker(process: Path) -> bool:
+    """Return whether a process, as its folder in `/proc`, is a worker of Ray; an OSError if it is not there."""
+    return (process / "cmdline").read_bytes().startswith(_TITLE)
+
+
 def _is_worker_of(process: Path, session: Path) -> bool:
     try:
-        if not (process / "cmdline").read_bytes().startswith(_TITLE):
-            return False
-        return any(session in file.readlink().parents for file in (process / "fd").iterdir())
+        return is_worker(process) and any(session in file.readlink().parents for file in (process / "fd").iterdir())
     except OSError:  # it has ended, or is another user's
         return False
 

@@ -1,6 +1,8 @@
 """The Ray node that the driver runs on, and what is to be said and ended when it dies."""
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,16 +26,24 @@ def driver_node_died() -> bool:
     """Return whether the node of this process has died, which Ray does not tell a driver."""
     import ray
 
-    if _raylet_died():
+    if raylet_died():
         return True
     own = ray.get_runtime_context().get_node_id()
     return any(node["NodeID"] == own and not node["Alive"] for node in ray.nodes())
 
 
-def _raylet_died() -> bool:
+def raylet_died() -> bool:
     """Return whether nothing listens at this node's raylet; False while that is not known."""
     address = ray_internals.raylet_socket()
     return address is not None and not last_word.listens(address)
+
+
+def end_worker(pid: int) -> None:
+    """Kill a process by a signal; where `/proc` shows that its id is another program's by now, do nothing."""
+    processes = Path("/proc")
+    with contextlib.suppress(OSError):
+        if not (processes / "self").exists() or last_word.is_worker(processes / str(pid)):
+            os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -58,11 +68,11 @@ def watched(owned: bool, advice: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, NodeDiedError) and _raylet_died():
+        if not isinstance(error, NodeDiedError) and raylet_died():
             raise NodeDiedError(advice) from error
         raise
     finally:
-        if folder and _raylet_died():
+        if folder and raylet_died():
             last_word.end_orphans(Path(folder))
         with contextlib.suppress(OSError):  # somebody has ended it
             watcher.communicate(last_word.FAREWELL)

@@ -6,8 +6,6 @@ for which the cluster has no CPU is waited for and does not count as lost.
 """
 
 import contextlib
-import os
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ from typing import Any, Final, Literal
 import ray
 from ray import exceptions
 
-from raymon.cluster.own_node import NodeDiedError, driver_node_died
+from raymon.cluster.own_node import NodeDiedError, driver_node_died, end_worker, raylet_died
 from raymon.errors import UserError
 from raymon.format import one_line
 from raymon.monitor.reasons import loss_reason
@@ -148,7 +146,7 @@ class WorkerPool:
 
     def lose(self, slot: Slot, reason: str, error: str = "") -> None:
         """Count a worker as lost, end its process and plan its replacement."""
-        self._kill(slot, by_signal=reason == "timeout")
+        self._kill(slot, by_signal=reason == "timeout" or raylet_died())
         slot.reason, slot.error = reason, error
         self.ledger.lost(slot.worker, reason)
         if slot.restarts >= self.max_restarts:
@@ -229,15 +227,14 @@ class WorkerPool:
             slot.waits_for_cpu = bool(sentence)
 
     def _kill(self, slot: Slot, by_signal: bool = False) -> None:
-        """Kill an actor. A stopped process cannot obey Ray, so on this node it is killed by a signal as well."""
+        """Kill an actor, on this node by a signal as well if it is stopped or its raylet dead: it cannot obey Ray."""
         slot.ref = None
         if slot.actor is None:
             return
         with contextlib.suppress(exceptions.RayError, ValueError):
             ray.kill(slot.actor)
         if by_signal and slot.process is not None and slot.process[0] == ray.get_runtime_context().get_node_id():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(slot.process[1], signal.SIGKILL)
+            end_worker(slot.process[1])
         slot.actor = None
 
 
