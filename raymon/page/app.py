@@ -28,8 +28,16 @@ def choose(event: dict[str, str]) -> None:
         right = hmac.compare_digest(event["token"].strip().encode(), expected.encode())
         st.session_state["admitted"], st.session_state["refused"] = right, not right
         return
-    choice = choices.from_query(st.query_params.to_dict())
-    st.query_params.from_dict(choices.to_query(choices.updated(choice, event)))
+    query = st.query_params.to_dict()
+    new = choices.to_query(choices.updated(choices.from_query(address().read(query)), event))
+    address().write(query, new)
+    st.query_params.from_dict(new)
+
+
+def address() -> choices.Address:
+    """Return what is known of the viewer's address."""
+    known: choices.Address = st.session_state.setdefault("address", choices.Address())
+    return known
 
 
 @st.fragment(run_every=1.0)
@@ -38,7 +46,7 @@ def draw(arguments: tuple[str, ...]) -> None:
     if not admitted():
         component.show(login_form.login_form(bool(st.session_state.get("refused"))), "raymon", choose)
         return
-    choice = choices.from_query({"run": options(arguments).run, **st.query_params.to_dict()})
+    choice = choices.from_query({"run": options(arguments).run, **address().read(st.query_params.to_dict())})
     snapshot = snapshot_for(arguments, choice)
     html = drawings.page(snapshot, choice, services(arguments).latest(), incidents(arguments).latest())
     component.show(html, layout.title(snapshot, choice), choose)

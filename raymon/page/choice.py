@@ -1,7 +1,7 @@
 """What a viewer has chosen. It is kept in the page's address, so that a view can be linked, reloaded and sent."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 from raymon.health import WORKER_STATES
@@ -109,3 +109,32 @@ def to_query(choice: Choice) -> dict[str, str]:
     """Return the query parameters that differ from the defaults."""
     default = Choice()
     return {name: getattr(choice, name) for name in FIELDS if getattr(choice, name) != getattr(default, name)}
+
+
+@dataclass(slots=True)
+class Address:
+    """The query parameters of one viewer, of which the browser may not know the newest yet.
+
+    What the server writes into the address comes back with the browser's next request. A request that was on its way
+    before, such as the one that draws the page each second, still carries the old parameters: it must not take the
+    viewer's choice back.
+    """
+
+    _written: Mapping[str, str] | None = None
+    _outdated: list[Mapping[str, str]] = field(default_factory=list)
+    _own_run: bool = False
+
+    def read(self, query: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the parameters that hold: those of the request, or newer ones that were written."""
+        if self._written is not None and query in self._outdated:
+            return self._written
+        if query != self._written or not self._own_run:  # the browser knows them, or its user has gone elsewhere
+            self._written, self._outdated = None, []
+        self._own_run = False
+        return query
+
+    def write(self, query: Mapping[str, str], new: Mapping[str, str]) -> None:
+        """Note that the address of a request is being replaced; the same run of the page reads it once more."""
+        before = query if self._written is None else self._written
+        self._outdated = [old for old in (*self._outdated, query, before) if old != new]
+        self._written, self._own_run = new, True

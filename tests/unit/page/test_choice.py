@@ -14,3 +14,16 @@ def test_any_query_is_a_choice_that_survives_a_round_trip(parameters):
     assert chosen.row_limit in range(25, 501)
     assert chosen.span_seconds >= 120
     assert choice.from_query(choice.to_query(chosen)) == chosen
+
+
+def test_request_sent_before_the_address_changed_does_not_take_a_choice_back():
+    address, first, second, third = choice.Address(), {}, {"order": "steps"}, {"order": "p95"}
+    assert address.read(first) == first
+    address.write(first, second)
+    assert address.read(second) == second  # in the run that wrote it
+    assert address.read(first) == second
+    address.write(first, third)
+    assert address.read(third) == third
+    assert [address.read(outdated) for outdated in (first, second)] == [third, third]
+    assert address.read(third) == third  # the browser knows it from here on
+    assert address.read(first) == first  # its user went back
