@@ -96,7 +96,12 @@ def _phase_ratio(context: Context, role: str) -> dict[str, float]:
     known = [worker.phase_ratio for worker in workers if worker.present and worker.phase_ratio]
     if not known:
         return {}
-    mean = {phase: sum(ratios.get(phase, 0.0) for ratios in known) / len(known) for phase in WORKER_ORDER}
+    total = dict.fromkeys(WORKER_ORDER, 0.0)
+    for ratios in known:
+        for phase, ratio in ratios.items():
+            if phase in total:
+                total[phase] += ratio
+    mean = {phase: ratio / len(known) for phase, ratio in total.items()}
     return {**mean, "other": max(0.0, 1.0 - sum(mean.values()))}
 
 

@@ -3,7 +3,7 @@
 A view holds ages as of the collection; `Context.age` returns them as of now. Sections draw no age without it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,6 +30,7 @@ class Context:
         elapsed: Seconds since the snapshot was taken.
         other: The run laid over the curves, or None.
         incidents: Those of all runs, newest first.
+        sorted_workers: Order of the table to the workers in it, for the sections that follow.
     """
 
     snapshot: Snapshot
@@ -40,6 +41,7 @@ class Context:
     elapsed: float = 0.0
     other: "Context | None" = None
     incidents: "tuple[Summary, ...]" = ()
+    sorted_workers: dict[str, list[tuple[WorkerView, WorkerVerdict]]] = field(default_factory=dict)
 
     @property
     def now(self) -> float:

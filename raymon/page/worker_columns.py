@@ -35,7 +35,7 @@ def empty_columns(pairs: list[Pair]) -> set[str]:
     """Return the columns that would be empty in every row."""
     workers = [worker for worker, _ in pairs]
     empty = {
-        "failures": not any(worker.failures_total > 0 or failing(worker) for worker in workers),
+        "failures": not any(worker.failures_total > 0 or (worker.failures and failing(worker)) for worker in workers),
         "role": all(worker.role == "env" for worker in workers),
         "tokens": not any(worker.flow.tokens_per_second for worker in workers),
     }

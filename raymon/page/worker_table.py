@@ -1,5 +1,6 @@
 """The table of workers, worst first: state and reason, rates, latency, progress, failures, restarts, memory."""
 
+from collections import Counter
 from typing import Final
 
 from raymon.catalog import ROLES
@@ -15,12 +16,20 @@ from raymon.views import WorkerView
 
 SPARKLINES: Final = 60
 """Rows with a sparkline; further rows have the number alone."""
+BY_NUMBER: Final = "number"
+"""The order among workers that are equal in every other one."""
 
 
 def sorted_workers(context: Context, order: str) -> list[Pair]:
-    """Return the workers in an order, equal ones by their number."""
-    key = next(column.key for column in COLUMNS if column.order == order)
-    return sorted(context.judged_workers(), key=lambda pair: (key(pair), ROLES.index(pair[0].role), number(pair[0])))
+    """Return the workers in an order, equal ones by their number; sorted once for all sections of a drawing."""
+    if order not in context.sorted_workers:
+        if order == BY_NUMBER:
+            pairs = sorted(context.judged_workers(), key=lambda pair: (ROLES.index(pair[0].role), number(pair[0])))
+        else:
+            key = next(column.key for column in COLUMNS if column.order == order)
+            pairs = sorted(sorted_workers(context, BY_NUMBER), key=key)
+        context.sorted_workers[order] = pairs
+    return context.sorted_workers[order]
 
 
 def matches(pair: Pair, state: str, text: str) -> bool:
@@ -31,6 +40,8 @@ def matches(pair: Pair, state: str, text: str) -> bool:
     worker, verdict = pair
     if state and verdict.state != state:
         return False
+    if not text:
+        return True
     place = f"node {worker.node or ''} pid {worker.pid or ''}"
     why = without_code(f"{verdict.reason} {failing(worker)}")
     searched = f"worker {worker.worker} {worker.role} {place} {word(verdict.state)} {why}".lower()
@@ -65,7 +76,7 @@ def table(context: Context) -> Html:
 
 def _filters(context: Context, pairs: list[Pair]) -> Html:
     chosen = context.choice.state
-    totals = {state: sum(1 for _, verdict in pairs if verdict.state == state) for state in WORKER_STATES}
+    totals = Counter(verdict.state for _, verdict in pairs)
     chips = [_chip("", "all", len(pairs), pressed=chosen == "")]
     chips += [
         _chip(state, word(state), totals[state], pressed=chosen == state)
