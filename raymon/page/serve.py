@@ -21,8 +21,11 @@ from streamlit import net_util
 
 from raymon.cluster.ownership import is_loopback
 from raymon.live.allocator import limit_arenas
+from raymon.page.garbage import LongCollections
 
 PARENT_CHECK_SECONDS: Final = 0.5
+SWITCH_SECONDS: Final = 0.001
+"""After so long the collector lets another thread run: the click of a viewer passes through several."""
 _OPTIONS: Final[dict[str, object]] = {
     "global.developmentMode": False,
     "logger.level": "error",
@@ -103,6 +106,8 @@ def no_address() -> None:
 def main(parent: int, host: str, port: int, arguments: tuple[str, ...]) -> None:
     """Serve the page until the process is ended."""
     limit_arenas()
+    LongCollections().watch()
+    sys.setswitchinterval(SWITCH_SECONDS)
     threading.Thread(target=end_with, args=(parent,), name="raymon-parent", daemon=True).start()
     threading.Thread(target=collect, args=(arguments,), name="raymon-collect", daemon=True).start()
     net_util.get_external_ip = no_address
