@@ -6,7 +6,18 @@ from typing import Final
 from raymon import catalog
 from raymon.queries.engine_families import CACHE_USED as CACHE_FAMILIES
 from raymon.queries.engine_families import FIRST_TOKEN as FIRST_TOKEN_FAMILIES
-from raymon.queries.query import RATE_INTERVAL, Query, age, largest_now, latest, of_top_runs, rate, role_of_each, top
+from raymon.queries.query import (
+    RATE_INTERVAL,
+    Query,
+    age,
+    each_rate,
+    largest_now,
+    latest,
+    of_top_runs,
+    rate,
+    role_of_each,
+    top,
+)
 
 _NO_SIGNAL: Final = rate(catalog.GROUPS, "run", 'signal="no"')
 _TOKENS_OUT: Final = rate(catalog.TOKENS, "run", 'direction="out"')
@@ -79,7 +90,7 @@ ROLE_PHASES: Final = Query(
     "percentunit",
     "Share of the time of the processes of a role that they spend in each phase, of at most two runs.",
     _of_few_runs(
-        f"sum by (run, role, phase) ({rate(catalog.WORKER_PHASE, 'run, worker, phase')}"
+        f"sum by (run, role, phase) ({each_rate(catalog.WORKER_PHASE)}"
         f" * on (run, worker) group_left (role) {_ROLE})"
         f" / on (run, role) group_left () count by (run, role) ({_ROLE}) > 0.01"
     ),

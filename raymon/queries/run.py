@@ -10,13 +10,14 @@ from raymon.queries.query import (
     Query,
     age,
     coded,
+    each_rate,
     latest,
     of,
     of_top_runs,
     rate,
     share,
+    sum_by_role,
     top,
-    with_role,
 )
 
 STATES: Final = ("finished", "stopped", "failed", "starting", "training")
@@ -32,7 +33,7 @@ LATE_ITERATIONS: Final = 5
 _UPDATE_AGE: Final = age(catalog.LAST_UPDATE, "run")
 _IN_TIME: Final = f"{_UPDATE_AGE} <= {LATE_ITERATIONS} * {latest(catalog.ITERATION_SECONDS, 'run')}"
 _LATE: Final = f"{_UPDATE_AGE} > {LATE_SECONDS} unless {_IN_TIME}"
-_WORKER_PHASES: Final = f"sum by (role, phase) ({with_role(rate(catalog.WORKER_PHASE, 'run, worker, phase'))})"
+_WORKER_PHASES: Final = sum_by_role(each_rate(catalog.WORKER_PHASE), "phase")
 
 
 def _in_trouble(state: str, name: str) -> str:
@@ -127,7 +128,7 @@ ACTIVITIES: Final = Query(
     "What the workers are doing now",
     "short",
     "Number of workers by role, if not env, and by their last reported activity, all selected runs together.",
-    f"sum by (role, activity) ({with_role(latest(catalog.ACTIVITY, 'run, worker, activity'))})",
+    sum_by_role(latest(catalog.ACTIVITY, "run, worker, activity"), "activity"),
     "{{role}}{{activity}}",
 )
 LOSSES: Final = Query(
