@@ -17,6 +17,7 @@ import ray
 import raymon
 
 WORKERS: Final = 3
+START_AT_ONCE: Final = 8
 Lengths = Callable[[random.Random], int]
 
 
@@ -96,7 +97,11 @@ def train(kind: str, number: int = WORKERS) -> None:
     nature = NATURES[kind]
     driver = raymon.DriverMonitor(kind, workers=number)
     sampler = ray.remote(num_cpus=0)(raymon.instrument(Sampler, rollout="sample", steps=len, worker="number"))
-    workers = [sampler.remote(each, kind) for each in range(number)]
+    workers: list[Any] = []
+    while len(workers) < number:  # hundreds of processes that start at once miss the deadlines of Ray
+        batch = range(len(workers), min(number, len(workers) + START_AT_ONCE))
+        workers += [sampler.remote(each, kind) for each in batch]
+        ray.get([worker.__ray_ready__.remote() for worker in workers])
     pending: dict[Any, Any] = {} if nature.sync else {worker.sample.remote(): worker for worker in workers}
     updates = 0
     while True:
