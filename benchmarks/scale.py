@@ -16,6 +16,7 @@ import platform
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
@@ -25,9 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from synthetic import Node, Page, fleet, serve, write_discovery
+from synthetic import Node, Page, fleet
 
+from benchmarks.fleet_server import serving
 from benchmarks.history import write_history
+from benchmarks.watched import TroubleError, await_result
 from generate.dashboards import DASHBOARDS
 from generate.panel import INSTANT, MOST_POINTS
 from raymon import catalog
@@ -38,17 +41,27 @@ ROOT = Path(__file__).resolve().parent.parent
 BAR_SECONDS = 0.2
 RATE_INTERVAL = "20s"
 SCRAPE_SECONDS = 5.0
+SCRAPED_SECONDS = 120.0
 GRAPHS = ("timeseries", "bargauge")
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Durations of a panel's query, the number of series it returned, and how many a graph draws at once."""
+    """Durations of a panel's query, and what it returned.
+
+    Attributes:
+        cpu_seconds: Those that Prometheus took for one of them; on a busy machine they say more than the durations.
+        series: Number of series.
+        drawn: How many of them a graph draws at once.
+        error: Why there is no result, as Prometheus says.
+    """
 
     name: str
     seconds: tuple[float, ...]
+    cpu_seconds: float
     series: int
     drawn: int
+    error: str = ""
 
     @property
     def p95(self) -> float:
@@ -125,7 +138,7 @@ def time_queries(server: Server, history_seconds: float, repeats: int) -> list[T
     timings = []
     for name, kind, query in panel_queries():
         expression = query.fill(rate_interval=RATE_INTERVAL, worker="1" if "worker:" in name else ".+")
-        seconds = []
+        seconds, used, result, error = [], server.processor_seconds(), [], ""
         for _ in range(repeats):
             now = time.time()
             if kind in INSTANT:
@@ -135,9 +148,14 @@ def time_queries(server: Server, history_seconds: float, repeats: int) -> list[T
                 span = {"start": f"{now - history_seconds:.3f}", "end": f"{now:.3f}", "step": f"{step:.0f}"}
                 path, parameters = "query_range", {"query": expression, **span}
             begun = time.perf_counter()
-            result = server.api(path, **parameters)["result"]
+            try:
+                result = server.api(path, **parameters)["result"]
+            except urllib.error.HTTPError as refusal:
+                error = refusal.read().decode(errors="replace")
             seconds.append(time.perf_counter() - begun)
-        timings.append(Timing(name, tuple(seconds), len(result), drawn_at_once(result) if kind in GRAPHS else 0))
+        cpu_seconds = (server.processor_seconds() - used) / repeats
+        drawn = drawn_at_once(result) if kind in GRAPHS else 0
+        timings.append(Timing(name, tuple(seconds), cpu_seconds, len(result), drawn, error))
     return timings
 
 
@@ -165,7 +183,8 @@ def report(
     slow = sorted(timings, key=lambda timing: -timing.p95)
     over = [timing for timing in slow if timing.p95 > BAR_SECONDS]
     crowded = [timing for timing in timings if timing.drawn > TOP]
-    missed = len(over) + len(crowded) + int(per_worker > catalog.SERIES_BUDGET["worker"])
+    failed = [timing for timing in timings if timing.error]
+    missed = len(over) + len(failed) + len(crowded) + int(per_worker > catalog.SERIES_BUDGET["worker"])
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; {workers} workers on {len(nodes)} nodes"
     )
@@ -174,8 +193,13 @@ def report(
     print(f"slowest scrape {float(scrape):.2f} s")
     print(f"{len(timings)} queries over {args.minutes} minutes, each run {args.repeats} times; the slowest by p95:")
     for timing in slow[:10]:
-        print(f"  {timing.p95 * 1000:7.0f} ms  {timing.series:5d} series  {timing.name}")
-    print(f"{len(over)} queries have a p95 above {BAR_SECONDS * 1000:.0f} ms")
+        cpu = f"{timing.cpu_seconds * 1000:5.0f} ms of CPU"
+        print(f"  {timing.p95 * 1000:7.0f} ms  {cpu}  {timing.series:5d} series  {timing.name}")
+    print(f"{len(over)} queries have a p95 above {BAR_SECONDS * 1000:.0f} ms; the most CPU in Prometheus:")
+    for timing in sorted(timings, key=lambda timing: -timing.cpu_seconds)[:10]:
+        print(f"  {timing.cpu_seconds * 1000:7.0f} ms of CPU  {timing.series:5d} series  {timing.name}")
+    for timing in failed:
+        print(f"no result: {timing.name}: {timing.error}")
     for timing in crowded:
         print(f"more than ten series at once: {timing.drawn} in {timing.name}")
     return missed
@@ -184,13 +208,16 @@ def report(
 def measure(args: argparse.Namespace, folder: Path) -> int:
     """Serve, write history, scrape and query; return how many limits were exceeded."""
     nodes = fleet(args.workers, args.nodes, args.runs, started=time.time() - 60 * args.minutes - 600)
-    with serve(nodes) as targets, prometheus(folder, folder / "discovery.json", args.port) as server:
+    served, discovery = folder / "served.json", folder / "discovery.json"
+    with serving(nodes, served), prometheus(folder, discovery, args.port) as server:
+        targets = json.loads(served.read_text())[0]["targets"]
         begun = time.perf_counter()
         now = time.time()
         pages = [Page(node) for node in nodes]
         samples = write_history(server.url, pages, targets, now - 60 * args.minutes, now, SCRAPE_SECONDS)
+        del pages
         print(f"wrote {samples:,} samples of {args.minutes} minutes in {time.perf_counter() - begun:.0f} s", flush=True)
-        write_discovery(folder / "discovery.json", targets)
+        served.replace(discovery)
         wait_for_scrapes(server, len(targets))
         used, begun = server.processor_seconds(), time.perf_counter()
         time.sleep(args.seconds)
@@ -200,12 +227,17 @@ def measure(args: argparse.Namespace, folder: Path) -> int:
 
 
 def wait_for_scrapes(server: Server, number: int) -> None:
-    """Wait until every node was scraped twice."""
-    while True:
-        up = server.api("query", query="sum(count_over_time(up[1m]) >= bool 2)")["result"]
-        if up and float(up[0]["value"][1]) >= number:
-            return
-        time.sleep(1)
+    """Wait until every node was scraped twice.
+
+    Raises:
+        TroubleError: A scrape fails, for example because it takes too long.
+    """
+
+    def scraped() -> bool:
+        nodes = server.api("query", query="sum(sum_over_time(up[1m]) >= bool 2)")["result"]
+        return bool(nodes) and float(nodes[0]["value"][1]) >= number
+
+    await_result(scraped, SCRAPED_SECONDS, f"Prometheus scrapes {number} nodes", every=1.0)
 
 
 def main() -> int:
@@ -219,7 +251,10 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="number of times each query runs")
     parser.add_argument("--port", type=int, default=19099, help="of the Prometheus that is started")
     with tempfile.TemporaryDirectory(prefix="raymon-scale-") as folder:
-        return int(measure(parser.parse_args(), Path(folder)) > 0)
+        try:
+            return int(measure(parser.parse_args(), Path(folder)) > 0)
+        except TroubleError as error:
+            raise SystemExit(f"benchmarks.scale: {error}") from error
 
 
 if __name__ == "__main__":
