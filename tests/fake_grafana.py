@@ -9,10 +9,10 @@ import contextlib
 import copy
 import json
 import ssl
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+from http_replies import ReplyHandler, ReplyServer
 
 RIGHTS = {"viewer": {"GET"}, "editor": {"GET", "POST"}, "admin": {"GET", "POST", "PUT"}}
 
@@ -171,10 +171,7 @@ def silence(seconds):
     return wait
 
 
-class _Handler(BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
+class _Handler(ReplyHandler):
     def _serve(self):
         fake = self.server.fake
         length = int(self.headers.get("Content-Length") or 0)
@@ -190,22 +187,16 @@ class _Handler(BaseHTTPRequestHandler):
             role = fake.role(self.headers.get("Authorization"))
             status, reply = fake.answer(self.command, path.removeprefix(prefix), body, role)
             headers, content = {"Content-Type": "application/json"}, json.dumps(reply).encode()
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        with contextlib.suppress(OSError):
-            self.wfile.write(content)
+        self.reply(content, status, **headers)
 
-    do_GET = do_POST = do_PUT = _serve  # noqa: N815 - the names http.server looks for
+    do_GET = do_POST = do_PUT = _serve
 
 
 @contextlib.contextmanager
 def running(certificate=None, **options):
     """Run a fake Grafana on a free port; `certificate` is a PEM file with key and certificate for https."""
     fake = FakeGrafana(**options)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
+    server = ReplyServer(_Handler)
     server.fake = fake
     scheme = "http"
     if certificate:
@@ -214,11 +205,5 @@ def running(certificate=None, **options):
         server.socket = context.wrap_socket(server.socket, server_side=True)
         scheme = "https"
     fake.url = f"{scheme}://127.0.0.1:{server.server_port}" + (f"/{fake.sub_path}" if fake.sub_path else "")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with server:
         yield fake
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

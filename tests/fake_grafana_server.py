@@ -10,10 +10,11 @@ import os
 import re
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import yaml
+from http_replies import ReplyHandler
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--config", type=Path, required=True)
@@ -51,18 +52,10 @@ def provisioned():
     }
 
 
-class Handler(BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
+class Handler(ReplyHandler):
     def do_GET(self):
         reply = {"database": "ok", "version": "11.6.0"} if self.path == "/api/health" else provisioned()
-        body = json.dumps(reply).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.reply(json.dumps(reply).encode(), content_type="application/json")
 
 
 server = ThreadingHTTPServer((ini["server"]["http_addr"], int(ini["server"]["http_port"])), Handler)

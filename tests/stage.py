@@ -2,10 +2,9 @@
 
 import contextlib
 import re
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from http_replies import ReplyHandler, ReplyServer
 from playwright.sync_api import TimeoutError as PageTimeoutError
 from support import ROOT, Command, free_port, get, poll
 from synthetic import Node, Page
@@ -24,7 +23,7 @@ def processes(run, faults=None, workers=4, age=3600.0):
     return [driver, *crew]
 
 
-class Stage:
+class Stage(ReplyServer):
     """A metrics endpoint whose page can be changed while it is scraped.
 
     Attributes:
@@ -34,9 +33,8 @@ class Stage:
 
     def __init__(self, *cast, clock=time.time):
         self.asked, self.silent, self._edits, self._clock = 0, False, [], clock
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/metrics"
+        super().__init__(_Handler)
+        self.url += "/metrics"
         self.play(*cast)
 
     def play(self, *cast):
@@ -48,7 +46,8 @@ class Stage:
         wanted = [f'run="{run}"', *(f'{name}="{text}"' for name, text in labels.items())]
         self._edits.append((f"{metric.name}{{", wanted, value))
 
-    def _text(self):
+    def text(self):
+        """Return the page as it is now."""
         lines = []
         for line in self._page.render(self._clock()).splitlines():
             for name, wanted, value in self._edits:
@@ -59,32 +58,14 @@ class Stage:
                 lines.append(line)
         return "\n".join(lines) + "\n"
 
-    def _handler(stage):  # noqa: N805  # `self` is the handler below
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                stage.asked += 1
-                if stage.silent:
-                    self.send_error(503)
-                    return
-                body = stage._text().encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                with contextlib.suppress(ConnectionError):
-                    self.wfile.write(body)
 
-            def log_message(self, *_):
-                pass
-
-        return Handler
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
+class _Handler(ReplyHandler):
+    def do_GET(self):
+        self.server.asked += 1
+        if self.server.silent:
+            self.send_error(503)
+        else:
+            self.reply(self.server.text().encode())
 
 
 @contextlib.contextmanager

@@ -16,10 +16,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
+from http_replies import ReplyHandler, ReplyServer
 from prometheus_client.utils import floatToGoString
 from synthetic_values import (
     GPU_GAUGES,
@@ -199,19 +199,11 @@ class _Exporter:
             return self._body
 
 
-def _handler(exporter: _Exporter) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(exporter: _Exporter) -> type[ReplyHandler]:
+    class Handler(ReplyHandler):
         def do_GET(self) -> None:
-            body = exporter.body()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
             with contextlib.suppress(ConnectionError):
-                self.wfile.write(body)
-
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  # the name is the base class's
-            pass
+                self.reply(exporter.body(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     return Handler
 
@@ -228,17 +220,10 @@ def serve(
         export_seconds: How old the values of a page may be. Ray exports every ten seconds by default; 0 renders the
             page anew for every request, which costs a second of CPU for each 50 MB.
     """
-    exporters = [_Exporter(Page(node), clock, export_seconds) for node in nodes]
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), _handler(exporter)) for exporter in exporters]
-    for server in servers:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, name="synthetic node", daemon=True).start()
-    try:
-        yield [f"127.0.0.1:{server.server_address[1]}" for server in servers]
-    finally:
-        for server in servers:
-            server.shutdown()
-            server.server_close()
+    with contextlib.ExitStack() as stack:
+        exporters = [_Exporter(Page(node), clock, export_seconds) for node in nodes]
+        servers = [stack.enter_context(ReplyServer(_handler(exporter))) for exporter in exporters]
+        yield [f"127.0.0.1:{server.server_port}" for server in servers]
 
 
 def write_discovery(path: Path, targets: Sequence[str]) -> None:

@@ -7,14 +7,13 @@ import re
 import signal
 import socket
 import sys
-import threading
 import time
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import websockets
+from http_replies import ReplyHandler, ReplyServer
 from metrics_pages import NOW, FakeCluster, FakeDriver, FakeWorker
 from stage import Stage, looking_at, processes, show
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -28,27 +27,19 @@ from raymon.live.collector import Collector
 PAGE = ROOT / "raymon" / "page" / "app.py"
 
 
-class Replies(BaseHTTPRequestHandler):
+class Replies(ReplyHandler):
     """Answers every request as Grafana's health check does, and remembers what was asked."""
 
     def do_GET(self):
         self.server.paths.append(self.path)
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b'{"database": "ok"}')
-
-    def log_message(self, *_):
-        pass
+        self.reply(b'{"database": "ok"}')
 
 
 @contextlib.contextmanager
 def http_server():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Replies) as server:
+    with ReplyServer(Replies) as server:
         server.paths = []
-        server.url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")

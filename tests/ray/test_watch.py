@@ -1,12 +1,11 @@
 """`raymon watch` on a foreign trainer whose worker hangs in a socket: stacks, webhook, exit code."""
 
-import http.server
 import json
 import re
 import sys
-import threading
 
 import pytest
+from http_replies import ReplyHandler, ReplyServer
 from support import Command, poll, short_folder
 
 TRAINER = """
@@ -49,19 +48,13 @@ def received():
     """A webhook receiver; yields its address and what it received."""
     events = []
 
-    class Receiver(http.server.BaseHTTPRequestHandler):
+    class Receiver(ReplyHandler):
         def do_POST(self):
             events.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
+            self.reply(status=202)
 
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/hook", events
-        server.shutdown()
+    with ReplyServer(Receiver) as server:
+        yield f"{server.url}/hook", events
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,11 @@
 
 import contextlib
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from http_replies import ReplyHandler, ReplyServer
 from metrics_pages import FakeCluster, FakeDriver, FakeWorker
 from support import poll
 
@@ -34,26 +33,16 @@ def rules(*alerts):
 def prometheus(answers):
     """An HTTP server that answers a path's last word with the given data."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(ReplyHandler):
         def do_GET(self):
             route = self.path.partition("?")[0].rsplit("/", 1)[-1]
             body = answers[route] if isinstance(answers, dict) else answers
             if not isinstance(body, bytes):
                 body = json.dumps({"status": "success", "data": body}).encode()
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(body)
+            self.reply(body)
 
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with ReplyServer(Handler) as server:
+        yield server.url
 
 
 def series(first, count):

@@ -5,13 +5,12 @@ import os
 import re
 import socket
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import fake_grafana
 import pytest
 import yaml
+from http_replies import ReplyHandler, ReplyServer
 from support import free_port, metrics_url, poll, ray_session, running_prometheus
 
 from raymon import catalog
@@ -326,22 +325,15 @@ def test_nothing_named_and_nothing_there_is_no_problem(live, monkeypatch, tmp_pa
 # --- somebody else's cluster: only URLs -------------------------------------------------------------------------------
 
 
-class Pages(BaseHTTPRequestHandler):
+class Pages(ReplyHandler):
     """Serves `server.pages`: path -> text, or a function that writes the reply itself."""
-
-    def log_message(self, *_):
-        pass
 
     def do_GET(self):
         page = self.server.pages.get(self.path.partition("?")[0])
         if callable(page):
             page(self)
-            return
-        body = (page or "").encode()
-        self.send_response(404 if page is None else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        else:
+            self.reply((page or "").encode(), 404 if page is None else 200)
 
     def date_time_string(self, timestamp=None):
         return super().date_time_string((timestamp or time.time()) + self.server.skew)
@@ -355,23 +347,16 @@ def elsewhere(monkeypatch, tmp_path):
     monkeypatch.setattr("raymon.stack.prometheus_server.DEFAULT_PORT", free_port())
     monkeypatch.setattr("raymon.stack.grafana_server.DEFAULT_PORT", free_port())
     monkeypatch.setattr("raymon.stack.checks.inspection.discovery.raylets", lambda: ())
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
-    server.daemon_threads = True
-    server.handle_error = lambda *_: None  # the client left a dripping page, as it should
-    server.pages, server.skew = {}, 0.0
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
+    with ReplyServer(Pages) as server:
+        server.handle_error = lambda *_: None  # the client left a dripping page, as it should
+        server.pages, server.skew = {}, 0.0
 
-    def ask(**other):
-        values = {"metrics_urls": (f"{server.url}/metrics",), "directory": tmp_path, "timeout": 1.0, **other}
-        return {result.check: result for result in examine(CheckOptions(**values))}
+        def ask(**other):
+            values = {"metrics_urls": (f"{server.url}/metrics",), "directory": tmp_path, "timeout": 1.0, **other}
+            return {result.check: result for result in examine(CheckOptions(**values))}
 
-    server.ask = ask
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+        server.ask = ask
+        yield server
 
 
 def page(**beats):

@@ -1,11 +1,10 @@
 """The queries on language models, asked of a real Prometheus that scrapes a run and the engines beside it."""
 
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
+from http_replies import ReplyHandler, ReplyServer
 from metrics_pages import FakeController, FakeReward, FakeRollout
 from support import poll, running_prometheus
 
@@ -41,7 +40,7 @@ def prometheus(tmp_path_factory):
         process.second(time.time())  # every counter is scraped at its beginning
     began, lived = time.time(), [0]
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(ReplyHandler):
         def do_GET(self):
             while lived[0] < time.time() - began:
                 lived[0] += 1
@@ -49,27 +48,16 @@ def prometheus(tmp_path_factory):
                     process.second(time.time())
                 processes[0].version = driver.numbers[catalog.UPDATES, ()] - 2.0
             rows = [line for process in processes for line in process.lines()]
-            body = ("".join(rows) + "\n".join(engines(10.0 * lived[0])) + "\n").encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
+            body = "".join(rows) + "\n".join(engines(10.0 * lived[0])) + "\n"
+            self.reply(body.encode(), content_type="text/plain; version=0.0.4")
 
     folder = tmp_path_factory.mktemp("prometheus")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    scrape = {"job_name": "ray", "static_configs": [{"targets": [f"127.0.0.1:{server.server_address[1]}"]}]}
-    config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [scrape]}
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    try:
+    with ReplyServer(Handler) as server:
+        scrape = {"job_name": "ray", "static_configs": [{"targets": [f"127.0.0.1:{server.server_port}"]}]}
+        config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [scrape]}
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         with running_prometheus(folder / "prometheus.yml", folder / "data") as running:
             yield running
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def ask(prometheus, query):

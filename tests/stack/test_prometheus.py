@@ -2,11 +2,10 @@
 
 import json
 import subprocess
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 import yaml
+from http_replies import ReplyHandler, ReplyServer
 from scraping import scraping
 from support import ROOT, get, poll, running_prometheus
 from synthetic import fleet, serve, write_discovery
@@ -90,7 +89,7 @@ def test_http_discovery_sends_the_token(cluster, tmp_path):
     config = yaml.safe_load((FOLDER / "http-discovery.yml").read_text())
     (discovered,) = config["scrape_configs"][0]["http_sd_configs"]
     with Dashboard(cluster) as dashboard:
-        discovered["url"] = discovered["url"].replace("127.0.0.1:8265", f"127.0.0.1:{dashboard.port}")
+        discovered["url"] = discovered["url"].replace("127.0.0.1:8265", f"127.0.0.1:{dashboard.server_port}")
         discovered["refresh_interval"] = "1s"
         discovered["authorization"]["credentials_file"] = str(tmp_path / "token")
         config["rule_files"] = []
@@ -108,12 +107,15 @@ def test_http_discovery_sends_the_token(cluster, tmp_path):
 def test_a_redirect_of_the_dashboard_gets_no_token(cluster, tmp_path):
     """A dashboard that redirects to another host: Prometheus asks nothing there, neither as `raymon up` nor as ours."""
     (tmp_path / "token").write_text(TOKEN)
-    with Dashboard(cluster) as thief, Redirecting(f"http://localhost:{thief.port}/api/prometheus/sd") as dashboard:
-        sources = Sources(dashboard_urls=(f"http://127.0.0.1:{dashboard.port}",), token_file=tmp_path / "token")
+    with (
+        Dashboard(cluster) as thief,
+        Redirecting(f"http://localhost:{thief.server_port}/api/prometheus/sd") as dashboard,
+    ):
+        sources = Sources(dashboard_urls=(dashboard.url,), token_file=tmp_path / "token")
         config = yaml.safe_load(prometheus_server.config(sources, tmp_path))
         packaged = yaml.safe_load((FOLDER / "http-discovery.yml").read_text())["scrape_configs"][0]
         (discovered,) = packaged["http_sd_configs"]
-        discovered["url"] = discovered["url"].replace("127.0.0.1:8265", f"127.0.0.1:{dashboard.port}")
+        discovered["url"] = discovered["url"].replace("127.0.0.1:8265", f"127.0.0.1:{dashboard.server_port}")
         discovered["authorization"]["credentials_file"] = str(tmp_path / "token")
         config["scrape_configs"].append({**packaged, "job_name": "packaged"})
         (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
@@ -128,49 +130,28 @@ def own_metric(prometheus, name):
     return float(lines[0].split()[1]) if lines else 0.0
 
 
-class Dashboard:
+class Dashboard(ReplyServer):
     """The route of the Ray Dashboard that lists targets for Prometheus, behind the token."""
 
     def __init__(self, targets):
         requests = self.requests = []
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(ReplyHandler):
             def do_GET(self):
                 requests.append(self.path)
                 known = self.path == "/api/prometheus/sd" and self.headers["Authorization"] == f"Bearer {TOKEN}"
                 body = json.dumps([{"labels": {"job": "ray"}, "targets": targets}]).encode() if known else b"{}"
-                self.send_response(200 if known else 401)
-                self.send_header("Content-Type", "application/json")
-                self.end_headers()
-                self.wfile.write(body)
+                self.reply(body, 200 if known else 401, "application/json")
 
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_port
-
-    def __enter__(self):
-        Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
 
-class Redirecting(Dashboard):
+class Redirecting(ReplyServer):
     """A dashboard that redirects every request."""
 
     def __init__(self, location):
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(ReplyHandler):
             def do_GET(self):
-                self.send_response(302)
-                self.send_header("Location", location)
-                self.end_headers()
+                self.reply(status=302, Location=location)
 
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_port
+        super().__init__(Handler)

@@ -1,12 +1,12 @@
 """One GET: bounded against servers that drip, never redirected, never through a proxy of the environment."""
 
 import contextlib
-import http.server
 import socket
 import threading
 import time
 
 import pytest
+from http_replies import ReplyHandler, ReplyServer
 from support import poll
 
 from raymon.cluster.http import get, is_url
@@ -40,27 +40,13 @@ def recording(status=200, **headers):
     """A server that answers every GET with these headers; yields its URL and the headers of each request."""
     requests = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(ReplyHandler):
         def do_GET(self):
             requests.append((self.path, dict(self.headers)))
-            self.send_response(status)
-            for name, value in {"Content-Length": "2", **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(b"{}")
+            self.reply(b"{}", status, **headers)
 
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", requests
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with ReplyServer(Handler) as server:
+        yield server.url, requests
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Slow: "])

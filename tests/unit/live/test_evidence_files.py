@@ -2,13 +2,12 @@
 
 import json
 import re
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from http_replies import ReplyHandler, ReplyServer
 from support import ROOT
 
 from raymon.cluster import start
@@ -29,31 +28,22 @@ def dashboard(tmp_path, monkeypatch):
     """A server that a control store calls its dashboard, the authorizations it gets, and whether the store got one."""
     seen = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(ReplyHandler):
         def do_GET(self):
             seen.append(self.headers.get("Authorization"))
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(FILES)))
-            self.end_headers()
-            self.wfile.write(FILES)
+            self.reply(FILES)
 
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"127.0.0.1:{server.server_address[1]}"
+    with ReplyServer(Handler) as server:
 
         def ask(_, *, send_token):
             server.sent_token = send_token
-            return ControlStoreReply(dashboard_url=f"http://{address}")
+            return ControlStoreReply(dashboard_url=server.url)
 
-        raylet = Raylet(address, tmp_path, tmp_path, "aa", "127.0.0.1")
+        raylet = Raylet(f"127.0.0.1:{server.server_port}", tmp_path, tmp_path, "aa", "127.0.0.1")
         monkeypatch.setattr(evidence_files.discovery, "raylets", lambda: (raylet,))
         monkeypatch.setattr(evidence_files, "ask_control_store", ask)
         monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
-        yield server, seen, f"http://{address}"
-        server.shutdown()
+        yield server, seen, server.url
 
 
 def test_found_dashboard_of_another_user_gets_no_token(dashboard, planted):
@@ -87,7 +77,7 @@ def node(tmp_path, monkeypatch):
     (folder / NAME).write_bytes(CONTENT)
     asked = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(ReplyHandler):
         def do_GET(self):
             url = urlsplit(self.path)
             query = parse_qs(url.query)
@@ -100,20 +90,12 @@ def node(tmp_path, monkeypatch):
             else:
                 names = [f"raymon/{path.name}" for path in folder.iterdir()]
                 body = json.dumps({"data": {"result": {"internal": names}}}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
+            self.reply(body)
 
     monkeypatch.setattr(evidence_files.discovery, "raylets", lambda: ())
     monkeypatch.setattr(evidence_files, "ANSWER_SECONDS", 0.05)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield folder, asked, EvidenceFiles(f"http://127.0.0.1:{server.server_address[1]}")
-        server.shutdown()
+    with ReplyServer(Handler) as server:
+        yield folder, asked, EvidenceFiles(server.url)
 
 
 def write_evidence(folder, stacks, written):

@@ -1,10 +1,9 @@
 """What is read of the nodes: from their pages, and from what the Ray Dashboard says of those that left."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from http_replies import ReplyHandler, ReplyServer
 from metrics_pages import NOW, line
 
 from raymon.cluster import discovery
@@ -74,7 +73,7 @@ def test_rays_reason_says_whether_a_departure_was_planned(reason, departure, sho
     assert (view.listed, view.departure, view.departure_reason) == (False, departure, shown)
 
 
-class DashboardServer(BaseHTTPRequestHandler):
+class DashboardServer(ReplyHandler):
     """Lists two nodes and then one; says why one left, and counts how often it is asked."""
 
     lists = 0
@@ -89,27 +88,15 @@ class DashboardServer(BaseHTTPRequestHandler):
         else:
             document = [{"targets": LISTED[min(server.lists, 1)]}]
             server.lists += 1
-        body = json.dumps(document).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+        self.reply(json.dumps(document).encode())
 
 
 def test_dashboard_is_asked_once_why_a_node_left():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), DashboardServer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        targets = DashboardTargets(f"http://127.0.0.1:{server.server_address[1]}")
+    with ReplyServer(DashboardServer) as server:
+        targets = DashboardTargets(server.url)
         assert targets.find().departures == {}
         for _ in range(3):
             assert targets.find().departures == {"10.0.0.2": DEAD["stateMessage"]}
-    finally:
-        server.shutdown()
-        server.server_close()
     assert DashboardServer.summaries == 1
 
 
