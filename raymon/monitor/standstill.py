@@ -29,8 +29,6 @@ LOGS: Final = "logs"
 SILENT_SECONDS: Final = 3.0
 ANSWERED_SECONDS: Final = 8.0
 """How long the answer to a request stays."""
-_ANSWER_SECONDS: Final = 2.0
-"""Least time between two answers."""
 _RETAKE_SECONDS: Final = 5.0
 _LATER_RETAKE_SECONDS: Final = 30.0
 _MOST_BYTES: Final = 12_000
@@ -140,13 +138,12 @@ class Standstills:
             self._due = 0.0
         with contextlib.suppress(OSError):  # without the file, there are no requests
             self._requested = self._requests.is_new(logs) or self._requested
-        answers = self._requested and now - self._answered_at >= _ANSWER_SECONDS
         news = troubles != self._troubles and any(troubles)
         over = self._stuck and not silent and now - self._answered_at >= ANSWERED_SECONDS
         busy = self._taking is not None and self._taking.is_alive()
-        if busy or not (answers or news or over or (silent and now >= self._due)):
+        if busy or not (self._requested or news or over or (silent and now >= self._due)):
             return
-        if answers:
+        if self._requested:  # no pause since the last answer: a viewer reads only once after its request
             self._requested, self._answered_at = False, now
         answered = now - self._answered_at < ANSWERED_SECONDS
         self._troubles = troubles

@@ -88,6 +88,28 @@ def test_healthy_process_answers_and_takes_its_stacks_back(logs, monkeypatch):
         busy.join()
 
 
+def test_second_request_right_after_an_answer_is_answered_too(logs):
+    monitor, standstills = Healthy(), Standstills()
+
+    def written():
+        standstills.look([monitor], logs.parent)
+        if standstills._taking is not None:
+            standstills._taking.join()
+        evidence = process_evidence.read(logs.parent, os.getpid())
+        return evidence.written if evidence else 0.0
+
+    try:
+        answers = [written()]
+        for _ in range(2):
+            time.sleep(0.02)
+            (logs / FOLDER / NAME).read_text()
+            answers.append(written())
+        assert 0.0 == answers[0] < answers[1] < answers[2]
+        assert written() == answers[2], "no request, no answer"
+    finally:
+        standstills.stop([monitor])
+
+
 def simulate(stop):
     while not stop.is_set():
         time.sleep(0.01)
