@@ -124,7 +124,7 @@ def awaited_actors() -> list[str]:
     Without it (empty): the worker that a process waits for is not named.
     """
     try:
-        import ray
+        ray = sys.modules["ray"]
 
         refs: dict[Any, None] = {}
         for frame in sys._current_frames().values():
