@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from raymon.catalog import DRIVER
 from raymon.health import Finding
 from raymon.incident.death_links import TOGETHER_SECONDS, Link, Moment, clock, death_links
 from raymon.incident.deaths import Death
@@ -72,7 +73,7 @@ def analyse(moments: Sequence[Moment], deaths: Sequence[Death]) -> PostMortem:
     dead = death_links(moments, deaths)
     links = sorted([*_findings(moments, ended_at), *dead, *loss_links(moments, dead)], key=lambda link: link.at)
     result = post_mortem(run, state, last.at, links, _facts(last))
-    shown = [link.sentence for link in result.chain]
+    shown = [*result.evidence, *(link.sentence for link in result.chain)]
     losses = [sentence for loss in last.view.worker_losses if (sentence := loss_sentence(loss)) not in shown]
     return replace(result, evidence=(*result.evidence, *losses))
 
@@ -90,11 +91,22 @@ def post_mortem(run: str, state: str | None, at: float, links: Sequence[Link], f
     if state in ENDED:
         interrupted = next((link for link in links if link.code == "interrupted"), None)
         return PostMortem(run, state or "", at, interrupted if state == "stopped" else None, evidence=facts)
-    first = _first(links)
-    unrelated = [link for link in links if link.code in SHORTAGES and link is not first]
+    lost = _unrelated_losses(links)
+    workers = {link.worker for link in lost}
+    first = _first([link for link in links if link.worker not in workers])
+    unrelated = [link for link in links if (link.code in SHORTAGES and link is not first) or link in lost]
     chain = tuple(link for link in links if first is not None and link.at >= first.at and link not in unrelated)
     outcome = "failed" if state == "failed" or first is not None else "unknown"
     return PostMortem(run, outcome, at, first, chain, (*facts, *(link.sentence for link in unrelated)))
+
+
+def _unrelated_losses(links: Sequence[Link]) -> list[Link]:
+    """Return the ends of workers before an exception of the driver itself that speaks of no loss."""
+    raised = next((link for link in links if link.code == "raised" and link.worker == DRIVER), None)
+    if raised is None or raised.names_loss:
+        return []
+    dead = [link for link in links if link.code in DEATHS and link.worker not in (DRIVER, "")]
+    return [link for link in dead if link.at < raised.at]
 
 
 def _first(links: Sequence[Link]) -> Link | None:

@@ -12,6 +12,7 @@ from raymon.format import duration, share, size
 from raymon.health import RunVerdict
 from raymon.incident.deaths import Death
 from raymon.incident.full_disk import disk_figure, full_disk, names_full_disk
+from raymon.incident.loss_errors import names_loss
 from raymon.views import NodeView, RunView, WorkerView
 
 NODE_VIEW_SECONDS: Final = 15.0
@@ -56,6 +57,7 @@ class Link:
         exact: Whether its moment is known to milliseconds.
         node: Address of the node it happened on; empty if unknown, or if it is about no node.
         disk_full: Whether its error says that a disk was full.
+        names_loss: Whether its error speaks of the loss of another process.
     """
 
     at: float
@@ -65,6 +67,7 @@ class Link:
     exact: bool = False
     node: str = ""
     disk_full: bool = False
+    names_loss: bool = False
 
 
 def clock(at: float) -> str:
@@ -98,7 +101,8 @@ def death_links(moments: Sequence[Moment], deaths: Sequence[Death]) -> list[Link
 
 
 def _located(link: Link, death: Death) -> Link:
-    return replace(link, node=death.node, disk_full=names_full_disk(death.detail))
+    full, loss = names_full_disk(death.detail), names_loss(death.detail)
+    return replace(link, node=death.node, disk_full=full, names_loss=loss)
 
 
 def _lost_with(death: Death, deaths: Sequence[Death], names: Mapping[Process, str]) -> list[str]:

@@ -21,6 +21,7 @@ from raymon.catalog import DRIVER
 from raymon.cluster.ownership import is_trusted, open_trusted
 from raymon.incident.deaths import Death
 from raymon.live.snapshot import Snapshot
+from raymon.live.worker_losses import text_of
 from raymon.monitor.frames import Frame, Stack, first_place
 from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import FOLDER
@@ -30,6 +31,7 @@ from raymon.monitor.standstill import LOGS
 PROCESSES: Final = Path("/proc")
 MOST_PROCESSES: Final = 256
 POLL_SECONDS: Final = 0.2
+_MOST_CAUSES: Final = 4
 _LOG_BYTES: Final = 32_768
 _CRASH: Final = re.compile(r"Fatal Python error: ([^\n]+)\n(.*)", re.DOTALL)
 _SIGNAL: Final = re.compile(r"\*{3} (SIG[A-Z]+)")
@@ -196,6 +198,9 @@ def _ended(process: WatchedProcess, end: Mapping[str, Any], now: float) -> Death
     frames = [Frame(*frame) for frame in end.get("remote_frames") or end.get("frames") or ()]
     place = first_place([Stack("", tuple(frames))])
     text = f"{end['exception']}: {end['message']}" if end.get("message") else str(end["exception"])
+    causes = end.get("causes")
+    if isinstance(causes, list):
+        text += "".join(f" (from {name})" for name in map(text_of, causes[:_MOST_CAUSES]) if name)
     if end["exception"] == "TaskCancelledError" and end.get("pid"):
         text = "KeyboardInterrupt, or its task was cancelled"  # Ray does not tell them apart
     how = "interrupted" if end["exception"] == "KeyboardInterrupt" and not end.get("pid") else "raised"

@@ -10,6 +10,7 @@ from raymon.monitor.reasons import loss_reason
 MOST_LOSSES: Final = 10
 _MOST_TEXT: Final = 600
 _MOST_ERROR_FRAMES: Final = 8
+_MOST_CAUSES: Final = 4
 _FRAME: Final = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)', re.MULTILINE)
 _EXIT_TYPE: Final = re.compile(r"exit type: (\w+)")
 _EXIT_DETAIL: Final = re.compile(r"exit detail: (.+?)(?: Some common causes|$)", re.DOTALL)
@@ -34,7 +35,7 @@ def describe_end(error: BaseException) -> dict[str, Any]:
 
     An exception that Ray brought from another process holds its own cause, that process's id and, in its text, the
     frames there: `pid` is None for an exception of this process. `lost_pid` is the process that died, where Ray says
-    that an actor did.
+    that an actor did. `causes` are the classes of the exceptions that it followed from, the nearest first.
     """
     inner = getattr(error, "cause", None)
     remote = isinstance(inner, BaseException)
@@ -48,10 +49,21 @@ def describe_end(error: BaseException) -> dict[str, Any]:
         "exception": type(cause).__name__,
         "message": lines[-1][:_MOST_TEXT] if lines else "",
         "frames": frames_of_error(error)[-_MOST_ERROR_FRAMES:],
+        "causes": _causes(error),
         "pid": int(pid[1]) if pid else None,
         "lost_pid": int(lost[1]) if lost else None,
         "remote_frames": [Frame(f["function"], f["file"], int(f["line"])) for f in matches][-_MOST_ERROR_FRAMES:],
     }
+
+
+def _causes(error: BaseException) -> list[str]:
+    """Return the classes of the exceptions that a traceback would show before an exception."""
+    causes: list[str] = []
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    while before is not None and len(causes) < _MOST_CAUSES:
+        causes.append(type(before).__name__)
+        before = before.__cause__ or (None if before.__suppress_context__ else before.__context__)
+    return causes
 
 
 def describe_loss(worker: str, cause: str | BaseException) -> dict[str, Any]:

@@ -41,8 +41,8 @@ class ProcessEvidence:
         requested: Whether a viewer has just requested the stacks: they are there although all is well.
         waits_for: Workers (or actor ids of other actors) whose results it waits for.
         failure: The last failed rollout: `at`, `exception`, `message`, `frames`; None if none failed.
-        end: The uncaught exception that ended a driver: `at`, `exception`, `message`, `frames`; of one that another
-            process raised also its `pid` and `remote_frames`. None if there was none.
+        end: The uncaught exception that ended a driver: `at`, `exception`, `message`, `frames`, `causes`; of one that
+            another process raised also its `pid` and `remote_frames`. None if there was none.
         losses: In a driver, the workers it lost, oldest first: `at`, `worker`, `reason`, `exception`, `message`,
             `exit_type`, `exit_detail`, `exit_code`, `signal`, `frames`.
     """

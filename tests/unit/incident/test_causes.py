@@ -152,6 +152,27 @@ def test_loss_in_a_run_that_goes_on_without_counting_updates_was_survived():
     assert analyse(seen, [exact(59, 99, "raised", "KeyError: 'x'", "driver")]).first.worker == "driver"
 
 
+@pytest.mark.parametrize(
+    ("raised", "first"),
+    [
+        ("KeyError: 'reward', in Worker.update (worker.py:7)", "driver"),
+        ("RuntimeError: shapes of the actor network differ, in train (train.py:9)", "driver"),
+        ("RuntimeError: training failed (from ActorDiedError), in train (train.py:9)", "3"),
+        ("RuntimeError: no workers are left", "3"),
+        ("ValueError: batch of worker 3 is empty, in train (train.py:9)", "3"),
+        ("ConnectionResetError: [Errno 104] Connection reset by peer", "3"),
+    ],
+)
+@pytest.mark.parametrize("logged", [True, False])
+def test_lost_worker_is_the_cause_only_of_exceptions_that_speak_of_it(raised, first, logged):
+    stalled = Finding("worker_stalled", "critical", "Worker 3 is stalled.", "", "3")
+    seen = moments(30, finding=lambda s: stalled if 23 < s < 28 else FINE)
+    end = exact(28, 99, "raised", raised, "driver")
+    result = analyse(seen, [exact(22, 103, "vanished"), end]) if logged else analyse(lost(seen, 22), [end])
+    assert result.first.worker == first
+    assert len([fact for fact in result.evidence if "Worker 3" in fact]) == (first == "driver")
+
+
 def exact(second, pid, how, detail="", kind="worker", raised_by=0):
     return Death(kind, NOW + second, pid, NODE, detail, how, raised_by)
 

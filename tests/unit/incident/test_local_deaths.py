@@ -13,6 +13,7 @@ import pytest
 from raymon.incident import local_deaths
 from raymon.incident.evidence import tail
 from raymon.incident.local_deaths import ProcessWatch, WatchedProcess, autopsy, worker_logs
+from raymon.monitor.error_details import describe_end
 from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import FOLDER
 from raymon.monitor.standstill import LOGS, file_name
@@ -66,6 +67,22 @@ def test_orderly_end_has_removed_its_file(session):
         child.send_signal(signal.SIGTERM)
 
     assert death(session, dumps, end)[0].how == "exited"
+
+
+def test_uncaught_exception_names_those_it_follows_from(session):
+    content = {"monitors": [], "stacks": [], "waits_for": [], "written": 1.0, "where": ""}
+    path = session / LOGS / FOLDER / file_name(4711)
+    try:
+        try:
+            {}["reward"]
+        except KeyError as error:
+            raise RuntimeError("training failed") from error
+    except RuntimeError as error:
+        path.write_text(json.dumps({**content, "end": describe_end(error)}))
+    process = WatchedProcess("driver", "n", 4711, session)
+    assert autopsy(process, 1.0, False).detail.startswith("RuntimeError: training failed (from KeyError), in test_")
+    path.write_text(json.dumps({**content, "end": {**END, "causes": 7}}))
+    assert autopsy(process, 1.0, False).detail.startswith("KeyError: 'reward', in learn")
 
 
 def test_uncaught_exception_has_its_message_and_line(session):
