@@ -31,6 +31,16 @@ class FakeProcess:
     def add(self, metric, value, *labels):
         self.numbers[metric, labels] = self.numbers.get((metric, labels), 0.0) + value
 
+    def each_second(self, action):
+        """Call `action` with the time at the end of each of its seconds from now on."""
+        usual = self.second
+
+        def second(now):
+            usual(now)
+            action(now)
+
+        self.second = second
+
     def lines(self):
         for (metric, values), value in self.numbers.items():
             if metric.kind == "gauge" and not self.gauges_shown:

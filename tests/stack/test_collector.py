@@ -94,27 +94,22 @@ def test_the_collector_names_the_source_of_alerts():
     assert 1.0 < alert.active_seconds < 15.0
 
 
-def test_a_prometheus_without_rules_hides_no_alert():
+@pytest.mark.parametrize(
+    ("groups", "runs", "says"),
+    [
+        ({"groups": [{"rules": [FOREIGN]}]}, [], "without raymon's rules"),
+        (rules(ALERT), ["theirs"], "has not scraped these runs"),
+    ],
+)
+def test_prometheus_without_rules_or_of_another_cluster_hides_no_alert(groups, runs, says):
     cluster = FakeCluster(FakeDriver(), FakeWorker("0"), FakeWorker("1"))
-    with prometheus({"rules": {"groups": [{"rules": [FOREIGN]}]}, "values": [], "query_range": series(0, 0)}) as url:
+    with prometheus({"rules": groups, "values": runs, "query_range": series(0, 0)}) as url:
         cluster.collector = Collector(["a:1"], clock=lambda: cluster.now, prometheus_url=url)
         cluster.collector._prometheus.refresh()
     cluster.run(12)
     cluster.processes[2].beats = False
     snapshot = cluster.run(15)
-    assert "without raymon's rules" in snapshot.source
-    assert [(alert.source, alert.worker) for alert in snapshot.alerts] == [("local", "1")]
-
-
-def test_another_clusters_prometheus_hides_no_alert():
-    cluster = FakeCluster(FakeDriver(), FakeWorker("0"), FakeWorker("1"))
-    with prometheus({"rules": rules(ALERT), "values": ["theirs"], "query_range": series(0, 0)}) as url:
-        cluster.collector = Collector(["a:1"], clock=lambda: cluster.now, prometheus_url=url)
-        cluster.collector._prometheus.refresh()
-    cluster.run(12)
-    cluster.processes[2].beats = False
-    snapshot = cluster.run(15)
-    assert "has not scraped these runs" in snapshot.source
+    assert says in snapshot.source
     assert [(alert.source, alert.worker) for alert in snapshot.alerts] == [("local", "1")]
 
 

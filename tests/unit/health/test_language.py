@@ -38,18 +38,13 @@ def test_the_tail_is_said_with_its_share_and_who_drew_long_responses():
     ("view", "code", "ratio", "end"),
     [
         (
-            trains(flow=flow(groups={"yes": 2.0, "no": 62.0})),
+            CASES["no signal"][0],
             "no_learning_signal",
             62 / 64,
             "they train nothing; this costs 97 % of the throughput (3,875 of 4,000 tokens/s).",
         ),
         (
-            trains(
-                rollout("0", policy_lag=7.0),
-                rollout("1", policy_lag=7.0),
-                dropped_per_second={"stale": 0.5},
-                received_per_second=1.0,
-            ),
+            CASES["stale weights whose responses are dropped"][0],
             "weights_stale",
             0.5,
             "50 % of the batches are dropped as stale; this costs 50 % of the throughput (2,000 of 4,000 tokens/s).",

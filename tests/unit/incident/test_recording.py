@@ -199,10 +199,8 @@ def test_a_full_disk_ends_a_segment_at_a_whole_line(tmp_path, monkeypatch):
 def noisy(worker):
     """A worker all of whose numbers change each second and do not compress."""
     process = FakeWorker(worker)
-    second = process.second
 
     def noise(now):
-        second(now)
         chance = np.random.default_rng(int(now) * 1000 + int(worker))
         for metric in (catalog.RESIDENT_MEMORY, catalog.EPISODE_RETURN, catalog.POLICY_VERSION):
             process.set(metric, chance.random() * 1e9)
@@ -213,7 +211,7 @@ def noisy(worker):
         for metric in (catalog.CPU_SECONDS, catalog.RECORDING_SECONDS, catalog.EPISODES):
             process.add(metric, chance.random())
 
-    process.second = noise
+    process.each_second(noise)
     return process
 
 

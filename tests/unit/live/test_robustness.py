@@ -214,13 +214,7 @@ def test_a_finished_run_keeps_its_name_when_workers_move_on():
 def test_workers_up_come_from_heartbeats_where_the_driver_never_counts():
     cluster = healthy()
     driver = cluster.processes[0]
-    second = driver.second
-
-    def never_counts(now):
-        second(now)
-        driver.set(catalog.WORKERS, 0.0, "up")
-
-    driver.second = never_counts
+    driver.each_second(lambda _: driver.set(catalog.WORKERS, 0.0, "up"))
     run = cluster.run(12).run()
     assert (run.workers_up, run.workers_by_state) == (2, {"expected": 2, "up": 2})
     cluster.processes.append(FakeReward("2"))
@@ -234,13 +228,7 @@ def test_workers_up_come_from_heartbeats_where_the_driver_never_counts():
 def test_failing_rollouts_are_in_the_view_by_exception():
     cluster = healthy()
     failing = cluster.processes[1]
-    second = failing.second
-
-    def fails(now):
-        second(now)
-        failing.add(catalog.ROLLOUT_FAILURES, 23.0, "TypeError")
-
-    failing.second = fails
+    failing.each_second(lambda _: failing.add(catalog.ROLLOUT_FAILURES, 23.0, "TypeError"))
     worker, other = cluster.run(15).run().workers
     assert worker.failures == {"TypeError": pytest.approx(23.0)}
     assert (worker.failures_total, worker.rollouts_total) == (15 * 23.0, 150.0)
