@@ -202,8 +202,7 @@ class _Exporter:
 def _handler(exporter: _Exporter) -> type[ReplyHandler]:
     class Handler(ReplyHandler):
         def do_GET(self) -> None:
-            with contextlib.suppress(ConnectionError):
-                self.reply(exporter.body(), content_type="text/plain; version=0.0.4; charset=utf-8")
+            self.reply(exporter.body(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     return Handler
 
