@@ -53,7 +53,8 @@ class Collector:
         >>> collector.snapshot().runs  # doctest: +SKIP
 
     Args:
-        targets: Metrics endpoints, or anything with `find()`; by default the newest Ray session on this machine.
+        targets: Metrics endpoints, or anything with `find()`; by default the newest Ray session on this machine,
+            and while a run lasts the one that it is in.
         period_seconds: Between two collections while there is a viewer.
         prometheus_url: A Prometheus to take firing alerts and older history from; empty for none.
         prometheus_expected: Whether to say so when it does not answer; False where its address is only a default.
@@ -218,6 +219,8 @@ class Collector:
 
     def _find(self) -> Endpoints:
         if time.perf_counter() - self._found_at > TARGETS_SECONDS or not self._endpoints.urls:
+            if isinstance(self._targets, LocalTargets):  # another program may start Ray during a run
+                self._targets.stay = any(_is_live(view) for view in self._snapshot.runs)
             endpoints = self._targets.find()
             if endpoints.urls or not self._endpoints.urls:
                 self._endpoints = endpoints
@@ -302,6 +305,11 @@ class Collector:
             at = self._memory.nodes[page.url].answered_at
             states.append(TargetState(page.url, page.error, None if at is None else now - at, page.size, page.seconds))
         return tuple(states)
+
+
+def _is_live(view: RunView) -> bool:
+    age = view.data_age_seconds
+    return not view.ended and age is not None and age < LIVE_SECONDS
 
 
 def _charted(value: float | None) -> float:

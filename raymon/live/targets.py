@@ -1,4 +1,4 @@
-"""Where to scrape: named endpoints, Ray's discovery file, its dashboard, or the newest session on this machine.
+"""Where to scrape: named endpoints, Ray's discovery file, its dashboard, or a session on this machine.
 
 Asked again every few seconds, since nodes come and go and a new session moves everything. Only reads files and asks the
 dashboard; never joins the cluster.
@@ -19,6 +19,8 @@ from raymon.cluster.http import get
 from raymon.format import printable
 
 HINT: Final = "Start a run with `raymon train`, or name an endpoint: `--metrics-url http://HOST:PORT/metrics`."
+MOST_NAMED: Final = 3
+"""So many of the other sessions on this machine are named."""
 _DASHBOARD_SECONDS: Final = 3.0
 
 
@@ -157,29 +159,50 @@ def _scraped_as_ray(active: Iterable[object]) -> Iterator[str]:
             yield url
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LocalTargets:
-    """The newest Ray session on this machine: by its discovery file, or without one by its nodes' port files."""
+    """A Ray session on this machine: by its discovery file, or without one by its nodes' port files.
+
+    It is the newest one, unless `stay` is set: then the one that was returned last, as long as it runs.
+    """
 
     processes: Path = Path("/proc")
+    stay: bool = False
+    _session: Path | None = None
 
     def find(self) -> Endpoints:
         """Look at the raylets that run here, the newest session first."""
         nodes = discovery.raylets(self.processes)
         if not nodes:
             return Endpoints((), "this machine", f"You run no Ray cluster on this machine. {HINT}")
-        newest = nodes[0].session_dir
-        sessions = len({node.session_dir for node in nodes})
-        which = f", the newest of {sessions} sessions: --metrics-url names another" if sessions > 1 else ""
-        listed = discovery.read_discovery(newest.parent / discovery.DISCOVERY_FILE)
-        with contextlib.suppress(OSError):
-            if listed.fresh and (newest.parent / "session_latest").resolve() == newest.resolve():
-                by_file = DiscoveryFileTargets(listed.path).find()
-                if by_file.urls:
-                    return replace(by_file, source=f"{by_file.source}{which}")
-        urls = tuple(url for node in nodes if node.session_dir == newest and (url := node.metrics_url()))
-        problem = "" if urls else f"The Ray session {newest} has no metrics endpoint yet."
-        return Endpoints(urls, f"Ray session {newest.name} on this machine{which}", problem)
+        sessions = list(dict.fromkeys(node.session_dir for node in nodes))
+        chosen = self._session if self.stay and self._session in sessions else sessions[0]
+        self._session = chosen
+        which = _other_sessions(nodes, chosen, newest=chosen == sessions[0])
+        for folder in (chosen, chosen.parent):  # Ray writes into the first and links to it, or into the second
+            listed = discovery.read_discovery(folder / discovery.DISCOVERY_FILE)
+            with contextlib.suppress(OSError):
+                if listed.fresh and (folder == chosen or (folder / "session_latest").resolve() == chosen.resolve()):
+                    by_file = DiscoveryFileTargets(listed.path).find()
+                    if by_file.urls:
+                        return replace(by_file, source=f"{by_file.source}{which}")
+        urls = tuple(url for node in nodes if node.session_dir == chosen and (url := node.metrics_url()))
+        problem = "" if urls else f"The Ray session {chosen} has no metrics endpoint yet."
+        return Endpoints(urls, f"Ray session {chosen.name} on this machine{which}", problem)
+
+
+def _other_sessions(nodes: Sequence[discovery.Raylet], chosen: Path, *, newest: bool) -> str:
+    """Return in words that other sessions run here, with an endpoint of each; empty if none does."""
+    sessions = len({node.session_dir for node in nodes})
+    if sessions == 1:
+        return ""
+    others: dict[Path, str] = {}
+    for node in nodes:
+        if node.session_dir != chosen and (url := node.metrics_url()):
+            others.setdefault(node.session_dir, url)
+    options = " or ".join(f"`--metrics-url {url}`" for url in [*others.values()][:MOST_NAMED])
+    which = "the newest" if newest else "the one with a live run"
+    return f", {which} of {sessions} sessions" + (f"; for another one: {options}" if options else "")
 
 
 def endpoints(targets: Iterable[str]) -> tuple[str, ...]:

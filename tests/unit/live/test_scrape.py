@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import socket
 import threading
 import time
@@ -371,10 +372,12 @@ def test_the_dashboard_gets_rays_token(tmp_path, monkeypatch):
     assert "GET /api/prometheus/sd " in seen[0]
 
 
-def test_the_newest_local_session_is_found(tmp_path):
+@pytest.fixture
+def ray_node(tmp_path):
+    """Return a function that makes a node of Ray appear on this machine."""
     processes, temp = tmp_path / "proc", tmp_path / "ray"
 
-    def node(pid, name, node_id, port):
+    def node(pid, name, node_id, port, address="10.0.0.9"):
         session = temp / name
         session.mkdir(parents=True, exist_ok=True)
         (session / f"metrics_export_port_{node_id}").write_text(str(port))
@@ -383,16 +386,21 @@ def test_the_newest_local_session_is_found(tmp_path):
             "/x/raylet/raylet",
             f"--session_dir={session}",
             f"--node_id={node_id}",
-            "--node_ip_address=10.0.0.9",
+            f"--node_ip_address={address}",
         ]
         (processes / str(pid) / "cmdline").write_text("\0".join(arguments))
         return session
 
+    return node
+
+
+def test_the_newest_local_session_is_found(tmp_path, ray_node):
+    processes, temp = tmp_path / "proc", tmp_path / "ray"
     processes.mkdir()
     assert "You run no Ray cluster" in LocalTargets(processes).find().problem
-    node(11, "session_2026-01-01_00-00-00_1_1", "aa", 1111)
-    newest = node(12, "session_2026-02-01_00-00-00_1_1", "bb", 2222)
-    node(13, "session_2026-02-01_00-00-00_1_1", "cc", 3333)
+    ray_node(11, "session_2026-01-01_00-00-00_1_1", "aa", 1111)
+    newest = ray_node(12, "session_2026-02-01_00-00-00_1_1", "bb", 2222)
+    ray_node(13, "session_2026-02-01_00-00-00_1_1", "cc", 3333)
     local = LocalTargets(processes).find()
     assert set(local.urls) == {"http://10.0.0.9:2222/metrics", "http://10.0.0.9:3333/metrics"}
     assert "the newest of 2 sessions" in local.source
@@ -408,6 +416,40 @@ def test_the_newest_local_session_is_found(tmp_path):
     assert LocalTargets(processes).find().urls == ("http://10.0.0.9:3333/metrics",), (
         "an old list is of an ended session"
     )
+
+
+def test_a_viewer_stays_in_the_session_of_its_run(tmp_path, ray_node):
+    local = LocalTargets(tmp_path / "proc")
+    first, second = "session_2026-01-01_00-00-00_1_1", "session_2026-02-01_00-00-00_1_1"
+    ray_node(11, first, "aa", 1111)
+    assert local.find().urls == ("http://10.0.0.9:1111/metrics",)
+    ray_node(12, second, "bb", 2222)
+    local.stay = True
+    listed = tmp_path / "ray" / first / discovery.DISCOVERY_FILE
+    listed.write_text(json.dumps([{"targets": ["10.0.0.9:1111", "10.0.0.8:1111"]}]))
+    assert len(local.find().urls) == 2, "nodes on other machines"
+    listed.unlink()
+    stayed = local.find()
+    assert stayed.urls == ("http://10.0.0.9:1111/metrics",), "another program has started Ray"
+    assert "the one with a live run of 2 sessions" in stayed.source
+    assert "`--metrics-url http://10.0.0.9:2222/metrics`" in stayed.source
+    shutil.rmtree(tmp_path / "proc" / "11")
+    assert local.find().urls == ("http://10.0.0.9:2222/metrics",), "the first session has ended"
+    ray_node(11, first, "aa", 1111)
+    assert LocalTargets(tmp_path / "proc").find().urls == ("http://10.0.0.9:2222/metrics",)
+
+
+def test_a_collector_stays_with_a_live_run_only(tmp_path, ray_node, monkeypatch):
+    monkeypatch.setattr("raymon.live.collector.TARGETS_SECONDS", 0.0)
+    with serve(fleet(workers=4, nodes=1, runs=1)) as addresses:
+        host, port = addresses[0].split(":")
+        ray_node(11, "session_2026-01-01_00-00-00_1_1", "aa", int(port), host)
+        collector = Collector(LocalTargets(tmp_path / "proc"))
+        assert collector.collect().runs
+        ray_node(12, "session_2026-02-01_00-00-00_1_1", "bb", 1, host)
+        assert [target.url for target in collector.collect().targets] == [metrics_url(addresses[0])]
+        idle = Collector(LocalTargets(tmp_path / "proc"))
+        assert "127.0.0.1:1/" in idle.collect().problem
 
 
 def test_only_one_way_to_name_the_endpoints_is_taken():
