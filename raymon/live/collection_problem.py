@@ -9,6 +9,7 @@ from raymon.views import RunView
 
 SLOW_SECONDS: Final = 5.0
 """A collection that takes longer is a problem of its own; an endpoint that hangs costs three seconds."""
+_TOO_SLOW: Final = ("no answer within", "not complete within")
 
 
 def collection_problem(latest: Round, views: Sequence[RunView], seconds: float) -> str:
@@ -19,7 +20,10 @@ def collection_problem(latest: Round, views: Sequence[RunView], seconds: float) 
     failed = [page for page in pages if page.error]
     if pages and len(failed) == len(pages):
         first = failed[0]
-        return f"No metrics endpoint answers ({first.url}: {first.error}): the cluster has ended or cannot be reached."
+        end = "the cluster has ended or cannot be reached."
+        if first.error.startswith(_TOO_SLOW):
+            end = "its node is too busy to answer in time, or cannot be reached."
+        return f"No metrics endpoint answers ({first.url}: {first.error}): {end}"
     if views:
         slow = f"The last collection took {seconds:.1f} s: the numbers are renewed less often."
         return slow if seconds > SLOW_SECONDS else ""

@@ -310,6 +310,13 @@ def test_nothing_listens_no_such_host_no_url():
     assert pages[2].error
 
 
+def test_a_node_that_is_too_busy_to_answer_is_not_called_ended():
+    late = Page(URL, b"", error="not complete within 3 s")
+    assert "too busy to answer in time" in Collector([URL]).digest([late]).problem
+    refused = Page(URL, b"", error="connection refused: nothing listens there")
+    assert "the cluster has ended" in Collector([URL]).digest([refused]).problem
+
+
 def test_a_page_that_is_no_metrics_page_is_called_so():
     with server(sending(OK, b"<html><body>login</body></html>")) as url:
         assert "not the metrics page" in Collector([url]).collect().problem
