@@ -97,6 +97,8 @@ def post_mortem(run: str, state: str | None, at: float, links: Sequence[Link], f
     unrelated = [link for link in links if (link.code in SHORTAGES and link is not first) or link in lost]
     chain = tuple(link for link in links if first is not None and link.at >= first.at and link not in unrelated)
     outcome = "failed" if state == "failed" or first is not None else "unknown"
+    if first is not None and first.code == "interrupted" and first.worker == "driver" and state != "failed":
+        outcome = "stopped"  # the driver's last state did not reach a page
     return PostMortem(run, outcome, at, first, chain, (*facts, *(link.sentence for link in unrelated)))
 
 

@@ -19,7 +19,7 @@ from raymon.incident.recording_format import RecordingError
 from raymon.incident.recording_reader import Recording
 from raymon.incident.replay import snapshots
 from raymon.incident.run_directory import from_directory
-from raymon.incident.store import IncidentStore
+from raymon.incident.store import IncidentStore, folder_name
 
 HANGS: Final = ("worker_stalled", "no_progress", "driver_gone")
 EXIT_CODES: Final = {"finished": 0, "stopped": 0, "failed": 1}
@@ -39,7 +39,11 @@ def build_parser() -> argparse.ArgumentParser:
         "where it is known), 2 nothing can be said.",
     )
     parser.add_argument("directory", type=Path, help="a run's directory or a recording")
-    parser.add_argument("--run", default="", help="the run, if the recording holds several; by default the newest")
+    parser.add_argument(
+        "--run",
+        default="",
+        help="the run, if the recording holds several; by default that of the directory, else the newest",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -68,11 +72,17 @@ def postmortem(directory: Path, run: str = "") -> PostMortem:
         if result is None:
             raise PostMortemError(f"{error}; there is no summary.json of a run and no incident either") from None
         return result
+    folder = recording.directory.parent.name
     moments: list[Moment] = []
+    of_folder: list[Moment] = []
     for snapshot in snapshots(recording, recording.last() - LOOK_BACK_SECONDS):
-        view = snapshot.run(run or None)
-        if view is not None and view.run in snapshot.verdicts:
-            moments.append(Moment(snapshot.taken_at, view, snapshot.verdicts[view.run]))
+        for number, view in enumerate(snapshot.runs):
+            moment = Moment(snapshot.taken_at, view, snapshot.verdicts[view.run])
+            if view.run == run or (not run and number == 0):
+                moments.append(moment)
+            if not run and folder_name(view.run) == folder:
+                of_folder.append(moment)
+    moments = of_folder or moments  # a recording in a run's directory may hold other runs of the cluster
     if not moments:
         names = f" named {run!r}" if run else ""
         raise PostMortemError(

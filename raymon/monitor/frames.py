@@ -33,6 +33,7 @@ _MACHINERY: Final = re.compile(
 _POOL: Final = re.compile(r"/concurrent/futures/|/raymon/envs/threaded\.py$")
 """Files of threads that work for another thread, and of the functions in which that one waits for them."""
 _CALL: Final = re.compile(r"([A-Za-z_]\w*)\s*\((?:[^()]|\([^()]*\))*\)?\s*$")
+_RAISE: Final = re.compile(r"(?:^|:)\s*raise\b")
 _DUMPED_THREAD: Final = re.compile(r"^(?:Current thread|Thread) (0x[0-9a-f]+)")
 _DUMPED_FRAME: Final = re.compile(r'^\s+File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.+)$')
 _OWN_THREADS: Final = "raymon-"
@@ -159,12 +160,13 @@ def _frame(frame: FrameType, line: int | None, inner: str = "") -> Frame:
 def _called_in(code: CodeType, line: int, inner: str) -> str:
     """Return the function that a line of source calls: that of the inner frame, else the last one named in the line.
 
-    A C function has no frame of its own, and Ray's functions are wrapped in others.
+    A C function has no frame of its own, and Ray's functions are wrapped in others. A line that raises
+    calls nothing.
     """
     text = linecache.getline(code.co_filename, line).split("#")[0].rstrip(" :\n")
     if inner and f"{inner}(" in text:
         return inner
-    call = _CALL.search(text)
+    call = None if _RAISE.search(text) else _CALL.search(text)
     return call[1] if call else "" if inner in _WRAPPERS else inner
 
 

@@ -101,8 +101,9 @@ def test_a_normal_end_has_no_cause(state):
     assert (result.outcome, result.first) == (state, None)
 
 
-def test_run_stopped_with_ctrl_c_says_so():
-    result = analyse(moments(10, state="stopped"), [exact(9, 99, "interrupted", kind="driver")])
+@pytest.mark.parametrize("state", ["stopped", "training"])
+def test_run_stopped_with_ctrl_c_says_so(state):
+    result = analyse(moments(10, state=state), [exact(9, 99, "interrupted", kind="driver")])
     assert result.outcome == "stopped"
     assert result.first.sentence.startswith("The driver was interrupted (Ctrl-C) at ")
 

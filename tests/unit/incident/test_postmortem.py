@@ -96,3 +96,20 @@ def test_recording_alone_names_the_loss_that_ended_the_run(tmp_path, monkeypatch
     printed = capsys.readouterr().out
     assert printed.startswith("r: Worker 1 was lost at ")
     assert printed.splitlines()[0].endswith(": ValueError: bad action.")
+
+
+def test_run_of_the_directory_is_chosen_among_those_of_its_recording(tmp_path):
+    recorder = RecordingWriter(tmp_path / "r" / "recording")
+    driver, other = FakeDriver(), FakeDriver(run="other")
+    cluster = FakeCluster(driver, FakeWorker("0"))
+    cluster.collector = Collector([URL], clock=lambda: cluster.now, on_round=recorder.add)
+    cluster.run(3)
+    driver.state = "failed"
+    other.started = BEGIN + 3.0
+    cluster.processes += [other, FakeWorker("0", run="other")]
+    assert cluster.run(3).runs[0].run == "other"
+    cluster.collector.stop()
+    recorder.close()
+    assert (postmortem.postmortem(tmp_path / "r").run, postmortem.postmortem(tmp_path / "r").outcome) == ("r", "failed")
+    assert postmortem.postmortem(tmp_path / "r" / "recording").run == "r"
+    assert postmortem.postmortem(tmp_path / "r", "other").run == "other"

@@ -55,3 +55,13 @@ def simulate(begun, release):
 def waits(thread):
     stacks = {stack.name: stack for stack in frames.current_stacks()}
     return frames.where(stacks[thread.name].frames).startswith("wait_for → result")
+
+
+def lose():
+    raise ArithmeticError("the loss is not finite")
+
+
+def test_exception_that_a_line_raises_is_no_function():
+    with pytest.raises(ArithmeticError) as caught:
+        lose()
+    assert frames.where(frames.frames_of_error(caught.value)).startswith("lose (test_frames.py:")
