@@ -114,7 +114,7 @@ class SilentProcessReader:
             kept = self._losses.get(request.run)
             if request.worker == DRIVER and kept is not None and kept[0] != request.process:
                 self._losses.pop(request.run, None)  # they are of an earlier run of that name
-        ended = tuple(self._end(request) for request in requests if request.ended and request.process in self._ends)
+        ended = tuple(self._end(request) for request in requests if self._has_end(request))
         self._requests = tuple(request for request in requests if self._is_open(request))[:MOST_PROCESSES]
         if not self._requests:
             return ended
@@ -124,6 +124,7 @@ class SilentProcessReader:
         self._wake.set()
         oldest = time.monotonic() - KEPT_SECONDS
         silent = [request for request in self._requests if not (request.first or request.ended)]
+        silent = [request for request in silent if request.process not in self._ends]
         readings = [self._processes.get((request.run, request.worker)) for request in silent]
         return (*ended, *(reading[1] for reading in readings if reading is not None and reading[0] > oldest))
 
@@ -141,7 +142,13 @@ class SilentProcessReader:
         if request.ended:
             readings, text = self._ends.get(request.process, (0, ""))
             return not text and readings < _READINGS_AT_END
+        if self._has_end(request):
+            return False
         return request.lost or not request.first or request.process not in self._noted
+
+    def _has_end(self, request: ProcessRequest) -> bool:
+        """Return whether it is known that a process ended, with which exception if it is not requested as ended."""
+        return request.process in self._ends and (request.ended or bool(self._ends[request.process][1]))
 
     def _end(self, request: ProcessRequest) -> SilentProcess:
         return SilentProcess(request.run, request.worker, exit=self._ends[request.process][1])
@@ -173,6 +180,9 @@ class SilentProcessReader:
             if first:
                 continue
             stacks = evidence.get(process)
+            if worker == DRIVER and state in ("gone", "") and (raised := self._exception(process, stacks)):
+                self._ends[process] = (_READINGS_AT_END, raised)  # its last state may never be exported
+                continue
             if state == "gone":
                 reading = SilentProcess(run, worker, process=state, exit=self._exit(process, raylets))
             elif stacks is None or stacks.state == "none":
@@ -251,7 +261,8 @@ def process_requests(runs: Iterable[tuple[RunView, RunVerdict]]) -> list[Process
     """Return the processes that verdicts depend on: silent workers, a driver that waits or that failed."""
     requests = []
     for view, verdict in runs:
-        if view.state == "failed" and view.driver_node and view.driver_pid and not view.problem:
+        raised = view.state == "failed" or (view.ended and view.driver_exit)
+        if raised and view.driver_node and view.driver_pid and not view.problem:
             requests.append(ProcessRequest(view.run, DRIVER, (view.driver_node, view.driver_pid), ended=True))
         if view.ended or view.problem:
             continue
@@ -292,12 +303,20 @@ def with_silent_processes(view: RunView, processes: Iterable[SilentProcess], now
     names = {worker.worker for worker in view.workers}
     return replace(
         view,
+        state=_last_state(view, driver),
         driver_where=driver.where,
         driver_process=driver.process,
         driver_waits_for=tuple(name for name in driver.waits_for if name in names),
         driver_silent_seconds=_silent_seconds(driver.since, view.last_update_age_seconds, now),
         driver_exit=driver.exit,
     )
+
+
+def _last_state(view: RunView, driver: SilentProcess) -> str | None:
+    """Return the state of a run; the one that its driver did not export if it ended with an exception."""
+    if view.ended or driver.process or not driver.exit:
+        return view.state
+    return "stopped" if driver.exit.startswith("KeyboardInterrupt") else "failed"
 
 
 def _silent_seconds(since: float, last_update_age: float | None, now: float) -> float | None:

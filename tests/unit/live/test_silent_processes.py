@@ -79,6 +79,27 @@ def test_failed_driver_is_named_with_its_exception_and_line(process):
     assert len(readings) == 1, "it is read once"
 
 
+@pytest.mark.parametrize(("exception", "state"), [("ValueError", "failed"), ("KeyboardInterrupt", "stopped")])
+def test_exception_of_a_driver_whose_last_state_was_not_exported(process, exception, state):
+    child, _ = process
+    end = {"exception": exception, "message": "", "frames": [["learn", "/home/me/train.py", 88, ""]]}
+    left = ProcessEvidence(child.pid, "none", "", None, 99.0, end=end)
+    reader = SilentProcessReader(lambda processes: dict.fromkeys(processes, left))
+    view = run(worker("3"), driver_node=NODE, driver_pid=child.pid, driver_heartbeat_age_seconds=9.0)
+    key = ("r", "driver", (NODE, child.pid))
+    poll(lambda: not reader.known([ProcessRequest(*key, first=True)]) and reader._noted, 5)
+    child.kill()
+    child.wait()
+    silent = poll(lambda: next((each for each in reader.known([ProcessRequest(*key)]) if each.exit), None), 5)
+    seen = with_silent_processes(view, [replace(silent, run=view.run)], 100.0)
+    verdict = judge(seen)
+    assert verdict.state == state
+    assert state == "stopped" or "ValueError, in `learn (train.py:88)`" in verdict.sentence
+    again = process_requests([(seen, verdict)])
+    assert reader.known(again)[0].exit == silent.exit, "it does not change back"
+    reader.stop()
+
+
 def test_losses_are_read_from_the_driver_although_nothing_stands_still(process):
     child, _ = process
     left = ProcessEvidence(child.pid, "none", "", None, 99.0, losses=(describe_loss("3", ValueError("bad\naction")),))
