@@ -11,8 +11,8 @@ from raymon.health.verdicts import Finding, Severity, WorkerVerdict
 from raymon.views import RunView, WorkerView
 
 _ADVICE = (
-    "The exception is in the worker's log, and `ray.get` raises it where the result is fetched; "
-    "`ray.wait` alone hides it."
+    "`ray.get` raises the exception, with its stack, where the result is fetched; `ray.wait` alone hides it. "
+    "`raymon watch` keeps its message in the incident."
 )
 
 _PAUSE = "The trainer may pause before it replaces the worker{restart_delay}."
@@ -65,7 +65,10 @@ def failing_rollouts(run: RunView, workers: Sequence[WorkerVerdict], limits: Thr
     elif failed > limits.failing_ratio * (failed + succeeded) and _total(run.workers) >= limits.failures_least_count:
         bad = [worker for worker in run.workers if failures_per_second(worker)]
         ratio = share(failed / (failed + succeeded))
-        sentence = f"{ratio} of the rollouts fail ({count(failed)} a second) with {_class_of(bad)} in {_workers(bad)}."
+        sentence = (
+            f"{ratio} of the rollouts fail ({count(failed)} a second) with {_class_of(bad)}{_raised_in(bad)}, in "
+        )
+        sentence += f"{_workers(bad)}."
         yield Finding("rollouts_failing", "warning", sentence, _ADVICE, _only(bad))
 
 

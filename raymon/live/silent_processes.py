@@ -268,7 +268,12 @@ def process_requests(runs: Iterable[tuple[RunView, RunVerdict]]) -> list[Process
             continue
         states = {worker.worker: worker.state for worker in verdict.workers}
         silent = [worker for worker in view.workers if states.get(worker.worker) in _WORKER_STATES]
-        failed = [worker for worker in view.workers if worker.failures_since_success and worker not in silent]
+        failing = any(finding.code == "rollouts_failing" for finding in verdict.findings)
+        failed = [
+            worker
+            for worker in view.workers
+            if worker not in silent and (worker.failures_since_success or (failing and any(worker.failures.values())))
+        ]
         requests += [
             ProcessRequest(view.run, w.worker, (w.node, w.pid)) for w in (*silent, *failed) if w.node and w.pid
         ]

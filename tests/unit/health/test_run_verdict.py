@@ -312,8 +312,11 @@ def test_failing_rollouts_name_workers_class_and_rate():
     verdict = judge(CASES["all rollouts fail"][0])
     assert verdict.sentence == "Every rollout of workers 0 and 1 fails with TypeError, 46 a second."
     assert [item.state for item in verdict.workers] == ["failing", "failing"]
-    partly = judge(CASES["many rollouts fail"][0])
-    assert partly.sentence == "25 % of the rollouts fail (3 a second) with OSError in worker 0."
+    view = CASES["many rollouts fail"][0]
+    partly = judge(view)
+    assert partly.sentence == "25 % of the rollouts fail (3 a second) with OSError, in worker 0."
+    raised = [dataclasses.replace(worker, failed_where="step (env.py:3)") for worker in view.workers]
+    assert "OSError in `step (env.py:3)`, in worker 0." in judge(dataclasses.replace(view, workers=raised)).sentence
 
 
 def test_empty_rollouts_name_the_workers_and_are_no_exceptions():

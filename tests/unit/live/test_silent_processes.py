@@ -100,6 +100,14 @@ def test_exception_of_a_driver_whose_last_state_was_not_exported(process, except
     reader.stop()
 
 
+def test_line_of_failures_is_read_although_other_rollouts_succeed():
+    healthy = worker("1", node=NODE, pid=1)
+    fails = worker("2", node=NODE, pid=2, rollouts_per_second=3.0, failures={"KeyError": 9.0}, failures_total=99.0)
+    view = run(healthy, fails)
+    requests = process_requests([(view, judge(view))])
+    assert [request.process for request in requests] == [(NODE, 2)]
+
+
 def test_losses_are_read_from_the_driver_although_nothing_stands_still(process):
     child, _ = process
     left = ProcessEvidence(child.pid, "none", "", None, 99.0, losses=(describe_loss("3", ValueError("bad\naction")),))
