@@ -205,7 +205,7 @@ def _loss_not_finite() -> Alert:
     return Alert(
         name="RaymonLossNotFinite",
         summary="Updates of a run produce NaN or infinite values.",
-        description="Updates of run {{ $labels.run }} had a loss or gradient that is not finite and were skipped.",
+        description="Updates of run {{ $labels.run }} had a loss or gradient that is not finite.",
         expression=f"(sum by (run) (increase({catalog.NONFINITE_UPDATES.name}[5m])) > 0)"
         f" and {_in_state('training', 'failed')}",
         hold_seconds=0,

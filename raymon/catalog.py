@@ -482,7 +482,10 @@ GRADIENT_NORM = _declare(
 )
 LEARNING_RATE = _declare("learning_rate", "gauge", "driver", "Step size of the optimizer.")
 NONFINITE_UPDATES = _declare(
-    "nonfinite_updates_total", "counter", "driver", "Updates whose loss or gradient was not finite; they are skipped."
+    "nonfinite_updates_total",
+    "counter",
+    "driver",
+    "Updates whose loss or gradient was not finite; raymon train skips them.",
 )
 ACTOR_CALLS = _declare("actor_calls_total", "counter", "driver", "Sampling calls the driver made to its actors.")
 INFERENCE_BATCHES = _declare(

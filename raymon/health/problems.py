@@ -184,11 +184,14 @@ def _gap(run: RunView) -> float:
 def _diverging(run: RunView, limits: Thresholds) -> Iterator[Finding]:
     if run.learning.get("nonfinite_updates_per_second", 0.0) > 0.0:
         number = count(run.learning.get("nonfinite_updates", 0.0))
-        sentence = f"{number} updates had a loss or gradient that is not finite and were skipped."
+        sentence = f"{number} updates had a loss or gradient that is not finite"
+        sentence += " and were skipped." if run.engine == "own" else "."
         advice = (
             "Lower the learning rate{learning_rate}, clip gradients harder{max_gradient_norm}; look for NaN or huge "
             "rewards and observations."
         )
+        if run.engine != "own":
+            advice += " A trainer that applied them has lost its weights: resume from a checkpoint of before."
         yield Finding("loss_not_finite", "critical", sentence, advice)
     kl = run.learning.get("kl")
     if kl is not None and kl > limits.kl_diverging_nats:

@@ -60,7 +60,8 @@ def _skipped_updates(context: Context) -> Html | None:
     skipped = context.run.learning.get("nonfinite_updates") or 0
     if not skipped:
         return None
-    text = f"{whole(skipped)} update{'s' if skipped != 1 else ''} not finite, skipped"
+    text = f"{whole(skipped)} update{'s' if skipped != 1 else ''} not finite"
+    text += ", skipped" if context.run.engine == "own" else ""
     return tag("span", shape("warning"), text, class_="soft")
 
 

@@ -52,8 +52,8 @@ LEARNING_RATE: Final = Query(
 NONFINITE: Final = Query(
     "Non-finite updates",
     "short",
-    "Updates in the time range, all selected runs together, that were skipped because their loss or gradient was not "
-    "finite.",
+    "Updates in the time range, all selected runs together, whose loss or gradient was not finite. `raymon train` "
+    "skips them.",
     f"round(sum(increase({of(catalog.NONFINITE_UPDATES)}[$__range])))",
     legend="",
 )

@@ -319,6 +319,14 @@ def test_failing_rollouts_name_workers_class_and_rate():
     assert "OSError in `step (env.py:3)`, in worker 0." in judge(dataclasses.replace(view, workers=raised)).sentence
 
 
+def test_only_raymons_trainer_is_said_to_skip_updates():
+    view = CASES["not finite"][0]
+    own, other = (judge(dataclasses.replace(view, engine=engine)) for engine in ("own", None))
+    assert own.sentence.endswith("not finite and were skipped.")
+    assert other.sentence.endswith("that is not finite.")
+    assert "resume from a checkpoint" in other.advice
+
+
 def test_empty_rollouts_name_the_workers_and_are_no_exceptions():
     verdict = judge(CASES["all rollouts are empty"][0])
     assert verdict.sentence == "Every rollout of workers 0 and 1 returns no step, 18 a second."
