@@ -17,6 +17,8 @@ from raymon.health.worker_verdict import heartbeat_limit, judge_workers
 from raymon.views import RunView, WorkerView
 
 _MOST_SUSPECTS: Final = 3
+_IDLE_SECONDS: Final = 25.0
+"""Two and a half exports of Ray's default interval."""
 _MANY_ROLLOUTS: Final = 20.0
 
 _ALIVE: Final = ("starved", "busy", "idle")
@@ -137,7 +139,8 @@ def _not_begun(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresho
 
 def _healthy(run: RunView) -> Finding:
     if not run.steps_per_second and not run.phase_ratio:
-        return Finding("healthy", "ok", "Nothing stands out; rates are known within seconds.")
+        rates = "; rates are known within seconds" if run.steps_per_second is None else ""
+        return Finding("healthy", "ok", f"Nothing stands out{rates}.")
     rate, unit = throughput(run)
     speed = f"{count(rate)} {unit}/s" if rate else ""
     largest = sorted(run.phase_ratio.items(), key=lambda item: -item[1])[:2]
@@ -163,6 +166,19 @@ def _not_recorded(run: RunView) -> Iterator[Finding]:
     if run.workers and all(_counts_no_steps(worker) for worker in run.workers):
         advice = "Pass `steps=` to `raymon.instrument`, or call `monitor.steps`."
         yield Finding("no_steps", "info", "Rollouts end, but no environment step is counted.", advice)
+
+
+def _all_idle(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Finding]:
+    """Yield that no worker is called, where no phase and no update of the driver say what it does instead."""
+    ages = [worker.progress_age_seconds for worker in run.workers if worker.rollouts_total]
+    known = [age for age in ages if age is not None]
+    if run.phase_ratio or run.last_update_age_seconds is not None or not known or len(known) < len(run.workers):
+        return
+    if min(known) > _IDLE_SECONDS and all(worker.state == "waiting" for worker in workers):
+        place = f"it is in `{run.driver_where}`" if run.driver_where else "it does not record what it does"
+        sentence = f"No worker has had a call for {duration(min(known))}: the driver learns, waits or hangs; {place}."
+        advice = "Put `iteration` and `phase` of `raymon.DriverMonitor` around its loop, or `py-spy dump` its process."
+        yield Finding("workers_idle", "info", sentence, advice)
 
 
 def _counts_no_steps(worker: WorkerView) -> bool:
@@ -195,6 +211,7 @@ def _remarks(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
         sentence = f"Worker{'s' if plural else ''} {listing(starting)} {'are' if plural else 'is'} starting."
         yield Finding("workers_starting", "info", sentence)
     yield from _not_recorded(run)
+    yield from _all_idle(run, workers)
     if (waits := driver_waits(run)) and any(worker.state in ("stalled", "suspect") for worker in workers):
         yield Finding("driver_waits", "info", f"{waits[0].upper()}{waits[1:]}.")
     suspects = [worker for worker in workers if worker.state == "suspect"]

@@ -109,6 +109,7 @@ REMARKS: Final = (
     "driver_waits",
     "no_steps",
     "no_workers",
+    "workers_idle",
     "node_clock",
     "node_overloaded",
 )

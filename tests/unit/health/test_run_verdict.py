@@ -340,6 +340,17 @@ def test_rollouts_without_counted_steps_are_a_remark():
     assert "no_steps" not in [finding.code for finding in judge(run(worker(), *view.workers)).findings]
 
 
+def test_workers_without_calls_are_a_remark_where_the_driver_records_nothing():
+    idle = {"activity": "waiting", "rollouts_total": 9.0, "steps_per_second": 0.0, "rollouts_per_second": 0.0}
+    workers = [worker(name, progress_age_seconds=age, **idle) for name, age in (("0", 40.0), ("1", 31.0))]
+    verdict = judge(run(*workers, steps_per_second=0.0))
+    assert verdict.sentence == "Nothing stands out."
+    (remark,) = (finding for finding in verdict.findings if finding.code == "workers_idle")
+    assert remark.sentence.startswith("No worker has had a call for 31 s: the driver learns, waits or hangs; ")
+    for view in (run(workers[0], worker("1")), run(*workers, phase_ratio={"learn": 1.0})):
+        assert "workers_idle" not in [finding.code for finding in judge(view).findings]
+
+
 def test_failed_rollouts_name_the_line_that_raised():
     view, _, _ = CASES["a failed rollout holds the run up"]
     workers = (view.workers[0], dataclasses.replace(view.workers[1], failed_where="Env.step (my_env.py:88)"))
