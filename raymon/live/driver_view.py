@@ -1,7 +1,8 @@
 """From what is remembered of a run's driver to its part of the view."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Final
 
 from raymon import catalog
@@ -9,6 +10,7 @@ from raymon.catalog import Metric
 from raymon.live.memory import Memory
 from raymon.live.rates import Rates, driver_rates
 from raymon.live.subject import Interval, Process, Subject
+from raymon.views import WorkerView
 
 LIVE_SECONDS: Final = 30.0
 RECENT_SECONDS: Final = 30.0
@@ -182,12 +184,15 @@ def fleet_counts(driver: Driver) -> Mapping[str, int]:
     return {state: int(count) for state, count in counts.items() if count is not None}
 
 
-def learning(driver: Driver) -> Mapping[str, float]:
-    """Return the last value of every learning curve; empty without a driver."""
+def learning(driver: Driver, workers: Sequence[WorkerView]) -> Mapping[str, float]:
+    """Return the last value of every learning curve; the mean return is that of the workers if the driver lacks it."""
+    returns = [each.episode_return for each in workers if each.present and each.episode_return is not None]
+    own = {"return_mean": fmean(returns)} if returns else {}
     if driver.process is None:
-        return {}
+        return own
     last = {term: driver.gauge(metric, *values) for term, (metric, values) in _LEARNING.items()}
     return {
+        **own,
         **{term: value for term, value in last.items() if value is not None},
         "nonfinite_updates": driver.counter(catalog.NONFINITE_UPDATES) or 0.0,
         "nonfinite_updates_per_second": driver.rates.of(catalog.NONFINITE_UPDATES) or 0.0,

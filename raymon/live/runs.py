@@ -123,7 +123,7 @@ def _run_view(
         received_per_second=rates.of(catalog.FRAGMENTS, "received"),
         inference_batch_size=(rates.of(catalog.INFERENCE_OBSERVATIONS) or 0.0) / batches if batches else None,
         actor_calls_per_second=rates.of(catalog.ACTOR_CALLS),
-        learning=driver_view.learning(driver),
+        learning=driver_view.learning(driver, workers),
         return_history=_return_history(ring),
         store=node_views.store_view(memory, driver, ring, now),
         node_cpu_ratio=node_views.node_cpu(memory, now),

@@ -88,6 +88,17 @@ def test_a_straggler_is_reported_during_its_first_slow_rollout():
     assert "4.0 times the median of the others per step (4 ms instead of 1 ms)" in snapshot.verdicts["r"].sentence
 
 
+def test_mean_return_is_that_of_the_workers_where_the_driver_has_none():
+    fake = cluster()
+    for process in fake.processes[1:]:
+        process.set(catalog.EPISODE_RETURN, 30.0 + float(process.worker))
+    assert fake.run(3).run().learning["return_mean"] == pytest.approx(
+        sum(30.0 + float(process.worker) for process in fake.processes[1:]) / len(fake.processes[1:])
+    )
+    fake.processes[0].set(catalog.FLEET_RETURN, 7.0, "mean")
+    assert fake.run(1).run().learning["return_mean"] == 7.0
+
+
 def test_a_restart_never_takes_counts_away():
     fake = cluster()
     fake.run(20)
