@@ -1,6 +1,6 @@
 """How fast does the status page answer its viewer, and its health check, over a fleet of any size?
 
-    python -m benchmarks.interaction                              # 100, 1,000 and 10,000 workers, one after the other
+    python -m benchmarks.interaction                              # 100 to 10,000 workers, one after the other
     python -m benchmarks.interaction --workers 1000 --rounds 3
     python -m benchmarks.interaction --write docs/performance.md
 
@@ -36,7 +36,7 @@ from benchmarks.training import machine
 from benchmarks.watched import Program, TroubleError, await_result, put_table
 
 MARK: Final = "interaction"
-SIZES: Final = (100, 1000, 10_000)
+SIZES: Final = (100, 1000, 3000, 10_000)
 START_SECONDS: Final = 300.0
 SETTLE_SECONDS: Final = 30.0
 PAUSE_SECONDS: Final = (0.3, 1.3)
