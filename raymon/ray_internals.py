@@ -90,7 +90,8 @@ def raylet_socket() -> str | None:
     Without it: a driver learns some ten seconds later, from the control store, that its node has died.
     """
     try:
-        return str(sys.modules["ray._private.worker"]._global_node.raylet_socket_name)
+        name = sys.modules["ray._private.worker"]._global_node.raylet_socket_name
+        return str(name) if name else None
     except Exception:  # noqa: BLE001  # whatever this Ray lacks
         return None
 

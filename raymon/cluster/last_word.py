@@ -6,8 +6,10 @@ only and is started by its path, so that it costs a few megabytes.
 
 import contextlib
 import os
+import select
 import signal
 import socket
+import struct
 import sys
 import time
 from pathlib import Path
@@ -19,8 +21,13 @@ NODE_DIED: Final = (
     "reason"
 )
 _KILLED: Final = (
-    "the training process was killed, by a signal or by the kernel for want of memory (`dmesg` names whom it killed)"
+    "the training process was killed, by a signal or by the kernel for want of memory (`dmesg` shows which process)"
 )
+_EITHER: Final = (
+    "the Ray node that the driver runs on has died, or the training process was killed and the node with it; "
+    "`dmesg` shows what the kernel killed, the raylet's log what else ended the node"
+)
+_LOOK_SECONDS: Final = 0.1
 _CONNECT_SECONDS: Final = 1.0
 _SETTLE_SECONDS: Final = 1.0
 """Until then, the processes that end with the driver have ended."""
@@ -37,31 +44,60 @@ def main(address: str, session: str, advice: str) -> None:
         session: Folder of the Ray session if the driver started it, else empty.
         advice: What the user can do.
     """
-    if sys.stdin.buffer.read() == FAREWELL:
-        return
-    node_died = bool(address) and not listens(address)
+    driver, raylet = os.getppid(), _listener(address)
+    died_before = False
+    while os.getppid() == driver:  # its end of the input may be held open by its children
+        if select.select([sys.stdin], [], [], _LOOK_SECONDS)[0]:
+            if os.read(sys.stdin.fileno(), len(FAREWELL)) == FAREWELL:
+                return
+            break
+        died_before = not _runs(raylet) and os.getppid() == driver
+    why = NODE_DIED if died_before else _KILLED if _runs(raylet) else _EITHER
     with contextlib.suppress(OSError):  # the terminal is gone, too
-        print(f"raymon train: {NODE_DIED if node_died else _KILLED}. {advice}", file=sys.stderr, flush=True)
+        print(f"raymon train: {why}. {advice}", file=sys.stderr, flush=True)
     if session:
         time.sleep(_SETTLE_SECONDS)
         end_orphans(Path(session))
 
 
 def listens(address: str) -> bool:
-    """Return whether a process listens at a Unix socket."""
+    """Return whether a process listens at a Unix socket, or may do so: its file can be removed while it does."""
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
         connection.settimeout(_CONNECT_SECONDS)
         try:
             connection.connect(address)
         except OSError as error:
-            return not isinstance(error, (ConnectionRefusedError, FileNotFoundError))
+            return not isinstance(error, ConnectionRefusedError)
     return True
+
+
+def _listener(address: str) -> int:
+    """Return the id of the process that listens at a Unix socket; 0 if that is not known."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
+        connection.settimeout(_CONNECT_SECONDS)
+        try:
+            connection.connect(address)
+            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        except (OSError, AttributeError):  # other systems than Linux do not tell
+            return 0
+        return int(struct.unpack("3i", peer)[0])
+
+
+def _runs(pid: int) -> bool:
+    """Return whether a process runs, or is not known."""
+    if not pid:
+        return True
+    try:
+        return (_PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (OSError, IndexError):
+        return False
 
 
 def end_orphans(session: Path) -> None:
     """Kill the workers of a Ray session; `session` is its folder, into which they write their logs."""
+    folder = session.resolve()  # as the links in /proc are
     for process in _PROCESSES.glob("[0-9]*"):
-        if _is_worker_of(process, session):
+        if _is_worker_of(process, folder):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(int(process.name), signal.SIGKILL)
 

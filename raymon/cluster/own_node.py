@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from raymon import ray_internals
 from raymon.cluster import last_word
 from raymon.errors import UserError
+
+_END_SECONDS: Final = 5.0
 
 
 class NodeDiedError(UserError):
@@ -63,16 +66,34 @@ def watched(owned: bool, advice: str) -> Iterator[None]:
     """
     address, session = ray_internals.raylet_socket() or "", ray_internals.session_folder()
     folder = str(session) if owned and session is not None else ""
-    command = [sys.executable, "-I", "-S", last_word.__file__, address, folder, advice]
-    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    watcher = _start([sys.executable, "-I", "-S", last_word.__file__, address, folder, advice])
     try:
         yield
     except Exception as error:
-        if not isinstance(error, NodeDiedError) and raylet_died():
+        if not isinstance(error, UserError) and raylet_died():
             raise NodeDiedError(advice) from error
         raise
     finally:
         if folder and raylet_died():
             last_word.end_orphans(Path(folder))
-        with contextlib.suppress(OSError):  # somebody has ended it
-            watcher.communicate(last_word.FAREWELL)
+        if watcher is not None:
+            _end(watcher)
+
+
+def _start(command: list[str]) -> "subprocess.Popen[bytes] | None":
+    try:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    except OSError:  # no process can be started: training goes on without a last word
+        return None
+
+
+def _end(watcher: "subprocess.Popen[bytes]") -> None:
+    assert watcher.stdin is not None
+    with contextlib.suppress(OSError):  # somebody has ended it
+        watcher.stdin.write(last_word.FAREWELL)
+        watcher.stdin.close()
+    try:
+        watcher.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        watcher.kill()
+        watcher.wait()

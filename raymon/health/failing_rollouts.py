@@ -96,7 +96,8 @@ def _is_awaited(worker: WorkerView, run: RunView, limits: Thresholds) -> bool:
     least = limits.suspect_seconds + (run.report_seconds or 0.0)
     if worker.worker in run.driver_waits_for and (run.driver_silent_seconds or 0.0) > least:
         return True
-    return run.phase == "sample" and (worker.progress_age_seconds or 0.0) > least
+    since_update = worker.progress_age_seconds if run.last_update_age_seconds is None else run.last_update_age_seconds
+    return run.phase == "sample" and min(worker.progress_age_seconds or 0.0, since_update or 0.0) > least
 
 
 def nothing_succeeded(run: RunView, limits: Thresholds) -> Iterator[Finding]:

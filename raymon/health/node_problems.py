@@ -47,6 +47,21 @@ def _overloaded(run: RunView, limits: Thresholds) -> Iterator[Finding]:
         yield Finding("node_overloaded", "info", sentence, advice)
 
 
+def starved_workers(run: RunView, limits: Thresholds) -> Iterator[Finding]:
+    """Yield the workers of each node that wait for a core most of the time; they are not called slow for that."""
+    waits = {worker.worker: worker.cpu_wait_ratio or 0.0 for worker in run.workers}
+    for node in run.nodes:
+        starved = [name for name in node.workers if waits.get(name, 0.0) > limits.starved_ratio]
+        if starved and (node.cpu_ratio or 0.0) > limits.contended_cpu_ratio:
+            plural = len(starved) > 1
+            sentence = (
+                f"Worker{'s' if plural else ''} {listing(starved)} wait{'' if plural else 's'} for a CPU core for "
+                f"{share(max(waits[name] for name in starved))} of {'their' if plural else 'its'} working time: other "
+                f"processes have the cores of node {node.address or node.url} ({share(node.cpu_ratio)} used)."
+            )
+            yield Finding("worker_starved", "info", sentence, worker="" if plural else starved[0])
+
+
 def _name(node: NodeView) -> str:
     return f"Node {node.address or node.url}"
 

@@ -8,7 +8,7 @@ from raymon.format import count, duration, listing, share
 from raymon.health.advice import in_terms_of
 from raymon.health.bottleneck import bottlenecks
 from raymon.health.learning import learning
-from raymon.health.node_problems import node_problems, silent_nodes
+from raymon.health.node_problems import node_problems, silent_nodes, starved_workers
 from raymon.health.problems import driver_waits, problems
 from raymon.health.shares import SAMPLING_ROLES, cpu_full, throughput, usual_throughput
 from raymon.health.thresholds import THRESHOLDS, Thresholds
@@ -18,7 +18,7 @@ from raymon.views import RunView, WorkerView
 
 _MOST_SUSPECTS: Final = 3
 _IDLE_SECONDS: Final = 25.0
-"""Two and a half exports of Ray's default interval."""
+_IDLE_EXPORTS: Final = 2.5
 _MANY_ROLLOUTS: Final = 20.0
 
 _ALIVE: Final = ("starved", "busy", "idle")
@@ -122,13 +122,16 @@ def _not_begun(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresho
 
     Workers in other roles do not count: until the first batch arrives, they may have nothing to do.
     """
+    age = run.started_seconds_ago
+    if age is not None and age > limits.startup_grace_seconds:
+        return None
     starting = {worker.worker for worker in workers if worker.state == "starting"}
     sampling = [worker for worker in run.workers if worker.role in SAMPLING_ROLES]
-    late = sum(worker.worker in starting and worker.seen_seconds < limits.startup_grace_seconds for worker in sampling)
+    new = [worker for worker in sampling if worker.worker in starting and not worker.restarts]
+    late = sum(worker.seen_seconds < limits.startup_grace_seconds for worker in new)
     total, noun = len(sampling), "rollout workers"
     if total == len(run.workers):  # only then it is known what the workers will do that nobody has seen yet
-        age, expected = run.started_seconds_ago, run.workers_by_state.get("expected", 0)
-        unseen = max(0, expected - total) if age is not None and age < limits.startup_grace_seconds else 0
+        unseen = max(0, run.workers_by_state.get("expected", 0) - total) if age is not None else 0
         total, late, noun = total + unseen, late + unseen, "workers"
     if not late:
         return None
@@ -174,7 +177,8 @@ def _all_idle(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Find
     known = [age for age in ages if age is not None]
     if run.phase_ratio or run.last_update_age_seconds is not None or not known or len(known) < len(run.workers):
         return
-    if min(known) > _IDLE_SECONDS and all(worker.state == "waiting" for worker in workers):
+    least = max(_IDLE_SECONDS, _IDLE_EXPORTS * (run.report_seconds or 0.0))
+    if min(known) > least and all(worker.state == "waiting" for worker in workers):
         place = f"it is in `{run.driver_where}`" if run.driver_where else "it does not record what it does"
         sentence = f"No worker has had a call for {duration(min(known))}: the driver learns, waits or hangs; {place}."
         advice = "Put `iteration` and `phase` of `raymon.DriverMonitor` around its loop, or `py-spy dump` its process."
@@ -198,6 +202,7 @@ def _remarks(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Threshold
             f"The CPU of every node is full ({full}): other programs on these nodes and more workers slow the run."
         )
         yield Finding("cpu_full", "info", sentence)
+    yield from starved_workers(run, limits)
     if sentence := learning(run):
         yield Finding("learning", "info", sentence)
     again = [(worker.worker, sum(worker.restarts.values())) for worker in run.workers if worker.restarts]

@@ -324,6 +324,9 @@ class Thresholds:
         "A node's CPU is averaged over seconds: at four fifths its processes wait for a core now and then, and one of "
         "a few workers may have to wait long.",
     )
+    starved_ratio: float = _threshold(
+        0.5, "A worker that waits for a core for half of its working time is slowed to half by other processes."
+    )
     slow_waiting_ratio: float = _threshold(
         0.25, "A slow worker that waits for a core for a quarter of its time would be faster elsewhere."
     )

@@ -112,6 +112,7 @@ REMARKS: Final = (
     "workers_idle",
     "node_clock",
     "node_overloaded",
+    "worker_starved",
 )
 """Codes of findings that accompany a verdict and are never its state."""
 

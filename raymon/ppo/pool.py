@@ -217,7 +217,7 @@ class WorkerPool:
             return
         self._looked = now
         if driver_node_died():
-            raise NodeDiedError("Start Ray again, then continue with --resume")
+            raise NodeDiedError("`raymon train --resume` continues from the last checkpoint")
         sentence = missing_cpus([slot.worker for slot in placing])
         if sentence and not any(slot.waits_for_cpu for slot in placing):
             self.notices.append(sentence)

@@ -1,45 +1,87 @@
 """What another process says about a driver that is gone, on real processes and sockets."""
 
-import socket
 import subprocess
 import sys
+import time
 
 import pytest
 from support import poll
 
 from raymon.cluster import last_word
+from raymon.cluster.own_node import watched
+
+RAYLET = """
+import socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+print("listens", flush=True)
+while True:
+    listener.accept()
+    print("seen", flush=True)
+"""
+DRIVER = """
+import os, subprocess, sys, time
+watcher = subprocess.Popen([sys.executable, "-I", "-S", *sys.argv[1:]], stdin=subprocess.PIPE, start_new_session=True)
+if os.fork() == 0:  # a child that keeps the pipe open
+    time.sleep(20)
+    os._exit(0)
+print("watched", flush=True)
+sys.stdin.read()
+"""
+
+
+class Pair:
+    """A listening process in place of a raylet, and a driver with its watcher."""
+
+    def __init__(self, folder):
+        self.path, self.said = str(folder / "raylet"), folder / "said"
+        command = [sys.executable, "-c", RAYLET, self.path]
+        self.raylet = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self.raylet.stdout.readline() == b"listens\n"
+        command = [sys.executable, "-c", DRIVER, last_word.__file__, self.path, "", "Resume."]
+        with self.said.open("w") as log:
+            self.driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        assert self.driver.stdout.readline() == b"watched\n"
+        assert self.raylet.stdout.readline() == b"seen\n"
+
+    def end(self):
+        for process in (self.raylet, self.driver):
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture
-def raylet(tmp_path):
-    """The path of a socket and the listener there, as a raylet has them."""
-    path = str(tmp_path / "raylet")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen()
-        yield path, listener
+def pair(tmp_path):
+    started = Pair(tmp_path)
+    yield started
+    started.end()
 
 
-def said(*arguments, farewell=b""):
-    """Return what the watcher of a driver prints once the driver has ended."""
-    command = [sys.executable, "-I", "-S", last_word.__file__, *arguments]
-    watcher = subprocess.run(command, input=farewell, capture_output=True, timeout=30, check=True)
-    return watcher.stderr.decode()
+def test_a_driver_that_vanishes_while_its_node_lives_was_killed(pair):
+    pair.driver.kill()
+    poll(pair.said.read_text, 30.0, "a last word")
+    assert pair.said.read_text().startswith("raymon train: the training process was killed")
+    assert pair.said.read_text().endswith(" Resume.\n")
 
 
-def test_a_driver_that_ends_in_order_needs_no_word(raylet):
-    assert said(raylet[0], "", "Resume.", farewell=last_word.FAREWELL) == ""
+def test_a_driver_whose_raylet_died_before_has_lost_its_node(pair):
+    pair.raylet.kill()
+    pair.raylet.wait()
+    time.sleep(1.0)  # ten looks of the watcher
+    pair.driver.kill()
+    poll(pair.said.read_text, 30.0, "a last word")
+    assert pair.said.read_text().startswith("raymon train: the Ray node that the driver runs on has died")
 
 
-def test_a_driver_that_vanishes_while_its_node_lives_was_killed(raylet):
-    assert said(raylet[0], "", "Resume.").startswith("raymon train: the training process was killed")
-    assert said("", "", "Resume.").endswith("Resume.\n")
-
-
-def test_a_driver_whose_raylet_is_gone_is_said_to_have_lost_its_node(raylet):
-    path, listener = raylet
-    listener.close()
-    assert said(path, "", "Resume.") == f"raymon train: {last_word.NODE_DIED}. Resume.\n"
+def test_a_driver_that_ends_in_order_needs_no_word_and_waits_for_no_child(tmp_path, capfd):
+    began = time.monotonic()
+    with watched(False, "Resume."):
+        child = subprocess.Popen(["/bin/sleep", "30"], close_fds=False)
+    child.kill()
+    child.wait()
+    assert time.monotonic() - began < 10.0
+    assert capfd.readouterr().err == ""
 
 
 def test_only_workers_of_the_session_are_ended(tmp_path):

@@ -179,3 +179,13 @@ def test_a_worker_that_waits_for_cores_of_a_full_node_is_not_slow(cpu, waits, st
     verdict = judge_workers(view)[1]
     assert verdict.state == state
     assert ("it waits for a CPU core for 80 % of that" in verdict.reason) == (state == "slow" and waits == 0.8)
+
+
+def test_a_worker_that_waits_for_cores_is_remarked_on():
+    node = NodeView("http://10.0.0.1:1", "10.0.0.1", workers=("0", "1"), cpu_ratio=0.9)
+    view = trains(rollout("0"), rollout("1", cpu_wait_ratio=0.75), earlier_step_seconds=EARLIER, nodes=(node,))
+    (remark,) = [finding for finding in judge(view).findings if finding.code == "worker_starved"]
+    assert remark.sentence == (
+        "Worker 1 waits for a CPU core for 75 % of its working time: other processes have the cores of node 10.0.0.1 "
+        "(90 % used)."
+    )

@@ -160,6 +160,11 @@ CASES = {
         "rollouts_failing",
         "warning",
     ),
+    "the driver has just begun to wait for samples": (
+        healthy(workers=(worker("0"), IDLE_AFTER_FAILURE), phase="sample", last_update_age_seconds=1.0),
+        "healthy",
+        "ok",
+    ),
     "the driver learns, a worker whose rollout failed does nothing": (
         healthy(workers=(worker("0"), IDLE_AFTER_FAILURE), phase="learn"),
         "healthy",
