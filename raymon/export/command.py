@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="raymon export",
         description="Serve the verdict on each run and the state of each worker as metrics for Prometheus. "
         "Reads the metrics endpoints of the nodes, joins no cluster and changes nothing. Without options it finds the "
-        "newest Ray session on this machine. `raymon up` starts and scrapes it.",
+        "newest Ray session on this machine, kept while a run is live. `raymon up` starts and scrapes it.",
     )
     add = parser.add_argument
     add("--port", type=int, default=EXPORT_PORT, help=f"port to listen on (default: {EXPORT_PORT})")

@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         prog="raymon status",
         description="Open the status page: which workers are in trouble, why, and what to do. It reads the metrics "
         "endpoints of the nodes, joins no cluster and changes nothing. Without options it finds the newest Ray session "
-        "on this machine.",
+        "on this machine and stays in it while a run is live.",
     )
     parser.add_argument("--port", type=int, default=None, help=f"port of the page; {PORT}, or the next free one")
     parser.add_argument(

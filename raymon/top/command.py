@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         prog="raymon top",
         description="Show in the terminal which workers are in trouble, why, and what to do. Reads the metrics "
         "endpoints of the nodes, joins no cluster and changes nothing. Without options it finds the newest Ray session "
-        "on this machine.",
+        "on this machine and stays in it while a run is live.",
         epilog="Exit codes of --once: 0 nothing is wrong, 1 something needs attention, 2 no answer is possible.",
     )
     parser.add_argument("--once", action="store_true", help="watch for some seconds, print, exit with 0, 1 or 2")
