@@ -1,6 +1,7 @@
 """What a viewer has chosen. It is kept in the page's address, so that a view can be linked, reloaded and sent."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
@@ -24,6 +25,8 @@ SPANS: Final[Mapping[str, float]] = {"2m": 120.0, "10m": 600.0, "1h": 3600.0, "a
 ROWS: Final = 25
 MOST_ROWS: Final = 500
 _LONGEST: Final = 200
+OUTDATED_SECONDS: Final = 3.0
+"""For so long after a choice a request may still carry older parameters; later its user went back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +121,21 @@ class Address:
     What the server writes into the address comes back with the browser's next request. A request that was on its way
     before, such as the one that draws the page each second, still carries the old parameters: it must not take the
     viewer's choice back.
+
+    Attributes:
+        clock: Returns monotonic seconds.
     """
 
+    clock: Callable[[], float] = time.monotonic
     _written: Mapping[str, str] | None = None
     _outdated: list[Mapping[str, str]] = field(default_factory=list)
     _own_run: bool = False
+    _written_at: float = 0.0
 
     def read(self, query: Mapping[str, str]) -> Mapping[str, str]:
         """Return the parameters that hold: those of the request, or newer ones that were written."""
-        if self._written is not None and query in self._outdated:
+        on_its_way = self.clock() - self._written_at < OUTDATED_SECONDS
+        if self._written is not None and query in self._outdated and on_its_way:
             return self._written
         if query != self._written or not self._own_run:  # the browser knows them, or its user has gone elsewhere
             self._written, self._outdated = None, []
@@ -137,4 +146,4 @@ class Address:
         """Note that the address of a request is being replaced; the same run of the page reads it once more."""
         before = query if self._written is None else self._written
         self._outdated = [old for old in (*self._outdated, query, before) if old != new]
-        self._written, self._own_run = new, True
+        self._written, self._own_run, self._written_at = new, True, self.clock()

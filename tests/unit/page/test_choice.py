@@ -27,3 +27,14 @@ def test_request_sent_before_the_address_changed_does_not_take_a_choice_back():
     assert [address.read(outdated) for outdated in (first, second)] == [third, third]
     assert address.read(third) == third  # the browser knows it from here on
     assert address.read(first) == first  # its user went back
+
+
+def test_going_back_at_once_after_a_choice_holds_after_some_seconds():
+    now = [0.0]
+    address, first, second = choice.Address(clock=lambda: now[0]), {}, {"order": "steps"}
+    address.write(first, second)
+    assert address.read(second) == second  # in the run that wrote it; no later request carries it
+    now[0] = 1.0
+    assert address.read(first) == second
+    now[0] = 4.0
+    assert [address.read(first), address.read(first)] == [first, first]
