@@ -146,7 +146,8 @@ class Collector:
         endpoints = endpoints or Endpoints(tuple(page.url for page in pages), "given pages")
         parsed = parse_round(pages, endpoints, round(self._now(), 3), self._parser)
         before = self._snapshot
-        silent = process_requests((view, before.verdicts[view.run]) for view in before.runs)
+        seen = ((view, before.verdicts[view.run]) for view in before.runs)
+        silent = process_requests(seen, self._memory.subjects)
         set_back = self._memory.clock.set_back_seconds
         known = self._silent.known(silent)
         parsed = replace(parsed, silent=known, losses=self._silent.losses(), set_back_seconds=set_back)

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from raymon import catalog
 from raymon.catalog import DRIVER
 from raymon.cluster import cluster_state, discovery
 from raymon.format import printable
 from raymon.health import RunVerdict
 from raymon.live import process_state
 from raymon.live.evidence_files import EvidenceFiles, Process
+from raymon.live.subject import Subject
 from raymon.live.worker_losses import worker_losses
 from raymon.monitor import process_evidence
 from raymon.monitor.frames import Frame, where
@@ -39,6 +41,8 @@ _WORKER_STATES: Final = ("suspect", "stalled")
 _RUN_STATES: Final = ("no_progress", "driver_gone", "stale", "worker_stalled", "killed")
 _READINGS_AT_END: Final = 5
 """A failed driver writes its exception before its last state: what is missing after so many readings stays missing."""
+_EXIT_SECONDS: Final = 10.0
+"""For so long after its exception, a driver that ends may still write heartbeats."""
 _LONGEST_EXIT: Final = 200
 ReadStacks = Callable[[Iterable[Process]], dict[Process, ProcessEvidence]]
 _log = logging.getLogger(__name__)
@@ -77,6 +81,7 @@ class ProcessRequest(NamedTuple):
         first: Only note that it runs on this machine.
         ended: It has ended with an exception.
         lost: It is a driver that has just lost workers.
+        since: An exception that was written before, by the clock of the process's node, did not end this run.
     """
 
     run: str
@@ -85,6 +90,15 @@ class ProcessRequest(NamedTuple):
     first: bool = False
     ended: bool = False
     lost: bool = False
+    since: float = 0.0
+
+
+class _End(NamedTuple):
+    """The exception that ended a driver, empty if not known, when it was written, and how often it was looked for."""
+
+    exception: str = ""
+    at: float = 0.0
+    readings: int = 0
 
 
 class SilentProcessReader:
@@ -97,11 +111,11 @@ class SilentProcessReader:
     def __init__(self, read_stacks: ReadStacks | None = None) -> None:
         self._read_stacks = read_stacks or EvidenceFiles().read
         self._requests: tuple[ProcessRequest, ...] = ()
-        self._processes: dict[tuple[str, str], tuple[float, SilentProcess]] = {}
+        self._processes: dict[tuple[str, str], tuple[float, Process, SilentProcess]] = {}
         self._readings: dict[Process, process_state.Reading] = {}
         self._exits: dict[Process, str] = {}
         self._noted: set[Process] = set()
-        self._ends: dict[Process, tuple[int, str]] = {}
+        self._ends: dict[tuple[str, Process], _End] = {}
         self._sessions: dict[str, set[Path]] = {}
         self._losses: dict[str, tuple[Process, tuple[WorkerLoss, ...]]] = {}
         self._wake = threading.Event()
@@ -114,6 +128,9 @@ class SilentProcessReader:
             kept = self._losses.get(request.run)
             if request.worker == DRIVER and kept is not None and kept[0] != request.process:
                 self._losses.pop(request.run, None)  # they are of an earlier run of that name
+            key = request.run, request.process
+            if (end := self._ends.get(key)) is not None and end.exception and end.at < request.since:
+                self._ends.pop(key, None)  # likewise, or the driver goes on
         ended = tuple(self._end(request) for request in requests if self._has_end(request))
         self._requests = tuple(request for request in requests if self._is_open(request))[:MOST_PROCESSES]
         if not self._requests:
@@ -124,9 +141,10 @@ class SilentProcessReader:
         self._wake.set()
         oldest = time.monotonic() - KEPT_SECONDS
         silent = [request for request in self._requests if not (request.first or request.ended)]
-        silent = [request for request in silent if request.process not in self._ends]
-        readings = [self._processes.get((request.run, request.worker)) for request in silent]
-        return (*ended, *(reading[1] for reading in readings if reading is not None and reading[0] > oldest))
+        silent = [request for request in silent if (request.run, request.process) not in self._ends]
+        readings = [(request.process, self._processes.get((request.run, request.worker))) for request in silent]
+        recent = [(process, reading) for process, reading in readings if reading is not None and reading[0] > oldest]
+        return (*ended, *(reading[2] for process, reading in recent if reading[1] == process))
 
     def losses(self) -> Mapping[str, tuple[WorkerLoss, ...]]:
         """Return by run the workers that its driver lost, as far as they have been read; never waits."""
@@ -140,18 +158,19 @@ class SilentProcessReader:
     def _is_open(self, request: ProcessRequest) -> bool:
         """Return whether another reading can add something."""
         if request.ended:
-            readings, text = self._ends.get(request.process, (0, ""))
-            return not text and readings < _READINGS_AT_END
+            end = self._ends.get((request.run, request.process), _End())
+            return not end.exception and end.readings < _READINGS_AT_END
         if self._has_end(request):
             return False
         return request.lost or not request.first or request.process not in self._noted
 
     def _has_end(self, request: ProcessRequest) -> bool:
         """Return whether it is known that a process ended, with which exception if it is not requested as ended."""
-        return request.process in self._ends and (request.ended or bool(self._ends[request.process][1]))
+        end = self._ends.get((request.run, request.process))
+        return end is not None and (request.ended or bool(end.exception))
 
     def _end(self, request: ProcessRequest) -> SilentProcess:
-        return SilentProcess(request.run, request.worker, exit=self._ends[request.process][1])
+        return SilentProcess(request.run, request.worker, exit=self._ends[request.run, request.process].exception)
 
     def _run(self) -> None:
         while not self._stopped:
@@ -169,19 +188,21 @@ class SilentProcessReader:
             self._sessions.setdefault(raylet.node_address, set()).add(raylet.session_dir)
         silent = [request.process for request in requests if request.lost or not request.first]
         evidence = self._read_stacks(silent) if silent else {}
-        for run, worker, process, first, ended, _ in requests:
+        for run, worker, process, first, ended, _, since in requests:
             self._take_losses(run, worker, process, evidence.get(process))
             if ended:
-                readings, _ = self._ends.get(process, (0, ""))
-                self._ends[process] = (readings + 1, self._exception(process, evidence.get(process)))
+                readings = self._ends.get((run, process), _End()).readings
+                end = self._exception(process, evidence.get(process), since)
+                self._ends[run, process] = end._replace(readings=readings + 1)
                 continue
             self._noted.add(process)
             state = self._state(process, raylets)
             if first:
                 continue
             stacks = evidence.get(process)
-            if worker == DRIVER and state in ("gone", "") and (raised := self._exception(process, stacks)):
-                self._ends[process] = (_READINGS_AT_END, raised)  # its last state may never be exported
+            may_be_gone = worker == DRIVER and self._may_be_gone(process, state)
+            if may_be_gone and (end := self._exception(process, stacks, since)).exception:
+                self._ends[run, process] = end  # its last state may never be exported
                 continue
             if state == "gone":
                 reading = SilentProcess(run, worker, process=state, exit=self._exit(process, raylets))
@@ -190,11 +211,11 @@ class SilentProcessReader:
             else:
                 if stacks.state == "native" and state not in ("stopped", "swapping"):
                     state = "native_busy" if state == "busy" else "native"
-                since = stacks.silent_since or 0.0
-                reading = SilentProcess(run, worker, stacks.where, state, since, stacks.waits_for)
-            if stacks is not None and stacks.failure is not None:
-                reading = replace(reading, failed=_users_line(stacks.failure.get("frames")))
-            self._processes[run, worker] = (time.monotonic(), reading)
+                silent_since = stacks.silent_since or 0.0
+                reading = SilentProcess(run, worker, stacks.where, state, silent_since, stacks.waits_for)
+            failure = stacks.failure if stacks is not None else None
+            reading = replace(reading, failed=_users_line(failure.get("frames"))) if failure is not None else reading
+            self._processes[run, worker] = (time.monotonic(), process, reading)
 
     def _take_losses(self, run: str, worker: str, process: Process, evidence: ProcessEvidence | None) -> None:
         """Keep the losses of a driver, those of the newest `MOST_RUNS` runs that had any."""
@@ -215,18 +236,30 @@ class SilentProcessReader:
             self._readings[process] = now
         return state
 
-    def _exception(self, process: Process, evidence: ProcessEvidence | None) -> str:
+    def _may_be_gone(self, process: Process, state: str) -> bool:
+        """Return whether a process is gone; one on another node may be, as its state is not known."""
+        node, pid = process
+        return state == "gone" or (not state and (node not in self._sessions or process_state.read(pid) is None))
+
+    def _exception(self, process: Process, evidence: ProcessEvidence | None, since: float) -> _End:
         """Return the exception that ended a process; its session's files outlive a cluster that ends with it."""
         node, pid = process
         for session in self._sessions.get(node, ()) if evidence is None else ():
             evidence = evidence or process_evidence.read(session, pid)
         if evidence is None or not evidence.end or not evidence.end.get("exception"):
-            return ""
+            return _End()
         end = evidence.end
+        try:
+            at = float(end["at"])
+        except (KeyError, TypeError, ValueError):
+            return _End()
+        if not at >= since:
+            return _End()
         message = str(end.get("message") or "")
         line = _users_line(end.get("remote_frames") or end.get("frames"))
         text = f"{end['exception']}{f': {message}' if message else ''}"
-        return f"{printable(text, _LONGEST_EXIT)}{f', in `{printable(line, _LONGEST_EXIT)}`' if line else ''}"
+        place = f", in `{printable(line, _LONGEST_EXIT)}`" if line else ""
+        return _End(f"{printable(text, _LONGEST_EXIT)}{place}", at)
 
     def _exit(self, process: Process, raylets: Sequence[discovery.Raylet]) -> str:
         """Return why a process ended as its cluster's control store says; ask it once."""
@@ -257,13 +290,22 @@ def _left_files(process: Process, raylets: Iterable[discovery.Raylet]) -> bool:
     return False
 
 
-def process_requests(runs: Iterable[tuple[RunView, RunVerdict]]) -> list[ProcessRequest]:
-    """Return the processes that verdicts depend on: silent workers, a driver that waits or that failed."""
+def process_requests(
+    runs: Iterable[tuple[RunView, RunVerdict]], subjects: Mapping[tuple[str, str], Subject] | None = None
+) -> list[ProcessRequest]:
+    """Return the processes that verdicts depend on: silent workers, a driver that waits or that failed.
+
+    Args:
+        runs: Views and verdicts.
+        subjects: What each driver has recorded, by run and `driver`.
+    """
     requests = []
     for view, verdict in runs:
+        since = _earliest_end((subjects or {}).get((view.run, DRIVER)))
         raised = view.state == "failed" or (view.ended and view.driver_exit)
         if raised and view.driver_node and view.driver_pid and not view.problem:
-            requests.append(ProcessRequest(view.run, DRIVER, (view.driver_node, view.driver_pid), ended=True))
+            process = (view.driver_node, view.driver_pid)
+            requests.append(ProcessRequest(view.run, DRIVER, process, ended=True, since=since))
         if view.ended or view.problem:
             continue
         states = {worker.worker: worker.state for worker in verdict.workers}
@@ -281,9 +323,20 @@ def process_requests(runs: Iterable[tuple[RunView, RunVerdict]]) -> list[Process
             waits = (view.driver_heartbeat_age_seconds or 0.0) > SILENT_SECONDS + (view.report_seconds or 1.0)
             trouble = bool(silent) or waits or verdict.state in _RUN_STATES
             process, lost = (view.driver_node, view.driver_pid), bool(view.recent_losses)
-            driver = ProcessRequest(view.run, DRIVER, process, first=not trouble, lost=lost)
+            driver = ProcessRequest(view.run, DRIVER, process, first=not trouble, lost=lost, since=since)
             requests.insert(0, driver)
     return requests
+
+
+def _earliest_end(driver: Subject | None) -> float:
+    """Return the moment before which no exception can have ended a run; the driver's clock wrote both."""
+    if driver is None:
+        return 0.0
+    process = driver.newest()
+    started = process.gauge(catalog.RUN_START) or 0.0
+    if process.label(catalog.RUN_STATE, catalog.RUN_STATES) in ("failed", "stopped"):  # it may live on, in a shell
+        return started
+    return max(started, (process.gauge(catalog.HEARTBEAT) or 0.0) - _EXIT_SECONDS)
 
 
 def with_silent_processes(view: RunView, processes: Iterable[SilentProcess], now: float) -> RunView:

@@ -11,10 +11,17 @@ import pytest
 from health_views import run, worker
 from support import poll
 
+from raymon import catalog
 from raymon.cluster.discovery import Raylet
 from raymon.health import judge
 from raymon.live import silent_processes
-from raymon.live.silent_processes import ProcessRequest, SilentProcessReader, process_requests, with_silent_processes
+from raymon.live.silent_processes import (
+    ProcessRequest,
+    SilentProcessReader,
+    process_requests,
+    with_silent_processes,
+)
+from raymon.live.subject import Process, Subject
 from raymon.monitor.error_details import describe_loss
 from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import create_file, private_folder
@@ -59,6 +66,7 @@ def test_ended_driver_is_noticed_although_its_cluster_ended_with_it(process):
 def test_failed_driver_is_named_with_its_exception_and_line(process):
     child, _ = process
     end = {
+        "at": 99.0,
         "exception": "ValueError",
         "message": "loss is \x1b[31mnan",
         "frames": [["learn", "/home/me/train.py", 88, ""]],
@@ -82,7 +90,7 @@ def test_failed_driver_is_named_with_its_exception_and_line(process):
 @pytest.mark.parametrize(("exception", "state"), [("ValueError", "failed"), ("KeyboardInterrupt", "stopped")])
 def test_exception_of_a_driver_whose_last_state_was_not_exported(process, exception, state):
     child, _ = process
-    end = {"exception": exception, "message": "", "frames": [["learn", "/home/me/train.py", 88, ""]]}
+    end = {"at": 99.0, "exception": exception, "message": "", "frames": [["learn", "/home/me/train.py", 88, ""]]}
     left = ProcessEvidence(child.pid, "none", "", None, 99.0, end=end)
     reader = SilentProcessReader(lambda processes: dict.fromkeys(processes, left))
     view = run(worker("3"), driver_node=NODE, driver_pid=child.pid, driver_heartbeat_age_seconds=9.0)
@@ -98,6 +106,37 @@ def test_exception_of_a_driver_whose_last_state_was_not_exported(process, except
     again = process_requests([(seen, verdict)])
     assert reader.known(again)[0].exit == silent.exit, "it does not change back"
     reader.stop()
+
+
+@pytest.mark.parametrize(("node", "started", "beat"), [(NODE, 100.0, 100.5), ("10.0.0.2", 50.0, 150.0)])
+def test_exception_that_did_not_end_this_run_is_not_its_end(process, node, started, beat):
+    child, _ = process
+    child.kill()
+    child.wait()
+    end = {"at": 99.0, "exception": "ValueError", "message": "", "frames": []}
+    left = ProcessEvidence(child.pid, "none", "", None, 99.0, end=end)
+    readings = []
+    reader = SilentProcessReader(lambda processes: readings.append(1) or dict.fromkeys(processes, left))
+    reader._exits[node, child.pid] = ""  # no cluster to ask
+    view = run(worker("3"), driver_node=node, driver_pid=child.pid, driver_heartbeat_age_seconds=9.0)
+
+    def exits(started, beat):
+        subjects = {(view.run, "driver"): driver_that_wrote(started, beat)}
+        known = reader.known(process_requests([(view, judge(view))], subjects))
+        return [each.exit for each in known if each.exit]
+
+    poll(lambda: exits(started, beat) or len(readings) > 2, 5)
+    assert exits(started, beat) == [], "it was killed"
+    poll(lambda: exits(50.0, 99.5) == ["ValueError"], 5, "its own exception")
+    assert exits(started, beat) == [], "the next run in this process"
+    reader.stop()
+
+
+def driver_that_wrote(started, beat):
+    driver = Subject("r", "driver", {})
+    driver.processes["w"] = Process("w", NODE, 0.0)
+    driver.processes["w"].gauges.update({(catalog.RUN_START.name,): started, (catalog.HEARTBEAT.name,): beat})
+    return driver
 
 
 def test_line_of_failures_is_read_although_other_rollouts_succeed():
