@@ -1,8 +1,8 @@
 """From what is remembered of a run's driver to its part of the view."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Final
 
 from raymon import catalog
@@ -187,7 +187,8 @@ def fleet_counts(driver: Driver) -> Mapping[str, int]:
 def learning(driver: Driver, workers: Sequence[WorkerView]) -> Mapping[str, float]:
     """Return the last value of every learning curve; the mean return is that of the workers if the driver lacks it."""
     returns = [each.episode_return for each in workers if each.present and each.episode_return is not None]
-    own = {"return_mean": fmean(returns)} if returns else {}
+    finite = [value / len(returns) for value in returns if math.isfinite(value)]  # of a foreign page: no sum overflows
+    own = {"return_mean": math.fsum(finite) * (len(returns) / len(finite))} if finite else {}
     if driver.process is None:
         return own
     last = {term: driver.gauge(metric, *values) for term, (metric, values) in _LEARNING.items()}
