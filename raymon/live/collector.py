@@ -309,8 +309,9 @@ class Collector:
 
 
 def _is_live(view: RunView) -> bool:
+    """Return whether a run goes on; with long reports, its numbers may be as old as that."""
     age = view.data_age_seconds
-    return not view.ended and age is not None and age < LIVE_SECONDS
+    return not view.ended and age is not None and age < max(LIVE_SECONDS, 3.0 * (view.report_seconds or 0.0))
 
 
 def _charted(value: float | None) -> float:

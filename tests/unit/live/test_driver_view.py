@@ -3,8 +3,9 @@
 import math
 
 import pytest
-from health_views import worker
+from health_views import run, worker
 
+from raymon.live.collector import _is_live
 from raymon.live.driver_view import Driver, learning
 
 
@@ -14,3 +15,8 @@ from raymon.live.driver_view import Driver, learning
 def test_mean_return_of_workers_is_that_of_finite_ones(returns, mean):
     workers = [worker(str(number), episode_return=value) for number, value in enumerate(returns)]
     assert learning(Driver(), workers).get("return_mean") == (mean if mean is None else pytest.approx(mean))
+
+
+@pytest.mark.parametrize(("age", "report", "live"), [(60.0, 60.0, True), (60.0, 1.0, False), (200.0, 60.0, False)])
+def test_run_whose_reports_are_rare_is_live(age, report, live):
+    assert _is_live(run(worker("1"), data_age_seconds=age, report_seconds=report)) == live
