@@ -52,7 +52,7 @@ LEARNING_RATE: Final = Query(
 NONFINITE: Final = Query(
     "Non-finite updates",
     "short",
-    "Updates in the time range, all selected runs together, whose loss or gradient was not finite. `raymon train` "
+    "Updates in the time range, all selected runs together, whose loss or gradient was not finite; `raymon train` "
     "skips them.",
     f"round(sum(increase({of(catalog.NONFINITE_UPDATES)}[$__range])))",
     legend="",
