@@ -5,6 +5,7 @@ only and is started by its path, so that it costs a few megabytes.
 """
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -27,7 +28,8 @@ _EITHER: Final = (
     "the Ray node that the driver runs on has died, or the training process was killed and the node with it; "
     "`dmesg` shows what the kernel killed, the raylet's log what else ended the node"
 )
-_LOOK_SECONDS: Final = 0.1
+_LOOK_SECONDS: Final = 0.2
+_TOGETHER_SECONDS: Final = 0.5
 _CONNECT_SECONDS: Final = 1.0
 _SETTLE_SECONDS: Final = 1.0
 """Until then, the processes that end with the driver have ended."""
@@ -45,14 +47,17 @@ def main(address: str, session: str, advice: str) -> None:
         advice: What the user can do.
     """
     driver, raylet = os.getppid(), _listener(address)
-    died_before = False
+    said, ends, raylet_ended = sys.stdin.fileno(), _end_of(raylet), math.inf
     while os.getppid() == driver:  # its end of the input may be held open by its children
-        if select.select([sys.stdin], [], [], _LOOK_SECONDS)[0]:
-            if os.read(sys.stdin.fileno(), len(FAREWELL)) == FAREWELL:
+        ready = select.select([said, *ends], [], [], _LOOK_SECONDS)[0]
+        if set(ends) & set(ready):
+            ends, raylet_ended = [], time.monotonic()
+        if said in ready:
+            if os.read(said, len(FAREWELL)) == FAREWELL:
                 return
             break
-        died_before = not _runs(raylet) and os.getppid() == driver
-    why = NODE_DIED if died_before else _KILLED if _runs(raylet) else _EITHER
+    alone = time.monotonic() - raylet_ended  # the kernel can end a raylet together with its driver, and before it
+    why = _KILLED if alone < 0 else NODE_DIED if alone > _TOGETHER_SECONDS else _EITHER
     with contextlib.suppress(OSError):  # the terminal is gone, too
         print(f"raymon train: {why}. {advice}", file=sys.stderr, flush=True)
     if session:
@@ -83,14 +88,12 @@ def _listener(address: str) -> int:
         return int(struct.unpack("3i", peer)[0])
 
 
-def _runs(pid: int) -> bool:
-    """Return whether a process runs, or is not known."""
-    if not pid:
-        return True
+def _end_of(pid: int) -> list[int]:
+    """Return the descriptor that is ready to read once a process has ended; none if that cannot be watched."""
     try:
-        return (_PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (OSError, IndexError):
-        return False
+        return [os.pidfd_open(pid)] if pid else []
+    except (OSError, AttributeError):
+        return []
 
 
 def end_orphans(session: Path) -> None:

@@ -97,7 +97,7 @@ def test_ctrl_c_ends_everything_and_kill_9_leaves_a_run_that_resumes(tmp_path):
             assert len(started) > 3
             run.process.kill()
             run.process.wait()
-            poll(lambda: "raymon train: the training process was killed" in run.text(), 20, "it is said")
+            poll(lambda: "the training process was killed" in run.text(), 20, "it is said")
         poll(lambda: not any(map(alive, started)), 60, "Ray ends with its driver")
         saved = checkpoint.load(tmp_path / "one")
         assert saved.counters["update"] >= 2
