@@ -80,7 +80,7 @@ class WorkerView:
         recent_restarts: Replacements within the last half minute.
         rss_growth_bytes_per_second: Slope over the history at hand.
         cpu_ratio: Cores that its process uses.
-        cpu_wait_ratio: Share of its time in rollouts, or of generation, for which it waited for a CPU core.
+        cpu_wait_ratio: Share of the generation for which it waited for a CPU core; None without a language model.
         log_id: Ray's worker id, which is in the name of its log files.
         failures: Exception class to failed rollouts per second over the rate window; 0 where it failed earlier.
         failures_total: Failed rollouts since the process started.

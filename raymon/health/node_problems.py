@@ -56,7 +56,7 @@ def starved_workers(run: RunView, limits: Thresholds) -> Iterator[Finding]:
             plural = len(starved) > 1
             sentence = (
                 f"Worker{'s' if plural else ''} {listing(starved)} wait{'' if plural else 's'} for a CPU core for "
-                f"{share(max(waits[name] for name in starved))} of {'their' if plural else 'its'} working time: other "
+                f"{share(max(waits[name] for name in starved))} of the generation: other "
                 f"processes have the cores of node {node.address or node.url} ({share(node.cpu_ratio)} used)."
             )
             yield Finding("worker_starved", "info", sentence, worker="" if plural else starved[0])

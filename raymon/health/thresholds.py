@@ -325,7 +325,7 @@ class Thresholds:
         "a few workers may have to wait long.",
     )
     starved_ratio: float = _threshold(
-        0.5, "A worker that waits for a core for half of its working time is slowed to half by other processes."
+        0.5, "A worker that waits for a core for half of the generation is slowed to half by other processes."
     )
     slow_waiting_ratio: float = _threshold(
         0.25, "A slow worker that waits for a core for a quarter of its time would be faster elsewhere."

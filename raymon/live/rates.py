@@ -28,7 +28,7 @@ class Rates:
         step_seconds: Time in rollouts per environment step.
         longest_pause_seconds: The longest time for which steps stood still; known where rollouts are long.
         token_seconds: What is counted, `response` or `longest`, to the time of generation per token.
-        cpu_wait_ratio: Share of the time in rollouts, or of generation, for which it waited for a CPU core.
+        cpu_wait_ratio: Share of the time of generation for which it waited for a CPU core.
     """
 
     per_second: Mapping[Key, float] = field(default_factory=dict)
@@ -64,12 +64,11 @@ def worker_rates(subject: Subject, window: float, steady_seconds: float) -> Rate
         if pause is None or pause >= steady_seconds:
             steps = span
     per_second = subject.growth_per_second(span)
-    step_seconds = waited = None
+    step_seconds = None
     for source in (steps, span):
         if taken := subject.grown(source, catalog.ENV_STEPS):
             per_second[key_of(catalog.ENV_STEPS)] = taken / source.seconds
             step_seconds = (subject.grown(source, catalog.ROLLOUT_SECONDS) or 0.0) / taken
-            waited = _cpu_wait_ratio(subject, source, catalog.ROLLOUT_SECONDS)
             break
     batches = subject.whole_growths(key_of(catalog.TOKENS, "out"), BATCHES_SECONDS)
     return Rates(
@@ -79,13 +78,16 @@ def worker_rates(subject: Subject, window: float, steady_seconds: float) -> Rate
         step_seconds=step_seconds,
         longest_pause_seconds=pause,
         token_seconds=_token_seconds(subject, batches) if batches else {},
-        cpu_wait_ratio=_cpu_wait_ratio(subject, batches, catalog.GENERATION_SECONDS) if batches else waited,
+        cpu_wait_ratio=_cpu_wait_ratio(subject, batches) if batches else None,
     )
 
 
-def _cpu_wait_ratio(subject: Subject, span: Interval, work: Metric) -> float | None:
-    """Return the share of the time of some work for which the process waited for a core; None if that is not known."""
-    waited, seconds = subject.grown(span, catalog.CPU_WAIT_SECONDS), subject.grown(span, work)
+def _cpu_wait_ratio(subject: Subject, span: Interval) -> float | None:
+    """Return the share of the generation for which the process waited for a core; None if that is not known.
+
+    Not of rollouts in environments: workers wait between them, too, and nothing says how much of it was when.
+    """
+    waited, seconds = subject.grown(span, catalog.CPU_WAIT_SECONDS), subject.grown(span, catalog.GENERATION_SECONDS)
     return None if waited is None or not seconds else min(1.0, waited / seconds)
 
 

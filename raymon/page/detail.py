@@ -70,7 +70,6 @@ def _facts(context: Context, worker: WorkerView) -> Html:
         ("Policy version", plain(worker.policy_version), "The version it samples with."),
         ("Policy lag", plain(worker.policy_lag), "Updates behind the learner."),
         ("CPU", share(worker.cpu_ratio), "CPU seconds its process uses per second; 100 % is one core."),
-        ("Waits for a core", share(worker.cpu_wait_ratio), "Share of its working time: others had all the cores."),
         ("Memory", size(worker.rss_bytes), "Resident memory of its process."),
         ("Process", str(worker.pid or UNKNOWN), "Process id on its node."),
         ("Node", worker.node or UNKNOWN, "Address of the node it runs on."),
@@ -95,6 +94,7 @@ def _language(worker: WorkerView) -> list[tuple[str, str, str]]:
                 cost,
                 "Over the last batches; workers are compared by it, not by the duration of a batch.",
             ),
+            ("Waits for a core", share(worker.cpu_wait_ratio), "Share of the generation: others had all the cores."),
             ("Response length", lengths, "Median, 95th and 99th percentile of the last minute, in tokens."),
         ]
     return facts

@@ -186,6 +186,6 @@ def test_a_worker_that_waits_for_cores_is_remarked_on():
     view = trains(rollout("0"), rollout("1", cpu_wait_ratio=0.75), earlier_step_seconds=EARLIER, nodes=(node,))
     (remark,) = [finding for finding in judge(view).findings if finding.code == "worker_starved"]
     assert remark.sentence == (
-        "Worker 1 waits for a CPU core for 75 % of its working time: other processes have the cores of node 10.0.0.1 "
+        "Worker 1 waits for a CPU core for 75 % of the generation: other processes have the cores of node 10.0.0.1 "
         "(90 % used)."
     )
