@@ -156,13 +156,18 @@ def _lack_cores(
 ) -> Mapping[str, float]:
     """Return those that wait for cores of which everything on their node has too few: no fault of their own.
 
-    Each has its cost relative to the others' median, all without the time for which they waited.
+    Each has its cost relative to the others' median, all without the time for which they waited; 0 where it waited so
+    long that the rest says nothing.
     """
     working = {name: costs[name] * (1.0 - (view.cpu_wait_ratio or 0.0)) for name, view in views.items()}
     lacking = {}
     for name in names:
         node = node_of(views[name], run)
-        if node and (node.cpu_ratio or 0.0) > limits.contended_cpu_ratio and views[name].cpu_wait_ratio is not None:
+        waited = views[name].cpu_wait_ratio
+        if node and (node.cpu_ratio or 0.0) > limits.contended_cpu_ratio and waited is not None:
+            if waited > limits.starved_ratio:
+                lacking[name] = 0.0
+                continue
             typical = median(cost for other, cost in working.items() if other != name)
             lacking[name] = working[name] / typical if typical else math.inf
     return lacking

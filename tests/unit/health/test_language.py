@@ -181,6 +181,15 @@ def test_a_worker_that_waits_for_cores_of_a_full_node_is_not_slow(cpu, waits, st
     assert ("it waits for a CPU core for 80 % of that" in verdict.reason) == (state == "slow" and waits == 0.8)
 
 
+def test_what_is_left_of_a_worker_that_hardly_gets_a_core_says_nothing():
+    costs = {"0": 0.001, "1": 0.0047}
+    workers = [rollout("0", 0.001, cpu_wait_ratio=0.8), rollout("1", 0.0047, cpu_wait_ratio=0.86)]
+    earlier = (costs, costs, *({**costs, "1": 0.001} for _ in range(4)))
+    node = NodeView("http://10.0.0.1:1", "10.0.0.1", workers=("0", "1"), cpu_ratio=1.0)
+    view = trains(*workers, earlier_step_seconds=earlier, nodes=(node,), node_cpu_ratio={"10.0.0.1": 1.0})
+    assert judge_workers(view)[1].state == "running"
+
+
 def test_a_worker_that_waits_for_cores_is_remarked_on():
     node = NodeView("http://10.0.0.1:1", "10.0.0.1", workers=("0", "1"), cpu_ratio=0.9)
     view = trains(rollout("0"), rollout("1", cpu_wait_ratio=0.75), earlier_step_seconds=EARLIER, nodes=(node,))
