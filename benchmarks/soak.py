@@ -4,7 +4,8 @@
     python -m benchmarks.soak --minutes 240 --write docs/robustness.md  # the table, and docs/images/soak.svg
 
 A headless Chromium looks at the page. Every process is measured every few seconds; growth is from the first minute
-after warm-up to the last minute. Ray's own processes and Prometheus are shown, but not judged.
+after warm-up to the last minute. Warm-up takes a minute, or 20 minutes of an hour and more: histories are full
+after 15. Ray's own processes and Prometheus are shown, but not judged.
 """
 
 import argparse
@@ -27,6 +28,8 @@ from benchmarks.watched import ROOT, Program, TroubleError, await_result, put_ta
 
 SAMPLE_SECONDS: Final = 5.0
 WARM_UP_SECONDS: Final = 60.0
+LONG_SECONDS: Final = 3600.0
+LONG_WARM_UP_SECONDS: Final = 1200.0
 WINDOW_SECONDS: Final = 60.0
 ALLOWED_BYTES: Final = 6e6
 ALLOWED_RATIO: Final = 0.05
@@ -128,8 +131,8 @@ def measure(programs: Mapping[str, Program], seconds: float) -> dict[int, Proces
     return {pid: process for pid, process in processes.items() if len(process.sizes) == rounds}
 
 
-def plot(processes: Sequence[Process], warm: int) -> str:
-    """Return a drawing of what raymon's processes have gained since warm-up, over the minutes, as SVG."""
+def plot(processes: Sequence[Process], warm: int, seconds: float) -> str:
+    """Return a drawing of what raymon's processes have gained since warm-up, over the minutes of the run, as SVG."""
     own = [process for process in processes if process.is_own()]
     titles = {"memory_bytes": "resident memory, MB", "descriptors": "descriptors", "threads": "threads"}
     panels = []
@@ -138,7 +141,7 @@ def plot(processes: Sequence[Process], warm: int) -> str:
         lines = []
         for process in own:
             values = [getattr(size, quantity) / unit for size in process.sizes[warm:]]
-            minutes = [SAMPLE_SECONDS * (warm + at) / 60.0 for at in range(len(values))]
+            minutes = [seconds * (warm + at) / len(process.sizes) / 60.0 for at in range(len(values))]
             lines.append(Line(process.name, minutes, [value - values[0] for value in values]))
         panels.append(Panel(f"{words}: growth since warm-up", lines))
     return drawing(panels, "minutes")
@@ -176,7 +179,8 @@ def soak(seconds: float, folder: Path) -> tuple[list[str], str, bool]:
         for program in reversed(programs.values()):
             program.end()
     rounds = max(len(process.sizes) for process in processes.values())
-    warm = min(int(WARM_UP_SECONDS / SAMPLE_SECONDS), rounds // 3)
+    warm_up = LONG_WARM_UP_SECONDS if seconds >= LONG_SECONDS else WARM_UP_SECONDS
+    warm = min(int(rounds * warm_up / seconds), rounds // 3)
     window = max(1, min(int(WINDOW_SECONDS / SAMPLE_SECONDS), rounds // 3))
     order = list(_KINDS.values())
     rows = sorted(processes.values(), key=lambda process: order.index(process.name))
@@ -185,7 +189,7 @@ def soak(seconds: float, folder: Path) -> tuple[list[str], str, bool]:
         f"{seconds / 60:.0f} minutes, {updates:,} updates; "
         f"{'growing: ' + ', '.join(grown) if grown else 'no process of raymon grows'}. {machine()}."
     )
-    return [*HEAD, *[process.row(window, warm) for process in rows], "", sentence], plot(rows, warm), not grown
+    return [*HEAD, *[process.row(window, warm) for process in rows], "", sentence], plot(rows, warm, seconds), not grown
 
 
 def main() -> int:
