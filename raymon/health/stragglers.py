@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cache
 from statistics import median
 from typing import Final
 
@@ -109,7 +110,7 @@ def _among(
     if len(costs) < 2:
         return {}
     names = list(costs)
-    windows = windows_of(run, costs, limits)
+    windows = cache(lambda: windows_of(run, costs, limits))  # of ten thousand workers they take a while
     fleet = _centre(list(costs.values()))
     factor = _factor(len(costs) - 1, cpu_full(run, limits), unit, limits)
     views = {worker.worker: worker for worker in workers if worker.worker in costs}
@@ -125,8 +126,10 @@ def _among(
             continue
         least = max(math.log(factor), limits.slow_deviations * spread)
         excess = math.log(costs[name] / typical)
-        clear = name in lately and excess > _CLEAR_FACTOR * least and len(windows.table) > 1
-        if clear or windows.exceeds(column, excess, least, limits):
+        if excess >= limits.slow_release_ratio * least and (
+            (name in lately and excess > _CLEAR_FACTOR * least and len(windows().table) > 1)
+            or windows().exceeds(column, excess, least, limits)
+        ):
             ratios[name] = costs[name] / typical
     if len(ratios) > max(1, int(len(costs) * limits.slow_minority_ratio)):
         return {}

@@ -52,8 +52,6 @@ class Windows:
             least: The excess that is too much.
             limits: The thresholds in force.
         """
-        if excess < limits.slow_release_ratio * least:
-            return False
         if len(self.table) == 1 and self.of_batches:
             return False  # a window holds one batch or a few, and nothing says yet how much they vary
         if len(self.table) == 1:
@@ -137,10 +135,16 @@ def windows_of(run: RunView, costs: Mapping[str, float], limits: Thresholds) -> 
     table = table[: int(np.argmin(known)) if not known.all() else len(table)]
     few = len(costs) < _FEWEST_CENTRED  # each of two workers would pull the median to itself
     centred: Floats = table - (table[0].mean() if few else np.nanmedian(table, axis=1, keepdims=True))
-    pairs = [_deviations([column]) for column in centred[1:].T]
-    squares, degrees = (np.array(part) for part in zip(*pairs, strict=True))
+    squares, degrees = _deviations_of_columns(centred[1:])
     of_batches = any(worker.worker in costs and worker.unit == "token" for worker in run.workers)
     return Windows(centred, _expected_noise(run, costs, limits), squares, degrees, of_batches)
+
+
+def _deviations_of_columns(table: Floats) -> tuple[Floats, Floats]:
+    """Return for each column the squared deviations from its mean, and their degrees of freedom."""
+    counts = np.isfinite(table).sum(axis=0)
+    means = np.nansum(table, axis=0) / np.maximum(counts, 1)
+    return np.nansum((table - means) ** 2, axis=0), np.maximum(counts - 1.0, 0.0)
 
 
 def _deviations(groups: Sequence[Floats]) -> tuple[float, float]:
