@@ -14,6 +14,7 @@ from typing import Final
 from raymon.health import Finding, RunVerdict, WorkerVerdict
 from raymon.live.baseline import Baseline
 from raymon.live.collection_problem import SLOW_SECONDS, collection_problem, source_sentence
+from raymon.live.courtesy import Courtesy
 from raymon.live.debounce import Debounce
 from raymon.live.driver_view import LIVE_SECONDS
 from raymon.live.history import Ring, WorkerSample
@@ -61,6 +62,7 @@ class Collector:
         clock: Returns wall-clock seconds.
         on_round: Called with every round before it is digested; it must not raise.
         watched: Whether to collect at the full rate although no snapshot is requested.
+        courtesy: Whom the collection gives way to, so that a drawing need not share the interpreter with it.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Collector:
         clock: Callable[[], float] = time.time,
         on_round: Callable[[Round], None] | None = None,
         watched: bool = False,
+        courtesy: Courtesy | None = None,
     ) -> None:
         if isinstance(targets, Sequence):
             targets = NamedTargets.of(targets) if targets else LocalTargets()
@@ -85,7 +88,8 @@ class Collector:
         self._looked_at = time.monotonic()
         self._collecting_since: float | None = None
         self._thread: threading.Thread | None = None
-        self._scraper, self._parser, self._memory = Scraper(), Parser(), Memory()
+        self._courtesy = courtesy or Courtesy()
+        self._scraper, self._parser, self._memory = Scraper(), Parser(), Memory(courtesy=self._courtesy)
         self._rings: dict[str, Ring] = {}
         self._baseline, self._debounce = Baseline(), Debounce()
         self._silent = SilentProcessReader()
@@ -144,7 +148,7 @@ class Collector:
         """Process scraped pages and return the snapshot: a whole collection except for the requests."""
         begun = time.perf_counter() if begun is None else begun
         endpoints = endpoints or Endpoints(tuple(page.url for page in pages), "given pages")
-        parsed = parse_round(pages, endpoints, round(self._now(), 3), self._parser)
+        parsed = parse_round(self._courtesy.between(pages), endpoints, round(self._now(), 3), self._parser)
         before = self._snapshot
         seen = ((view, before.verdicts[view.run]) for view in before.runs)
         silent = process_requests(seen, self._memory.subjects)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from raymon import catalog
 from raymon.catalog import DRIVER
 from raymon.live.clock import Clock
+from raymon.live.courtesy import Courtesy
 from raymon.live.endpoint import Endpoint, node_numbers
 from raymon.live.engines import Engines
 from raymon.live.parse import ENGINE_FAMILIES, METRICS, RAY_FAMILIES, SeriesKey
@@ -70,6 +71,7 @@ class Memory:
         round: Number of the last round.
         unplaced_since: Since when Ray has been unable to place some task or actor; None while it places all.
         engines: What inference engines export on the same pages.
+        courtesy: Whom the work on a round gives way to.
     """
 
     clock: Clock = field(default_factory=Clock)
@@ -79,6 +81,7 @@ class Memory:
     round: int = 0
     unplaced_since: float | None = None
     engines: Engines = field(default_factory=Engines)
+    courtesy: Courtesy = field(default_factory=Courtesy)
     _slots: dict[SeriesKey, _Slot | None] = field(default_factory=dict)
     _columns: dict[str, dict[Key, int]] = field(default_factory=dict)
     _keys: dict[Key, Key] = field(default_factory=dict)
@@ -99,7 +102,7 @@ class Memory:
         owner: dict[SeriesKey, dict[SeriesKey, float]] = {}
         returned: set[str] = set()
         of_engines: list[tuple[SeriesKey, float]] = []
-        for url, samples in pages.items():
+        for url, samples in self.courtesy.between(pages.items()):
             node = self.nodes.setdefault(url, Endpoint())
             if node.answered_at is not None and now - node.answered_at > SLEEP_SECONDS:
                 returned.add(url)
@@ -120,7 +123,7 @@ class Memory:
         for subject in self.subjects.values() if returned else ():
             if subject.newest().url in returned:
                 subject.sleep(now)
-        for page in taken:
+        for page in self.courtesy.between(taken):
             self._take(page, now)
         self._settle(now)
 
@@ -291,7 +294,7 @@ class Memory:
         return subject
 
     def _settle(self, now: float) -> None:
-        for subject in self.subjects.values():
+        for subject in self.courtesy.between(self.subjects.values()):
             for process in subject.processes.values():
                 if process.gauge_round == self.round:
                     self._beat(subject.run, process, now)

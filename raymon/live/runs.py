@@ -144,7 +144,7 @@ def _workers(
     slopes = ring.memory_slopes(max(MEMORY_WINDOW_SECONDS, MEMORY_EXPORTS * (report or 0.0)))
     views = [
         worker_view(subjects[worker], memory, driver, report, slopes.get(worker), now)
-        for worker in sorted((name for name in subjects if name != DRIVER), key=_number)
+        for worker in memory.courtesy.between(sorted((name for name in subjects if name != DRIVER), key=_number))
     ]
     return tuple(_current(views, driver))
 

@@ -13,7 +13,7 @@ import streamlit as st
 from raymon.page import choice as choices
 from raymon.page import component, layout, login_form
 from raymon.page.command import PAGE_TOKEN, options
-from raymon.page.shared import drawings, incidents, services, snapshot_for
+from raymon.page.shared import courtesy, drawings, incidents, services, snapshot_for
 
 
 def admitted() -> bool:
@@ -48,8 +48,9 @@ def draw(arguments: tuple[str, ...]) -> None:
         return
     choice = choices.from_query({"run": options(arguments).run, **address().read(st.query_params.to_dict())})
     snapshot = snapshot_for(arguments, choice)
-    html = drawings.page(snapshot, choice, services(arguments).latest(), incidents(arguments).latest())
-    component.show(html, layout.title(snapshot, choice), choose)
+    with courtesy.hurry():
+        html = drawings.page(snapshot, choice, services(arguments).latest(), incidents(arguments).latest())
+        component.show(html, layout.title(snapshot, choice), choose)
 
 
 st.set_page_config(page_title="raymon", page_icon=component.ICON, layout="wide", initial_sidebar_state="collapsed")

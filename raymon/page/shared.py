@@ -19,6 +19,7 @@ from raymon.incident.recording_format import RecordingError
 from raymon.incident.recording_writer import RecordingWriter
 from raymon.incident.replay import Replay
 from raymon.live.collector import Collector
+from raymon.live.courtesy import Courtesy
 from raymon.live.scrape import Scraper
 from raymon.live.snapshot import Snapshot
 from raymon.page import layout
@@ -80,6 +81,8 @@ class Drawings:
 
 
 drawings: Final = Drawings()
+courtesy: Final = Courtesy()
+"""The collector gives way to whoever draws."""
 
 
 K = TypeVar("K", bound=Hashable)
@@ -138,6 +141,7 @@ def collector(arguments: tuple[str, ...]) -> Collector:
         prometheus_url=url or PROMETHEUS,
         prometheus_expected=bool(url),
         on_round=recorder.add if recorder else None,
+        courtesy=courtesy,
     )
     running.start()
     if recorder is not None:
