@@ -13,13 +13,14 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from raymon.catalog import DRIVER
 from raymon.cluster.ownership import is_trusted, open_trusted
 from raymon.incident.deaths import Death
+from raymon.live import process_state
 from raymon.live.snapshot import Snapshot
 from raymon.live.worker_losses import text_of
 from raymon.monitor.frames import Frame, Stack, first_place
@@ -48,6 +49,7 @@ class WatchedProcess:
     Attributes:
         kind: `driver`, `worker`, `raylet` or `gcs`.
         log_id: Ray's worker id, which is in the name of its log; empty if unknown.
+        started_at: Wall-clock second of its start; an end written before is that of an earlier process with its id.
     """
 
     kind: str
@@ -55,6 +57,7 @@ class WatchedProcess:
     pid: int
     session: Path
     log_id: str = ""
+    started_at: float = 0.0
 
 
 def processes_to_watch(snapshot: Snapshot, session: Path, here: Collection[str]) -> list[WatchedProcess]:
@@ -116,7 +119,8 @@ class ProcessWatch:
                 continue
             with contextlib.suppress(OSError), self._lock:
                 descriptor = os.pidfd_open(process.pid)
-                self._known[process.pid] = self._by_descriptor[descriptor] = process
+                followed = replace(process, started_at=process_state.started_at(process.pid))
+                self._known[process.pid] = self._by_descriptor[descriptor] = followed
                 self._poll.register(descriptor, select.POLLIN)
         if self._thread is None and self._by_descriptor:
             self._thread = threading.Thread(target=self._run, name="raymon-process-watch", daemon=True)
@@ -152,6 +156,8 @@ class ProcessWatch:
                     self._on_death(death)
             for process in sorted(ended_processes, key=lambda each: _ORDER.index(each.kind)):
                 self._on_death(autopsy(process, now, process.pid in self._wrote_dumps))
+                self._wrote_dumps.discard(process.pid)  # the next process with this id is another one
+                self._announced.discard(process.pid)
 
 
 _ORDER: Final = ("gcs", "raylet", "driver", "worker")
@@ -168,9 +174,8 @@ def autopsy(process: WatchedProcess, now: float, wrote_dumps: bool) -> Death:
     """
     if process.kind in ("gcs", "raylet"):
         return Death(process.kind, now, process.pid, process.node, "", "vanished")
-    evidence = read(process.session, process.pid)
-    if evidence is not None and evidence.end is not None:
-        return _ended(process, evidence.end, now)
+    if end := _end(process):
+        return _ended(process, end, now)
     if wrote_dumps and not _dump(process).exists():
         return Death(process.kind, now, process.pid, process.node, "", "exited")
     if crash := _crash(process):
@@ -180,8 +185,16 @@ def autopsy(process: WatchedProcess, now: float, wrote_dumps: bool) -> Death:
 
 def _announced(driver: WatchedProcess) -> Death | None:
     """Return the end of a driver that has written down how it ends: Ray ends its workers before it is gone."""
-    evidence = read(driver.session, driver.pid)
-    return None if evidence is None or evidence.end is None else _ended(driver, evidence.end, time.time())
+    end = _end(driver)
+    return _ended(driver, end, time.time()) if end else None
+
+
+def _end(process: WatchedProcess) -> Mapping[str, Any] | None:
+    """Return the end that a process has written down itself."""
+    evidence = read(process.session, process.pid)
+    if evidence is None or not evidence.end or float(evidence.end["at"]) < process.started_at:
+        return None
+    return evidence.end
 
 
 def _dump(process: WatchedProcess) -> Path:

@@ -49,6 +49,15 @@ def read(pid: int, processes: Path = _PROCESSES) -> Reading | None:
     return reading
 
 
+def started_at(pid: int) -> float:
+    """Return the wall-clock second at which a process started, a second early at most; 0 if that is not known."""
+    reading = read(pid)
+    if reading is None:
+        return 0.0
+    seconds_after_boot = reading.began / os.sysconf("SC_CLK_TCK")
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + seconds_after_boot - 1.0
+
+
 def _waited(folder: Path) -> float:
     try:
         return int((folder / "schedstat").read_text().split()[1]) / 1e9

@@ -35,14 +35,14 @@ def session(tmp_path):
     return tmp_path
 
 
-def death(session, prepare, end=lambda child: child.kill()):
+def death(session, prepare, end=lambda child: child.kill(), kind="worker"):
     """Follow a child process, end it, and return what is said about its death and how long that took."""
     deaths, came = [], threading.Event()
     lines = ProcessWatch(lambda death: (deaths.append(death), came.set()))
     with subprocess.Popen(["sleep", "60"]) as child:
         prepare(session / LOGS / FOLDER, child.pid)
         for _ in range(2):  # what it writes is looked for again and again
-            lines.follow([WatchedProcess("worker", "n", child.pid, session, "abc")])
+            lines.follow([WatchedProcess(kind, "n", child.pid, session, "abc")])
         begin = time.monotonic()
         end(child)
         assert came.wait(10.0)
@@ -85,22 +85,29 @@ def test_uncaught_exception_names_those_it_follows_from(session):
     assert autopsy(process, 1.0, False).detail.startswith("KeyError: 'reward', in learn")
 
 
-def test_uncaught_exception_has_its_message_and_line(session):
-    def prepare(folder, pid):
-        content = {"monitors": [], "stacks": [], "waits_for": [], "written": 1.0, "where": "", "end": END}
-        (folder / file_name(pid)).write_text(json.dumps(content))
+def ends(at):
+    """Return how a process writes down that it ended at a moment."""
+    content = {"monitors": [], "stacks": [], "waits_for": [], "written": at, "where": "", "end": {**END, "at": at}}
+    return lambda folder, pid: (folder / file_name(pid)).write_text(json.dumps(content))
 
-    ended, _ = death(session, prepare)
-    assert (ended.how, ended.at) == ("raised", 1.0)
+
+def test_uncaught_exception_has_its_message_and_line(session):
+    now = time.time()
+    ended, _ = death(session, ends(now))
+    assert (ended.how, ended.at) == ("raised", now)
     assert ended.detail == "KeyError: 'reward', in learn → get (t.py:7)"
+
+
+def test_end_of_an_earlier_process_with_the_same_id_is_not_its_own(session):
+    ended, _ = death(session, ends(time.time() - 60.0), kind="driver")
+    assert (ended.how, ended.detail) == ("vanished", "")
 
 
 def test_driver_that_has_written_its_end_comes_before_its_workers(session):
     deaths, came = [], threading.Event()
     lines = ProcessWatch(lambda death: (deaths.append(death), came.set() if death.kind == "worker" else None))
     with subprocess.Popen(["sleep", "60"]) as driver, subprocess.Popen(["sleep", "60"]) as worker:
-        content = {"monitors": [], "stacks": [], "waits_for": [], "written": 1.0, "where": "", "end": END}
-        (session / LOGS / FOLDER / file_name(driver.pid)).write_text(json.dumps(content))
+        ends(time.time())(session / LOGS / FOLDER, driver.pid)
         lines.follow(
             [WatchedProcess("driver", "n", driver.pid, session), WatchedProcess("worker", "n", worker.pid, session)]
         )
