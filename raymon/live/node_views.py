@@ -1,5 +1,6 @@
 """The nodes themselves: whether their endpoints answer, their CPU, memory and disk, Ray's object store."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
@@ -181,14 +182,23 @@ def store_view(memory: Memory, driver: Driver, ring: Ring, now: float) -> StoreV
     for node in answering(memory, now).values():
         for key, value in node.numbers.items():
             totals[key] = totals.get(key, 0.0) + value
+    held, held_bytes = _held(driver, ring)
     return StoreView(
         used_bytes=totals.get((ray_families.STORE_MEMORY, "MMAP_SHM")),
         available_bytes=totals.get((ray_families.STORE_AVAILABLE, "")),
         spilled_bytes=totals.get((ray_families.STORE_MEMORY, "SPILLED")),
         fallback_bytes=totals.get((ray_families.STORE_FALLBACK, "")),
-        refs_held=driver.gauge(catalog.REFS_HELD),
-        refs_held_bytes=driver.gauge(catalog.REFS_HELD_BYTES),
+        refs_held=held,
+        refs_held_bytes=held_bytes,
         refs_oldest_age_seconds=driver.age(memory, catalog.REFS_OLDEST, now),
         refs_growth_per_second=slope(*ring.recent("refs_held", REFS_WINDOW_SECONDS)),
         put_bytes_per_second=rates_by(driver, catalog.PUT_BYTES, catalog.PUT_BYTES.values["kind"]),
     )
+
+
+def _held(driver: Driver, ring: Ring) -> tuple[float | None, float | None]:
+    """Return how many references the driver holds, and their bytes; None while none was seen: it may count none."""
+    held = driver.gauge(catalog.REFS_HELD)
+    if not held and not len(ring.recent("refs_held", math.inf)[0]):
+        return None, None
+    return held, driver.gauge(catalog.REFS_HELD_BYTES)

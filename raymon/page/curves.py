@@ -115,6 +115,7 @@ def store(context: Context) -> Html:
     """Return the object store over time: bytes in use, references held, bytes sent."""
     view = context.run.store
     used, spilled = context.series("store_used_bytes"), context.series("store_spilled_bytes")
+    held = context.series("refs_held")
     in_use = [Line("in use", *used)]
     if np.nan_to_num(spilled[1]).any():
         in_use.append(Line("spilled to disk", *spilled, "b"))
@@ -133,10 +134,12 @@ def store(context: Context) -> Html:
         _over_time(
             context,
             "References held",
-            [Line("references", *context.series("refs_held"))],
+            [Line("references", *held)],
             count,
             "References the driver holds: each keeps its object in the store.",
-        ),
+        )
+        if np.isfinite(held[1]).any()
+        else None,
         _over_time(
             context,
             "Sent through it",

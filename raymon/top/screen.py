@@ -128,7 +128,7 @@ def _numbers(view: RunView) -> Text:
         "workers": f"{count(up)} of {count(expected)}" if expected else f"{len(view.workers)}",
         "policy lag": plain(view.policy_lag_mean),
         "store": size(view.store.used_bytes),
-        "refs": count(view.store.refs_held),
+        **({"refs": count(view.store.refs_held)} if view.store.refs_held is not None else {}),
         "done": share(done),
     }
     line = _text(view.run, "bold")

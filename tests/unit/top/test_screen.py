@@ -5,9 +5,10 @@ import re
 
 import pytest
 from metrics_pages import FakeCluster, FakeDriver, FakeWorker
-from page_views import NOW, run_view, snapshot, worker_view
+from page_views import NOW, page_html, run_view, snapshot, worker_view
 from rich.console import Console
 
+from raymon import catalog
 from raymon.top.screen import screen
 from raymon.views import NodeView
 
@@ -55,6 +56,16 @@ def test_code_is_bold_and_keeps_its_backticks_only_without_styles():
 
 def test_unknown_numbers_are_dashes():
     assert "steps/s \N{EN DASH}" in drawn(snapshot(run_view(steps_per_second=None)))
+
+
+def test_references_are_shown_once_the_driver_has_held_one():
+    driver = FakeDriver()
+    fake = FakeCluster(driver, FakeWorker("0"))
+    for held, shown in ((0.0, ""), (3.0, "refs 3"), (0.0, "refs 0")):
+        driver.set(catalog.REFS_HELD, held)
+        taken = fake.run(2)
+        assert re.findall(r"refs \S+", drawn(taken)) == ([shown] if shown else [])
+        assert ("References held" in page_html(taken)) == bool(shown)
 
 
 def test_failing_rollouts_are_named():
