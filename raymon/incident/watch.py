@@ -123,7 +123,7 @@ def _follow(
         if args.until_end and seen:
             if began - seen_at > GONE_SECONDS:
                 return 1
-            if (code := ended(snapshot)) is not None:
+            if not watcher.awaits_reason and (code := ended(snapshot)) is not None:
                 return code
         stop.wait(max(0.05, 1.0 - (time.monotonic() - began)))
     return 0

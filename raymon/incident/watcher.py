@@ -28,6 +28,8 @@ JOIN_SECONDS: Final = 60.0
 """What else goes wrong within this time of an incident's beginning has most likely the same cause."""
 APART: Final = ("failed", "killed", "driver_gone")
 """The end of a run is an incident of its own, whatever came before: users want to be notified of it."""
+REASON_SECONDS: Final = 3.0
+"""A failed run is reported at most so much later, so that the exception, which arrives after the state, is in it."""
 MOST_FOLLOWED: Final = 20
 MOST_COLLECTIONS: Final = 3
 """Evidence is collected again while it shows no line that hangs, up to this often."""
@@ -72,16 +74,29 @@ class Watcher:
         self._open: dict[str, list[_Open]] = {}
         self._locks: dict[str, RunLock] = {}
         self._verdicts: dict[str, str] = {}
+        self._failed_at: dict[str, float] = {}
+        self._unreported: Snapshot | None = None
         self._collecting = threading.Lock()
         self._changing = threading.Lock()
         self._threads: list[threading.Thread] = []
 
     def look(self, snapshot: Snapshot) -> None:
         """Take in one snapshot; returns at once and never raises."""
-        now = snapshot.taken_at
+        self._look(snapshot, REASON_SECONDS)
+
+    @property
+    def awaits_reason(self) -> bool:
+        """Whether a failed run is not reported yet, as its exception may still come."""
+        return self._unreported is not None
+
+    def _look(self, snapshot: Snapshot, patience_seconds: float) -> None:
+        now, self._unreported = snapshot.taken_at, None
         for run in snapshot.runs:
             verdict = snapshot.verdicts.get(run.run)
             if verdict is None:
+                continue
+            if self._may_be_explained(run, now, patience_seconds):
+                self._unreported = snapshot
                 continue
             first = verdict.findings[0]
             if self._verdicts.get(run.run) != first.code:
@@ -97,10 +112,19 @@ class Watcher:
         self._close_over(now)
 
     def wait(self, seconds: float = 10.0) -> None:
-        """Wait until running collections have ended, at most `seconds` altogether."""
+        """Report what waits for a reason; wait until running collections have ended, at most `seconds` altogether."""
+        if self._unreported is not None:
+            self._look(self._unreported, 0.0)
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _may_be_explained(self, run: RunView, now: float, patience_seconds: float) -> bool:
+        """Return whether a failed run lacks its exception, and has not done so for long."""
+        if run.state != "failed" or run.driver_exit or run.driver_pid is None:
+            self._failed_at.pop(run.run, None)
+            return False
+        return now - self._failed_at.setdefault(run.run, now) < patience_seconds
 
     def _seen(self, snapshot: Snapshot, run: RunView, finding: Finding, now: float) -> None:
         cause = (finding.code, finding.worker)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from health_views import fleet, snapshot_of
+from health_views import fleet, run, snapshot_of
 
 from raymon.health import Finding, RunVerdict
 from raymon.incident.events import WatchEvent
@@ -89,6 +89,29 @@ def test_later_trouble_of_another_worker_is_another_incident(tmp_path):
     assert (first.worker, second.worker) == ("1", "2")
     assert first.data["followed_by"] == []
     assert [finding["code"] for finding in second.data["followed_by"]] == ["no_progress"]
+
+
+@pytest.mark.parametrize(("comes", "reported"), [(2.0, 2.0), (99.0, 3.0)])
+def test_failed_run_is_reported_with_its_exception_or_three_seconds_later(tmp_path, comes, reported):
+    events = []
+    watcher = Watcher(IncidentStore(tmp_path), lambda *_: {}, events.append)
+    for second in range(5):
+        reason = "KeyError: 'reward'" if second >= comes else ""
+        view = run(state="failed", driver_pid=7, driver_exit=reason)
+        watcher.look(snapshot_of(view, taken_at=NOW + second))
+        assert watcher.awaits_reason == (second < reported)
+    watcher.wait()
+    verdict, opened = sorted(events, key=lambda event: event.kind, reverse=True)
+    assert verdict.at == opened.at == NOW + reported
+    assert ("KeyError: 'reward'" in opened.sentence) == (comes < 3.0)
+
+
+def test_failed_run_is_reported_when_the_watch_ends(tmp_path):
+    events = []
+    watcher = Watcher(IncidentStore(tmp_path), lambda *_: {}, events.append)
+    watcher.look(snapshot_of(run(state="failed", driver_pid=7), taken_at=NOW))
+    watcher.wait()
+    assert {event.code for event in events} == {"failed"}
 
 
 def test_a_failing_collection_still_tells(tmp_path):
