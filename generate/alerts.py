@@ -56,16 +56,17 @@ def _worker_dead() -> Alert:
     reported = f"max by ({_WORKER}) (last_over_time({catalog.HEARTBEAT.name}{{{_WORKERS}}}[{_MEMORY}]))"
     reported_in_run = f"({reported} > on (run) group_left () {_BEGAN})"
     given_up = f"({_latest(catalog.WORKER_TROUBLE, _WORKER, _state('given_up'))} == 1)"
+    pooled = f"max by ({_WORKER}) (last_over_time({catalog.TASK_PROCESSES.name}[{_MEMORY}]))"
     return Alert(
         name="RaymonWorkerDead",
         summary="A worker of a training run does not report any more.",
         description="Worker {{ $labels.worker }} of run {{ $labels.run }} is dead or stopped: it does not report.",
-        expression=f"(({reported_in_run} unless {heartbeat}) or {given_up}) and {_TRAINING}",
+        expression=f"(({reported_in_run} unless {heartbeat} unless {pooled}) or {given_up}) and {_TRAINING}",
         hold_seconds=30,
         reason="Ray drops the gauges of a process within half a minute of its end, and a replacement reports under the "
         "same number within seconds: a worker that is missing for another half minute is not being replaced. A worker "
         "that last reported before the run began belongs to an earlier run of that name. A worker that the driver gave "
-        "up stays lost.",
+        "up stays lost. Ray ends idle processes that ran tasks: they are not lost.",
         board="raymon-worker",
         labels=("run", "worker"),
     )

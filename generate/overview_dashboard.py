@@ -162,7 +162,7 @@ RESOURCES: Final = Row(
         Panel("gauge", (cluster.STORE_USED_RATIO,), maximum=1, steps=_STORE),
         Panel("stat", (flow.RECORDING_COST,)),
         Panel("stat", (flow.RECORDING_DROPPED,), steps=_ANY_IS_BAD, decimals=0),
-        Panel("stat", (flow.REPORTING,)),
+        Panel("stat", (flow.REPORTING, flow.TASK_PROCESSES)),
     ),
     collapsed=True,
 )

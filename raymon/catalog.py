@@ -284,6 +284,13 @@ EMPTY_ROLLOUTS = _declare(
     "Rollouts that finished without an environment step, where steps are counted.",
     present="after a rollout without a step",
 )
+TASK_PROCESSES = _declare(
+    "task_processes_total",
+    "counter",
+    "worker",
+    "1 for each process of Ray's pool that recorded in a task; Ray ends such processes when they are idle.",
+    present="where Ray tasks record",
+)
 ROLLOUT_SECONDS = _declare("rollout_seconds_total", "counter", "worker", "Wall time spent inside rollouts.", "seconds")
 ROLLOUT_LATENCY = _declare(
     "rollout_latency_seconds",

@@ -107,6 +107,19 @@ def connection() -> object:
         return None
 
 
+def in_task_pool() -> bool:
+    """Return whether this process is one of Ray's pool, which run tasks: neither a driver nor an actor.
+
+    Without it (False): where monitors are in tasks, a process that Ray ends because it is idle shows as stalled.
+    """
+    try:
+        ray = sys.modules["ray"]
+        worker = sys.modules["ray._private.worker"].global_worker
+        return bool(worker.mode == ray.WORKER_MODE and worker.actor_id.is_nil())
+    except Exception:  # noqa: BLE001  # whatever this Ray lacks
+        return False
+
+
 def referenced_objects() -> set[str] | None:
     """Return the ids of the objects this process refers to, by Ray's own count.
 

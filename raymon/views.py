@@ -103,6 +103,7 @@ class WorkerView:
         token_seconds: Time of generation per token, by what is counted: `response` (every token) or `longest` (those
             of the longest response of each batch, which are what a batch that is generated at once takes).
         unit: What `step_seconds` is per: `step` of an environment or `token`.
+        ended_idle: Whether it is a process of Ray's pool that was idle between tasks and is silent: Ray ends such ones.
     """
 
     worker: str
@@ -152,6 +153,7 @@ class WorkerView:
     flow: FlowView = field(default_factory=FlowView)
     token_seconds: Mapping[str, float] = field(default_factory=dict)
     unit: str = "step"
+    ended_idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,18 @@ CASES: Final = (
     ),
     Case(
         "RaymonWorkerDead",
+        "Ray has ended a process that ran tasks",
+        {
+            BEAT_0: f"{NOW}12 stale _x40",
+            BEAT_1: f"{NOW}60",
+            series(catalog.TASK_PROCESSES, worker="0"): "1x60",
+            TRAINING: "1x60",
+            series(catalog.RUN_START): "1x60",
+        },
+        silent_at=(95, 200),
+    ),
+    Case(
+        "RaymonWorkerDead",
         "a replacement reports under its number",
         {
             BEAT_0: f"{NOW}12 stale _x40",

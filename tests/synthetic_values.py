@@ -76,6 +76,7 @@ def _rates(process: Process) -> Numbers:
             catalog.ROLLOUT_SECONDS: ROLLOUT_SHARE,
             catalog.WORKER_PHASE: {"environment": 0.5, "inference": 0.25, "sending": 0.03, "waiting": 0.2},
             catalog.EPISODES: process.speed / 200,
+            catalog.TASK_PROCESSES: 0.0,
         }
     steps = process.workers * process.steps_per_second
     fragments = steps / STEPS_PER_ROLLOUT

@@ -51,6 +51,7 @@ def _judge(worker: WorkerView, run: RunView, slow: Mapping[str, Straggler], limi
     return (
         _lifecycle(worker)
         or _ended(run)
+        or _ended_idle(worker)
         or _never_succeeded(worker)
         or _heartbeat(worker, run, limits)
         or _failing(worker, limits)
@@ -73,6 +74,12 @@ def _lifecycle(worker: WorkerView) -> WorkerState | None:
 def _ended(run: RunView) -> WorkerState | None:
     ended = run.ended or run.driver_process == "gone"
     return WorkerState("unknown", "the run has ended") if ended else None
+
+
+def _ended_idle(worker: WorkerView) -> WorkerState | None:
+    if not worker.ended_idle:
+        return None
+    return WorkerState("waiting", "silent since its last task: Ray ends idle processes of its pool")
 
 
 def _never_succeeded(worker: WorkerView) -> WorkerState | None:

@@ -162,7 +162,13 @@ def _flow(
 
 
 def _current(views: list[WorkerView], driver: Driver) -> list[WorkerView]:
-    """Leave out the labels that only an earlier run of the same name had: no heartbeat, and more than are expected."""
+    """Leave out the labels that only an earlier run of the same name had: no heartbeat, and more than are expected.
+
+    Of processes that ran tasks and have ended idle, the last is shown only while there is no other worker.
+    """
+    lasting = [view for view in views if not view.ended_idle]
+    ended = [view for view in views if view.ended_idle and view.heartbeat_age_seconds is not None]
+    views = lasting or sorted(ended, key=lambda view: view.heartbeat_age_seconds or 0.0)[:1]
     expected = driver.gauge(catalog.WORKERS, "expected")
     beating = sum(view.heartbeat_age_seconds is not None for view in views)
     missing = len(views) if expected is None else max(0, int(expected) - beating)

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from raymon import catalog
+from raymon.health.thresholds import THRESHOLDS
 from raymon.health.windows import window_seconds
+from raymon.health.worker_verdict import RAY_DEFAULT_REPORT_SECONDS
 from raymon.live.driver_view import RECENT_SECONDS, Driver
 from raymon.live.flow_view import process_flow
 from raymon.live.memory import Memory
@@ -16,6 +18,8 @@ STEADY_SECONDS: Final = 3.0
 """Steps that never stand still for longer are counted as they are taken, not at the end of a rollout."""
 SETTLE_SECONDS: Final = 2.5
 """Until a worker has been watched this long, it is not known when it last waited."""
+_IDLE: Final = ("waiting", "starting")
+"""Activities outside rollouts and phases."""
 _QUANTILES: Final = {f"p{round(q * 100)}": str(q) for q in catalog.QUANTILES}
 
 
@@ -42,14 +46,17 @@ def worker_view(
     failures = _failure_counts(process)
     began = driver.process.first_seen if driver.process else 0.0
     # Where the driver counts no restarts, the processes that carried the worker's number show them.
-    replaced = subject.replaced(began, 2.0 * (report or 1.0))
+    pooled = bool(process.counter(catalog.TASK_PROCESSES))  # Ray gives a task to any process of its pool
+    replaced = [] if pooled else subject.replaced(began, 2.0 * (report or 1.0))
+    activity = process.label(catalog.ACTIVITY, catalog.ACTIVITIES)
+    exporter_age = memory.exporter_age(process.url, now)
     return WorkerView(
         worker=subject.worker,
-        activity=process.label(catalog.ACTIVITY, catalog.ACTIVITIES),
+        activity=activity,
         heartbeat_age_seconds=beat_age,
         progress_age_seconds=progress_age,
         stuck_seconds=_stuck(subject, process, progress_age, now),
-        exporter_age_seconds=memory.exporter_age(process.url, now),
+        exporter_age_seconds=exporter_age,
         present=process.gauge_round == memory.round,
         lifecycle=driver.lifecycle(subject.worker),
         pid=int(pid) if pid is not None else None,
@@ -85,7 +92,14 @@ def worker_view(
         role=role,
         flow=process_flow(subject, rates, memory, now),
         token_seconds=rates.token_seconds,
+        ended_idle=pooled
+        and activity in (None, *_IDLE)
+        and (beat_age is None or beat_age - (exporter_age or 0.0) > _unusual_silence(report)),
     )
+
+
+def _unusual_silence(report: float | None) -> float:
+    return THRESHOLDS.suspect_seconds + (RAY_DEFAULT_REPORT_SECONDS if report is None else report)
 
 
 def _phase_ratio(rates: Rates, role: str) -> Mapping[str, float]:

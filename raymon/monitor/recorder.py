@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec
 
-from raymon import catalog
+from raymon import catalog, ray_internals
 from raymon.catalog import Metric
 from raymon.monitor import export, identity, resource_usage
 from raymon.monitor.accumulator import Accumulator, Cell, Key, amount
@@ -238,6 +238,8 @@ class Recorder:
             self._reserve(self._run, self._worker)
         self._known = True
         self._note_worker()
+        if self._worker != catalog.DRIVER and ray_internals.in_task_pool():
+            self.count(catalog.TASK_PROCESSES)
         return True
 
     def _look_again(self) -> None:

@@ -117,6 +117,13 @@ REPORTING: Final = Query(
     "Processes with a heartbeat in the last scrape, drivers included; dead ones disappear within half a minute.",
     f"count by (run) (max by (run, worker) ({of(catalog.HEARTBEAT)}))",
 )
+TASK_PROCESSES: Final = Query(
+    "Processes that ran tasks",
+    "short",
+    "Processes of Ray's pool that have recorded in a task, those that Ray has ended since included.",
+    f"sum by (run) ({of(catalog.TASK_PROCESSES)})",
+    "{{run}} in tasks",
+)
 WORKERS_REPORTING: Final = Query(
     "Workers that report",
     "short",

@@ -47,6 +47,7 @@ ABSENT = (
     "with the learner on CUDA",
     "after a rollout failed",
     "after a rollout without a step",
+    catalog.TASK_PROCESSES.present,
     catalog.TOKENS.present,
     catalog.ROLE.present,
 )

@@ -552,3 +552,34 @@ def test_collection_slows_down_without_viewers(monkeypatch):
             poll(lambda: watching.snapshot().rounds > before + 3, 10, "somebody looks again")
         finally:
             watching.stop()
+
+
+def test_process_that_ran_tasks_and_was_idle_has_ended_without_trouble():
+    fake = cluster(2)
+    for process in fake.processes[1:]:
+        process.set(catalog.TASK_PROCESSES, 1.0)
+    fake.run(20)
+    ended, other = fake.processes[1:]
+    ended.activity, ended.works = "waiting", False
+    fake.run(3)
+    ended.beats = False
+    fake.run(2)
+    ended.gauges_shown = False
+    snapshot = fake.run(20)
+    assert states(snapshot) == {"1": "running"}
+    assert snapshot.verdicts["r"].severity in ("ok", "info")
+    assert states(fake.look(fake.viewer())) == {"1": "running"}, "a viewer that comes later"
+    other.activity, other.works = "waiting", False
+    fake.run(3)
+    other.beats = False
+    snapshot = fake.run(20)
+    assert states(snapshot) == {"1": "waiting"}, "the last one is kept"
+    assert snapshot.verdicts["r"].severity in ("ok", "info")
+
+
+def test_process_that_goes_silent_in_a_task_is_stalled():
+    fake = cluster(2)
+    fake.processes[1].set(catalog.TASK_PROCESSES, 1.0)
+    fake.run(20)
+    fake.processes[1].beats = False
+    assert states(fake.run(20))["0"] == "stalled"
