@@ -260,6 +260,7 @@ class RunView:
         driver_silent_seconds: Since when the driver makes no progress; None while not known.
         driver_exit: Why the driver's process ended: its exception and the line that raised it, else Ray's words; empty
             while not known.
+        drivers: Node address and process id of each driver that reports under this name, where several do at once.
         workers_up: Workers that are up: as the driver counts them, from their heartbeats where it never counts.
         flow: What flows through all of its processes; empty where no language model is trained.
     """
@@ -321,6 +322,7 @@ class RunView:
     driver_exit: str = ""
     flow: FlowView = field(default_factory=FlowView)
     worker_losses: tuple[WorkerLoss, ...] = ()
+    drivers: tuple[tuple[str, int], ...] = ()
 
     @property
     def ended(self) -> bool:

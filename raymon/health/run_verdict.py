@@ -171,6 +171,16 @@ def _not_recorded(run: RunView) -> Iterator[Finding]:
         yield Finding("no_steps", "info", "Rollouts end, but no environment step is counted.", advice)
 
 
+def _name_shared(run: RunView) -> Iterator[Finding]:
+    """Yield that several drivers report under the run's name: what they count is added up, and gauges are of one."""
+    if run.drivers:
+        names = listing([f"pid {pid} on node {node}" if node else f"pid {pid}" for node, pid in run.drivers])
+        number = "Two" if len(run.drivers) == 2 else str(len(run.drivers))
+        sentence = f"{number} drivers report as run {run.run!r} and mix their numbers: {names}."
+        advice = "End one, or give each a name: `raymon.DriverMonitor(run=…)`, `RAYMON_RUN`, `raymon train --name`."
+        yield Finding("name_shared", "warning", sentence, advice)
+
+
 def _all_idle(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Finding]:
     """Yield that no worker is called, where no phase and no update of the driver say what it does instead."""
     ages = [worker.progress_age_seconds for worker in run.workers if worker.rollouts_total]
@@ -192,6 +202,7 @@ def _counts_no_steps(worker: WorkerView) -> bool:
 
 def _remarks(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
     """Yield what accompanies a verdict and is never its state."""
+    yield from _name_shared(run)
     usual, (now, unit) = usual_throughput(run), throughput(run)
     if run.state == "training" and usual and now is not None and now < limits.throughput_collapsed_ratio * usual:
         sentence = f"Throughput fell to {count(now)} {unit}/s (normally {count(usual)})."

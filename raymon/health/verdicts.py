@@ -100,6 +100,7 @@ ENDS: Final = ("finished", "stopped", "failed", "killed")
 """The states of a run that has ended."""
 
 REMARKS: Final = (
+    "name_shared",
     "throughput_collapsed",
     "cpu_full",
     "learning",

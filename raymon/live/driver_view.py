@@ -14,6 +14,9 @@ from raymon.views import WorkerView
 
 LIVE_SECONDS: Final = 30.0
 RECENT_SECONDS: Final = 30.0
+_LATE_SECONDS: Final = 3.0
+TOGETHER_SECONDS: Final = 15.0
+"""Two drivers that both report for so long are two runs; one that is started again outlasts its end by less."""
 _LEARNING: Final[Mapping[str, tuple[Metric, tuple[str, ...]]]] = {
     **{term: (catalog.LOSS, (term,)) for term in catalog.LOSS_TERMS},
     **{f"return_{name}": (catalog.FLEET_RETURN, (name,)) for name in ("mean", "min", "max")},
@@ -116,6 +119,29 @@ def driver_of(subject: Subject | None, memory: Memory, report: float | None, now
         recent_restarts=recent_events(subject, catalog.WORKER_RESTARTS),
         recent_losses=recent_events(subject, catalog.WORKER_LOSSES),
     )
+
+
+def drivers_at_once(subject: Subject | None, report: float | None, now: float) -> tuple[tuple[str, int], ...]:
+    """Return node address and process id of each driver of a run, where several have reported for a while; else none.
+
+    One that says that its run has ended does not count, nor does one whose heartbeat stands still.
+    """
+    if subject is None or len(subject.processes) < 2:
+        return ()
+    gap = 3.0 * (report or 1.0)
+    reporting = [
+        process
+        for process in subject.processes.values()
+        if process.beat is not None
+        and now - process.beat_seen < _LATE_SECONDS + gap
+        and process.label(catalog.RUN_STATE, catalog.RUN_STATES) not in ("finished", "stopped", "failed")
+    ]
+    if len(reporting) < 2:
+        return ()
+    since = sorted(process.first_seen for process in reporting)[1]
+    lasting = [process for process in reporting if process.beat_seen - since > max(TOGETHER_SECONDS, gap)]
+    pids = [(process.node, int(process.gauge(catalog.PROCESS_ID) or 0)) for process in lasting]
+    return tuple(sorted(pids)) if len(pids) > 1 else ()
 
 
 def _restarts(process: Process) -> Mapping[str, Mapping[str, int]]:

@@ -131,6 +131,7 @@ def _run_view(
         driver_rss_growth_bytes_per_second=driver_growth(ring, report),
         driver_pid=None if pid is None else int(pid),
         driver_node=(driver.process.node or None) if driver.process else None,
+        drivers=driver_view.drivers_at_once(subjects.get(DRIVER), report, now),
         data_age_seconds=min((age for age in ages.values() if age is not None), default=None),
         exporter_age_seconds=node_views.exporter_age(memory, now),
         report_seconds=report,
