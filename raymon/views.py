@@ -6,12 +6,14 @@ No I/O. `None` always means "not known", never zero; every age and duration is i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from raymon.catalog import DRIVER
 
 Departure = Literal["unknown", "planned", "failure"]
 """How a node left its cluster: drained or stopped, or without a warning."""
+EXITED: Final = "exited without an exception"
+"""`RunView.driver_exit` of a driver that reached its end, called `sys.exit` or was asked to end (SIGTERM)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +260,8 @@ class RunView:
         driver_process: As `WorkerView.process`.
         driver_waits_for: Workers whose results the driver waits for while it makes no progress.
         driver_silent_seconds: Since when the driver makes no progress; None while not known.
-        driver_exit: Why the driver's process ended: its exception and the line that raised it, else Ray's words; empty
-            while not known.
+        driver_exit: Why the driver's process ended: its exception and the line that raised it, `EXITED`, else Ray's
+            words; empty while not known.
         drivers: Node address and process id of each driver that reports under this name, where several do at once.
         workers_up: Workers that are up: as the driver counts them, from their heartbeats where it never counts.
         flow: What flows through all of its processes; empty where no language model is trained.

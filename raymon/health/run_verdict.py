@@ -14,7 +14,7 @@ from raymon.health.shares import SAMPLING_ROLES, cpu_full, throughput, usual_thr
 from raymon.health.thresholds import THRESHOLDS, Thresholds
 from raymon.health.verdicts import Finding, RunVerdict, WorkerVerdict
 from raymon.health.worker_verdict import heartbeat_limit, judge_workers
-from raymon.views import RunView, WorkerView
+from raymon.views import EXITED, RunView, WorkerView
 
 _MOST_SUSPECTS: Final = 3
 _IDLE_SECONDS: Final = 25.0
@@ -60,6 +60,12 @@ def _ended(run: RunView) -> Finding | None:
     if run.state == "finished":
         steps = f" after {count(run.trained_steps)} environment steps" if run.trained_steps else ""
         return Finding("finished", "ok", f"Training finished{steps}; these are its last numbers.")
+    if run.state == "stopped" and run.driver_exit == EXITED:
+        sentence = (
+            f"The driver's process {EXITED}, and did not say whether the run finished; these are its last numbers."
+        )
+        advice = 'Call `state("finished")` of `raymon.DriverMonitor` at the end of training.'
+        return Finding("stopped", "ok", sentence, advice)
     if run.state == "stopped":
         return Finding("stopped", "ok", "The user stopped the run; these are its last numbers.")
     if run.state == "failed":

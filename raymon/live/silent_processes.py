@@ -28,7 +28,7 @@ from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import private_folder
 from raymon.monitor.process_evidence import ProcessEvidence
 from raymon.monitor.standstill import LOGS, file_name
-from raymon.views import RunView, WorkerLoss
+from raymon.views import EXITED, RunView, WorkerLoss
 
 PERIOD_SECONDS: Final = 1.0
 KEPT_SECONDS: Final = 8.0
@@ -60,7 +60,8 @@ class SilentProcess:
             `swapping`, `starved`, `busy`, `idle`; empty if not known.
         since: Wall-clock second since when it makes no progress; 0 if not known.
         waits_for: Workers whose results it waits for.
-        exit: Why the process ended: its exception and the line that raised it, else Ray's words; empty if not known.
+        exit: Why the process ended: its exception and the line that raised it, `EXITED`, else Ray's words; empty if
+            not known.
         failed: Frame of the user's own code that raised the exception of its last failed rollout; empty if none did.
     """
 
@@ -94,7 +95,10 @@ class ProcessRequest(NamedTuple):
 
 
 class _End(NamedTuple):
-    """The exception that ended a driver, empty if not known, when it was written, and how often it was looked for."""
+    """The exception that ended a driver, or `EXITED`; when it was written, and how often it was looked for.
+
+    The exception is empty if it is not known.
+    """
 
     exception: str = ""
     at: float = 0.0
@@ -112,7 +116,7 @@ class SilentProcessReader:
         self._read_stacks = read_stacks or EvidenceFiles().read
         self._requests: tuple[ProcessRequest, ...] = ()
         self._processes: dict[tuple[str, str], tuple[float, Process, SilentProcess]] = {}
-        self._readings: dict[Process, process_state.Reading] = {}
+        self._readings: dict[tuple[str, str, Process], process_state.Reading] = {}
         self._exits: dict[Process, str] = {}
         self._noted: set[Process] = set()
         self._ends: dict[tuple[str, Process], _End] = {}
@@ -143,7 +147,11 @@ class SilentProcessReader:
         silent = [request for request in self._requests if not (request.first or request.ended)]
         silent = [request for request in silent if (request.run, request.process) not in self._ends]
         readings = [(request.process, self._processes.get((request.run, request.worker))) for request in silent]
-        recent = [(process, reading) for process, reading in readings if reading is not None and reading[0] > oldest]
+        recent = [
+            (process, reading)
+            for process, reading in readings
+            if reading is not None and (reading[0] > oldest or reading[2].process == "gone")
+        ]
         return (*ended, *(reading[2] for process, reading in recent if reading[1] == process))
 
     def losses(self) -> Mapping[str, tuple[WorkerLoss, ...]]:
@@ -188,6 +196,7 @@ class SilentProcessReader:
             self._sessions.setdefault(raylet.node_address, set()).add(raylet.session_dir)
         silent = [request.process for request in requests if request.lost or not request.first]
         evidence = self._read_stacks(silent) if silent else {}
+        gone = []
         for run, worker, process, first, ended, _, since in requests:
             self._take_losses(run, worker, process, evidence.get(process))
             if ended:
@@ -196,17 +205,18 @@ class SilentProcessReader:
                 self._ends[run, process] = end._replace(readings=readings + 1)
                 continue
             self._noted.add(process)
-            state = self._state(process, raylets)
+            state = self._state((run, worker, process), raylets)
             if first:
                 continue
             stacks = evidence.get(process)
             may_be_gone = worker == DRIVER and self._may_be_gone(process, state)
-            if may_be_gone and (end := self._exception(process, stacks, since)).exception:
+            if may_be_gone and (end := self._exception(process, stacks, since, EXITED)).exception:
                 self._ends[run, process] = end  # its last state may never be exported
                 continue
             if state == "gone":
-                reading = SilentProcess(run, worker, process=state, exit=self._exit(process, raylets))
-            elif stacks is None or stacks.state == "none":
+                gone.append((run, worker, process))
+                continue
+            if stacks is None or stacks.state == "none":
                 reading = SilentProcess(run, worker, process=state)
             else:
                 if stacks.state == "native" and state not in ("stopped", "swapping"):
@@ -215,6 +225,10 @@ class SilentProcessReader:
                 reading = SilentProcess(run, worker, stacks.where, state, silent_since, stacks.waits_for)
             failure = stacks.failure if stacks is not None else None
             reading = replace(reading, failed=_users_line(failure.get("frames"))) if failure is not None else reading
+            self._processes[run, worker] = (time.monotonic(), process, reading)
+        self._ask_exits((process for _, _, process in gone), raylets)  # takes seconds, so those that live come first
+        for run, worker, process in gone:
+            reading = SilentProcess(run, worker, process="gone", exit=self._exits.get(process, ""))
             self._processes[run, worker] = (time.monotonic(), process, reading)
 
     def _take_losses(self, run: str, worker: str, process: Process, evidence: ProcessEvidence | None) -> None:
@@ -226,14 +240,18 @@ class SilentProcessReader:
         for oldest in list(self._losses)[:-MOST_RUNS]:
             self._losses.pop(oldest, None)
 
-    def _state(self, process: Process, raylets: Iterable[discovery.Raylet]) -> str:
-        """Return the state of a process that is known to run, or to have run, on this machine; else empty."""
-        before, now = self._readings.get(process), process_state.read(process[1])
+    def _state(self, key: tuple[str, str, Process], raylets: Iterable[discovery.Raylet]) -> str:
+        """Return the state of a process that is known to run, or to have run, on this machine; else empty.
+
+        The key has run and worker: another one may have had the same process id before.
+        """
+        process = key[2]
+        before, now = self._readings.get(key), process_state.read(process[1])
         if before is None and not _left_files(process, raylets):
             return ""
         state = process_state.state_between(before, now)
         if now is not None and state != "gone" and (state or before is None):
-            self._readings[process] = now
+            self._readings[key] = now
         return state
 
     def _may_be_gone(self, process: Process, state: str) -> bool:
@@ -241,12 +259,15 @@ class SilentProcessReader:
         node, pid = process
         return state == "gone" or (not state and (node not in self._sessions or process_state.read(pid) is None))
 
-    def _exception(self, process: Process, evidence: ProcessEvidence | None, since: float) -> _End:
-        """Return the exception that ended a process; its session's files outlive a cluster that ends with it."""
+    def _exception(self, process: Process, evidence: ProcessEvidence | None, since: float, without: str = "") -> _End:
+        """Return the exception that ended a process, `without` if it ended itself without one.
+
+        Its session's files outlive a cluster that ends with it.
+        """
         node, pid = process
         for session in self._sessions.get(node, ()) if evidence is None else ():
             evidence = evidence or process_evidence.read(session, pid)
-        if evidence is None or not evidence.end or not evidence.end.get("exception"):
+        if evidence is None or not evidence.end:
             return _End()
         end = evidence.end
         try:
@@ -255,20 +276,28 @@ class SilentProcessReader:
             return _End()
         if not at >= since:
             return _End()
+        if not evidence.end.get("exception"):
+            return _End(without, at)
         message = str(end.get("message") or "")
         line = _users_line(end.get("remote_frames") or end.get("frames"))
         text = f"{end['exception']}{f': {message}' if message else ''}"
         place = f", in `{printable(line, _LONGEST_EXIT)}`" if line else ""
         return _End(f"{printable(text, _LONGEST_EXIT)}{place}", at)
 
-    def _exit(self, process: Process, raylets: Sequence[discovery.Raylet]) -> str:
-        """Return why a process ended as its cluster's control store says; ask it once."""
-        node, pid = process
-        address = next((raylet.gcs_address for raylet in raylets if raylet.node_address == node), "")
-        if process not in self._exits and address:
-            entry = cluster_state.ask(address, 5.0).ended(pid, node)
+    def _ask_exits(self, processes: Iterable[Process], raylets: Sequence[discovery.Raylet]) -> None:
+        """Read why processes ended as their clusters' control stores say; ask once about each, and for all together."""
+        states: dict[str, cluster_state.ClusterState] = {}
+        for process in processes:
+            node, pid = process
+            near = [raylet for raylet in raylets if raylet.node_address == node]
+            recorded_in = [raylet for raylet in near if len(near) == 1 or _left_files(process, [raylet])]
+            if process in self._exits or not recorded_in:
+                continue
+            address = recorded_in[0].gcs_address
+            if address not in states:
+                states[address] = cluster_state.ask(address, 5.0)
+            entry = states[address].ended(pid, node)
             self._exits[process] = str(entry["exit"]) if entry else ""
-        return self._exits.get(process, "")
 
 
 def _users_line(frames: object) -> str:
@@ -371,10 +400,10 @@ def with_silent_processes(view: RunView, processes: Iterable[SilentProcess], now
 
 
 def _last_state(view: RunView, driver: SilentProcess) -> str | None:
-    """Return the state of a run; the one that its driver did not export if it ended with an exception."""
+    """Return the state of a run; the one that its driver did not export if it ended itself or with an exception."""
     if view.ended or driver.process or not driver.exit:
         return view.state
-    return "stopped" if driver.exit.startswith("KeyboardInterrupt") else "failed"
+    return "stopped" if driver.exit == EXITED or driver.exit.startswith("KeyboardInterrupt") else "failed"
 
 
 def _silent_seconds(since: float, last_update_age: float | None, now: float) -> float | None:

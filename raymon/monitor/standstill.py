@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -80,21 +80,24 @@ class Standstills:
         self._stuck = False
         self._ends = False
         self._logs: Path | None = None
+        self._drives = False
 
-    def look(self, monitors: Iterable[Observable], session: Path | None) -> None:
+    def look(self, monitors: Collection[Observable], session: Path | None) -> None:
         """Write the evidence that is due; never raise, never block."""
         if session is None:
             self._native.disarm()
             return
         self._logs = session / LOGS
+        self._drives = self._drives or any(each.worker == DRIVER for each in monitors)
         with contextlib.suppress(Exception):  # if evidence cannot be written, the flush thread goes on
             self._native.rearm(session / LOGS)
         with contextlib.suppress(Exception):
             self._look(list(monitors), session / LOGS)
 
-    def stop(self, monitors: Iterable[Observable]) -> None:
-        """Remove the files: the process ends normally. A driver leaves the moment of its end."""
-        if self._logs is not None and not self._ends and any(each.worker == DRIVER for each in monitors):
+    def stop(self, monitors: Collection[Observable]) -> None:
+        """Remove the files: the process ends normally. A driver leaves the moment of its end, also if it is closed."""
+        self._drives = self._drives or any(each.worker == DRIVER for each in monitors)
+        if self._logs is not None and not self._ends and self._drives:
             with contextlib.suppress(Exception):
                 self.end_with(monitors, self._logs.parent, {"at": time.time(), "exception": "", "message": ""})
         with contextlib.suppress(Exception):

@@ -87,7 +87,31 @@ def test_failed_driver_is_named_with_its_exception_and_line(process):
     assert len(readings) == 1, "it is read once"
 
 
-@pytest.mark.parametrize(("exception", "state"), [("ValueError", "failed"), ("KeyboardInterrupt", "stopped")])
+def test_earlier_process_with_the_same_id_was_another_one(process):
+    child, here = process
+    reader = SilentProcessReader(lambda _: {})
+    key = (NODE, child.pid)
+    reader._readings["earlier", "2", key] = replace(silent_processes.process_state.read(child.pid), began=1)
+    state = poll(lambda: reader._state(("r", "driver", key), here) or time.sleep(0.5), 5)
+    assert state == "idle", "it lives"
+
+
+def test_process_that_ended_stays_so_however_late_it_is_read_again(process, monkeypatch):
+    child, _ = process
+    child.kill()
+    child.wait()
+    monkeypatch.setattr(silent_processes, "KEPT_SECONDS", 0.0)
+    reader = SilentProcessReader(lambda _: {})
+    reader._exits[NODE, child.pid] = ""  # no cluster to ask
+    request = ProcessRequest("r", "driver", (NODE, child.pid))
+    silent = poll(lambda: next(iter(reader.known([request])), None), 5)
+    reader.stop()
+    assert silent.process == "gone"
+
+
+@pytest.mark.parametrize(
+    ("exception", "state"), [("ValueError", "failed"), ("KeyboardInterrupt", "stopped"), ("", "stopped")]
+)
 def test_exception_of_a_driver_whose_last_state_was_not_exported(process, exception, state):
     child, _ = process
     end = {"at": 99.0, "exception": exception, "message": "", "frames": [["learn", "/home/me/train.py", 88, ""]]}
@@ -103,6 +127,7 @@ def test_exception_of_a_driver_whose_last_state_was_not_exported(process, except
     verdict = judge(seen)
     assert verdict.state == state
     assert state == "stopped" or "ValueError, in `learn (train.py:88)`" in verdict.sentence
+    assert exception or verdict.sentence.startswith("The driver's process exited without an exception")
     again = process_requests([(seen, verdict)])
     assert reader.known(again)[0].exit == silent.exit, "it does not change back"
     reader.stop()

@@ -1,0 +1,26 @@
+"""The end of a driver is written down, also if its monitor was closed or collected before."""
+
+import gc
+import os
+from pathlib import Path
+
+from raymon import DriverMonitor
+from raymon.monitor import process_evidence
+from raymon.monitor.standstill import LOGS, Standstills
+
+
+def test_end_of_a_driver_whose_monitor_was_collected(tmp_path: Path) -> None:
+    (tmp_path / LOGS).mkdir()
+    standstills = Standstills()
+
+    def main() -> None:
+        driver = DriverMonitor("r")
+        standstills.look([driver], tmp_path)
+
+    main()
+    gc.collect()
+    standstills.stop([])
+    evidence = process_evidence.read(tmp_path, os.getpid())
+    assert evidence is not None
+    assert evidence.end is not None
+    assert evidence.end["exception"] == ""
