@@ -63,12 +63,17 @@ class LocalSession:
     gcs_address: str = ""
 
 
-def local_session(snapshot: Snapshot) -> LocalSession | None:
-    """Return the session on this machine whose nodes the snapshot was scraped from, None without one."""
+def local_session(snapshot: Snapshot, before: LocalSession | None = None) -> LocalSession | None:
+    """Return the session on this machine whose nodes the snapshot was scraped from, None without one.
+
+    It is still the one of `before` as long as a node of that one is among them.
+    """
     urls = {target.url for target in snapshot.targets}
     nodes = [node for node in discovery.raylets() if node.metrics_url() in urls]
     if not nodes:
         return None
+    if before is not None and any(node.session_dir == before.folder for node in nodes):
+        return before
     here = tuple(node.node_address for node in nodes if node.session_dir == nodes[0].session_dir)
     return LocalSession(nodes[0].session_dir, here, nodes[0].gcs_address)
 
@@ -100,15 +105,21 @@ class Evidence:
         self._seen = SeenProcesses()
 
     def follow(self, snapshot: Snapshot) -> None:
-        """Find the session of the snapshot on this machine, every few seconds until there is one; follow its ends."""
+        """Find the session of the snapshot on this machine, every few seconds: Ray may start again. Follow its ends."""
         self._seen.add(snapshot)
         if self._on_death is not None and self._session is not None:
             self._process_watch.follow(processes_to_watch(snapshot, self._session.folder, self._session.addresses))
-        if self._session is not None or time.monotonic() - self._looked_at < FIND_SECONDS:
+        if time.monotonic() - self._looked_at < FIND_SECONDS:
             return
         self._looked_at = time.monotonic()
-        self._session = local_session(snapshot)
-        if self._follow and self._session is not None and self._session.gcs_address:
+        session = local_session(snapshot, self._session)
+        if session is None or session == self._session:
+            return
+        self._session = session
+        if self._follower is not None:
+            self._follower.stop()
+            self._follower = None
+        if self._follow and self._session.gcs_address:
             self._follower = StateFollower(self._session.gcs_address, on_state=self._on_state)
             self._follower.start()
 
