@@ -227,7 +227,11 @@ PROCESS_ID = _declare(
     "process_pid", "gauge", "process", "Process id on its node, as a value so that a restart adds no series."
 )
 RESIDENT_MEMORY = _declare(
-    "process_resident_memory_bytes", "gauge", "process", "Resident memory of the process.", "bytes"
+    "process_resident_memory_bytes",
+    "gauge",
+    "process",
+    "Resident memory of the process, without shared memory such as that of the object store.",
+    "bytes",
 )
 CPU_SECONDS = _declare(
     "process_cpu_seconds_total", "counter", "process", "User and system CPU time of the process.", "seconds"

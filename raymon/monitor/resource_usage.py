@@ -8,16 +8,26 @@ from pathlib import Path
 from typing import Final
 
 _STATM: Final = Path("/proc/self/statm")
+_STATUS: Final = Path("/proc/self/status")
 _SCHEDSTAT: Final = Path("/proc/self/schedstat")
 
 
 def resident_bytes() -> float | None:
-    """Return this process's resident memory; its peak if the system reports only that; None if unknown."""
+    """Return this process's resident memory; its peak if the system reports only that; None if unknown.
+
+    Shared memory does not count: every process that has touched Ray's object store has its pages, which are no leak.
+    """
     try:
-        return int(_STATM.read_text().split()[1]) * resource.getpagesize()
+        return int(_STATM.read_text().split()[1]) * resource.getpagesize() - _shared_bytes()
     except (OSError, ValueError, IndexError):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return float(peak if sys.platform == "darwin" else peak * 1024) or None
+
+
+def _shared_bytes() -> int:
+    """Return the resident shared memory; 0 if the kernel does not count it apart."""
+    shared = next((line for line in _STATUS.read_bytes().splitlines() if line.startswith(b"RssShmem:")), b": 0 kB")
+    return int(shared.split()[1]) * 1024
 
 
 def cpu_seconds() -> float:

@@ -1,5 +1,6 @@
 """What a process uses, measured by itself."""
 
+import mmap
 import os
 import subprocess
 import sys
@@ -25,6 +26,16 @@ def test_two_busy_processes_on_one_core_wait_for_it():
     pair = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     waited = [float(process.communicate(timeout=30)[0]) for process in pair]
     assert sum(waited) > 0.3
+
+
+def test_shared_memory_is_not_the_own_memory_of_a_process():
+    before = resource_usage.resident_bytes()
+    with mmap.mmap(-1, 64 << 20) as shared:
+        shared.write(b"x" * (64 << 20))
+        with_shared = resource_usage.resident_bytes()
+    assert with_shared - before < 16 << 20
+    own = bytearray(os.urandom(32 << 20))
+    assert resource_usage.resident_bytes() - before > 24 << 20, len(own)
 
 
 def test_waiting_is_exported_from_the_first_noticeable_wait_on(monkeypatch):
