@@ -217,7 +217,9 @@ def driver_growth(ring: Ring, report: float | None) -> float | None:
 
 def _fleet_rate(workers: tuple[WorkerView, ...], driver: Driver) -> float | None:
     known = [worker.steps_per_second for worker in workers if worker.steps_per_second is not None]
-    return sum(known) if known else driver.rates.of(catalog.FRAGMENT_STEPS, "received")
+    if known or not driver.counter(catalog.FRAGMENT_STEPS, "received"):  # a loop of one's own may count none
+        return sum(known) if known else None
+    return driver.rates.of(catalog.FRAGMENT_STEPS, "received")
 
 
 def _usual_rate(ring: Ring, series: str) -> float | None:

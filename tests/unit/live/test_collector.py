@@ -99,6 +99,12 @@ def test_mean_return_is_that_of_the_workers_where_the_driver_has_none():
     assert fake.run(1).run().learning["return_mean"] == 7.0
 
 
+def test_throughput_is_not_known_before_workers_report():
+    fake = FakeCluster(FakeDriver(expected=2))
+    view = fake.run(20).run()
+    assert (view.state, view.steps_per_second) == ("training", None)
+
+
 def test_a_restart_never_takes_counts_away():
     fake = cluster()
     fake.run(20)
