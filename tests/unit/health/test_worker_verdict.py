@@ -91,6 +91,15 @@ def test_heartbeats_may_be_older_with_slow_exports():
     assert states(run(late, data_age_seconds=1.0, report_seconds=None)) == ["running"], "not known yet: Ray's default"
 
 
+@pytest.mark.parametrize(
+    ("started", "state", "expected"),
+    [(None, "starting", "starting"), (9.0, "training", "starting"), (60.0, "training", "stalled")],
+)
+def test_worker_of_an_earlier_run_of_that_name_is_not_stalled(started, state, expected):
+    silent = worker(heartbeat_age_seconds=97.0)
+    assert states(run(silent, state=state, started_seconds_ago=started)) == [expected]
+
+
 def test_after_the_end_no_worker_is_stalled():
     silent = worker(heartbeat_age_seconds=500.0, present=False)
     assert states(run(silent, state="finished")) == ["unknown"]
