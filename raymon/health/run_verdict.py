@@ -116,11 +116,12 @@ def _silent(run: RunView, limits: Thresholds) -> Finding | None:
 def _silent_together(run: RunView, driver: float) -> bool:
     """Return whether all workers have been silent for as long as the driver, to within an export.
 
-    Those that are gone are left out, unless the exporter shows none at all any more.
+    Those that are gone are left out, unless the exporter shows none at all any more. A run without workers shows
+    no more than its driver does.
     """
     present = [worker for worker in run.workers if worker.present] or run.workers
     ages = [worker.heartbeat_age_seconds for worker in present]
-    return bool(ages) and all(age is not None and age > driver - (run.report_seconds or 1.0) for age in ages)
+    return all(age is not None and age > driver - (run.report_seconds or 1.0) for age in ages)
 
 
 def _not_begun(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Finding | None:

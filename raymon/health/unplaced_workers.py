@@ -9,6 +9,8 @@ from raymon.health.verdicts import Finding, WorkerVerdict
 from raymon.views import RunView
 
 _MOST_RESOURCES: Final = 4
+_SAME_MOMENT_SECONDS: Final = 15.0
+"""The exports of a run and of Ray that show the same moment may lie so far apart."""
 _ADVICE: Final = "Add nodes, end other jobs, or ask for fewer workers{workers}."
 
 
@@ -16,9 +18,13 @@ def unplaced_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: T
     """Yield at most one finding: the workers that wait for resources, and what is free.
 
     Ray's metrics say that something waits to be placed, not what. It counts for this run if the driver waits for
-    workers at the same time.
+    workers at the same time. What waited before this run came is another run's: then its own workers have the time to
+    report.
     """
-    if (run.unplaced_seconds or 0.0) < limits.unplaced_seconds:
+    waited = run.unplaced_seconds or 0.0
+    watched = waited if run.watched_seconds is None else run.watched_seconds
+    others = waited > watched + _SAME_MOMENT_SECONDS
+    if min(waited, watched) < (limits.startup_grace_seconds if others else limits.unplaced_seconds):
         return
     names = [worker.worker for worker in workers if worker.state in ("restarting", "dead")]
     unseen = max(0, run.workers_by_state.get("expected", 0) - len(workers))
@@ -28,7 +34,7 @@ def unplaced_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: T
         subject = f"Worker{'s' if len(names) > 1 else ''} {listing(names)} {'wait' if len(names) > 1 else 'waits'}"
     else:
         subject = f"{count(unseen)} worker{'s' if unseen > 1 else ''} {'wait' if unseen > 1 else 'waits'}"
-    age = duration(run.unplaced_seconds)
+    age = duration(min(waited, watched))
     sentence = f"{subject} for resources: Ray has found no place for {age}{_free(run)}."
     yield Finding("workers_unplaced", "warning", sentence, _ADVICE, names[0] if len(names) == 1 else "")
 

@@ -400,6 +400,22 @@ def test_worker_without_a_place_names_the_scarcest_resource_first():
     assert judge(unseen).sentence.startswith("3 workers wait for resources: ")
 
 
+@pytest.mark.parametrize(
+    ("watched", "state"), [(12.0, "starting"), (95.0, "workers_unplaced"), (200.0, "workers_unplaced")]
+)
+def test_workers_that_ray_cannot_place_are_not_those_of_a_later_run(watched, state):
+    new = run(state="starting", workers_by_state={"expected": 4}, unplaced_seconds=200.0, watched_seconds=watched)
+    verdict = judge(new)
+    assert verdict.state == state
+    assert ("no place for 1 min 35 s" in verdict.sentence) == (watched == 95.0)
+
+
+def test_driver_without_workers_on_a_full_node_may_be_late():
+    late = run(driver_heartbeat_age_seconds=18.0, node_cpu_ratio={"a": 1.0}, driver_process="idle")
+    assert judge(late).state != "driver_gone"
+    assert judge(dataclasses.replace(late, driver_heartbeat_age_seconds=40.0)).state == "driver_gone"
+
+
 def test_code_in_advice_is_marked_as_code():
     cases = [*CASES.values(), *language_views.CASES.values()]
     views = [dataclasses.replace(view, engine=engine) for view, _, _ in cases for engine in ENGINES]
