@@ -114,6 +114,7 @@ class DriverMonitor(SampleRecorder):
         self._losses: deque[dict[str, Any]] = deque(maxlen=MOST_LOSSES)
         self._claim = os.urandom(8).hex()
         self._began = False
+        self._iterates = False
         self._state = "starting"
         info = {"engine": engine, "algorithm": algorithm, "sampler": sampler, "environment": environment}
         self._start({label: _label(value) for label, value in info.items()})
@@ -138,11 +139,15 @@ class DriverMonitor(SampleRecorder):
     def update(self, nonfinite: bool = False, **terms: float | None) -> None:
         """Set the statistics of the last update of the policy; any subset of the terms.
 
+        In a loop without `iteration`, each call counts as an update.
+
         Args:
             nonfinite: Whether the loss or gradient was not finite; also detected from the terms.
             **terms: `policy_loss`, `value_loss`, `entropy_loss`, `loss`, `kl`, `entropy` (nats), `clip_ratio`,
                 `explained_variance`, `gradient_norm`, `learning_rate`.
         """
+        if not self._iterates:
+            self._updated()
         diverged = nonfinite
         for name, value in terms.items():
             if name not in _UPDATE_GAUGES:
@@ -262,7 +267,14 @@ class DriverMonitor(SampleRecorder):
         super()._adopt(run)
         identity.claim_driver(run, self._claim)
 
+    def _updated(self) -> None:
+        if self._state == "starting":
+            self.state("training")
+        self.count(catalog.UPDATES)
+        self.accumulator.set(catalog.LAST_UPDATE, {}, time.time())
+
     def _begin_iteration(self) -> Entry:
+        self._iterates = True
         if self._state == "starting":
             self.state("training")
         around = self._wall_time.innermost()
@@ -282,8 +294,7 @@ class DriverMonitor(SampleRecorder):
             self._iterating.discard(span)
             self._iterations.end(self._wall_time.settle() * NANOSECOND, finished)
         if finished:
-            self.count(catalog.UPDATES)
-            self.accumulator.set(catalog.LAST_UPDATE, {}, time.time())
+            self._updated()
 
     def _collect(self) -> None:
         super()._collect()

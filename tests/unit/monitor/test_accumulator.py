@@ -441,6 +441,18 @@ def test_a_diverged_update_keeps_the_gauges_finite():
     assert values(driver, catalog.LOSS) == {("total",): 0.5}
 
 
+def test_a_loop_without_iterations_counts_its_updates():
+    driver = raymon.DriverMonitor("plain")
+    for _ in range(3):
+        driver.update(loss=0.5)
+    assert total(driver, catalog.UPDATES) == 3
+    assert values(driver, catalog.RUN_STATE)["training",] == 1.0
+    with driver.iteration():
+        driver.update(loss=0.5)
+    driver.update(kl=0.01)
+    assert total(driver, catalog.UPDATES) == 4, "iterations count from the first one on"
+
+
 def test_an_iteration_of_ten_minutes_has_a_duration_until_the_next_ends():
     driver = raymon.DriverMonitor("long")
     clock = Clock()
