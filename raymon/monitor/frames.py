@@ -8,6 +8,7 @@ Frames come from the process itself (`sys._current_frames`) or from a dump of fa
 their path alone, so a reader in another virtual environment classifies them alike.
 """
 
+import itertools
 import linecache
 import re
 import sys
@@ -152,22 +153,34 @@ def _outer_frames(innermost: FrameType) -> tuple[Frame, ...]:
 def _frame(frame: FrameType, line: int | None, inner: str = "") -> Frame:
     code = frame.f_code
     number = line or code.co_firstlineno
-    calls = _called_in(code, number, inner) if not _MACHINERY.search(code.co_filename) else ""
+    calls = _called_in(frame, number, inner) if not _MACHINERY.search(code.co_filename) else ""
     name = getattr(code, "co_qualname", code.co_name).replace("<locals>.", "")  # co_qualname: Python 3.11 and newer
     return Frame(name[:_LONGEST_NAME], code.co_filename, number, calls)
 
 
-def _called_in(code: CodeType, line: int, inner: str) -> str:
-    """Return the function that a line of source calls: that of the inner frame, else the last one named in the line.
+def _called_in(frame: FrameType, line: int, inner: str) -> str:
+    """Return the function that a line of source calls: that of the inner frame, else the one that the bytecode is at.
 
     A C function has no frame of its own, and Ray's functions are wrapped in others. A line that raises
-    calls nothing.
+    calls nothing. Where the bytecode does not tell (Python 3.10), it is the last one named in the line.
     """
-    text = linecache.getline(code.co_filename, line).split("#")[0].rstrip(" :\n")
+    source = linecache.getline(frame.f_code.co_filename, line)
+    text = source.split("#")[0].rstrip(" :\n")
     if inner and f"{inner}(" in text:
         return inner
-    call = None if _RAISE.search(text) else _CALL.search(text)
+    call = None if _RAISE.search(text) else _CALL.search(_running(frame.f_code, frame.f_lasti, line, source))
+    call = call or (None if _RAISE.search(text) else _CALL.search(text))
     return call[1] if call else "" if inner in _WRAPPERS else inner
+
+
+def _running(code: CodeType, at: int, line: int, source: str) -> str:
+    """Return the part of a line of source that an instruction belongs to; empty if not known."""
+    if not hasattr(code, "co_positions"):  # Python 3.10
+        return ""
+    first, last, left, right = next(itertools.islice(code.co_positions(), max(0, at) // 2, None), (None,) * 4)
+    if not first == last == line or left is None or right is None:
+        return ""
+    return source.encode()[left:right].decode(errors="replace")
 
 
 def _inner_name(frame: Frame) -> str:

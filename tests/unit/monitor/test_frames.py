@@ -1,6 +1,7 @@
 """Whose code a frame is."""
 
 import re
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,6 +42,27 @@ def test_thread_that_hangs_is_named_and_not_the_one_that_waits_for_it():
         finally:
             release.set()
             waiting.join()
+
+
+def test_call_inside_another_is_named_and_not_the_outer_one():
+    release, results = threading.Event(), []
+    thread = threading.Thread(target=collect, args=(results, release.wait), name="collects")
+    thread.start()
+
+    def place():
+        stacks = {stack.name: stack for stack in frames.current_stacks()}
+        return next((each for each in stacks["collects"].frames if each.function == "collect"), None)
+
+    try:
+        called = poll(place, 10).calls
+    finally:
+        release.set()
+        thread.join()
+    assert called == ("ask" if sys.version_info >= (3, 11) else "append")
+
+
+def collect(results, ask):
+    results.append(ask(30))
 
 
 def wait_for(future):
