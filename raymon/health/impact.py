@@ -19,6 +19,7 @@ from raymon.views import RunView, WorkerView
 
 _SAMPLERS: Final = ("sync", "step", "async")
 MOST_LIMIT_RATIO: Final = 0.8
+_SAME_TIME_RATIO: Final = 0.9
 LEAST_RATIO: Final = 0.01
 _DEVIATIONS_P95: Final = NormalDist().inv_cdf(0.95)
 
@@ -129,6 +130,8 @@ def _absence_cost(run: RunView, absent: Collection[str]) -> Cost | None:
     if now is None or not absent:
         return None
     usual = usual_throughput(run)
+    if waits_for_all(run) and _stands_still(run, absent):
+        return Cost(0.0, usual or now, unit)
     if waits_for_all(run) and not run.updates_per_second and usual:
         return Cost(now, max(now, usual), unit)
     others = [worker for worker in run.workers if worker.worker not in absent]
@@ -140,6 +143,13 @@ def _absence_cost(run: RunView, absent: Collection[str]) -> Cost | None:
     if waits_for_all(run) and usual:
         return Cost(min(now, present), max(present, usual), unit)
     return Cost(present, _with_gain(run, present, missing), unit)
+
+
+def _stands_still(run: RunView, absent: Collection[str]) -> bool:
+    """Return whether there was no update since a worker hangs; rates show that only after two exports."""
+    stuck = [worker.stuck_seconds for worker in run.workers if worker.worker in absent]
+    hanging = min((seconds for seconds in stuck if seconds is not None), default=None)
+    return hanging is not None and (run.last_update_age_seconds or 0.0) >= _SAME_TIME_RATIO * hanging
 
 
 def standstill_cost(run: RunView) -> Cost | None:

@@ -67,6 +67,22 @@ def test_idle_time_between_calls_is_not_the_stragglers():
     assert finding.cost_ratio == pytest.approx(450.0 / 2700.0)
 
 
+@pytest.mark.parametrize(("update_age", "cost"), [(15.2, 1.0), (0.3, 1.0 / 3.0)])
+def test_hanging_worker_costs_all_where_no_update_was_made_since(update_age, cost):
+    hanging = worker("0", stuck_seconds=15.0, progress_age_seconds=15.0)
+    view = run(
+        hanging,
+        worker("1"),
+        worker("2"),
+        steps_per_second=2700.0,  # of two exports before the hang
+        updates_per_second=3.0,
+        last_update_age_seconds=update_age,
+        phase_ratio={"sample": 0.99, "learn": 0.01},
+    )
+    finding = judge(view).findings[0]
+    assert (finding.code, finding.cost_ratio) == ("worker_stalled", pytest.approx(cost, abs=0.01))
+
+
 def test_lost_worker_costs_the_rate_of_a_healthy_one():
     workers = [worker(str(number), steps_per_second=1000.0) for number in range(3)]
     lost = worker("3", lifecycle="given_up", steps_per_second=0.0)
