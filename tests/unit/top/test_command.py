@@ -4,6 +4,8 @@ import json
 import sys
 
 import pytest
+from health_views import fleet as fleet_view
+from health_views import snapshot_of
 from support import ROOT, Command, poll
 from synthetic import fleet, serve
 
@@ -82,6 +84,23 @@ def test_once_json_has_the_promised_keys_and_exit_code_0(healthy):
         assert isinstance(worker["pid"], int)
         assert isinstance(worker["restarts"], int)
     assert data["data_age_seconds"] < 5
+
+
+def test_once_counts_its_seconds_from_the_first_page_on(monkeypatch):
+    class SlowPage:
+        """A collector whose first page takes six seconds."""
+
+        def snapshot(self):
+            return snapshot_of(*([fleet_view(0.1)] if now[0] >= 6.0 else []), taken_at=now[0])
+
+    now = [0.0]
+    monkeypatch.setattr(command, "POLL_SECONDS", 0.0)
+
+    def clock():
+        now[0] += 0.5
+        return now[0]
+
+    assert command.watch(SlowPage(), 7.0, clock).taken_at >= 13.0
 
 
 def test_once_names_the_trouble_worst_first_and_exits_with_1(troubled):
