@@ -91,7 +91,9 @@ def _never_succeeded(worker: WorkerView) -> WorkerState | None:
 def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerState | None:
     beat = worker.heartbeat_age_seconds
     if beat is not None and _is_of_an_earlier_run(worker, run, beat):
-        return WorkerState("starting", "it has not reported since the run started")
+        age = run.started_seconds_ago or 0.0
+        state = "starting" if age < _GAUGE_SECONDS + (run.report_seconds or 0.0) else "unknown"
+        return WorkerState(state, "it has not reported since the run started")
     if beat is None:
         if worker.lifecycle == "up" and min(worker.seen_seconds, run.watched_seconds or worker.seen_seconds) < (
             heartbeat_limit(run, limits)
@@ -119,13 +121,11 @@ def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerSt
 
 
 def _is_of_an_earlier_run(worker: WorkerView, run: RunView, beat: float) -> bool:
-    """Return whether a worker's last heartbeat is older than its run, which has just been started again by its name."""
+    """Return whether a worker's last heartbeat is older than its run, which was started again under its name."""
     age = run.started_seconds_ago
     if worker.lifecycle != "up" or beat <= heartbeat_limit(run, THRESHOLDS):
         return False
-    if age is None:
-        return run.state == "starting"
-    return age < min(beat, _GAUGE_SECONDS + (run.report_seconds or 0.0))
+    return run.state == "starting" if age is None else age < beat
 
 
 def _silence(worker: WorkerView, run: RunView, beat: float, silence: float, limits: Thresholds) -> WorkerState | None:

@@ -93,7 +93,12 @@ def test_heartbeats_may_be_older_with_slow_exports():
 
 @pytest.mark.parametrize(
     ("started", "state", "expected"),
-    [(None, "starting", "starting"), (9.0, "training", "starting"), (60.0, "training", "stalled")],
+    [
+        (None, "starting", "starting"),
+        (9.0, "training", "starting"),
+        (60.0, "training", "unknown"),
+        (120.0, "training", "stalled"),
+    ],
 )
 def test_worker_of_an_earlier_run_of_that_name_is_not_stalled(started, state, expected):
     silent = worker(heartbeat_age_seconds=97.0)
