@@ -91,8 +91,9 @@ def _never_succeeded(worker: WorkerView) -> WorkerState | None:
 def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerState | None:
     beat = worker.heartbeat_age_seconds
     if beat is not None and _is_of_an_earlier_run(worker, run, beat):
-        age = run.started_seconds_ago or 0.0
-        state = "starting" if age < _GAUGE_SECONDS + (run.report_seconds or 0.0) else "unknown"
+        state = (
+            "starting" if (run.started_seconds_ago or 0.0) < _GAUGE_SECONDS + (run.report_seconds or 0.0) else "unknown"
+        )
         return WorkerState(state, "it has not reported since the run started")
     if beat is None:
         if worker.lifecycle == "up" and min(worker.seen_seconds, run.watched_seconds or worker.seen_seconds) < (

@@ -28,7 +28,7 @@ from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import private_folder
 from raymon.monitor.process_evidence import ProcessEvidence
 from raymon.monitor.standstill import LOGS, file_name
-from raymon.views import EXITED, RunView, WorkerLoss
+from raymon.views import EXITED, RunView, WorkerLoss, WorkerView
 
 PERIOD_SECONDS: Final = 1.0
 KEPT_SECONDS: Final = 8.0
@@ -63,6 +63,7 @@ class SilentProcess:
         exit: Why the process ended: its exception and the line that raised it, `EXITED`, else Ray's words; empty if
             not known.
         failed: Frame of the user's own code that raised the exception of its last failed rollout; empty if none did.
+        lost_pid: Process whose death was the exception that ended this one; 0 if none was.
     """
 
     run: str
@@ -73,6 +74,7 @@ class SilentProcess:
     waits_for: tuple[str, ...] = ()
     exit: str = ""
     failed: str = ""
+    lost_pid: int = 0
 
 
 class ProcessRequest(NamedTuple):
@@ -103,6 +105,7 @@ class _End(NamedTuple):
     exception: str = ""
     at: float = 0.0
     readings: int = 0
+    lost_pid: int = 0
 
 
 class SilentProcessReader:
@@ -178,7 +181,8 @@ class SilentProcessReader:
         return end is not None and (request.ended or bool(end.exception))
 
     def _end(self, request: ProcessRequest) -> SilentProcess:
-        return SilentProcess(request.run, request.worker, exit=self._ends[request.run, request.process].exception)
+        end = self._ends[request.run, request.process]
+        return SilentProcess(request.run, request.worker, exit=end.exception, lost_pid=end.lost_pid)
 
     def _run(self) -> None:
         while not self._stopped:
@@ -271,7 +275,7 @@ class SilentProcessReader:
             return _End()
         end = evidence.end
         try:
-            at = float(end["at"])
+            at, lost = float(end["at"]), int(end.get("lost_pid") or 0)
         except (KeyError, TypeError, ValueError):
             return _End()
         if not at >= since:
@@ -282,7 +286,7 @@ class SilentProcessReader:
         line = _users_line(end.get("remote_frames") or end.get("frames"))
         text = f"{end['exception']}{f': {message}' if message else ''}"
         place = f", in `{printable(line, _LONGEST_EXIT)}`" if line else ""
-        return _End(f"{printable(text, _LONGEST_EXIT)}{place}", at)
+        return _End(f"{printable(text, _LONGEST_EXIT)}{place}", at, lost_pid=lost)
 
     def _ask_exits(self, processes: Iterable[Process], raylets: Sequence[discovery.Raylet]) -> None:
         """Read why processes ended as their clusters' control stores say; ask once about each, and for all together."""
@@ -395,7 +399,7 @@ def with_silent_processes(view: RunView, processes: Iterable[SilentProcess], now
         driver_process=driver.process,
         driver_waits_for=tuple(name for name in driver.waits_for if name in names),
         driver_silent_seconds=_silent_seconds(driver.since, view.last_update_age_seconds, now),
-        driver_exit=driver.exit,
+        driver_exit=_exit(driver, workers),
     )
 
 
@@ -404,6 +408,12 @@ def _last_state(view: RunView, driver: SilentProcess) -> str | None:
     if view.ended or driver.process or not driver.exit:
         return view.state
     return "stopped" if driver.exit == EXITED or driver.exit.startswith("KeyboardInterrupt") else "failed"
+
+
+def _exit(driver: SilentProcess, workers: Iterable[WorkerView]) -> str:
+    """Return why a driver ended, with the worker that it lost: Ray's exception names only the class of the actor."""
+    lost = next((worker for worker in workers if driver.lost_pid and worker.pid == driver.lost_pid), None)
+    return driver.exit if lost is None else f"{driver.exit}; the actor was worker {lost.worker} (pid {lost.pid})"
 
 
 def _silent_seconds(since: float, last_update_age: float | None, now: float) -> float | None:

@@ -68,6 +68,7 @@ def test_failed_driver_is_named_with_its_exception_and_line(process):
     end = {
         "at": 99.0,
         "exception": "ValueError",
+        "lost_pid": 4711,
         "message": "loss is \x1b[31mnan",
         "frames": [["learn", "/home/me/train.py", 88, ""]],
     }
@@ -80,6 +81,8 @@ def test_failed_driver_is_named_with_its_exception_and_line(process):
     sentence = judge(with_silent_processes(view, [silent], 100.0)).sentence
     assert sentence.startswith("Training failed: ValueError: loss is ")
     assert sentence.endswith("nan, in `learn (train.py:88)`; these are its last numbers.")
+    named = replace(view, workers=(worker("3", pid=4711),))
+    assert "; the actor was worker 3 (pid 4711); " in judge(with_silent_processes(named, [silent], 100.0)).sentence
     assert "\x1b" not in sentence
     assert reader.known(requests) == (silent,)
     time.sleep(0.2)
