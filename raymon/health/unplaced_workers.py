@@ -11,6 +11,9 @@ from raymon.views import RunView
 _MOST_RESOURCES: Final = 4
 _SAME_MOMENT_SECONDS: Final = 15.0
 """The exports of a run and of Ray that show the same moment may lie so far apart."""
+_LATE_SECONDS: Final = 30.0
+_LATE_LEAST_SECONDS: Final = 4.0
+"""Where a run has waited for its first workers for so long, a look of a few seconds suffices (`raymon top --once`)."""
 _ADVICE: Final = "Add nodes, end other jobs, or ask for fewer workers{workers}."
 
 
@@ -24,9 +27,11 @@ def unplaced_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: T
     waited = run.unplaced_seconds or 0.0
     watched = waited if run.watched_seconds is None else run.watched_seconds
     others = waited > watched + _SAME_MOMENT_SECONDS
-    if min(waited, watched) < (limits.startup_grace_seconds if others else limits.unplaced_seconds):
-        return
     names = [worker.worker for worker in workers if worker.state in ("restarting", "dead")]
+    late = not names and (run.started_seconds_ago or 0.0) > _LATE_SECONDS
+    least = min(limits.unplaced_seconds, _LATE_LEAST_SECONDS) if late else limits.unplaced_seconds
+    if min(waited, watched) < (limits.startup_grace_seconds if others else least):
+        return
     unseen = max(0, run.workers_by_state.get("expected", 0) - len(workers))
     if not names and not unseen:
         return
@@ -34,7 +39,8 @@ def unplaced_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: T
         subject = f"Worker{'s' if len(names) > 1 else ''} {listing(names)} {'wait' if len(names) > 1 else 'waits'}"
     else:
         subject = f"{count(unseen)} worker{'s' if unseen > 1 else ''} {'wait' if unseen > 1 else 'waits'}"
-    age = duration(min(waited, watched))
+    since_opened = run.watched_seconds is not None and waited > watched - 1.0
+    age = f"{'at least ' if since_opened else ''}{duration(min(waited, watched))}"
     sentence = f"{subject} for resources: Ray has found no place for {age}{_free(run)}."
     yield Finding("workers_unplaced", "warning", sentence, _ADVICE, names[0] if len(names) == 1 else "")
 

@@ -407,7 +407,19 @@ def test_workers_that_ray_cannot_place_are_not_those_of_a_later_run(watched, sta
     new = run(state="starting", workers_by_state={"expected": 4}, unplaced_seconds=200.0, watched_seconds=watched)
     verdict = judge(new)
     assert verdict.state == state
-    assert ("no place for 1 min 35 s" in verdict.sentence) == (watched == 95.0)
+    assert ("no place for at least 1 min 35 s" in verdict.sentence) == (watched == 95.0)
+
+
+@pytest.mark.parametrize(("started", "state"), [(10.0, "starting"), (40.0, "workers_unplaced")])
+def test_a_short_look_names_workers_that_have_long_waited_for_a_place(started, state):
+    waiting = run(
+        state="training",
+        workers_by_state={"expected": 4},
+        unplaced_seconds=6.0,
+        watched_seconds=6.5,
+        started_seconds_ago=started,
+    )
+    assert judge(waiting).state == state
 
 
 def test_driver_without_workers_on_a_full_node_may_be_late():
