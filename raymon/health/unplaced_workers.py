@@ -15,6 +15,7 @@ _LATE_SECONDS: Final = 30.0
 _LATE_LEAST_SECONDS: Final = 4.0
 """Where a run has waited for its first workers for so long, a look of a few seconds suffices (`raymon top --once`)."""
 _ADVICE: Final = "Add nodes, end other jobs, or ask for fewer workers{workers}."
+_TOO_LARGE: Final = "Ask for less for each worker (`num_cpus`, `num_gpus`, `resources`), or add a larger node."
 
 
 def unplaced_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
@@ -42,7 +43,11 @@ def unplaced_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: T
     since_opened = run.watched_seconds is not None and waited > watched - 1.0
     age = f"{'at least ' if since_opened else ''}{duration(min(waited, watched))}"
     sentence = f"{subject} for resources: Ray has found no place for {age}{_free(run)}."
-    yield Finding("workers_unplaced", "warning", sentence, _ADVICE, names[0] if len(names) == 1 else "")
+    advice = _ADVICE
+    if run.free_resources and all(free >= total for free, total in run.free_resources.values()):
+        sentence += " Nothing is in use, so each needs more than any node has."
+        advice = _TOO_LARGE
+    yield Finding("workers_unplaced", "warning", sentence, advice, names[0] if len(names) == 1 else "")
 
 
 def _free(run: RunView) -> str:
