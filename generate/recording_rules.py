@@ -7,11 +7,11 @@ from raymon.queries import recorded_rules
 
 STEPS_RATE: Final = recorded_rules.STEPS_RATE
 """Environment steps per second of a run."""
-STEP_COST: Final = f"run_worker:{catalog.ROLLOUT_SECONDS.name.removesuffix('_total')}_per_env_step:ratio_rate1m"
+STEP_COST: Final = recorded_rules.STEP_COST
 """Seconds of rollout per environment step of a worker that samples environments; other roles count other things."""
 TOKENS_RATE: Final = recorded_rules.TOKENS_RATE
 """Tokens of responses per second of a run."""
-TOKEN_COST: Final = f"run_worker:{catalog.GENERATION_SECONDS.name.removesuffix('_total')}_per_token:ratio_rate1m"
+TOKEN_COST: Final = recorded_rules.TOKEN_COST
 """Seconds of generation per token of a rollout worker."""
 LONGEST_COST: Final = f"run_worker:{catalog.GENERATION_SECONDS.name.removesuffix('_total')}_per_longest:ratio_rate1m"
 """Seconds of generation of a rollout worker per token of the longest response of each batch."""

@@ -7,6 +7,7 @@ from raymon.queries.query import RATE_INTERVAL, WORKERS_ONLY, Query, largest_now
 
 _RECEIVED: Final = 'outcome="received"'
 _DROPPED: Final = 'outcome="dropped"'
+WORKERS_OF_RUN: Final = f"count by (run) (max by (run, worker) ({of(catalog.HEARTBEAT, WORKERS_ONLY)}))"
 
 # --- what does it wait for? -----------------------------------------------------------------------------------------
 POLICY_LAG: Final = Query(
@@ -128,6 +129,6 @@ WORKERS_REPORTING: Final = Query(
     "Workers that report",
     "short",
     "Workers with a heartbeat in the last scrape, all selected runs together.",
-    f"count(max by (run, worker) ({of(catalog.HEARTBEAT, WORKERS_ONLY)}))",
+    f"sum({WORKERS_OF_RUN})",
     "reporting",
 )

@@ -21,16 +21,30 @@ from raymon.queries.query import (
 
 _NO_SIGNAL: Final = rate(catalog.GROUPS, "run", 'signal="no"')
 _TOKENS_OUT: Final = rate(catalog.TOKENS, "run", 'direction="out"')
-_TAIL: Final = rate(catalog.GENERATION_LENGTH, "run", 'part="tail"')
+TAIL_LENGTH: Final = rate(catalog.GENERATION_LENGTH, "run", 'part="tail"')
 _EACH: Final = "run, worker"
 _GENERATING: Final = rate(catalog.GENERATION_SECONDS, _EACH)
 _TOKENS_OUT_OF_EACH: Final = rate(catalog.TOKENS, _EACH, 'direction="out"')
-_TOKEN_COST: Final = f"({_GENERATING} / ({_TOKENS_OUT_OF_EACH} > 0))"
+SECONDS_PER_TOKEN: Final = f"{_GENERATING} / ({_TOKENS_OUT_OF_EACH} > 0)"
 _ROLE: Final = role_of_each()
+WORKERS_BY_ROLE: Final = f"count by (run, role) ({_ROLE})"
+PHASE_SHARES: Final = (
+    f"sum by (run, role, phase) ({each_rate(catalog.WORKER_PHASE)} * on (run, worker) group_left (role) {_ROLE})"
+    f" / on (run, role) group_left () {WORKERS_BY_ROLE}"
+)
+LAG_OF_EACH: Final = (
+    f"clamp_min({latest(catalog.LEARNER_VERSION, 'run')} - on (run) group_right ()"
+    f" ({latest(catalog.POLICY_VERSION, _EACH)} and on (run, worker) {_ROLE}), 0)"
+)
 
 
 def _of_few_runs(expression: str) -> str:
     return of_top_runs(expression, _TOKENS_OUT, number=2)
+
+
+def longest_response(percent: int) -> str:
+    """Return a percentile of the length of the responses of the last minute, the largest of a run's processes."""
+    return latest(catalog.RESPONSE_LENGTH, "run", f'quantile="{percent / 100}"')
 
 
 def _response_length(percent: int, title: str = "", help_text: str = "") -> Query:
@@ -40,7 +54,7 @@ def _response_length(percent: int, title: str = "", help_text: str = "") -> Quer
         title or f"Response length, {name}",
         "short",
         help_text or f"{name} of the length, in tokens, of the responses of the last minute.",
-        _of_few_runs(latest(catalog.RESPONSE_LENGTH, "run", f'quantile="{percent / 100}"')),
+        _of_few_runs(longest_response(percent)),
         f"{{{{run}}}} p{percent}",
     )
 
@@ -70,7 +84,7 @@ TAIL: Final = Query(
     "Generation for the last responses",
     "percentunit",
     "Share of the generation, in tokens of the longest response, for which only the last 3 % of a batch are running.",
-    top(f"{_TAIL} / ({rate(catalog.GENERATION_LENGTH, 'run')} > 0)"),
+    top(f"{TAIL_LENGTH} / ({rate(catalog.GENERATION_LENGTH, 'run')} > 0)"),
 )
 TAIL_RESPONSES: Final = Query(
     "Last responses per second",
@@ -82,28 +96,21 @@ TOKEN_COST: Final = Query(
     "Slower per token than the others",
     "none",
     "Time of generation per token of the ten slowest workers, divided by the median of their run.",
-    largest_now(f"{_TOKEN_COST} / on (run) group_left () quantile by (run) (0.5, {_TOKEN_COST})"),
+    largest_now(f"({SECONDS_PER_TOKEN}) / on (run) group_left () quantile by (run) (0.5, ({SECONDS_PER_TOKEN}))"),
     "{{run}} {{worker}}",
 )
 ROLE_PHASES: Final = Query(
     "What each role does",
     "percentunit",
     "Share of the time of the processes of a role that they spend in each phase, of at most two runs.",
-    _of_few_runs(
-        f"sum by (run, role, phase) ({each_rate(catalog.WORKER_PHASE)}"
-        f" * on (run, worker) group_left (role) {_ROLE})"
-        f" / on (run, role) group_left () count by (run, role) ({_ROLE}) > 0.01"
-    ),
+    _of_few_runs(f"{PHASE_SHARES} > 0.01"),
     "{{run}} {{role}} {{phase}}",
 )
 WEIGHT_AGE: Final = Query(
     "Updates behind the learner",
     "short",
     "Updates between the learner's policy and the one that a rollout worker generates with; the ten largest.",
-    top(
-        f"clamp_min({latest(catalog.LEARNER_VERSION, 'run')} - on (run) group_right ()"
-        f" ({latest(catalog.POLICY_VERSION, _EACH)} and on (run, worker) {_ROLE}), 0)"
-    ),
+    top(LAG_OF_EACH),
     "{{run}} {{worker}}",
 )
 NO_SIGNAL: Final = Query(
@@ -147,7 +154,7 @@ ROLES: Final = Query(
     "Processes by role",
     "short",
     "Processes whose role is not env.",
-    _of_few_runs(f"count by (run, role) ({_ROLE})"),
+    _of_few_runs(WORKERS_BY_ROLE),
     "{{run}} {{role}}",
 )
 

@@ -33,7 +33,9 @@ LATE_ITERATIONS: Final = 5
 _UPDATE_AGE: Final = age(catalog.LAST_UPDATE, "run")
 _IN_TIME: Final = f"{_UPDATE_AGE} <= {LATE_ITERATIONS} * {latest(catalog.ITERATION_SECONDS, 'run')}"
 _LATE: Final = f"{_UPDATE_AGE} > {LATE_SECONDS} unless {_IN_TIME}"
-_WORKER_PHASES: Final = sum_by_role(each_rate(catalog.WORKER_PHASE), "phase")
+ACTIVITIES_BY_ROLE: Final = sum_by_role(f"max by (run, worker, activity) ({of(catalog.ACTIVITY)} == 1)", "activity")
+PHASES_BY_ROLE: Final = sum_by_role(each_rate(catalog.WORKER_PHASE), "phase")
+_WORKER_PHASES: Final = f"sum by (role, phase) ({PHASES_BY_ROLE})"
 
 
 def _in_trouble(state: str, name: str) -> str:
@@ -128,7 +130,7 @@ ACTIVITIES: Final = Query(
     "What the workers are doing now",
     "short",
     "Number of workers by role, if not env, and by their last reported activity, all selected runs together.",
-    sum_by_role(latest(catalog.ACTIVITY, "run, worker, activity"), "activity"),
+    f"sum by (role, activity) ({ACTIVITIES_BY_ROLE})",
     "{{role}}{{activity}}",
 )
 LOSSES: Final = Query(
@@ -160,7 +162,7 @@ STEPS_PER_SECOND_NOW: Final = Query(
     "Steps per second",
     "short",
     "Environment steps per second of all workers, all selected runs together.",
-    f"sum(rate({of(catalog.ENV_STEPS)}[{RATE_INTERVAL}]))",
+    f"sum({rate(catalog.ENV_STEPS, 'run')})",
     legend="",
 )
 UPDATES_PER_SECOND: Final = Query(
@@ -187,7 +189,7 @@ WORKER_PHASES: Final = Query(
     "percentunit",
     "Share of each phase in the time of the workers of a role, all selected runs together; if waiting is large, they "
     "are not the bottleneck.",
-    f"{_WORKER_PHASES} / on (role) group_left () sum by (role) ({_WORKER_PHASES})",
+    f"{_WORKER_PHASES} / on (role) group_left () sum by (role) ({PHASES_BY_ROLE})",
     "{{role}}{{phase}}",
 )
 FLEET_ROLLOUTS: Final = Query(

@@ -5,6 +5,7 @@ from typing import Final
 from raymon import catalog
 from raymon.queries.query import Query, latest, of, top
 
+STATES_OF_RUN: Final = f"count by (run, state) ({latest(catalog.WORKER_STATE, 'run, worker, state')})"
 LEVELS: Final = ("unknown", "ok", "info", "warning", "critical")
 """Severities by their number in `SEVERITY`, from 1 on; a run without a verdict has 0."""
 
@@ -33,6 +34,6 @@ WORKER_STATES: Final = Query(
     "short",
     "Number of workers in each state that raymon distinguishes, such as running or stalled, all selected runs "
     "together.",
-    f"count by (state) ({latest(catalog.WORKER_STATE, 'run, worker, state')})",
+    f"sum by (state) ({STATES_OF_RUN})",
     "{{state}}",
 )

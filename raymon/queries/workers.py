@@ -29,8 +29,8 @@ _OTHER_ROLE: Final = f"unless on ({_EACH}) {latest(catalog.ROLE, _EACH)}"
 _ONLY_ROLLOUTS: Final = f"unless on ({_EACH}) " + latest(catalog.ROLE, _EACH, 'role!="rollout"')
 """The calls of workers of other roles than `env` and `rollout` are not rollouts."""
 _P95: Final = latest(catalog.ROLLOUT_LATENCY, _EACH, 'quantile="0.95"')
-_COST: Final = f"({rate(catalog.ROLLOUT_SECONDS, _EACH)} / ({rate(catalog.ENV_STEPS, _EACH)} > 0) {_OTHER_ROLE})"
-_RELATIVE_COST: Final = f"{_COST} / on (run) group_left () quantile by (run) (0.5, {_COST})"
+STEP_COST: Final = f"{rate(catalog.ROLLOUT_SECONDS, _EACH)} / ({rate(catalog.ENV_STEPS, _EACH)} > 0) {_OTHER_ROLE}"
+_RELATIVE_COST: Final = f"({STEP_COST}) / on (run) group_left () quantile by (run) (0.5, ({STEP_COST}))"
 _NONE_YET: Final = f"0 * {latest(catalog.HEARTBEAT, _EACH, WORKERS_ONLY)}"
 """0 for every worker, where a counter has no series before its first event."""
 _ONE_P95: Final = latest(catalog.ROLLOUT_LATENCY, _EACH, WORKER, 'quantile="0.95"')

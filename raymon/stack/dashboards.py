@@ -3,8 +3,9 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from raymon.cluster.auth import unencrypted
 from raymon.format import printable
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--dry-run", action="store_true", help="show what would change, as a diff, and change nothing")
     add("--force", action="store_true", help="overwrite dashboards of these uids that are not raymon's or were edited")
+    _add_large_fleet(pushing)
     add("--ca-file", type=Path, metavar="FILE", help="certificate of the authority that signed the server's")
     add("--timeout", type=seconds, default=10.0, metavar="SECONDS", help="for one call (default: 10)")
     exporting = commands.add_parser("export", help="write them into a folder", description="Write dashboards as files.")
@@ -48,17 +50,26 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write ConfigMaps for the sidecar of Grafana's Helm chart: kubectl apply -f DIR",
     )
+    _add_large_fleet(exporting)
     return parser
+
+
+def _add_large_fleet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--large-fleet",
+        action="store_true",
+        help=f"for over 1,000 workers: read what {files.LARGE_FLEET_RULES} records; Prometheus must load it",
+    )
 
 
 def main(arguments: list[str]) -> int:
     """Run the command."""
     args = build_parser().parse_args(arguments)
-    return _export(args.directory, args.kubernetes) if args.command == "export" else _push(args)
+    models = files.dashboards(args.large_fleet)
+    return _export(models, args.directory, args.kubernetes) if args.command == "export" else _push(models, args)
 
 
-def _export(directory: Path, as_config_maps: bool) -> int:
-    models = files.dashboards()
+def _export(models: Mapping[str, dict[str, Any]], directory: Path, as_config_maps: bool) -> int:
     if as_config_maps:
         texts = kubernetes.config_maps(models)
     else:
@@ -73,7 +84,7 @@ def _export(directory: Path, as_config_maps: bool) -> int:
     return 0
 
 
-def _push(args: argparse.Namespace) -> int:
+def _push(models: Mapping[str, dict[str, Any]], args: argparse.Namespace) -> int:
     if args.ca_file and not args.ca_file.is_file():
         raise LoginError(f"--ca-file {args.ca_file} does not exist")
     login = login_from(args)
@@ -81,7 +92,7 @@ def _push(args: argparse.Namespace) -> int:
     if warning := unencrypted(args.url, "the login") if login else "":
         print(f"raymon dashboards: {warning}", file=sys.stderr)
     target = push.Target(args.folder_uid, args.folder_title, args.prometheus_url or "", args.force)
-    steps = push.plan(grafana, files.dashboards(), files.datasource(), target)
+    steps = push.plan(grafana, models, files.datasource(), target)
     if args.dry_run:
         for step in steps:
             print(_line(step, would=True))

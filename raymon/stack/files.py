@@ -10,10 +10,15 @@ from typing import Any, Final
 import yaml
 
 from raymon.errors import UserError
+from raymon.queries import large_fleet
 
 PACKAGE = Path(__file__).resolve().parent.parent
 TAG: Final = "raymon"
 """The tag that every packaged dashboard carries."""
+LARGE_FLEET_RULES: Final = "prometheus/large-fleet-rules.yml"
+_RECORDED: Final = (
+    "For large fleets: graphs read recorded series, and the table of workers lists the worst of each run."
+)
 
 
 class FilesError(UserError):
@@ -37,17 +42,37 @@ def share(name: str) -> Path:
     )
 
 
-def dashboards() -> dict[str, dict[str, Any]]:
-    """Return the packaged dashboards as file name -> model, in the order of their names."""
+def dashboards(for_large_fleet: bool = False) -> dict[str, dict[str, Any]]:
+    """Return the packaged dashboards as file name -> model, in the order of their names.
+
+    Args:
+        for_large_fleet: Let their queries read what `LARGE_FLEET_RULES` records instead of every worker's series.
+    """
     models = {}
     for path in sorted(share("dashboards").glob("*.json")):
         model = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(model, dict) or not model.get("uid"):
             raise FilesError(f"{path} is not a dashboard with a uid; install raymon-rl again")
-        models[path.name] = model
+        models[path.name] = _with_recorded(model) if for_large_fleet else model
     if not models:
         raise FilesError(f"no dashboard in {share('dashboards')}: install raymon-rl again")
     return models
+
+
+def _with_recorded(model: dict[str, Any]) -> dict[str, Any]:
+    """Return a dashboard with recorded series in its queries; as it is if there are none for them."""
+    changed = _recorded_queries(model)
+    return model if changed == model else {**changed, "description": f"{model['description']} {_RECORDED}"}
+
+
+def _recorded_queries(part: Any) -> Any:  # noqa: ANN401  # JSON
+    if isinstance(part, list):
+        return [_recorded_queries(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: large_fleet.recorded(value) if key == "expr" else _recorded_queries(value) for key, value in part.items()
+    }
 
 
 def datasource() -> dict[str, Any]:
@@ -64,11 +89,12 @@ def scrape_config() -> dict[str, Any]:
 
 
 def rule_files() -> tuple[Path, ...]:
-    """Return the packaged files of Prometheus rules: those whose top level is `groups`."""
+    """Return the packaged files of Prometheus rules, those whose top level is `groups`, without `LARGE_FLEET_RULES`."""
     paths = []
     for path in sorted(share("prometheus").rglob("*.yml")):
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-        if len(documents) == 1 and isinstance(documents[0], dict) and set(documents[0]) == {"groups"}:
+        rules = len(documents) == 1 and isinstance(documents[0], dict) and set(documents[0]) == {"groups"}
+        if rules and path.name != Path(LARGE_FLEET_RULES).name:
             paths.append(path)
     return tuple(paths)
 

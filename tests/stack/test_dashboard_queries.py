@@ -7,10 +7,22 @@ from support import ROOT
 
 from generate.dashboards import DASHBOARDS
 from raymon import catalog, queries
+from raymon.queries import large_fleet
 from raymon.queries.query import Query, substitute
 
 VARIABLES = {"$__rate_interval": "20s", "$__range": "1m", "$session": ".+", "$worker": ".+", "$run": ".+"}
 STEP_SECONDS = 5
+
+COUNTERS = (
+    catalog.ENV_STEPS,
+    catalog.EPISODES,
+    catalog.EMPTY_ROLLOUTS,
+    catalog.ROLLOUT_SECONDS,
+    catalog.CPU_SECONDS,
+    catalog.RECORDING_SECONDS,
+    catalog.TAIL_RESPONSES,
+    catalog.GENERATION_SECONDS,
+)
 
 
 def series(metric, values, **labels):
@@ -27,7 +39,7 @@ RUN = [
 ]
 
 
-def check(folder, asked, given, rules=False):
+def check(folder, asked, given, rules=()):
     """Let promtool check what expressions return: triples of expression, second, and values by labels."""
     test = {
         "interval": f"{STEP_SECONDS}s",
@@ -42,7 +54,7 @@ def check(folder, asked, given, rules=False):
         ],
     }
     document = {
-        "rule_files": [str(ROOT / "prometheus" / "rules.yml")] if rules else [],
+        "rule_files": [str(ROOT / "prometheus" / name) for name in rules],
         "evaluation_interval": f"{STEP_SECONDS}s",
         "tests": [test],
     }
@@ -66,7 +78,7 @@ def test_a_run_without_a_verdict_has_the_number_of_none(tmp_path):
 def test_missing_rules_are_a_problem(tmp_path):
     missing = {'{alertname="rules not loaded", run="r"}': 1}
     check(tmp_path, [(queries.run.PROBLEMS, 20, {}), (queries.run.PROBLEMS, 120, missing)], RUN)
-    check(tmp_path, [(queries.run.PROBLEMS, 40, {}), (queries.run.PROBLEMS, 120, {})], RUN, rules=True)
+    check(tmp_path, [(queries.run.PROBLEMS, 40, {}), (queries.run.PROBLEMS, 120, {})], RUN, rules=["rules.yml"])
 
 
 def test_a_lost_worker_is_marked_when_it_is_replaced_and_when_it_is_given_up(tmp_path):
@@ -156,6 +168,39 @@ def test_workers_are_compared_within_their_role(tmp_path):
     several = (queries.run.WORKER_PHASES, 4), (queries.language.ROLE_PHASES, 2)
     asked = [(f"count({query.expression})", 60, {"{}": number}) for query, number in several]
     check(tmp_path, asked, given)
+
+
+def test_recorded_queries_return_what_the_others_do(tmp_path):
+    """Worker 0 has no role, 1 generates; each query is compared with its recorded form, of rates of one minute."""
+    given = [*RUN, series(catalog.LEARNER_VERSION, "9x40"), series(catalog.WORKERS, "2x40", state="up")]
+    given.append(series(catalog.ROLE, "1x40", worker="1", role="rollout"))
+    for worker in ("0", "1"):
+        own = {"worker": worker}
+        counters = [(metric, own) for metric in COUNTERS]
+        counters += [
+            (catalog.ROLLOUT_FAILURES, {**own, "exception": "E"}),
+            (catalog.RESPONSES, {**own, "end": "complete"}),
+        ]
+        counters += [(catalog.TOKENS, {**own, "direction": each}) for each in ("in", "out")]
+        counters += [(catalog.GENERATION_LENGTH, {**own, "part": each}) for each in ("body", "tail")]
+        counters += [(catalog.WORKER_PHASE, {**own, "phase": each}) for each in ("generate", "waiting")]
+        given += [series(metric, f"0+{2 + int(worker)}x40", **labels) for metric, labels in counters]
+        gauges = [(catalog.RESPONSE_LENGTH, {"quantile": str(each)}) for each in catalog.QUANTILES]
+        gauges.append((catalog.ROLLOUT_LATENCY, {"quantile": "0.95"}))
+        gauges += [(catalog.WORKER_STATE, {"state": "running", "severity": "ok"}), (catalog.PROGRESS, {})]
+        gauges += [(catalog.POLICY_VERSION, {}), (catalog.RESIDENT_MEMORY, {})]
+        given += [series(metric, f"{2 + int(worker)}x40", **own, **labels) for metric, labels in gauges]
+        given.append(series(catalog.ACTIVITY, "1x40", **own, activity="waiting"))
+    given = list({each["series"]: each for each in given}.values())
+    asked = []
+    for query in queries.BOOK.values():
+        raw = query.expression.replace("$__rate_interval", large_fleet.RATE_WINDOW)
+        recorded = large_fleet.recorded(query.expression)
+        if recorded != query.expression:
+            asked.append((f"count(({recorded}) == ({raw})) / count({raw})", 150, {"{}": 1}))
+            asked.append((f"count({recorded}) / count({raw})", 150, {"{}": 1}))
+    assert len(asked) > 60
+    check(tmp_path, asked, given, rules=["rules.yml", "large-fleet-rules.yml"])
 
 
 def test_rollout_durations_are_those_of_the_three_slowest_workers(tmp_path):

@@ -3,6 +3,7 @@
 from typing import Final
 
 from raymon.cluster.auth import unencrypted
+from raymon.queries import large_fleet
 from raymon.stack import files
 from raymon.stack.checks.inspection import Inspection
 from raymon.stack.checks.outcome import Check, Outcome, absent, no_answer, ok, problem, unknown
@@ -53,13 +54,18 @@ def dashboards(inspection: Inspection) -> Outcome:
     """Look for raymon's dashboards and compare them with this version's."""
     if not inspection.has_grafana:
         return absent(_NONE)
-    missing, old, models = [], [], files.dashboards()
-    for model in models.values():
+    missing, old, recorded = [], [], []
+    models, for_large_fleet = files.dashboards(), files.dashboards(for_large_fleet=True)
+    for name, model in models.items():
         try:
             reply = inspection.grafana.dashboard(model["uid"])
             if reply is None:
                 missing.append(model["uid"])
-            elif not is_current(inspection.grafana, model, reply):
+            elif is_current(inspection.grafana, model, reply):
+                continue
+            elif is_current(inspection.grafana, for_large_fleet[name], reply):
+                recorded.append(model["uid"])
+            else:
                 old.append(model["uid"])
         except GrafanaError as error:
             return unknown(f"Grafana does not show its dashboards: {error}.", _LOGIN)
@@ -70,7 +76,19 @@ def dashboards(inspection: Inspection) -> Outcome:
             f"Of {len(models)} dashboards, {'; '.join(parts)}.",
             f"raymon dashboards push --url {inspection.grafana_service.url} --token-file FILE",
         )
+    if recorded and inspection.has_prometheus and not _large_fleet_rules(inspection):
+        return problem(
+            f"{', '.join(recorded)} read recorded series, but Prometheus has not loaded {files.LARGE_FLEET_RULES}.",
+            "add it to rule_files, or push the dashboards without --large-fleet",
+        )
     return ok(f"All {len(models)} dashboards are there and current.")
+
+
+def _large_fleet_rules(inspection: Inspection) -> bool:
+    """Return whether Prometheus has loaded the rules that the dashboards for large fleets read."""
+    groups = inspection.ask_prometheus("rules", type="record").get("groups", [])
+    loaded = {rule.get("name") for group in groups for rule in group.get("rules", [])}
+    return all(part.series in loaded for part in large_fleet.PARTS)
 
 
 def _seen_by_ray(inspection: Inspection, part: str, url: str) -> Outcome:

@@ -111,12 +111,15 @@ def test_the_schema_finds_a_misspelt_field():
 
 def test_files_named_by_kustomize_exist():
     named = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
-    assert set(named) | {"kustomization.yaml"} == {path.name for path in FOLDER.glob("*.yaml")}
+    assert set(named) | {"kustomization.yaml", "large-fleet-prometheusrule.yaml"} == {
+        path.name for path in FOLDER.glob("*.yaml")
+    }
 
 
-def test_the_rules_are_those_of_the_file():
-    rule = yaml.safe_load((FOLDER / "prometheusrule.yaml").read_text())
-    assert rule["spec"] == yaml.safe_load((ROOT / "prometheus" / "rules.yml").read_text())
+@pytest.mark.parametrize("prefix", ["", "large-fleet-"])
+def test_the_rules_are_those_of_the_file(prefix):
+    rule = yaml.safe_load((FOLDER / f"{prefix}prometheusrule.yaml").read_text())
+    assert rule["spec"] == yaml.safe_load((ROOT / "prometheus" / f"{prefix}rules.yml").read_text())
 
 
 def test_ray_pods_are_selected_by_kuberays_labels_and_ports():

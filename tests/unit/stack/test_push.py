@@ -8,7 +8,10 @@ import pytest
 from support import free_port
 
 from raymon import cli
+from raymon.cluster.http import Reply
 from raymon.stack import compare, files
+from raymon.stack.checks import grafana as checks
+from raymon.stack.checks.inspection import CheckOptions, Inspection
 
 
 @pytest.fixture
@@ -62,6 +65,38 @@ def test_the_second_push_changes_nothing(grafana, push):
     assert code == 0
     assert {method for method, *_ in grafana.requests} == {"GET"}
     assert output.count(": unchanged") == len(wanted()) + 2
+
+
+def test_dashboards_for_large_fleets_read_recorded_series_under_the_same_names(grafana, push, tmp_path):
+    push()
+    code, output = push("--large-fleet")
+    assert code == 0, output
+    recorded = {model["uid"]: model for model in files.dashboards(for_large_fleet=True).values()}
+    assert output.count("dashboard raymon-") == len(wanted())
+    for uid, model in recorded.items():
+        kept = grafana.dashboards[uid]["model"]
+        assert compare.plain(kept) == compare.plain(model)
+        assert kept["title"] == wanted()[uid]["title"]
+    assert "run:ray_raymon_heartbeat_timestamp_seconds:count_workers" in json.dumps(recorded["raymon-overview"])
+    assert recorded["raymon-nodes"] == wanted()["raymon-nodes"]
+    assert cli.main(["dashboards", "export", "--large-fleet", str(tmp_path / "exported")]) == 0
+    exported = [json.loads(path.read_text()) for path in sorted((tmp_path / "exported").iterdir())]
+    assert exported == list(recorded.values())
+
+
+def test_the_doctor_accepts_dashboards_for_large_fleets_and_looks_for_their_rules(grafana, push, tmp_path):
+    push("--large-fleet")
+    inspection = Inspection(
+        CheckOptions(
+            grafana_url=grafana.url, grafana_auth="secret-admin", prometheus_url=grafana.url, directory=tmp_path
+        )
+    )
+    assert checks.dashboards(inspection).state == "ok"
+    inspection.prometheus_reply = Reply(grafana.url, 200, b'{"status": "success"}')  # of one without rules
+    outcome = checks.dashboards(inspection)
+    assert outcome.state == "problem"
+    assert "raymon-overview" in outcome.evidence
+    assert "has not loaded prometheus/large-fleet-rules.yml" in outcome.evidence
 
 
 def test_without_a_prometheus_url_the_datasources_are_left_alone(grafana, push):
