@@ -2,18 +2,18 @@
 
     python -m benchmarks.scale                      # 1,000 workers on 16 nodes, two runs, an hour of history
     python -m benchmarks.scale --workers 20 --nodes 2 --minutes 2
+    python -m benchmarks.scale --workers 10000 --nodes 128 --minutes 10 --large-fleet
 
 The history is written first, through Prometheus's remote-write receiver, with the samples that scraping would have
-stored. Then Prometheus scrapes the nodes live, and each query is sent as by Grafana, over the whole history. Exit code
-1 if a limit is exceeded.
+stored. Then Prometheus scrapes the nodes live, and each query is sent as by Grafana, over the whole history. With
+--large-fleet the queries are those of `raymon dashboards push --large-fleet`; what its rules would have recorded of the
+history is written, too. Exit code 1 if a limit is exceeded.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import platform
-import subprocess
 import tempfile
 import time
 import urllib.error
@@ -21,7 +21,7 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,20 @@ import yaml
 from synthetic import Node, Page, fleet
 
 from benchmarks.fleet_server import serving
-from benchmarks.history import write_history
+from benchmarks.history import write_history, write_recorded
+from benchmarks.prometheus_server import PROMETHEUS, Server, prometheus
 from benchmarks.watched import TroubleError, await_result
 from generate.dashboards import DASHBOARDS
 from generate.panel import INSTANT, MOST_POINTS
 from raymon import catalog
-from raymon.queries import Query
+from raymon.queries import Query, large_fleet
 from raymon.queries.query import TOP
 
-ROOT = Path(__file__).resolve().parent.parent
 BAR_SECONDS = 0.2
 RATE_INTERVAL = "20s"
 SCRAPE_SECONDS = 5.0
 SCRAPED_SECONDS = 120.0
+RULES_SECONDS = 120.0
 GRAPHS = ("timeseries", "bargauge")
 
 
@@ -69,74 +70,21 @@ class Timing:
         return sorted(self.seconds)[int(0.95 * (len(self.seconds) - 1) + 0.5)]
 
 
-class Server:
-    """A running Prometheus and its HTTP API."""
-
-    def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
-        self.url = url
-        self._process = process
-
-    def api(self, path: str, **parameters: str) -> Any:  # noqa: ANN401  # JSON
-        """Return the data of a reply."""
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}") as reply:
-            return json.load(reply)["data"]
-
-    def ready(self) -> bool:
-        """Return whether it answers."""
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/-/ready") as reply:
-            return bool(reply.status == 200)
-        return False
-
-    def memory_bytes(self) -> int:
-        """Return its resident memory."""
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-
-    def processor_seconds(self) -> float:
-        """Return its CPU seconds."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@contextlib.contextmanager
-def prometheus(folder: Path, discovery: Path, port: int) -> Iterator[Server]:
-    """Run Debian's Prometheus with raymon's configuration and another discovery file."""
-    config = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
-    config["scrape_configs"][0]["file_sd_configs"][0]["files"] = [str(discovery)]
-    config["rule_files"] = [str(ROOT / "prometheus" / "rules.yml")]
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    command = [
-        "prometheus",
-        f"--config.file={folder}/prometheus.yml",
-        f"--storage.tsdb.path={folder}/data",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--web.enable-remote-write-receiver",
-        "--log.level=error",
-    ]
-    with subprocess.Popen(command) as process:
-        server = Server(f"http://127.0.0.1:{port}", process)
-        try:
-            while not server.ready():
-                if process.poll() is not None:
-                    raise SystemExit("benchmarks.scale: Prometheus ended at once; see above")
-                time.sleep(0.2)
-            yield server
-        finally:
-            process.terminate()
-
-
-def panel_queries() -> Iterator[tuple[str, str, Query]]:
+def panel_queries(for_large_fleet: bool) -> Iterator[tuple[str, str, Query]]:
     """Yield a name, the kind of panel and the query, for every target of every panel."""
     for board in DASHBOARDS:
         for panel in board.panels():
             for query in panel.queries:
-                yield f"{board.uid}: {panel.title or query.title}: {query.title}", panel.kind, query
+                name = f"{board.uid}: {panel.title or query.title}: {query.title}"
+                if for_large_fleet:
+                    query = replace(query, expression=large_fleet.recorded(query.expression))  # noqa: PLW2901
+                yield name, panel.kind, query
 
 
-def time_queries(server: Server, history_seconds: float, repeats: int) -> list[Timing]:
+def time_queries(server: Server, history_seconds: float, repeats: int, for_large_fleet: bool) -> list[Timing]:
     """Run every panel's query several times over the last hour."""
     timings = []
-    for name, kind, query in panel_queries():
+    for name, kind, query in panel_queries(for_large_fleet):
         expression = query.fill(rate_interval=RATE_INTERVAL, worker="1" if "worker:" in name else ".+")
         seconds, used, result, error = [], server.processor_seconds(), [], ""
         for _ in range(repeats):
@@ -191,6 +139,8 @@ def report(
     print(f"series: {everything} in Prometheus, {ours} of raymon, {per_worker:.1f} per worker")
     print(f"Prometheus: {server.memory_bytes() / 1e6:.0f} MB, {cores:.2f} cores; ", end="")
     print(f"slowest scrape {float(scrape):.2f} s")
+    for name, seconds in server.rule_groups().items():
+        print(f"an evaluation of the rules {name} takes {seconds:.2f} s")
     print(f"{len(timings)} queries over {args.minutes} minutes, each run {args.repeats} times; the slowest by p95:")
     for timing in slow[:10]:
         cpu = f"{timing.cpu_seconds * 1000:5.0f} ms of CPU"
@@ -216,14 +166,31 @@ def measure(args: argparse.Namespace, folder: Path) -> int:
         pages = [Page(node) for node in nodes]
         samples = write_history(server.url, pages, targets, now - 60 * args.minutes, now, SCRAPE_SECONDS)
         del pages
+        files = [PROMETHEUS / "rules.yml", PROMETHEUS / "large-fleet-rules.yml"][: 2 if args.large_fleet else 1]
+        if args.large_fleet:
+            samples += write_recorded(server.url, recording_rules(files), now - 60 * args.minutes, now)
         print(f"wrote {samples:,} samples of {args.minutes} minutes in {time.perf_counter() - begun:.0f} s", flush=True)
+        server.load(files)
         served.replace(discovery)
         wait_for_scrapes(server, len(targets))
         used, begun = server.processor_seconds(), time.perf_counter()
         time.sleep(args.seconds)
         cores = (server.processor_seconds() - used) / (time.perf_counter() - begun)
-        timings = time_queries(server, 60.0 * args.minutes, args.repeats)
+        await_result(lambda: evaluated(server, len(files)), RULES_SECONDS, "Prometheus evaluates the rules", every=1.0)
+        timings = time_queries(server, 60.0 * args.minutes, args.repeats, args.large_fleet)
         return report(args, server, timings, nodes, cores)
+
+
+def recording_rules(files: Sequence[Path]) -> list[dict[str, str]]:
+    """Return the recording rules of some files, in their order."""
+    groups = [group for path in files for group in yaml.safe_load(path.read_text())["groups"]]
+    return [rule for group in groups for rule in group["rules"] if "record" in rule]
+
+
+def evaluated(server: Server, files: int) -> bool:
+    """Return whether the rules of so many files were all evaluated."""
+    groups = server.rule_groups()
+    return len(groups) > files and all(groups.values())
 
 
 def wait_for_scrapes(server: Server, number: int) -> None:
@@ -249,6 +216,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=int, default=60, help="of history that is written first and queried")
     parser.add_argument("--seconds", type=float, default=30, help="of scraping, to measure the cost of Prometheus")
     parser.add_argument("--repeats", type=int, default=5, help="number of times each query runs")
+    parser.add_argument("--large-fleet", action="store_true", help="the dashboards and rules for large fleets")
     parser.add_argument("--port", type=int, default=19099, help="of the Prometheus that is started")
     with tempfile.TemporaryDirectory(prefix="raymon-scale-") as folder:
         try:

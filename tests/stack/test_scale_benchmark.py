@@ -10,7 +10,7 @@ from raymon import catalog
 
 
 def test_the_benchmark_measures_every_panel():
-    size = ("--workers", "12", "--nodes", "2", "--minutes", "1", "--seconds", "0", "--repeats", "1")
+    size = ("--workers", "12", "--nodes", "2", "--minutes", "1", "--seconds", "0", "--repeats", "1", "--large-fleet")
     command = [sys.executable, "-m", "benchmarks.scale", *size, "--port", str(free_port())]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr, done.stderr
