@@ -83,6 +83,8 @@ def write_recorded(url: str, rules: Sequence[Mapping[str, str]], begin: float, e
             before[rule["record"]] = set(results)
             count += len(results) * len(moments)
         first = moments[-1] + RECORD_SECONDS
+    for series in filter(None, before.values()):  # what Prometheus itself records from now on may be other series
+        _send(url, b"".join(_block(1, labels + _sample(STALE, first)) for labels in series))
     return count
 
 
