@@ -217,6 +217,8 @@ def driver_growth(ring: Ring, report: float | None) -> float | None:
 
 def _fleet_rate(workers: tuple[WorkerView, ...], driver: Driver) -> float | None:
     known = [worker.steps_per_second for worker in workers if worker.steps_per_second is not None]
+    if not any(known) and len(known) < len(workers):  # those that are not known yet may do all of the work
+        known = []
     if known or not driver.counter(catalog.FRAGMENT_STEPS, "received"):  # a loop of one's own may count none
         return sum(known) if known else None
     return driver.rates.of(catalog.FRAGMENT_STEPS, "received")

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from health_views import worker
 from metrics_pages import NOW, URL, FakeCluster, FakeDriver, FakeWorker, LongRollouts, line
 from stage import Stage, processes
 from support import poll
@@ -16,7 +17,7 @@ from raymon.live.collector import Collector
 from raymon.live.driver_view import Driver
 from raymon.live.history import MOST_SAMPLES, Ring, WorkerSample
 from raymon.live.rates import Rates
-from raymon.live.runs import driver_growth
+from raymon.live.runs import _fleet_rate, driver_growth
 from raymon.live.scrape import Page
 from raymon.live.subject import Process, key_of
 
@@ -103,6 +104,9 @@ def test_throughput_is_not_known_before_workers_report():
     fake = FakeCluster(FakeDriver(expected=2))
     view = fake.run(20).run()
     assert (view.state, view.steps_per_second) == ("training", None)
+    idle, new = (dataclasses.replace(worker("0"), steps_per_second=rate) for rate in (0.0, None))
+    assert _fleet_rate((idle, new), Driver()) is None
+    assert _fleet_rate((idle, idle), Driver()) == 0.0
 
 
 def test_a_restart_never_takes_counts_away():
