@@ -21,9 +21,6 @@ _CAUSES: Final[Mapping[str, str]] = {
 }
 RAY_DEFAULT_REPORT_SECONDS: Final = 10.0
 
-_GAUGE_SECONDS: Final = 20.0
-"""How long Ray exports the gauges of a process that has ended, at least."""
-
 
 class WorkerState(NamedTuple):
     """A worker's state and the reason."""
@@ -91,9 +88,7 @@ def _never_succeeded(worker: WorkerView) -> WorkerState | None:
 def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerState | None:
     beat = worker.heartbeat_age_seconds
     if beat is not None and _is_of_an_earlier_run(worker, run, beat):
-        state = (
-            "starting" if (run.started_seconds_ago or 0.0) < _GAUGE_SECONDS + (run.report_seconds or 0.0) else "unknown"
-        )
+        state = "starting" if (run.started_seconds_ago or 0.0) < limits.startup_grace_seconds else "unknown"
         return WorkerState(state, "it has not reported since the run started")
     if beat is None:
         if worker.lifecycle == "up" and min(worker.seen_seconds, run.watched_seconds or worker.seen_seconds) < (
@@ -102,8 +97,8 @@ def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerSt
             return WorkerState("unknown", "no heartbeat seen yet")
         if worker.lifecycle == "up":
             age = run.started_seconds_ago
-            if age is not None and age < _GAUGE_SECONDS + (run.report_seconds or 0.0):
-                # Its gauges would still be there: these counters are of an earlier run of the same name.
+            if age is not None and age < limits.startup_grace_seconds:
+                # Its counters may be of an earlier run of the same name.
                 return WorkerState("starting", "it has not reported since the run started")
             return WorkerState("stalled", "no heartbeat since this view was opened, although the driver counts on it")
         return WorkerState("unknown", "only its counters are left, no heartbeat")
