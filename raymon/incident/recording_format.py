@@ -196,10 +196,11 @@ def _silent_process(item: object) -> SilentProcess:
     if not isinstance(item, dict):
         raise ValueError("not a silent process")
     names = ("run", "worker", "where", "process", "exit", "failed")
-    texts = {name: _text(item.get(name)) for name in names}
-    since = item.get("since")
+    values: dict[str, Any] = {name: _text(item.get(name)) for name in names}
+    since, lost = item.get("since"), item.get("lost_pid")
     waits_for = tuple(_text(name) for name in _items(item, "waits_for")[:MOST_PROCESSES])
-    return SilentProcess(**texts, since=float(since) if _is_number(since) else 0.0, waits_for=waits_for)
+    values["lost_pid"] = lost if isinstance(lost, int) else 0
+    return SilentProcess(**values, since=float(since) if _is_number(since) else 0.0, waits_for=waits_for)
 
 
 def _losses(record: Mapping[str, Any], run: str) -> tuple[WorkerLoss, ...]:
