@@ -245,18 +245,17 @@ def _series(snapshot: Snapshot, run: RunView, about: Sequence[str]) -> dict[str,
     history = snapshot.histories.get(run.run)
     if history is None or not len(history.times):
         return {"note": "no history yet"}
-    begin = int(np.searchsorted(history.times, history.times[-1] - SERIES_SECONDS))
+    history = history.last(SERIES_SECONDS)
     workers = history.workers
     chosen = set(in_order_of_interest(run, about))
-    start = int(np.searchsorted(workers.times, history.times[-1] - SERIES_SECONDS)) if len(workers.times) else 0
     return {
-        "times": _numbers(history.times[begin:]),
-        "values": {name: _numbers(values[begin:]) for name, values in history.values.items()},
-        "worker_times": _numbers(workers.times[start:]),
+        "times": _numbers(history.times),
+        "values": {name: _numbers(values) for name, values in history.values.items()},
+        "worker_times": _numbers(workers.times),
         "workers": {
             name: {
-                "steps_per_second": _numbers(workers.steps_per_second[row, start:]),
-                "rss_bytes": _numbers(workers.rss_bytes[row, start:]),
+                "steps_per_second": _numbers(workers.steps_per_second[row]),
+                "rss_bytes": _numbers(workers.rss_bytes[row]),
             }
             for row, name in enumerate(workers.workers)
             if f"worker {name}" in chosen

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from raymon.health import Finding
 from raymon.incident.events import WatchEvent, event_of, header_of
+from raymon.incident.evidence import SERIES_SECONDS
 from raymon.incident.report import bounded_report
 from raymon.incident.run_lock import RunLock
 from raymon.incident.store import IncidentError, IncidentStore
@@ -149,8 +150,12 @@ class Watcher:
                 if cause[0] == "worker_stalled" and cause[1] in stalled:
                     incident.causes[cause] = now
 
-    def _start(self, work: Callable[..., None], *about: object) -> None:
+    def _start(
+        self, work: Callable[..., None], snapshot: Snapshot, run: RunView, finding: Finding, incident: _Open
+    ) -> None:
+        """Collect in a thread, which may wait for others: it keeps no more of the snapshot than evidence is made of."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
+        about = (snapshot.excerpt(run.run, SERIES_SECONDS), run, finding, incident)
         thread = threading.Thread(target=self._run, args=(work, *about), name="raymon-incident", daemon=True)
         self._threads.append(thread)
         thread.start()

@@ -58,6 +58,18 @@ class WorkerHistory:
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", {name: row for row, name in enumerate(self.workers)})
 
+    def since(self, moment: float) -> "WorkerHistory":
+        """Return a copy of what is at a moment or later."""
+        begin = int(np.searchsorted(self.times, moment))
+        return WorkerHistory(
+            self.workers,
+            self.times[begin:].copy(),
+            self.steps_per_second[:, begin:].copy(),
+            self.strip[:, begin:].copy(),
+            self.rss_bytes[:, begin:].copy(),
+            self.latency_seconds[:, begin:].copy(),
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunHistory:
@@ -71,6 +83,15 @@ class RunHistory:
     times: Floats = field(default_factory=_no_floats)
     values: Mapping[str, Floats] = field(default_factory=dict)
     workers: WorkerHistory = field(default_factory=WorkerHistory)
+
+    def last(self, seconds: float) -> "RunHistory":
+        """Return a copy of the last seconds."""
+        if not len(self.times):
+            return self
+        moment = float(self.times[-1]) - seconds
+        begin = int(np.searchsorted(self.times, moment))
+        values = {name: series[begin:].copy() for name, series in self.values.items()}
+        return RunHistory(self.times[begin:].copy(), values, self.workers.since(moment))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,3 +167,9 @@ class Snapshot:
     def only(self, name: str) -> "Snapshot":
         """Return the snapshot with the run of that name only."""
         return replace(self, runs=tuple(run for run in self.runs if run.run == name))
+
+    def excerpt(self, name: str, seconds: float) -> "Snapshot":
+        """Return what is known of one run, with the last seconds of its history, copied: the rest can be freed."""
+        verdicts = {run: verdict for run, verdict in self.verdicts.items() if run == name}
+        histories = {run: history.last(seconds) for run, history in self.histories.items() if run == name}
+        return replace(self.only(name), verdicts=verdicts, histories=histories)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from health_views import fleet, run, snapshot_of
 
@@ -10,6 +11,7 @@ from raymon.incident.events import WatchEvent
 from raymon.incident.notify import Notifier, NotifyError, receiver, resolved
 from raymon.incident.store import IncidentStore
 from raymon.incident.watcher import OVER_SECONDS, Watcher
+from raymon.live.snapshot import RunHistory, WorkerHistory
 
 NOW = 1_800_000_000.0
 HANG = Finding("worker_stalled", "critical", "Worker 1 is stalled.", "", "1")
@@ -112,6 +114,23 @@ def test_failed_run_is_reported_when_the_watch_ends(tmp_path):
     watcher.look(snapshot_of(run(state="failed", driver_pid=7), taken_at=NOW))
     watcher.wait()
     assert {event.code for event in events} == {"failed"}
+
+
+def test_evidence_that_waits_keeps_a_minute_of_its_run_in_memory(tmp_path):
+    times = np.arange(900.0)
+    floats = np.zeros((1, 900), np.float32)
+    workers = WorkerHistory(("1",), times, floats, np.zeros((1, 900), np.int8), floats, floats)
+    history = RunHistory(times, {"steps_per_second": times * 2.0}, workers)
+    seen = []
+    watcher = Watcher(IncidentStore(tmp_path), lambda snapshot, *_: seen.append(snapshot) or {})
+    watcher.look(replace(at(0, HANG), histories={"r": history, "other": history}))
+    watcher.wait()
+    ((run, kept),) = seen[0].histories.items()
+    assert run == "r"
+    assert list(kept.times) == list(times[-61:])
+    assert list(kept.values["steps_per_second"]) == list(2.0 * times[-61:])
+    arrays = [kept.times, *kept.values.values(), kept.workers.times, kept.workers.rss_bytes, kept.workers.strip]
+    assert all(array.base is None and array.size == 61 for array in arrays), "they are no part of larger ones"
 
 
 def test_a_failing_collection_still_tells(tmp_path):
