@@ -12,6 +12,9 @@ from raymon.live.snapshot import STRIP, Floats, RunHistory, WorkerHistory
 MOST_SAMPLES: Final = 900
 MOST_CELLS: Final = 1_000_000
 """Workers times samples; beyond a thousand workers each keeps fewer samples, so that memory does not grow."""
+COPIED_SAMPLES: Final = 60
+"""Copies have room for a multiple of so many samples: blocks of one size follow each other for a minute, in the same
+place. Copies as long as the history, a little longer each second, fragment the memory."""
 STEP_BACK_SECONDS: Final = 2.0
 """A moment this far before the last one means that the clock was set back; the history then moves with it."""
 _Number = TypeVar("_Number", bound=np.generic)
@@ -68,18 +71,18 @@ class Ring:
         self._size += 1
 
     def freeze(self) -> RunHistory:
-        """Return a copy that no later sample changes."""
+        """Return a copy that no later sample changes: one block of all values, and one for each number of workers."""
         size, height = self._size, len(self._rows)
         workers = WorkerHistory(
             workers=tuple(self._rows),
-            times=self._times[:size].copy(),
-            steps_per_second=self._steps[:height, :size].copy(),
-            strip=self._strip[:height, :size].copy(),
-            rss_bytes=self._memory[:height, :size].copy(),
-            latency_seconds=self._latency[:height, :size].copy(),
+            times=_copied(self._times[None], 1, size)[0],
+            steps_per_second=_copied(self._steps, height, size),
+            strip=_copied(self._strip, height, size),
+            rss_bytes=_copied(self._memory, height, size),
+            latency_seconds=_copied(self._latency, height, size),
         )
-        values = {name: self._values[row, :size].copy() for name, row in self._names.items()}
-        return RunHistory(workers.times, values, workers)
+        values = _copied(self._values, len(self._names), size)
+        return RunHistory(workers.times, {name: values[row] for name, row in self._names.items()}, workers)
 
     def recent(self, name: str, seconds: float) -> tuple[Floats, Floats]:
         """Return the moments and values of one series over the last `seconds`, unknown values left out."""
@@ -124,6 +127,13 @@ class Ring:
         for array in (self._times[None], self._values, self._steps, self._memory, self._latency, self._strip):
             array[:, : len(keep)] = array[:, keep]
         self._size = len(keep)
+
+
+def _copied(array: NDArray[_Number], height: int, size: int) -> NDArray[_Number]:
+    """Return a copy of the first rows and samples, with room for a multiple of `COPIED_SAMPLES`."""
+    width = -(-size // COPIED_SAMPLES) * COPIED_SAMPLES
+    copied: NDArray[_Number] = array[:height, :width].copy()
+    return copied[:, :size]
 
 
 def _taller(array: NDArray[_Number], height: int, fill: float) -> NDArray[_Number]:

@@ -15,7 +15,7 @@ from raymon import catalog
 from raymon.live.clock import Clock
 from raymon.live.collector import Collector
 from raymon.live.driver_view import Driver
-from raymon.live.history import MOST_SAMPLES, Ring, WorkerSample
+from raymon.live.history import COPIED_SAMPLES, MOST_SAMPLES, Ring, WorkerSample
 from raymon.live.rates import Rates
 from raymon.live.runs import _fleet_rate, driver_growth
 from raymon.live.scrape import Page
@@ -376,6 +376,20 @@ def test_a_full_history_is_thinned_and_keeps_its_span():
     assert np.all(np.diff(frozen.times) > 0)
     assert np.array_equal(frozen.times, frozen.values["steps_per_second"])
     assert np.all(np.diff(frozen.times)[-300:] == 1.0), "the last minutes stay complete"
+
+
+def test_copies_of_a_history_are_blocks_of_one_size_for_a_minute():
+    ring = Ring()
+    sizes = []
+    for second in range(COPIED_SAMPLES + 1):
+        ring.add(float(second), {"steps_per_second": 1.0, "trained_steps": 2.0}, {})
+        frozen = ring.freeze()
+        (block,) = {id(values.base): values.base for values in frozen.values.values()}.values()
+        sizes.append(block.nbytes)
+    assert len(set(sizes[:-1])) == 1
+    assert sizes[-1] > sizes[0]
+    ring.add(99.0, {"steps_per_second": 9.0}, {})
+    assert 9.0 not in block, "no later sample changes it"
 
 
 def test_memory_that_jumps_once_is_no_leak_memory_that_climbs_is():
