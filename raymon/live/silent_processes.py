@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from raymon import catalog
 from raymon.catalog import DRIVER
@@ -36,6 +36,10 @@ KEPT_SECONDS: Final = 8.0
 MOST_PROCESSES: Final = 16
 MOST_RUNS: Final = 64
 """Runs whose lost workers are kept."""
+MOST_KEPT: Final = 1_000
+"""Processes of which anything is kept, the newest: each restart of a worker is another process."""
+MOST_SESSIONS: Final = 64
+"""Sessions of a node whose files are looked at, the newest."""
 SILENT_SECONDS: Final = 4.0
 _WORKER_STATES: Final = ("suspect", "stalled")
 _RUN_STATES: Final = ("no_progress", "driver_gone", "stale", "worker_stalled", "killed")
@@ -121,9 +125,9 @@ class SilentProcessReader:
         self._processes: dict[tuple[str, str], tuple[float, Process, SilentProcess]] = {}
         self._readings: dict[tuple[str, str, Process], process_state.Reading] = {}
         self._exits: dict[Process, str] = {}
-        self._noted: set[Process] = set()
+        self._noted: dict[Process, None] = {}
         self._ends: dict[tuple[str, Process], _End] = {}
-        self._sessions: dict[str, set[Path]] = {}
+        self._sessions: dict[str, dict[Path, None]] = {}
         self._losses: dict[str, tuple[Process, tuple[WorkerLoss, ...]]] = {}
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -131,6 +135,8 @@ class SilentProcessReader:
 
     def known(self, requests: Sequence[ProcessRequest]) -> tuple[SilentProcess, ...]:
         """Return what is known of processes, and have them read again; never waits."""
+        for remembered in (self._processes, self._readings, self._exits, self._noted, self._ends):
+            _keep_newest(remembered, MOST_KEPT)
         for request in requests:
             kept = self._losses.get(request.run)
             if request.worker == DRIVER and kept is not None and kept[0] != request.process:
@@ -197,7 +203,10 @@ class SilentProcessReader:
     def _read(self, requests: Sequence[ProcessRequest]) -> None:
         raylets = discovery.raylets()
         for raylet in raylets:
-            self._sessions.setdefault(raylet.node_address, set()).add(raylet.session_dir)
+            sessions = self._sessions.setdefault(raylet.node_address, {})
+            sessions.pop(raylet.session_dir, None)
+            sessions[raylet.session_dir] = None
+            _keep_newest(sessions, MOST_SESSIONS)
         silent = [request.process for request in requests if request.lost or not request.first]
         evidence = self._read_stacks(silent) if silent else {}
         gone = []
@@ -208,7 +217,7 @@ class SilentProcessReader:
                 end = self._exception(process, evidence.get(process), since)
                 self._ends[run, process] = end._replace(readings=readings + 1)
                 continue
-            self._noted.add(process)
+            self._noted[process] = None
             state = self._state((run, worker, process), raylets)
             if first:
                 continue
@@ -241,8 +250,7 @@ class SilentProcessReader:
             return
         self._losses.pop(run, None)
         self._losses[run] = (process, losses)
-        for oldest in list(self._losses)[:-MOST_RUNS]:
-            self._losses.pop(oldest, None)
+        _keep_newest(self._losses, MOST_RUNS)
 
     def _state(self, key: tuple[str, str, Process], raylets: Iterable[discovery.Raylet]) -> str:
         """Return the state of a process that is known to run, or to have run, on this machine; else empty.
@@ -302,6 +310,13 @@ class SilentProcessReader:
                 states[address] = cluster_state.ask(address, 5.0)
             entry = states[address].ended(pid, node)
             self._exits[process] = str(entry["exit"]) if entry else ""
+
+
+def _keep_newest(kept: dict[Any, Any], most: int) -> None:
+    """Remove all but the entries that were added last; another thread may be adding some."""
+    if len(kept) > most:
+        for oldest in list(kept)[:-most]:
+            kept.pop(oldest, None)
 
 
 def _users_line(frames: object) -> str:

@@ -205,3 +205,18 @@ def test_frames_and_the_awaited_worker_reach_the_view(process):
     seen = with_silent_processes(view, known, 100.0)
     assert seen.workers[0].where == "Env.step → recv (my_env.py:88)"
     assert (seen.driver_waits_for, seen.driver_silent_seconds) == (("3",), 14.0)
+
+
+def test_processes_and_sessions_that_come_and_go_are_forgotten(process, monkeypatch):
+    _, here = process
+    monkeypatch.setattr(silent_processes, "MOST_KEPT", 3)
+    monkeypatch.setattr(silent_processes, "MOST_SESSIONS", 2)
+    reader = SilentProcessReader(lambda _: {})
+    first = here[0]
+    for restart in range(8):
+        here[:] = [first, replace(first, session_dir=first.session_dir / str(restart))]
+        reader._read([ProcessRequest("r", str(restart), (NODE, 10_000_000 + restart))])
+        reader.known(())
+    assert list(reader._noted) == [(NODE, 10_000_005 + restart) for restart in range(3)]
+    assert len(reader._processes) == 3
+    assert list(reader._sessions[NODE]) == [first.session_dir, first.session_dir / "7"], "those that run are kept"
