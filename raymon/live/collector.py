@@ -28,7 +28,8 @@ from raymon.live.runs import run_views
 from raymon.live.scrape import Page, Scraper
 from raymon.live.series import history_values
 from raymon.live.shown_phase import ShownPhases
-from raymon.live.silent_processes import SilentProcessReader, process_requests, with_silent_processes
+from raymon.live.silent_process_reader import SilentProcessReader
+from raymon.live.silent_processes import process_requests, with_silent_processes
 from raymon.live.snapshot import FiringAlert, RunHistory, Snapshot, TargetState
 from raymon.live.targets import Endpoints, LocalTargets, NamedTargets, Targets
 from raymon.views import RunView, WorkerView

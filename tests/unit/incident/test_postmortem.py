@@ -13,9 +13,9 @@ from raymon.incident import FOLDER, postmortem
 from raymon.incident.deaths import Death, DeathLog
 from raymon.incident.recording_writer import RecordingWriter
 from raymon.incident.store import IncidentStore
-from raymon.live import silent_processes
+from raymon.live import silent_process_reader
 from raymon.live.collector import Collector
-from raymon.live.silent_processes import SilentProcessReader
+from raymon.live.silent_process_reader import SilentProcessReader
 from raymon.monitor.error_details import describe_loss
 from raymon.monitor.process_evidence import ProcessEvidence
 
@@ -75,7 +75,7 @@ def test_directory_of_no_run_is_refused(tmp_path):
 
 
 def test_recording_alone_names_the_loss_that_ended_the_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(silent_processes, "PERIOD_SECONDS", 0.01)
+    monkeypatch.setattr(silent_process_reader, "PERIOD_SECONDS", 0.01)
     driver, recorder = FakeDriver(), RecordingWriter(tmp_path / FOLDER)
     cluster = FakeCluster(driver, *(FakeWorker(str(number)) for number in range(3)))
     loss = {**describe_loss("1", ValueError("bad action")), "at": BEGIN + 5.0}

@@ -14,13 +14,9 @@ from support import poll
 from raymon import catalog
 from raymon.cluster.discovery import Raylet
 from raymon.health import judge
-from raymon.live import silent_processes
-from raymon.live.silent_processes import (
-    ProcessRequest,
-    SilentProcessReader,
-    process_requests,
-    with_silent_processes,
-)
+from raymon.live import silent_process_reader
+from raymon.live.silent_process_reader import SilentProcessReader
+from raymon.live.silent_processes import ProcessRequest, process_requests, with_silent_processes
 from raymon.live.subject import Process, Subject
 from raymon.monitor.error_details import describe_loss
 from raymon.monitor.native_stacks import dump_name
@@ -39,8 +35,8 @@ def process(tmp_path, monkeypatch):
     with private_folder(tmp_path / "logs", create=True) as folder:
         os.close(create_file(folder, dump_name(child.pid)))
     here = [Raylet("10.0.0.1:1", tmp_path, tmp_path, "node", NODE)]
-    monkeypatch.setattr(silent_processes.discovery, "raylets", lambda: tuple(here))
-    monkeypatch.setattr(silent_processes, "PERIOD_SECONDS", 0.05)
+    monkeypatch.setattr(silent_process_reader.discovery, "raylets", lambda: tuple(here))
+    monkeypatch.setattr(silent_process_reader, "PERIOD_SECONDS", 0.05)
     yield child, here
     child.kill()
     child.wait()
@@ -94,7 +90,7 @@ def test_earlier_process_with_the_same_id_was_another_one(process):
     child, here = process
     reader = SilentProcessReader(lambda _: {})
     key = (NODE, child.pid)
-    reader._readings["earlier", "2", key] = replace(silent_processes.process_state.read(child.pid), began=1)
+    reader._readings["earlier", "2", key] = replace(silent_process_reader.process_state.read(child.pid), began=1)
     state = poll(lambda: reader._state(("r", "driver", key), here) or time.sleep(0.5), 5)
     assert state == "idle", "it lives"
 
@@ -103,7 +99,7 @@ def test_process_that_ended_stays_so_however_late_it_is_read_again(process, monk
     child, _ = process
     child.kill()
     child.wait()
-    monkeypatch.setattr(silent_processes, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(silent_process_reader, "KEPT_SECONDS", 0.0)
     reader = SilentProcessReader(lambda _: {})
     reader._exits[NODE, child.pid] = ""  # no cluster to ask
     request = ProcessRequest("r", "driver", (NODE, child.pid))
@@ -209,8 +205,8 @@ def test_frames_and_the_awaited_worker_reach_the_view(process):
 
 def test_processes_and_sessions_that_come_and_go_are_forgotten(process, monkeypatch):
     _, here = process
-    monkeypatch.setattr(silent_processes, "MOST_KEPT", 3)
-    monkeypatch.setattr(silent_processes, "MOST_SESSIONS", 2)
+    monkeypatch.setattr(silent_process_reader, "MOST_KEPT", 3)
+    monkeypatch.setattr(silent_process_reader, "MOST_SESSIONS", 2)
     reader = SilentProcessReader(lambda _: {})
     first = here[0]
     for restart in range(8):
