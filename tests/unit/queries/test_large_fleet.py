@@ -22,6 +22,7 @@ READ_BY = {
     "run.PROBLEMS": "whether the rules are loaded cannot be recorded",
     "run.DRIVER_AGE": "reads the drivers' series only",
     "flow.RECORDING_DROPPED": "an increase over the dashboard's range cannot be recorded",
+    "flow.TASK_PROCESSES": "only processes of Ray tasks have the series",
     "workers.PROCESS_IDS": "lists every worker",
 }
 """Queries that read families of workers, with the reason."""

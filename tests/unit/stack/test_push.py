@@ -7,7 +7,7 @@ import fake_grafana
 import pytest
 from support import free_port
 
-from raymon import cli
+from raymon import catalog, cli
 from raymon.cluster.http import Reply
 from raymon.stack import compare, files
 from raymon.stack.checks import grafana as checks
@@ -77,7 +77,7 @@ def test_dashboards_for_large_fleets_read_recorded_series_under_the_same_names(g
         kept = grafana.dashboards[uid]["model"]
         assert compare.plain(kept) == compare.plain(model)
         assert kept["title"] == wanted()[uid]["title"]
-    assert "run:ray_raymon_heartbeat_timestamp_seconds:count_workers" in json.dumps(recorded["raymon-overview"])
+    assert f"run:{catalog.HEARTBEAT.name}:count_workers" in json.dumps(recorded["raymon-overview"])
     assert recorded["raymon-nodes"] == wanted()["raymon-nodes"]
     assert cli.main(["dashboards", "export", "--large-fleet", str(tmp_path / "exported")]) == 0
     exported = [json.loads(path.read_text()) for path in sorted((tmp_path / "exported").iterdir())]
