@@ -166,7 +166,8 @@ def _times(number: int) -> str:
 
 def _not_recorded(run: RunView) -> Iterator[Finding]:
     """Yield what the trainer does not record."""
-    if (expected := run.workers_by_state.get("expected")) and not run.workers:
+    new = run.started_seconds_ago is not None and run.started_seconds_ago < _long_seconds(run)
+    if (expected := run.workers_by_state.get("expected")) and not run.workers and not new:
         sentence = (
             f"The run expects {expected} worker{'s' if expected > 1 else ''}, and none has reported: "
             "put `raymon.instrument` on their class, or create a `raymon.Monitor` in each. "
@@ -176,6 +177,11 @@ def _not_recorded(run: RunView) -> Iterator[Finding]:
     if run.workers and all(_counts_no_steps(worker) for worker in run.workers):
         advice = "Pass `steps=` to `raymon.instrument`, or call `monitor.steps`."
         yield Finding("no_steps", "info", "Rollouts end, but no environment step is counted.", advice)
+
+
+def _long_seconds(run: RunView) -> float:
+    """Return after how long a worker would have been seen to do something."""
+    return max(_IDLE_SECONDS, _IDLE_EXPORTS * (run.report_seconds or 0.0))
 
 
 def _name_shared(run: RunView) -> Iterator[Finding]:
@@ -194,8 +200,7 @@ def _all_idle(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Find
     known = [age for age in ages if age is not None]
     if run.phase_ratio or run.last_update_age_seconds is not None or not known or len(known) < len(run.workers):
         return
-    least = max(_IDLE_SECONDS, _IDLE_EXPORTS * (run.report_seconds or 0.0))
-    if min(known) > least and all(worker.state == "waiting" for worker in workers):
+    if min(known) > _long_seconds(run) and all(worker.state == "waiting" for worker in workers):
         place = f"it is in `{run.driver_where}`" if run.driver_where else "it does not record what it does"
         sentence = f"No worker has had a call for {duration(min(known))}: the driver learns, waits or hangs; {place}."
         advice = "Put `iteration` and `phase` of `raymon.DriverMonitor` around its loop, or `py-spy dump` its process."
