@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from statistics import median
 from typing import Final
 
 from raymon.format import count, duration, listing, share
@@ -20,6 +21,9 @@ _MOST_SUSPECTS: Final = 3
 _IDLE_SECONDS: Final = 25.0
 _IDLE_EXPORTS: Final = 2.5
 _MANY_ROLLOUTS: Final = 20.0
+_FEW_CALLS_RATIO: Final = 0.3
+"""A worker with fewer calls than this share of its peers' has another task, such as evaluation."""
+_LONG_ROLLOUTS: Final = 5.0
 
 _ALIVE: Final = ("starved", "busy", "idle")
 """What the process of a silent driver does when it is there, neither stopped nor in native code."""
@@ -207,6 +211,28 @@ def _all_idle(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Find
         yield Finding("workers_idle", "info", sentence, advice)
 
 
+def _left_out(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Finding]:
+    """Yield workers that had calls like their peers, and have had none for long while most of these go on."""
+    waiting = {worker.worker for worker in workers if worker.state == "waiting"}
+    sampling = [worker for worker in run.workers if worker.role in SAMPLING_ROLES and worker.rollouts_total]
+    active = [worker for worker in sampling if (worker.progress_age_seconds or 0.0) < _long_seconds(run) / 2.0]
+    if len(active) <= len(sampling) / 2:
+        return
+    many = _FEW_CALLS_RATIO * median(worker.rollouts_total or 0.0 for worker in active)
+    usual = max(worker.mean_rollout_seconds or 0.0 for worker in active)
+    ages = {
+        worker.worker: worker.progress_age_seconds or 0.0
+        for worker in sampling
+        if worker.worker in waiting and (worker.rollouts_total or 0.0) >= many
+    }
+    idle = {name: age for name, age in ages.items() if age > max(_long_seconds(run), _LONG_ROLLOUTS * usual)}
+    if idle:
+        who = f"Worker{'s' if len(idle) > 1 else ''} {listing(list(idle))} {'have' if len(idle) > 1 else 'has'}"
+        sentence = f"{who} had no call for {duration(min(idle.values()))} while the others go on."
+        advice = "See whether the loop still waits for its result, and calls it again when it has come or failed."
+        yield Finding("workers_left_out", "info", sentence, advice)
+
+
 def _counts_no_steps(worker: WorkerView) -> bool:
     many = (worker.rollouts_total or 0.0) >= _MANY_ROLLOUTS and not worker.empty_rollouts
     return worker.role == "env" and worker.steps_total == 0.0 and many
@@ -215,6 +241,7 @@ def _counts_no_steps(worker: WorkerView) -> bool:
 def _remarks(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
     """Yield what accompanies a verdict and is never its state."""
     yield from _name_shared(run)
+    yield from _left_out(run, workers)
     usual, (now, unit) = usual_throughput(run), throughput(run)
     if run.state == "training" and usual and now is not None and now < limits.throughput_collapsed_ratio * usual:
         sentence = f"Throughput fell to {count(now)} {unit}/s (normally {count(usual)})."

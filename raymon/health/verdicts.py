@@ -111,6 +111,7 @@ REMARKS: Final = (
     "no_steps",
     "no_workers",
     "workers_idle",
+    "workers_left_out",
     "node_clock",
     "node_overloaded",
     "worker_starved",

@@ -356,6 +356,23 @@ def test_workers_without_calls_are_a_remark_where_the_driver_records_nothing():
         assert "workers_idle" not in [finding.code for finding in judge(view).findings]
 
 
+@pytest.mark.parametrize(
+    ("change", "remarked"),
+    [
+        ({}, True),
+        ({"progress_age_seconds": 20.0}, False),
+        ({"rollouts_total": 9.0}, False),  # it evaluates
+        ({"activity": "environment", "progress_age_seconds": 8.0}, False),
+    ],
+)
+def test_worker_without_calls_while_the_others_go_on_is_a_remark(change, remarked):
+    idle = {"activity": "waiting", "progress_age_seconds": 40.0, "rollouts_total": 80.0, "rollouts_per_second": 0.0}
+    others = [worker(str(number), rollouts_total=100.0) for number in range(3)]
+    findings = judge(run(*others, worker("3", **{**idle, **change}))).findings
+    sentences = [finding.sentence for finding in findings if finding.code == "workers_left_out"]
+    assert sentences == (["Worker 3 has had no call for 40 s while the others go on."] if remarked else [])
+
+
 def test_failed_rollouts_name_the_line_that_raised():
     view, _, _ = CASES["a failed rollout holds the run up"]
     workers = (view.workers[0], dataclasses.replace(view.workers[1], failed_where="Env.step (my_env.py:88)"))
