@@ -106,6 +106,7 @@ class WorkerView:
             of the longest response of each batch, which are what a batch that is generated at once takes).
         unit: What `step_seconds` is per: `step` of an environment or `token`.
         ended_idle: Whether it is a process of Ray's pool that was idle between tasks and is silent: Ray ends such ones.
+        of_earlier_run: Whether its last heartbeat was seen before the driver, which was started again under its name.
     """
 
     worker: str
@@ -156,6 +157,7 @@ class WorkerView:
     token_seconds: Mapping[str, float] = field(default_factory=dict)
     unit: str = "step"
     ended_idle: bool = False
+    of_earlier_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,11 +117,18 @@ def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerSt
 
 
 def _is_of_an_earlier_run(worker: WorkerView, run: RunView, beat: float) -> bool:
-    """Return whether a worker's last heartbeat is older than its run, which was started again under its name."""
-    age = run.started_seconds_ago
+    """Return whether a worker's last heartbeat is older than its run, which was started again under its name.
+
+    A run that is starting has no moment of its start, and a loop without iterations never has. What was silent before
+    a view was opened may be of an earlier run, for as long as a run may take to start.
+    """
+    age, watched = run.started_seconds_ago, run.watched_seconds or 0.0
     if worker.lifecycle != "up" or beat <= heartbeat_limit(run, THRESHOLDS):
         return False
-    return run.state == "starting" if age is None else age < beat
+    if age is not None:
+        return age < beat
+    unseen = watched < min(beat, THRESHOLDS.startup_grace_seconds)
+    return run.state == "starting" and (worker.of_earlier_run or unseen)
 
 
 def _silence(worker: WorkerView, run: RunView, beat: float, silence: float, limits: Thresholds) -> WorkerState | None:

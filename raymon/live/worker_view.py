@@ -95,6 +95,7 @@ def worker_view(
         ended_idle=pooled
         and activity in (None, *_IDLE)
         and (beat_age is None or beat_age - (exporter_age or 0.0) > _unusual_silence(report)),
+        of_earlier_run=beat_age is not None and process.beat_seen < began,
     )
 
 

@@ -178,6 +178,19 @@ def test_opened_late_a_stopped_worker_is_still_named(gone):
     assert states(fake.run(10))["1"] == "stalled"
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_worker_that_dies_in_a_run_without_iterations_is_stalled_unless_of_an_earlier_run(again):
+    fake = cluster(2)
+    driver = fake.processes[0]
+    driver.state, driver.started, driver.works = "starting", 0.0, False
+    fake.run(20)
+    fake.processes[2].beats = False
+    if again:
+        driver.beats, fake.processes[1:2] = False, [FakeDriver(life=2), FakeWorker("0", life=2)]
+        fake.processes[1].state, fake.processes[1].started, fake.processes[1].works = "starting", 0.0, False
+    assert states(fake.run(30))["1"] == ("starting" if again else "stalled")
+
+
 def test_labels_of_an_earlier_run_are_not_workers():
     fake = cluster()
     earlier = FakeWorker("7")
