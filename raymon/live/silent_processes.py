@@ -158,8 +158,10 @@ def _last_state(view: RunView, driver: SilentProcess) -> str | None:
 
 def _exit(driver: SilentProcess, workers: Iterable[WorkerView]) -> str:
     """Return why a driver ended, with the worker that it lost: Ray's exception names only the class of the actor."""
-    lost = next((worker for worker in workers if driver.lost_pid and worker.pid == driver.lost_pid), None)
-    return driver.exit if lost is None else f"{driver.exit}; the actor was worker {lost.worker} (pid {lost.pid})"
+    lost = [worker for worker in workers if driver.lost_pid and worker.pid == driver.lost_pid]
+    if len(lost) != 1:  # containers on two nodes often give their processes the same ids
+        return driver.exit
+    return f"{driver.exit}; the actor was worker {lost[0].worker} (pid {driver.lost_pid})"
 
 
 def _silent_seconds(since: float, last_update_age: float | None, now: float) -> float | None:

@@ -79,6 +79,8 @@ def test_failed_driver_is_named_with_its_exception_and_line(process):
     assert sentence.endswith("nan, in `learn (train.py:88)`; these are its last numbers.")
     named = replace(view, workers=(worker("3", pid=4711),))
     assert "; the actor was worker 3 (pid 4711); " in judge(with_silent_processes(named, [silent], 100.0)).sentence
+    twice = replace(view, workers=(worker("3", pid=4711, node=NODE), worker("4", pid=4711, node="10.0.0.2")))
+    assert "the actor was" not in judge(with_silent_processes(twice, [silent], 100.0)).sentence
     assert "\x1b" not in sentence
     assert reader.known(requests) == (silent,)
     time.sleep(0.2)
