@@ -15,7 +15,9 @@ _LATE_SECONDS: Final = 30.0
 _LATE_LEAST_SECONDS: Final = 4.0
 """Where a run has waited for its first workers for so long, a look of a few seconds suffices (`raymon top --once`)."""
 _ADVICE: Final = "Add nodes, end other jobs, or ask for fewer workers{workers}."
-_TOO_LARGE: Final = "Ask for less for each worker (`num_cpus`, `num_gpus`, `resources`), or add a larger node."
+_TOO_LARGE: Final = (
+    "Ask for less for each worker (`num_cpus`, `num_gpus`, `memory`, `resources`) or group, or add larger nodes."
+)
 
 
 def unplaced_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thresholds) -> Iterator[Finding]:
@@ -45,7 +47,7 @@ def unplaced_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: T
     sentence = f"{subject} for resources: Ray has found no place for {age}{_free(run)}."
     advice = _ADVICE
     if run.free_resources and all(free >= total for free, total in run.free_resources.values()):
-        sentence += " Nothing is in use, so each needs more than any node has."
+        sentence += " None of these is in use: a worker, or a placement group of several, needs more than there is."
         advice = _TOO_LARGE
     yield Finding("workers_unplaced", "warning", sentence, advice, names[0] if len(names) == 1 else "")
 

@@ -414,7 +414,10 @@ def test_worker_without_a_place_names_the_scarcest_resource_first():
         "Worker 1 waits for resources: Ray has found no place for 20 s (free: 0 of 2 GPU, 2 of 4 CPU)."
     )
     large = judge(dataclasses.replace(UNPLACED, free_resources={"CPU": (4.0, 4.0)})).findings[0]
-    assert large.sentence.endswith("(free: 4 of 4 CPU). Nothing is in use, so each needs more than any node has.")
+    assert large.sentence.endswith(
+        "(free: 4 of 4 CPU). None of these is in use: a worker, or a placement group of several, needs more than there "
+        "is."
+    )
     assert "Ask for less for each worker" in large.advice
     unseen = run(worker(), workers_by_state={"expected": 4}, unplaced_seconds=20.0)
     assert judge(unseen).sentence.startswith("3 workers wait for resources: ")
