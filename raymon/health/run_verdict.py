@@ -74,7 +74,7 @@ def _ended(run: RunView) -> Finding | None:
         return Finding("stopped", "ok", "The user stopped the run; these are its last numbers.")
     if run.state == "failed":
         advice = "Read the end of the run's log; resume from its last checkpoint{resume}."
-        why = f": {run.driver_exit}" if run.driver_exit else ""
+        why = f": {run.driver_exit}" if run.driver_exit not in ("", EXITED) else ""
         return Finding("failed", "critical", f"Training failed{why}; these are its last numbers.", advice)
     if run.data_age_seconds is None:
         sentence = "Only counters are left of this run: it ended before this view was opened, or all of it is stopped."

@@ -195,7 +195,7 @@ class Decoder:
 def _silent_process(item: object) -> SilentProcess:
     if not isinstance(item, dict):
         raise ValueError("not a silent process")
-    names = ("run", "worker", "where", "process", "exit", "failed")
+    names = ("run", "worker", "where", "process", "exit", "failed", "state")
     values: dict[str, Any] = {name: _text(item.get(name)) for name in names}
     since, lost = item.get("since"), item.get("lost_pid")
     waits_for = tuple(_text(name) for name in _items(item, "waits_for")[:MOST_PROCESSES])

@@ -52,6 +52,7 @@ class _End(NamedTuple):
     at: float = 0.0
     readings: int = 0
     lost_pid: int = 0
+    state: str = ""
 
 
 class SilentProcessReader:
@@ -130,7 +131,7 @@ class SilentProcessReader:
 
     def _end(self, request: ProcessRequest) -> SilentProcess:
         end = self._ends[request.run, request.process]
-        return SilentProcess(request.run, request.worker, exit=end.exception, lost_pid=end.lost_pid)
+        return SilentProcess(request.run, request.worker, exit=end.exception, lost_pid=end.lost_pid, state=end.state)
 
     def _run(self) -> None:
         while not self._stopped:
@@ -231,7 +232,7 @@ class SilentProcessReader:
         if not at >= since:
             return _End()
         if not evidence.end.get("exception"):
-            return _End(without, at)
+            return _End(without, at, state=str(end.get("state") or ""))
         message = str(end.get("message") or "")
         line = _users_line(end.get("remote_frames") or end.get("frames"))
         text = f"{end['exception']}{f': {message}' if message else ''}"

@@ -37,6 +37,7 @@ class SilentProcess:
             not known.
         failed: Frame of the user's own code that raised the exception of its last failed rollout; empty if none did.
         lost_pid: Process whose death was the exception that ended this one; 0 if none was.
+        state: The last state of its run that a driver wrote down at its end; empty if not known.
     """
 
     run: str
@@ -48,6 +49,7 @@ class SilentProcess:
     exit: str = ""
     failed: str = ""
     lost_pid: int = 0
+    state: str = ""
 
 
 class ProcessRequest(NamedTuple):
@@ -153,6 +155,8 @@ def _last_state(view: RunView, driver: SilentProcess) -> str | None:
     """Return the state of a run; the one that its driver did not export if it ended itself or with an exception."""
     if view.ended or driver.process or not driver.exit:
         return view.state
+    if driver.exit == EXITED and driver.state in ("finished", "failed"):
+        return driver.state
     return "stopped" if driver.exit == EXITED or driver.exit.startswith("KeyboardInterrupt") else "failed"
 
 

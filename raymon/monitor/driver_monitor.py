@@ -12,6 +12,7 @@ from raymon.monitor import identity
 from raymon.monitor.accumulator import LONGEST_LABEL, RefusedError, amount
 from raymon.monitor.driver_samples import SampleRecorder
 from raymon.monitor.error_details import MOST_LOSSES, describe_loss
+from raymon.monitor.flusher import flusher
 from raymon.monitor.iterations import Durations, Iteration
 from raymon.monitor.object_refs import HeldRefs
 from raymon.monitor.phase import Entry
@@ -207,6 +208,7 @@ class DriverMonitor(SampleRecorder):
             self._began = True
             self.accumulator.set(catalog.RUN_START, {}, time.time())
         self._state = state
+        flusher.note_state(state)
         for each in catalog.RUN_STATES:
             self.accumulator.set(catalog.RUN_STATE, {"state": each}, float(each == state))
 

@@ -110,6 +110,10 @@ class Flusher:
         for monitor in self._open():
             monitor.flush()
 
+    def note_state(self, state: str) -> None:
+        """Keep the last state of the driver's run for the end of the process."""
+        self._standstills.note_state(state)
+
     def end_with(self, end: dict[str, Any]) -> None:
         """Write the exception that ends this process, in the calling thread: no other thread runs for long."""
         session = ray_internals.session_folder()

@@ -42,7 +42,8 @@ class ProcessEvidence:
         waits_for: Workers (or actor ids of other actors) whose results it waits for.
         failure: The last failed rollout: `at`, `exception`, `message`, `frames`; None if none failed.
         end: The uncaught exception that ended a driver: `at`, `exception`, `message`, `frames`, `causes`; of one that
-            another process raised also its `pid` and `remote_frames`. None if there was none.
+            another process raised also its `pid` and `remote_frames`. Without an exception, its last `state`. None if
+            it has not ended, or was killed.
         losses: In a driver, the workers it lost, oldest first: `at`, `worker`, `reason`, `exception`, `message`,
             `exit_type`, `exit_detail`, `exit_code`, `signal`, `frames`.
     """

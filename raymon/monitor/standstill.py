@@ -81,6 +81,7 @@ class Standstills:
         self._ends = False
         self._logs: Path | None = None
         self._drives = False
+        self._state = ""
 
     def look(self, monitors: Collection[Observable], session: Path | None) -> None:
         """Write the evidence that is due; never raise, never block."""
@@ -94,12 +95,17 @@ class Standstills:
         with contextlib.suppress(Exception):
             self._look(list(monitors), session / LOGS)
 
+    def note_state(self, state: str) -> None:
+        """Keep the last state of the driver's run: Ray may not export it before the process ends."""
+        self._state = state
+
     def stop(self, monitors: Collection[Observable]) -> None:
-        """Remove the files: the process ends normally. A driver leaves the moment of its end, also if it is closed."""
+        """Remove the files: the process ends normally. A driver, also if closed, leaves its end and state."""
         self._drives = self._drives or any(each.worker == DRIVER for each in monitors)
         if self._logs is not None and not self._ends and self._drives:
             with contextlib.suppress(Exception):
-                self.end_with(monitors, self._logs.parent, {"at": time.time(), "exception": "", "message": ""})
+                end = {"at": time.time(), "exception": "", "message": "", "state": self._state}
+                self.end_with(monitors, self._logs.parent, end)
         with contextlib.suppress(Exception):
             self._native.stop()
         if self._folder is not None and not self._ends:

@@ -111,12 +111,19 @@ def test_process_that_ended_stays_so_however_late_it_is_read_again(process, monk
 
 
 @pytest.mark.parametrize(
-    ("exception", "state"), [("ValueError", "failed"), ("KeyboardInterrupt", "stopped"), ("", "stopped")]
+    ("exception", "written", "state"),
+    [
+        ("ValueError", "training", "failed"),
+        ("KeyboardInterrupt", "training", "stopped"),
+        ("", "training", "stopped"),
+        ("", "finished", "finished"),
+        ("", "failed", "failed"),
+    ],
 )
-def test_exception_of_a_driver_whose_last_state_was_not_exported(process, exception, state):
+def test_end_of_a_driver_whose_last_state_was_not_exported(process, exception, written, state):
     child, _ = process
     end = {"at": 99.0, "exception": exception, "message": "", "frames": [["learn", "/home/me/train.py", 88, ""]]}
-    left = ProcessEvidence(child.pid, "none", "", None, 99.0, end=end)
+    left = ProcessEvidence(child.pid, "none", "", None, 99.0, end={**end, "state": written})
     reader = SilentProcessReader(lambda processes: dict.fromkeys(processes, left))
     view = run(worker("3"), driver_node=NODE, driver_pid=child.pid, driver_heartbeat_age_seconds=9.0)
     key = ("r", "driver", (NODE, child.pid))
@@ -127,8 +134,9 @@ def test_exception_of_a_driver_whose_last_state_was_not_exported(process, except
     seen = with_silent_processes(view, [replace(silent, run=view.run)], 100.0)
     verdict = judge(seen)
     assert verdict.state == state
-    assert state == "stopped" or "ValueError, in `learn (train.py:88)`" in verdict.sentence
-    assert exception or verdict.sentence.startswith("The driver's process exited without an exception")
+    assert exception != "ValueError" or "ValueError, in `learn (train.py:88)`" in verdict.sentence
+    silently = verdict.sentence.startswith("The driver's process exited without an exception")
+    assert silently == (not exception and written == "training")
     again = process_requests([(seen, verdict)])
     assert reader.known(again)[0].exit == silent.exit, "it does not change back"
     reader.stop()

@@ -4,17 +4,22 @@ import gc
 import os
 from pathlib import Path
 
+import pytest
+
 from raymon import DriverMonitor
 from raymon.monitor import process_evidence
+from raymon.monitor.flusher import flusher
 from raymon.monitor.standstill import LOGS, Standstills
 
 
-def test_end_of_a_driver_whose_monitor_was_collected(tmp_path: Path) -> None:
+def test_end_of_a_driver_whose_monitor_was_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / LOGS).mkdir()
     standstills = Standstills()
+    monkeypatch.setattr(flusher, "_standstills", standstills)
 
     def main() -> None:
         driver = DriverMonitor("r")
+        driver.state("finished")
         standstills.look([driver], tmp_path)
 
     main()
@@ -23,4 +28,4 @@ def test_end_of_a_driver_whose_monitor_was_collected(tmp_path: Path) -> None:
     evidence = process_evidence.read(tmp_path, os.getpid())
     assert evidence is not None
     assert evidence.end is not None
-    assert evidence.end["exception"] == ""
+    assert (evidence.end["exception"], evidence.end["state"]) == ("", "finished")
