@@ -217,10 +217,10 @@ class SilentProcessReader:
     def _exception(self, process: Process, evidence: ProcessEvidence | None, since: float, without: str = "") -> _End:
         """Return the exception that ended a process, `without` if it ended itself without one.
 
-        Its session's files outlive a cluster that ends with it.
+        Its session's files outlive a cluster that ends with it; in containers, process ids return with each session.
         """
         node, pid = process
-        for session in self._sessions.get(node, ()) if evidence is None else ():
+        for session in reversed(self._sessions.get(node, {})) if evidence is None else ():
             evidence = evidence or process_evidence.read(session, pid)
         if evidence is None or not evidence.end:
             return _End()

@@ -22,6 +22,7 @@ from raymon.monitor.error_details import describe_loss
 from raymon.monitor.native_stacks import dump_name
 from raymon.monitor.private_files import create_file, private_folder
 from raymon.monitor.process_evidence import ProcessEvidence
+from raymon.monitor.standstill import Standstills
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 NODE = "10.0.0.1"
@@ -95,6 +96,16 @@ def test_earlier_process_with_the_same_id_was_another_one(process):
     reader._readings["earlier", "2", key] = replace(silent_process_reader.process_state.read(child.pid), began=1)
     state = poll(lambda: reader._state(("r", "driver", key), here) or time.sleep(0.5), 5)
     assert state == "idle", "it lives"
+
+
+def test_end_is_read_from_the_newest_session_with_the_process_id(tmp_path):
+    reader = SilentProcessReader(lambda _: {})
+    for session, at in (("earlier", 10.0), ("newest", 99.0)):
+        end = {"at": at, "exception": "ValueError", "message": session}
+        (tmp_path / session / "logs").mkdir(parents=True)
+        Standstills().end_with([], tmp_path / session, end)
+        reader._sessions.setdefault(NODE, {})[tmp_path / session] = None
+    assert reader._exception((NODE, os.getpid()), None, 50.0).exception == "ValueError: newest"
 
 
 def test_process_that_ended_stays_so_however_late_it_is_read_again(process, monkeypatch):
