@@ -51,7 +51,7 @@ class Courtesy:
             return
         credit = min(MOST_SECONDS, self._credit_seconds + now - self._back_at)
         if self._nobody.wait(credit):
-            time.sleep(max(0.0, min(self._until - time.monotonic(), credit)))
+            time.sleep(max(0.0, min(self._until, now + credit) - time.monotonic()))
         self._back_at = time.monotonic()
         self._credit_seconds = max(0.0, credit - (self._back_at - now))
 
