@@ -12,6 +12,8 @@ LEFT: Final = 60.0
 RIGHT: Final = 540.0
 COLORS: Final = ("#1565c0", "#c2410c", "#15803d", "#7c3aed", "#be185d", "#0f766e", "#a16207", "#475569")
 TICKS: Final = 4
+MOST_POINTS: Final = 240
+"""Of a curve; of a longer one, one point in several is drawn, the last included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,9 @@ def _panel(panel: Panel, offset: float) -> list[str]:
         x = LEFT + quarter / 4 * (RIGHT - LEFT)
         parts.append(_text(x, bottom + 16, f"{right * quarter / 4:,.2f}".rstrip("0").rstrip(".")))
     for at, line in enumerate(panel.lines):
-        points = " ".join(
-            f"{LEFT + number / right * (RIGHT - LEFT):.1f},{y(value):.1f}"
-            for number, value in zip(line.x, line.y, strict=True)
-        )
+        every = ceil(len(line.x) / MOST_POINTS) or 1
+        drawn = list(zip(line.x, line.y, strict=True))[::-1][::every][::-1]
+        points = " ".join(f"{LEFT + number / right * (RIGHT - LEFT):.1f},{y(value):.1f}" for number, value in drawn)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{_color(at)}" stroke-width="1.5"/>')
     return parts
 
