@@ -20,6 +20,9 @@ _CAUSES: Final[Mapping[str, str]] = {
     "starved": "its process is starved of CPU: others take all of it",
 }
 RAY_DEFAULT_REPORT_SECONDS: Final = 10.0
+_GAUGE_SECONDS: Final = 20.0
+"""How long Ray exports the gauges of a process that has ended, at least."""
+_EXPORTS: Final = 3.0
 
 
 class WorkerState(NamedTuple):
@@ -97,7 +100,7 @@ def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerSt
             return WorkerState("unknown", "no heartbeat seen yet")
         if worker.lifecycle == "up":
             age = run.started_seconds_ago
-            if age is not None and age < limits.startup_grace_seconds:
+            if age is not None and age < _start_seconds(run, limits):
                 # Its counters may be of an earlier run of the same name.
                 return WorkerState("starting", "it has not reported since the run started")
             return WorkerState("stalled", "no heartbeat since this view was opened, although the driver counts on it")
@@ -114,6 +117,15 @@ def _heartbeat(worker: WorkerView, run: RunView, limits: Thresholds) -> WorkerSt
     if exporter > limits.exporter_quiet_seconds + (run.report_seconds or 0.0):
         newest = max(newest, exporter)
     return _silence(worker, run, beat, beat - newest, limits)
+
+
+def _start_seconds(run: RunView, limits: Thresholds) -> float:
+    """Return how long after the start of a run a worker may not have reported; not so long once others have."""
+    for worker in run.workers:
+        beat = worker.heartbeat_age_seconds
+        if beat is not None and has_succeeded(worker) and not _is_of_an_earlier_run(worker, run, beat):
+            return min(limits.startup_grace_seconds, _GAUGE_SECONDS + _EXPORTS * (run.report_seconds or 0.0))
+    return limits.startup_grace_seconds
 
 
 def _is_of_an_earlier_run(worker: WorkerView, run: RunView, beat: float) -> bool:

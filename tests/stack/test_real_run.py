@@ -38,6 +38,7 @@ EMPTY = {
     id(cluster.NODE_GPU_MEMORY): "no GPU",
     id(run.ROLLOUT_FAILURES): "no rollout failed",
     id(workers.ONE_FAILURES): "no rollout failed",
+    id(flow.TASK_PROCESSES): "no task records",
     id(learning.GPU): "the learner is not on CUDA",
     id(learning.GPU_MEMORY): "the learner is not on CUDA",
     **{id(query): "raymon export does not run" for query in queries_of(verdicts) if query is not verdicts.SEVERITY},

@@ -65,6 +65,12 @@ def test_a_run_started_again_under_its_name_is_starting():
     assert states(run(left, started_seconds_ago=91.0)) == ["stalled"]
 
 
+@pytest.mark.parametrize(("started", "state"), [(22.0, "starting"), (24.0, "stalled")])
+def test_a_worker_without_a_heartbeat_is_missed_sooner_where_others_report(started, state):
+    missing = worker("1", heartbeat_age_seconds=None, present=False)
+    assert states(run(worker("0"), missing, started_seconds_ago=started))[1] == state
+
+
 def test_a_worker_that_has_only_failed_is_failing_even_when_silent():
     silent = {"heartbeat_age_seconds": 40.0, "rollouts_per_second": 0.0, "steps_per_second": 0.0, "rollouts_total": 0.0}
     verdict = one(**silent, failures={"OSError in __init__": 0.0}, failures_total=1.0)
