@@ -1,6 +1,6 @@
 """The verdict on each worker: its lifecycle in the driver, then its signs of life, then its relative speed."""
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from typing import Final, NamedTuple
 
 from raymon.format import duration
@@ -37,15 +37,14 @@ def judge_workers(
     limits: Thresholds = THRESHOLDS,
     slow_before: Set[str] = frozenset(),
     slow_lately: Set[str] = frozenset(),
-    pace: Callable[[Iterable[WorkerView]], Iterable[WorkerView]] = iter,
 ) -> tuple[WorkerVerdict, ...]:
     """Return a verdict for every worker of the run, in the order of `run.workers`.
 
     Workers that were slow before stay so until they are clearly below the limit, those that became so lately, and are
-    not shown yet, while they are far above it. `pace` yields the workers, and may wait before each.
+    not shown yet, while they are far above it.
     """
     slow = stragglers(run, limits, slow_before, slow_lately)
-    return tuple(WorkerVerdict(worker.worker, *_judge(worker, run, slow, limits)) for worker in pace(run.workers))
+    return tuple(WorkerVerdict(worker.worker, *_judge(worker, run, slow, limits)) for worker in run.workers)
 
 
 def _judge(worker: WorkerView, run: RunView, slow: Mapping[str, Straggler], limits: Thresholds) -> WorkerState:

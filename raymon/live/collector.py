@@ -92,7 +92,7 @@ class Collector:
         self._courtesy = courtesy or Courtesy()
         self._scraper, self._parser, self._memory = Scraper(), Parser(), Memory(courtesy=self._courtesy)
         self._rings: dict[str, Ring] = {}
-        self._baseline, self._debounce = Baseline(), Debounce(self._courtesy)
+        self._baseline, self._debounce = Baseline(), Debounce()
         self._silent = SilentProcessReader()
         self._phases, self._alarms = ShownPhases(), LocalAlerts()
         self._prometheus = Prometheus(prometheus_url) if prometheus_url else None

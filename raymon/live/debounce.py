@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from raymon.health import RUN_STATES, THRESHOLDS, RunVerdict, WorkerVerdict, judge, judge_workers
-from raymon.live.courtesy import Courtesy
 from raymon.views import RunView
 
 WORKER_HOLD_SECONDS: Final[Mapping[str, float]] = {"slow": THRESHOLDS.slow_hold_seconds}
@@ -36,13 +35,7 @@ RUN_HOLD_SECONDS: Final[Mapping[str, float]] = {
 
 @dataclass(slots=True)
 class Debounce:
-    """The verdicts of before; a state that can flash is shown once it has lasted for its time.
-
-    Attributes:
-        courtesy: Whom judging many workers gives way to.
-    """
-
-    courtesy: Courtesy = field(default_factory=Courtesy)
+    """The verdicts of before; a state that can flash is shown once it has lasted for its time."""
 
     _runs: dict[str, tuple[RunVerdict, str, float]] = field(default_factory=dict)
     _since: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
@@ -52,7 +45,7 @@ class Debounce:
     def judge(self, run: RunView, now: float) -> RunVerdict:
         """Return the verdict on the run at `now`; states that are too new to be shown are held back."""
         before, lately = (known.get(run.run, frozenset()) for known in (self._slow, self._lately))
-        judged = judge_workers(run, slow_before=before, slow_lately=lately, pace=self.courtesy.between)
+        judged = judge_workers(run, slow_before=before, slow_lately=lately)
         self._lately[run.run] = frozenset(worker.worker for worker in judged if worker.state == "slow")
         workers = tuple(self._worker(run.run, worker, now) for worker in judged)
         self._slow[run.run] = frozenset(worker.worker for worker in workers if worker.state == "slow")

@@ -63,4 +63,4 @@ def test_a_collection_gives_way_at_every_page_and_worker():
         [Page(f"http://10.0.0.{at}:8080/metrics", page.render(moment).encode()) for at, page in enumerate(pages)]
     )
     assert len(snapshot.runs[0].workers) == 20
-    assert courtesy.calls >= 3 * 4 + 3 * 20
+    assert courtesy.calls >= 3 * 4 + 2 * 20
