@@ -215,7 +215,8 @@ def _left_out(run: RunView, workers: tuple[WorkerVerdict, ...]) -> Iterator[Find
     """Yield workers that had calls like their peers, and have had none for long while most of these go on."""
     waiting = {worker.worker for worker in workers if worker.state == "waiting"}
     sampling = [worker for worker in run.workers if worker.role in SAMPLING_ROLES and worker.rollouts_total]
-    active = [worker for worker in sampling if (worker.progress_age_seconds or 0.0) < _long_seconds(run) / 2.0]
+    recent = _long_seconds(run) / 2.0
+    active = [w for w in sampling if w.progress_age_seconds is not None and w.progress_age_seconds < recent]
     if len(active) <= len(sampling) / 2:
         return
     many = _FEW_CALLS_RATIO * median(worker.rollouts_total or 0.0 for worker in active)

@@ -368,6 +368,8 @@ def test_workers_without_calls_are_a_remark_where_the_driver_records_nothing():
 def test_worker_without_calls_while_the_others_go_on_is_a_remark(change, remarked):
     idle = {"activity": "waiting", "progress_age_seconds": 40.0, "rollouts_total": 80.0, "rollouts_per_second": 0.0}
     others = [worker(str(number), rollouts_total=100.0) for number in range(3)]
+    unseen = [worker(str(number), rollouts_total=100.0, progress_age_seconds=None) for number in range(3)]
+    assert "workers_left_out" not in {f.code for f in judge(run(*unseen, worker("3", **idle))).findings}
     findings = judge(run(*others, worker("3", **{**idle, **change}))).findings
     sentences = [finding.sentence for finding in findings if finding.code == "workers_left_out"]
     assert sentences == (["Worker 3 has had no call for 40 s while the others go on."] if remarked else [])
