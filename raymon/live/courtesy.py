@@ -40,9 +40,14 @@ class Courtesy:
         finally:
             with self._lock:
                 self._hurried -= 1
-                self._until = time.monotonic() + LINGER_SECONDS
+                self._until = max(self._until, time.monotonic() + LINGER_SECONDS)
                 if not self._hurried:
                     self._nobody.set()
+
+    def expect(self, seconds: float) -> None:
+        """Have the others wait for somebody who will be in a hurry within so many seconds."""
+        with self._lock:
+            self._until = max(self._until, time.monotonic() + seconds)
 
     def give_way(self) -> None:
         """Wait while somebody is in a hurry. For one thread, which calls it every few milliseconds of its work."""

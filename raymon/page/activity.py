@@ -1,6 +1,7 @@
 """Where the time goes: an iteration by phase, and what each worker was doing at each moment."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -75,7 +76,7 @@ def _workers(context: Context) -> Iterator[Html]:
     meaning = "Mean over the workers of each phase's share of their wall time; the rest is Ray and Python."
     drawn = False
     for role in roles:
-        if ratios := _phase_ratio(context, role):
+        if ratios := context.facts.once(("phases", role), partial(_phase_ratio, context, role)):
             title = ROLE_TITLE[role] if len(roles) > 1 else "Workers"
             yield _heading(f"{title}, on average", meaning)
             yield shares(ratios, (*WORKER_ORDER, "other"), f"{title}: their time by phase", lambda _: "")
@@ -87,6 +88,10 @@ def _workers(context: Context) -> Iterator[Html]:
 
 def roles_of(context: Context) -> list[str]:
     """Return the roles that the workers of the run have, in the order of the catalogue."""
+    return context.facts.once("roles", lambda: _roles(context))
+
+
+def _roles(context: Context) -> list[str]:
     present = {worker.role for worker in context.run.workers}
     return [role for role in ROLES if role in present]
 

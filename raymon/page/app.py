@@ -13,7 +13,8 @@ import streamlit as st
 from raymon.page import choice as choices
 from raymon.page import component, layout, login_form
 from raymon.page.command import PAGE_TOKEN, options
-from raymon.page.shared import courtesy, drawings, incidents, services, snapshot_for
+from raymon.page.hurry import courtesy
+from raymon.page.shared import drawings, incidents, services, snapshot_for
 
 
 def admitted() -> bool:

@@ -3,7 +3,7 @@
 A view holds ages as of the collection; `Context.age` returns them as of now. Sections draw no age without it.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from raymon import health
 from raymon.health import Finding, RunVerdict, WorkerVerdict
 from raymon.live.snapshot import Floats, RunHistory, Snapshot
 from raymon.page.choice import Choice
+from raymon.page.facts import Facts, facts_of
 from raymon.views import RunView, WorkerView
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Context:
         elapsed: Seconds since the snapshot was taken.
         other: The run laid over the curves, or None.
         incidents: Those of all runs, newest first.
-        sorted_workers: Order of the table to the workers in it, for the sections that follow.
+        facts: What later drawings of the same collection need not compute again.
     """
 
     snapshot: Snapshot
@@ -38,10 +39,10 @@ class Context:
     run: RunView
     verdict: RunVerdict
     history: RunHistory
+    facts: Facts
     elapsed: float = 0.0
     other: "Context | None" = None
     incidents: "tuple[Summary, ...]" = ()
-    sorted_workers: dict[str, list[tuple[WorkerView, WorkerVerdict]]] = field(default_factory=dict)
 
     @property
     def now(self) -> float:
@@ -96,7 +97,7 @@ class Context:
 
     def judged_workers(self) -> list[tuple[WorkerView, WorkerVerdict]]:
         """Return every worker with its verdict, in the order of the view."""
-        return health.judged_workers(self.run, self.verdict)
+        return self.facts.once("judged", lambda: health.judged_workers(self.run, self.verdict))
 
 
 def context_of(
@@ -114,4 +115,4 @@ def context_of(
 def _context(snapshot: Snapshot, choice: Choice, run: RunView, elapsed: float, other: Context | None) -> Context:
     verdict = snapshot.verdicts.get(run.run, UNJUDGED)
     history = snapshot.histories.get(run.run, RunHistory())
-    return Context(snapshot, choice, run, verdict, history, elapsed, other)
+    return Context(snapshot, choice, run, verdict, history, facts_of(run, verdict), elapsed, other)

@@ -22,11 +22,14 @@ from streamlit import net_util
 from raymon.cluster.ownership import is_loopback
 from raymon.live.allocator import limit_arenas
 from raymon.page.garbage import LongCollections
+from raymon.page.hurry import courtesy
 
 PARENT_CHECK_SECONDS: Final = 0.5
 SWITCH_SECONDS: Final = 0.001
 """After so long the collector lets another thread run. With the default of 5 ms, 200 health checks a second took 200 ms
 each next to a busy thread, and now 12 ms."""
+ANNOUNCED_SECONDS: Final = 0.1
+"""Within it the drawing for a viewer's message has usually begun."""
 _OPTIONS: Final[dict[str, object]] = {
     "global.developmentMode": False,
     "logger.level": "error",
@@ -75,6 +78,27 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
+class Announcement:
+    """ASGI middleware: the collection steps aside from the moment that a viewer's message comes.
+
+    Until the drawing for it begins, several threads hand it on, and each would wait for the interpreter.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on, and announce the messages of viewers."""
+
+        async def announced() -> Message:
+            message = await receive()
+            if message["type"] == "websocket.receive":
+                courtesy.expect(ANNOUNCED_SECONDS)
+            return message
+
+        await self._app(scope, announced if scope["type"] == "websocket" else receive, send)
+
+
 def settings(host: str, port: int) -> dict[str, object]:
     """Return Streamlit's options for a page on an address and port.
 
@@ -115,7 +139,9 @@ def main(parent: int, host: str, port: int, arguments: tuple[str, ...]) -> None:
     net_util.get_internal_ip = no_address
     sys.argv = [__file__, *arguments]  # what the page reads
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again at its end; exit handlers must run
-    page = st.App(Path(__file__).with_name("app.py"), middleware=[Middleware(SecurityHeaders)])
+    page = st.App(
+        Path(__file__).with_name("app.py"), middleware=[Middleware(SecurityHeaders), Middleware(Announcement)]
+    )
     page.run(config=settings(host, port))
 
 

@@ -19,13 +19,13 @@ from raymon.incident.recording_format import RecordingError
 from raymon.incident.recording_writer import RecordingWriter
 from raymon.incident.replay import Replay
 from raymon.live.collector import Collector
-from raymon.live.courtesy import Courtesy
 from raymon.live.scrape import Scraper
 from raymon.live.snapshot import Snapshot
 from raymon.page import layout
 from raymon.page.choice import Choice
 from raymon.page.command import options, targets_of
 from raymon.page.footer import Service
+from raymon.page.hurry import courtesy
 from raymon.page.incident_list import READ_SECONDS, Summary, read
 from raymon.page.polled import Polled
 from raymon.page.services import PERIOD_SECONDS, PROMETHEUS, ask, probes
@@ -81,8 +81,6 @@ class Drawings:
 
 
 drawings: Final = Drawings()
-courtesy: Final = Courtesy()
-"""The collector gives way to whoever draws."""
 
 
 K = TypeVar("K", bound=Hashable)

@@ -1,5 +1,6 @@
 """The main numbers, each with its change, its last minutes and how it is computed."""
 
+from collections import Counter
 from typing import Final
 
 from raymon.format import UNKNOWN, change, count, duration, plain, share, size, whole
@@ -135,9 +136,9 @@ def _workers(context: Context) -> Html:
         up = sum(1 for worker in run.workers if worker.present)
     short = up is not None and expected is not None and up < expected and not context.ended
     parts = [f"{states[state]} {word(state)}" for state in ("restarting", "given_up") if states.get(state)]
-    verdicts = [verdict.state for verdict in context.verdict.workers]
-    parts += [f"{verdicts.count(state)} {word(state)}" for state in ("stalled", "failing") if state in verdicts]
-    restarts = sum(sum(worker.restarts.values()) for worker in run.workers)
+    verdicts = context.facts.once("verdicts", lambda: Counter(verdict.state for verdict in context.verdict.workers))
+    parts += [f"{verdicts[state]} {word(state)}" for state in ("stalled", "failing") if verdicts[state]]
+    restarts = context.facts.once("restarts", lambda: sum(sum(worker.restarts.values()) for worker in run.workers))
     if restarts:
         parts.append(f"{restarts} restart{'s' if restarts != 1 else ''}")
     return _tile(

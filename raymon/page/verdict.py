@@ -1,7 +1,7 @@
 """The first thing to read: the verdict in words, why, and what to do; then the alerts that fire."""
 
 from raymon.format import duration
-from raymon.health import TROUBLED_STATES, Finding
+from raymon.health import TROUBLED_STATES, Finding, WorkerVerdict
 from raymon.html.markup import Html, tag, with_code, without_code
 from raymon.html.parts import panel, verdict_box
 from raymon.html.words import headline, shape, state_badge
@@ -46,7 +46,7 @@ def _finding(finding: Finding) -> Html:
 
 def _troubled_workers(context: Context) -> Html | None:
     """Return a button for each worker in trouble, the first few by name."""
-    troubled = [item for _, item in sorted_workers(context, "trouble") if item.state in TROUBLED_STATES]
+    troubled = context.facts.once("troubled", lambda: _troubled(context))
     if not troubled:
         return None
     buttons = [
@@ -64,6 +64,10 @@ def _troubled_workers(context: Context) -> Html | None:
     surplus = len(troubled) - SHOWN_WORKERS
     rest = tag("span", f"and {surplus} more", class_="soft") if surplus > 0 else None
     return tag("div", *buttons, rest, class_="troubled")
+
+
+def _troubled(context: Context) -> list[WorkerVerdict]:
+    return [item for _, item in sorted_workers(context, "trouble") if item.state in TROUBLED_STATES]
 
 
 def firing_alerts(context: Context) -> list[FiringAlert]:

@@ -21,41 +21,60 @@ BY_NUMBER: Final = "number"
 
 
 def sorted_workers(context: Context, order: str) -> list[Pair]:
-    """Return the workers in an order, equal ones by their number; sorted once for all sections of a drawing."""
-    if order not in context.sorted_workers:
-        if order == BY_NUMBER:
-            pairs = sorted(context.judged_workers(), key=lambda pair: (ROLES.index(pair[0].role), number(pair[0])))
-        else:
-            key = next(column.key for column in COLUMNS if column.order == order)
-            pairs = sorted(sorted_workers(context, BY_NUMBER), key=key)
-        context.sorted_workers[order] = pairs
-    return context.sorted_workers[order]
+    """Return the workers in an order, equal ones by their number."""
+    return context.facts.once(("order", order), lambda: _sorted(context, order))
 
 
-def matches(pair: Pair, state: str, text: str) -> bool:
-    """Return whether a worker has the state and every word of the text in its number, node, pid, state or reason.
+def _sorted(context: Context, order: str) -> list[Pair]:
+    if order == BY_NUMBER:
+        return sorted(context.judged_workers(), key=lambda pair: (ROLES.index(pair[0].role), number(pair[0])))
+    key = next(column.key for column in COLUMNS if column.order == order)
+    return sorted(sorted_workers(context, BY_NUMBER), key=key)
 
-    A number must match as a whole: `12` finds worker 12 and not worker 120.
+
+def state_totals(context: Context) -> Counter[str]:
+    """Return how many workers have each state."""
+    return context.facts.once("states", lambda: Counter(verdict.state for _, verdict in context.judged_workers()))
+
+
+def matching_workers(context: Context) -> list[Pair]:
+    """Return the workers, in the chosen order, that have the chosen state and every word of the search.
+
+    A word is looked for in a worker's number, node, pid, state and reason. A number must match as a whole: `12` finds
+    worker 12 and not worker 120.
     """
+    choice = context.choice
+    pairs = sorted_workers(context, choice.order)
+    if choice.state:
+        pairs = [pair for pair in pairs if pair[1].state == choice.state]
+    if not (wanted := choice.q.lower().split()):
+        return pairs
+    texts: dict[str, str] = context.facts.once("texts", dict)
+    return [pair for pair in pairs if _matches(_text(pair, texts), wanted)]
+
+
+def _text(pair: Pair, texts: dict[str, str]) -> str:
+    """Return what is searched of a worker, with a space around each word."""
     worker, verdict = pair
-    if state and verdict.state != state:
-        return False
-    if not text:
-        return True
-    place = f"node {worker.node or ''} pid {worker.pid or ''}"
-    why = without_code(f"{verdict.reason} {failing(worker)}")
-    searched = f"worker {worker.worker} {worker.role} {place} {word(verdict.state)} {why}".lower()
-    words = set(searched.split())
-    return all(part in words if part.isdigit() else part in searched for part in text.lower().split())
+    if worker.worker not in texts:
+        place = f"node {worker.node or ''} pid {worker.pid or ''}"
+        why = without_code(f"{verdict.reason} {failing(worker)}")
+        parts = f"worker {worker.worker} {worker.role} {place} {word(verdict.state)} {why}".lower().split()
+        texts[worker.worker] = f" {' '.join(parts)} "
+    return texts[worker.worker]
+
+
+def _matches(text: str, wanted: list[str]) -> bool:
+    return all((f" {part} " if part.isdigit() else part) in text for part in wanted)
 
 
 def table(context: Context) -> Html:
     """Return the section with filters, search and as many rows as chosen."""
     choice = context.choice
     pairs = sorted_workers(context, choice.order)
-    matching = [pair for pair in pairs if matches(pair, choice.state, choice.q)]
+    matching = matching_workers(context)
     shown = matching[: choice.row_limit]
-    empty = empty_columns(pairs)
+    empty = context.facts.once("empty columns", lambda: empty_columns(pairs))
     columns = [column for column in COLUMNS if column.order not in empty]
     rows = [_row(context, pair, columns, index) for index, pair in enumerate(shown)]
     if not rows:
@@ -67,17 +86,16 @@ def table(context: Context) -> Html:
     return panel(
         "Workers",
         total,
-        _filters(context, pairs),
+        _filters(context),
         tag("div", grid, class_="scroll", tabindex="0", role="region", aria_label="Table of workers"),
         _more(len(shown), len(matching)),
         section="workers",
     )
 
 
-def _filters(context: Context, pairs: list[Pair]) -> Html:
-    chosen = context.choice.state
-    totals = Counter(verdict.state for _, verdict in pairs)
-    chips = [_chip("", "all", len(pairs), pressed=chosen == "")]
+def _filters(context: Context) -> Html:
+    chosen, totals = context.choice.state, state_totals(context)
+    chips = [_chip("", "all", totals.total(), pressed=chosen == "")]
     chips += [
         _chip(state, word(state), totals[state], pressed=chosen == state)
         for state in WORKER_STATES

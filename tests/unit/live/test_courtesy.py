@@ -40,6 +40,16 @@ def test_work_stands_still_during_a_hurry_and_goes_on_after_it():
     worker.join()
 
 
+def test_work_waits_for_somebody_who_is_expected_but_not_for_ever():
+    courtesy, begun = Courtesy(), time.monotonic()
+    courtesy.expect(0.2)
+    courtesy.give_way()
+    assert 0.15 < time.monotonic() - begun < MOST_SECONDS
+    begun = time.monotonic()
+    courtesy.give_way()
+    assert time.monotonic() - begun < 0.1
+
+
 def test_an_endless_hurry_does_not_end_the_work():
     courtesy = Courtesy()
     with courtesy.hurry():
