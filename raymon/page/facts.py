@@ -6,6 +6,7 @@ and counting its workers takes longer than drawing the 25 of them that are shown
 
 from collections import deque
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Final, TypeVar, cast
 
 from raymon.health import RunVerdict
@@ -21,6 +22,7 @@ class Facts:
     """The facts of one run as of one collection. What depends on the time of a drawing, or on a choice, is none."""
 
     def __init__(self, run: RunView, verdict: RunVerdict) -> None:
+        self.run = run.run
         self._run, self._verdict = run, verdict
         self._known: dict[Hashable, object] = {}
 
@@ -39,10 +41,13 @@ _recent: Final[deque[Facts]] = deque(maxlen=MOST_RUNS)
 
 
 def facts_of(run: RunView, verdict: RunVerdict) -> Facts:
-    """Return the facts of a run, those of an earlier drawing if it was not collected again since."""
+    """Return the facts of a run: those of an earlier drawing, unless the run was collected again since."""
     for facts in tuple(_recent):
         if facts.are_of(run, verdict):
             return facts
+        if facts.run == run.run:
+            with suppress(ValueError):  # another viewer's thread may have removed it
+                _recent.remove(facts)
     facts = Facts(run, verdict)
     _recent.append(facts)
     return facts
