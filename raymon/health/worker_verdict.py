@@ -1,6 +1,6 @@
 """The verdict on each worker: its lifecycle in the driver, then its signs of life, then its relative speed."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Final, NamedTuple
 
 from raymon.format import duration
@@ -37,14 +37,16 @@ def judge_workers(
     limits: Thresholds = THRESHOLDS,
     slow_before: Set[str] = frozenset(),
     slow_lately: Set[str] = frozenset(),
+    workers: Iterable[WorkerView] | None = None,
 ) -> tuple[WorkerVerdict, ...]:
-    """Return a verdict for every worker of the run, in the order of `run.workers`.
+    """Return a verdict for every worker of the run, or for some of them, in the order given.
 
     Workers that were slow before stay so until they are clearly below the limit, those that became so lately, and are
     not shown yet, while they are far above it.
     """
     slow = stragglers(run, limits, slow_before, slow_lately)
-    return tuple(WorkerVerdict(worker.worker, *_judge(worker, run, slow, limits)) for worker in run.workers)
+    judged = run.workers if workers is None else workers
+    return tuple(WorkerVerdict(worker.worker, *_judge(worker, run, slow, limits)) for worker in judged)
 
 
 def _judge(worker: WorkerView, run: RunView, slow: Mapping[str, Straggler], limits: Thresholds) -> WorkerState:

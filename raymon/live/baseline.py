@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from raymon.health.windows import window_seconds
+from raymon.live.courtesy import Courtesy
 from raymon.live.flow_view import NOTHING
 from raymon.live.token_costs import STEP, Costs, costs_of, in_one_unit
 from raymon.views import FlowView, RunView, WorkerView
@@ -88,8 +89,13 @@ class _Run:
 
 @dataclass(slots=True)
 class Baseline:
-    """What has been normal for each run, from its views so far."""
+    """What has been normal for each run, from its views so far.
 
+    Attributes:
+        courtesy: Whom the comparing gives way to.
+    """
+
+    courtesy: Courtesy = field(default_factory=Courtesy)
     _runs: dict[str, _Run] = field(default_factory=dict)
 
     def compare(self, view: RunView, now: float) -> RunView:
@@ -99,7 +105,7 @@ class Baseline:
         run = self._runs.get(view.run)
         if run is None:
             run = self._runs[view.run] = _Run(now)
-        workers = tuple(_worker(run, worker, view, now) for worker in view.workers)
+        workers = tuple(_worker(run, worker, view, now) for worker in self.courtesy.between(view.workers))
         run.workers = {name: known for name, known in run.workers.items() if known.seen_at > now - REMEMBERED_SECONDS}
         _updates(run, view, now)
         view = replace(

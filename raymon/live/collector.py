@@ -64,6 +64,7 @@ class Collector:
         on_round: Called with every round before it is digested; it must not raise.
         watched: Whether to collect at the full rate although no snapshot is requested.
         courtesy: Whom the collection gives way to, so that a drawing need not share the interpreter with it.
+        before_shown: Called with every snapshot before a viewer gets it; it must not raise.
     """
 
     def __init__(
@@ -76,13 +77,14 @@ class Collector:
         on_round: Callable[[Round], None] | None = None,
         watched: bool = False,
         courtesy: Courtesy | None = None,
+        before_shown: Callable[[Snapshot], None] | None = None,
     ) -> None:
         if isinstance(targets, Sequence):
             targets = NamedTargets.of(targets) if targets else LocalTargets()
         self._targets: Targets = targets
         self._period = period_seconds
         self._clock = clock
-        self._on_round = on_round
+        self._on_round, self._before_shown = on_round, before_shown
         self._always = watched
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -90,9 +92,10 @@ class Collector:
         self._collecting_since: float | None = None
         self._thread: threading.Thread | None = None
         self._courtesy = courtesy or Courtesy()
-        self._scraper, self._parser, self._memory = Scraper(), Parser(), Memory(courtesy=self._courtesy)
+        self._scraper, self._parser = Scraper(courtesy=self._courtesy), Parser()
+        self._memory = Memory(courtesy=self._courtesy)
         self._rings: dict[str, Ring] = {}
-        self._baseline, self._debounce = Baseline(), Debounce()
+        self._baseline, self._debounce = Baseline(self._courtesy), Debounce(self._courtesy)
         self._silent = SilentProcessReader()
         self._phases, self._alarms = ShownPhases(), LocalAlerts()
         self._prometheus = Prometheus(prometheus_url) if prometheus_url else None
@@ -180,7 +183,7 @@ class Collector:
         spent = time.perf_counter() - begun
         problem = collection_problem(latest, views, spent)
         before = self._snapshot
-        self._snapshot = Snapshot(
+        snapshot = Snapshot(
             taken_at=now,
             taken_monotonic=time.monotonic(),
             runs=views,
@@ -195,7 +198,11 @@ class Collector:
             rounds=before.rounds + 1,
             round_seconds=spent,
         )
-        return self._snapshot
+        if self._before_shown is not None:
+            self._courtesy.give_way()
+            self._before_shown(snapshot)
+        self._snapshot = snapshot
+        return snapshot
 
     def _now(self) -> float:
         """Return our wall-clock time, which never goes back."""
@@ -264,7 +271,7 @@ class Collector:
         states = {judged.worker: judged.state for judged in verdict.workers}
         workers = {
             worker.worker: self._sample(view.run, worker, states.get(worker.worker, "unknown"))
-            for worker in view.workers
+            for worker in self._courtesy.between(view.workers)
         }
         self._rings.setdefault(view.run, Ring()).add(now, history_values(view), workers)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from raymon.health import RUN_STATES, THRESHOLDS, RunVerdict, WorkerVerdict, judge, judge_workers
+from raymon.live.courtesy import Courtesy
 from raymon.views import RunView
 
 WORKER_HOLD_SECONDS: Final[Mapping[str, float]] = {"slow": THRESHOLDS.slow_hold_seconds}
@@ -35,8 +36,13 @@ RUN_HOLD_SECONDS: Final[Mapping[str, float]] = {
 
 @dataclass(slots=True)
 class Debounce:
-    """The verdicts of before; a state that can flash is shown once it has lasted for its time."""
+    """The verdicts of before; a state that can flash is shown once it has lasted for its time.
 
+    Attributes:
+        courtesy: Whom the judging gives way to.
+    """
+
+    courtesy: Courtesy = field(default_factory=Courtesy)
     _runs: dict[str, tuple[RunVerdict, str, float]] = field(default_factory=dict)
     _since: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
     _slow: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -45,7 +51,8 @@ class Debounce:
     def judge(self, run: RunView, now: float) -> RunVerdict:
         """Return the verdict on the run at `now`; states that are too new to be shown are held back."""
         before, lately = (known.get(run.run, frozenset()) for known in (self._slow, self._lately))
-        judged = judge_workers(run, slow_before=before, slow_lately=lately)
+        each = self.courtesy.between(run.workers)
+        judged = judge_workers(run, slow_before=before, slow_lately=lately, workers=each)
         self._lately[run.run] = frozenset(worker.worker for worker in judged if worker.state == "slow")
         workers = tuple(self._worker(run.run, worker, now) for worker in judged)
         self._slow[run.run] = frozenset(worker.worker for worker in workers if worker.state == "slow")

@@ -9,9 +9,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from raymon.cluster.http import MOST_BYTES, Request
+from raymon.live.courtesy import Courtesy
 
 MOST_TARGETS: Final = 512
 """Pages fetched in one round, and requests that may hang at the same time."""
+AT_ONCE: Final = 16
+"""Requests that run at the same time, as long as each ends within `PATIENCE_SECONDS`: more of their threads would only
+compete for the interpreter, with each other and with a viewer's drawing."""
+PATIENCE_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +34,35 @@ class Scraper:
     """Fetch several URLs concurrently.
 
     Attributes:
-        timeout_seconds: For a whole round, name look-up and connecting included.
+        timeout_seconds: For each page, name look-up and connecting included.
         most_bytes: A longer page is refused.
+        courtesy: Whom the requests give way to before they begin.
     """
 
     timeout_seconds: float = 3.0
     most_bytes: int = MOST_BYTES
+    courtesy: Courtesy = field(default_factory=Courtesy)
     _hanging: dict[str, Request] = field(default_factory=dict)
 
     def fetch(self, urls: Iterable[str], headers: Mapping[str, str] | None = None) -> list[Page]:
-        """Return a page for every distinct URL, in order; takes at most about `timeout_seconds` and never raises."""
-        deadline = time.perf_counter() + self.timeout_seconds
+        """Return a page for every distinct URL, in order; never raises.
+
+        Takes at most about `timeout_seconds`, and a second more for hundreds of URLs or where it gives way.
+        """
         self._hanging = {url: request for url, request in self._hanging.items() if request.running}
-        wanted = list(dict.fromkeys(urls))[:MOST_TARGETS]
-        started = [self._start(url, headers, deadline) for url in wanted]
+        started: list[Request | Page] = []
+        for url in self.courtesy.between(list(dict.fromkeys(urls))[:MOST_TARGETS]):
+            if len(started) >= AT_ONCE and isinstance(earlier := started[-AT_ONCE], Request):
+                earlier.wait(PATIENCE_SECONDS)
+            started.append(self._start(url, headers))
         return [self._finish(request) if isinstance(request, Request) else request for request in started]
 
-    def _start(self, url: str, headers: Mapping[str, str] | None, deadline: float) -> Request | Page:
+    def _start(self, url: str, headers: Mapping[str, str] | None) -> Request | Page:
         if url in self._hanging:
             return Page(url, error="an earlier request to it still hangs")
         if len(self._hanging) >= MOST_TARGETS:
             return Page(url, error="too many earlier requests still hang")
+        deadline = time.perf_counter() + self.timeout_seconds
         request = Request(url, headers, deadline, self.most_bytes)
         if not request.start():
             return Page(url, error="this machine has no more threads")

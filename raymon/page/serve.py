@@ -21,7 +21,7 @@ from streamlit import net_util
 
 from raymon.cluster.ownership import is_loopback
 from raymon.live.allocator import limit_arenas
-from raymon.page.garbage import LongCollections
+from raymon.live.garbage import RareCollections
 from raymon.page.hurry import courtesy
 
 PARENT_CHECK_SECONDS: Final = 0.5
@@ -131,7 +131,7 @@ def no_address() -> None:
 def main(parent: int, host: str, port: int, arguments: tuple[str, ...]) -> None:
     """Serve the page until the process is ended."""
     limit_arenas()
-    LongCollections().watch()
+    RareCollections().watch()
     sys.setswitchinterval(SWITCH_SECONDS)
     threading.Thread(target=end_with, args=(parent,), name="raymon-parent", daemon=True).start()
     threading.Thread(target=collect, args=(arguments,), name="raymon-collect", daemon=True).start()

@@ -31,6 +31,8 @@ from raymon.page.polled import Polled
 from raymon.page.services import PERIOD_SECONDS, PROMETHEUS, ask, probes
 
 REUSE_SECONDS: Final = 0.5
+WATCHED_SECONDS: Final = 3.0
+"""Each viewer's page is drawn once a second."""
 _log = logging.getLogger(__name__)
 
 
@@ -50,6 +52,7 @@ class Drawings:
         self._most = most
         self._draw = draw
         self._lock = threading.Lock()
+        self._viewed_at = float("-inf")
         self._latest: dict[tuple[Choice, tuple[Service, ...], tuple[Summary, ...]], tuple[Snapshot, float, Html]] = {}
 
     def page(
@@ -65,15 +68,31 @@ class Drawings:
             drawn = self._latest.get(key)
             if drawn is not None and drawn[0] is snapshot and time.monotonic() - drawn[1] < REUSE_SECONDS:
                 return drawn[2]
-            html = self._draw(snapshot, choice, services, incidents)
+            html = self._draw(snapshot, *key)
             now = time.monotonic()
             self._latest.pop(key, None)
             self._latest[key] = (snapshot, now, html)
+            self._viewed_at = now
             for old, (_, drawn_at, _) in list(self._latest.items()):
                 if now - drawn_at < REUSE_SECONDS and len(self._latest) <= self._most:
                     break
                 del self._latest[old]
             return html
+
+    def prepare(self, snapshot: Snapshot) -> None:
+        """Draw what was drawn last with a new snapshot, so that its viewer does not wait for a first drawing of it."""
+        latest = list(self._latest.items())  # without the lock, which a viewer's drawing may hold
+        if not latest or time.monotonic() - self._viewed_at > WATCHED_SECONDS:
+            return
+        key, known = latest[-1]
+        try:
+            html = self._draw(snapshot, *key)
+        except Exception:  # noqa: BLE001  # a viewer will see it
+            _log.warning("a page cannot be drawn in advance", exc_info=True)
+            return
+        with self._lock:
+            if self._latest.get(key) is known:
+                self._latest[key] = (snapshot, time.monotonic(), html)
 
     def __len__(self) -> int:
         """Return how many drawings, each with its snapshot, are in memory."""
@@ -140,6 +159,7 @@ def collector(arguments: tuple[str, ...]) -> Collector:
         prometheus_expected=bool(url),
         on_round=recorder.add if recorder else None,
         courtesy=courtesy,
+        before_shown=drawings.prepare,
     )
     running.start()
     if recorder is not None:

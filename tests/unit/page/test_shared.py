@@ -38,3 +38,42 @@ def test_drawing_too_old_for_another_viewer_is_forgotten(monkeypatch):
     monkeypatch.setattr(shared, "REUSE_SECONDS", 1e-9)
     drawings.page(snapshot(), Choice(run="d"))
     assert len(drawings) == 1, "each holds a snapshot with the history of all runs"
+
+
+def test_what_was_drawn_last_is_drawn_in_advance():
+    calls = []
+
+    def draw(taken, choice, *beside):
+        calls.append((taken, choice))
+        return join(choice.run)
+
+    drawings, old, new = Drawings(draw=draw), snapshot(), snapshot()
+    drawings.prepare(old)
+    assert not calls, "nobody looks"
+    drawings.page(old, Choice(run="a"))
+    drawings.page(old, Choice(run="b"))
+    drawings.prepare(new)
+    assert calls[2:] == [(new, Choice(run="b"))]
+    assert drawings.page(new, Choice(run="b")) == "b"
+    assert len(calls) == 3
+
+
+def test_nothing_is_drawn_in_advance_once_the_viewers_have_left(monkeypatch):
+    calls = []
+    drawings = Drawings(draw=lambda taken, *key: calls.append(taken) or join("a"))
+    drawings.page(snapshot(), Choice())
+    monkeypatch.setattr(shared, "WATCHED_SECONDS", 0.0)
+    drawings.prepare(snapshot())
+    assert len(calls) == 1
+
+
+def test_page_that_cannot_be_drawn_in_advance_leaves_the_collection_alone():
+    def draw(taken, *key):
+        if taken is broken:
+            raise ValueError("found nonsense")
+        return join("a")
+
+    drawings, fine, broken = Drawings(draw=draw), snapshot(), snapshot()
+    drawings.page(fine, Choice())
+    drawings.prepare(broken)
+    assert drawings.page(fine, Choice()) == "a"
