@@ -1,4 +1,4 @@
-"""Fetch pages over HTTP, many at once, within one deadline and one size, whatever the servers do.
+"""Fetch pages over HTTP, several at once, each within a time and a size, whatever the servers do.
 
 A page that hangs, drips a byte a second, never ends or is not HTTP costs its own result and nothing else.
 """

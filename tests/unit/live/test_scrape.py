@@ -23,7 +23,7 @@ from raymon.format import LONGEST_LABEL
 from raymon.live import parse, targets
 from raymon.live.collector import Collector
 from raymon.live.parse import MOST_LABELS, READ_LABELS, WANTED, Parser, checked_series, number
-from raymon.live.scrape import MOST_TARGETS, Page, Scraper
+from raymon.live.scrape import AT_ONCE, MOST_TARGETS, PATIENCE_SECONDS, Page, Scraper
 from raymon.live.targets import (
     DashboardTargets,
     DiscoveryFileTargets,
@@ -66,6 +66,21 @@ def sending(*parts):
         connection.recv(65536)
         for part in parts:
             connection.sendall(part)
+
+    return answer
+
+
+def counting(seconds, at_once):
+    """Answer after so many seconds; `at_once` gets the number of requests that are being answered."""
+    running = []
+
+    def answer(connection, _):
+        connection.recv(65536)
+        running.append(connection)
+        at_once.append(len(running))
+        time.sleep(seconds)
+        running.remove(connection)
+        connection.sendall(OK + SAMPLE)
 
     return answer
 
@@ -291,6 +306,25 @@ def test_hanging_servers_are_scraped_in_parallel():
 class HangingRequest:
     running = True
     url = "http://hangs"
+
+
+def test_few_requests_run_at_once_while_each_ends_soon():
+    at_once = []
+    with server(counting(PATIENCE_SECONDS / 10.0, at_once)) as url:
+        pages = Scraper(timeout_seconds=30.0).fetch(f"{url}?{number}" for number in range(3 * AT_ONCE))
+    assert not any(page.error for page in pages)
+    assert max(at_once) <= AT_ONCE + 1, "the last one ends while the next one begins"
+
+
+def test_slow_servers_do_not_keep_the_others_waiting():
+    at_once = []
+    with server(counting(1.0, at_once)) as url:
+        begun = time.monotonic()
+        pages = Scraper(timeout_seconds=30.0).fetch(f"{url}?{number}" for number in range(4 * AT_ONCE))
+        spent = time.monotonic() - begun
+    assert not any(page.error for page in pages)
+    assert max(at_once) > 2 * AT_ONCE
+    assert spent < 4.0
 
 
 def test_requests_that_hang_are_counted_and_no_more_are_made():
