@@ -146,7 +146,7 @@ def raylets(processes: Path = _PROCESSES) -> tuple[Raylet, ...]:
 
 
 def _raylet(arguments: list[str]) -> Raylet | None:
-    if not arguments or Path(arguments[0]).name != "raylet":
+    if not arguments or arguments[0].rpartition("/")[2] != "raylet":  # a path would intern what others wrote
         return None
     options = dict(part[2:].split("=", 1) for part in arguments[1:] if part.startswith("--") and "=" in part)
     options = {name.replace("_", "-"): value for name, value in options.items()}  # Ray spells its flags both ways
