@@ -131,9 +131,9 @@ class Request:
         """Whether the thread still runs."""
         return self._thread.is_alive()
 
-    def wait(self, seconds: float) -> None:
-        """Wait for the end of the request, until it is so old or its deadline passes."""
-        self._thread.join(max(0.0, min(self._began + seconds, self._deadline) - time.perf_counter()))
+    def wait(self, seconds: float, until: float) -> None:
+        """Wait for the end of the request, until it is so old, or until a moment of `time.perf_counter`."""
+        self._thread.join(max(0.0, min(self._began + seconds, until) - time.perf_counter()))
 
     def result(self) -> Reply:
         """Wait for the reply until the deadline and return it, or why there is none."""

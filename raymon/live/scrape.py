@@ -17,6 +17,8 @@ AT_ONCE: Final = 16
 """Requests that run at the same time, as long as each ends within `PATIENCE_SECONDS`: more of their threads would only
 compete for the interpreter, with each other and with a viewer's drawing."""
 PATIENCE_SECONDS: Final = 0.05
+MOST_PATIENCE_SECONDS: Final = 0.5
+"""In a round; then all others begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,15 @@ class Scraper:
     def fetch(self, urls: Iterable[str], headers: Mapping[str, str] | None = None) -> list[Page]:
         """Return a page for every distinct URL, in order; never raises.
 
-        Takes at most about `timeout_seconds`, and a second more for hundreds of URLs or where it gives way.
+        Takes at most about `timeout_seconds`, half a second more for hundreds of URLs, and a second or two where it
+        gives way.
         """
+        patient_until = time.perf_counter() + MOST_PATIENCE_SECONDS
         self._hanging = {url: request for url, request in self._hanging.items() if request.running}
         started: list[Request | Page] = []
         for url in self.courtesy.between(list(dict.fromkeys(urls))[:MOST_TARGETS]):
             if len(started) >= AT_ONCE and isinstance(earlier := started[-AT_ONCE], Request):
-                earlier.wait(PATIENCE_SECONDS)
+                earlier.wait(PATIENCE_SECONDS, patient_until)
             started.append(self._start(url, headers))
         return [self._finish(request) if isinstance(request, Request) else request for request in started]
 

@@ -115,4 +115,4 @@ def context_of(
 def _context(snapshot: Snapshot, choice: Choice, run: RunView, elapsed: float, other: Context | None) -> Context:
     verdict = snapshot.verdicts.get(run.run, UNJUDGED)
     history = snapshot.histories.get(run.run, RunHistory())
-    return Context(snapshot, choice, run, verdict, history, facts_of(run, verdict), elapsed, other)
+    return Context(snapshot, choice, run, verdict, history, facts_of(run, verdict, snapshot.taken_at), elapsed, other)

@@ -1,4 +1,4 @@
-"""What all drawings of a run have in common until its next collection: computed once, for the first of them.
+"""What all drawings of a run have in common until its next collection: computed for the first of them.
 
 A run of ten thousand workers is drawn each second and at each click, and is collected anew every few seconds. Ordering
 and counting its workers takes longer than drawing the 25 of them that are shown.
@@ -21,8 +21,8 @@ T = TypeVar("T")
 class Facts:
     """The facts of one run as of one collection. What depends on the time of a drawing, or on a choice, is none."""
 
-    def __init__(self, run: RunView, verdict: RunVerdict) -> None:
-        self.run = run.run
+    def __init__(self, run: RunView, verdict: RunVerdict, taken_at: float) -> None:
+        self.run, self.taken_at = run.run, taken_at
         self._run, self._verdict = run, verdict
         self._known: dict[Hashable, object] = {}
 
@@ -40,14 +40,19 @@ class Facts:
 _recent: Final[deque[Facts]] = deque(maxlen=MOST_RUNS)
 
 
-def facts_of(run: RunView, verdict: RunVerdict) -> Facts:
-    """Return the facts of a run: those of an earlier drawing, unless the run was collected again since."""
+def facts_of(run: RunView, verdict: RunVerdict, taken_at: float) -> Facts:
+    """Return the facts of a run: those of an earlier drawing, unless the run was collected again since.
+
+    Those of a collection are not remembered once a later one, made at a later `taken_at`, was drawn.
+    """
+    new = Facts(run, verdict, taken_at)
     for facts in tuple(_recent):
         if facts.are_of(run, verdict):
             return facts
         if facts.run == run.run:
+            if facts.taken_at > taken_at:
+                return new
             with suppress(ValueError):  # another viewer's thread may have removed it
                 _recent.remove(facts)
-    facts = Facts(run, verdict)
-    _recent.append(facts)
-    return facts
+    _recent.append(new)
+    return new

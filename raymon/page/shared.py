@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Hashable
 from functools import cache, partial, wraps
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from raymon.html.markup import Html
 from raymon.incident.incident_thread import BackgroundWatch
@@ -30,14 +30,18 @@ from raymon.page.incident_list import READ_SECONDS, Summary, read
 from raymon.page.polled import Polled
 from raymon.page.services import PERIOD_SECONDS, PROMETHEUS, ask, probes
 
+Key: TypeAlias = tuple[Choice, tuple[Service, ...], tuple[Summary, ...]]
+"""What a drawing of a snapshot depends on."""
 REUSE_SECONDS: Final = 0.5
 WATCHED_SECONDS: Final = 3.0
-"""Each viewer's page is drawn once a second."""
+"""Somebody looks if a page was asked for within this time; each viewer asks once a second."""
+STORE_SECONDS: Final = 0.1
+"""So long a drawing made in advance waits to be stored; it must not hold up the collection that it is of."""
 _log = logging.getLogger(__name__)
 
 
 class Drawings:
-    """The pages drawn last, each for all viewers who chose the same; one is drawn at a time.
+    """The pages drawn last, each for all viewers who chose the same; viewers draw one at a time.
 
     Two hundred viewers who open the page together cost one drawing a second, and their threads wait for a lock instead
     of competing with the server for the interpreter. A drawing that is too old for another viewer is forgotten: its
@@ -52,8 +56,9 @@ class Drawings:
         self._most = most
         self._draw = draw
         self._lock = threading.Lock()
+        self._viewed: Key | None = None
         self._viewed_at = float("-inf")
-        self._latest: dict[tuple[Choice, tuple[Service, ...], tuple[Summary, ...]], tuple[Snapshot, float, Html]] = {}
+        self._latest: dict[Key, tuple[Snapshot, float, Html]] = {}
 
     def page(
         self,
@@ -65,6 +70,7 @@ class Drawings:
         """Return the page as of now, at most half a second old."""
         key = (choice, services, incidents)
         with self._lock:
+            self._viewed_at, self._viewed = time.monotonic(), key
             drawn = self._latest.get(key)
             if drawn is not None and drawn[0] is snapshot and time.monotonic() - drawn[1] < REUSE_SECONDS:
                 return drawn[2]
@@ -72,7 +78,6 @@ class Drawings:
             now = time.monotonic()
             self._latest.pop(key, None)
             self._latest[key] = (snapshot, now, html)
-            self._viewed_at = now
             for old, (_, drawn_at, _) in list(self._latest.items()):
                 if now - drawn_at < REUSE_SECONDS and len(self._latest) <= self._most:
                     break
@@ -81,18 +86,18 @@ class Drawings:
 
     def prepare(self, snapshot: Snapshot) -> None:
         """Draw what was drawn last with a new snapshot, so that its viewer does not wait for a first drawing of it."""
-        latest = list(self._latest.items())  # without the lock, which a viewer's drawing may hold
-        if not latest or time.monotonic() - self._viewed_at > WATCHED_SECONDS:
+        key, drawn_at = self._viewed, time.monotonic()
+        if key is None or drawn_at - self._viewed_at > WATCHED_SECONDS:
             return
-        key, known = latest[-1]
         try:
             html = self._draw(snapshot, *key)
         except Exception:  # noqa: BLE001  # a viewer will see it
             _log.warning("a page cannot be drawn in advance", exc_info=True)
             return
-        with self._lock:
-            if self._latest.get(key) is known:
-                self._latest[key] = (snapshot, time.monotonic(), html)
+        if self._lock.acquire(timeout=STORE_SECONDS):
+            self._latest.pop(key, None)
+            self._latest[key] = (snapshot, drawn_at, html)
+            self._lock.release()
 
     def __len__(self) -> int:
         """Return how many drawings, each with its snapshot, are in memory."""

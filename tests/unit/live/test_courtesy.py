@@ -9,7 +9,7 @@ from synthetic import fleet
 
 from raymon.live.collector import Collector
 from raymon.live.courtesy import MOST_SECONDS, Courtesy
-from raymon.live.scrape import Page
+from raymon.live.scrape import Page, Scraper
 
 
 def test_nobody_in_a_hurry_costs_no_wait():
@@ -59,13 +59,20 @@ def test_an_endless_hurry_does_not_end_the_work():
         assert time.monotonic() - begun < 2 * MOST_SECONDS + 1.0
 
 
+class Counting(Courtesy):
+    calls = 0
+
+    def give_way(self) -> None:
+        self.calls += 1
+
+
+def test_requests_give_way_before_they_begin():
+    courtesy = Counting()
+    Scraper(courtesy=courtesy).fetch(["ftp://a", "ftp://b", "ftp://c"])
+    assert courtesy.calls == 3
+
+
 def test_a_collection_gives_way_at_every_page_and_worker():
-    class Counting(Courtesy):
-        calls = 0
-
-        def give_way(self) -> None:
-            self.calls += 1
-
     courtesy, moment = Counting(), time.time()
     pages = [SyntheticPage(node) for node in fleet(workers=20, nodes=4, runs=1)]
     collector = Collector(["10.0.0.1:8080"], clock=lambda: moment, courtesy=courtesy)
@@ -73,4 +80,4 @@ def test_a_collection_gives_way_at_every_page_and_worker():
         [Page(f"http://10.0.0.{at}:8080/metrics", page.render(moment).encode()) for at, page in enumerate(pages)]
     )
     assert len(snapshot.runs[0].workers) == 20
-    assert courtesy.calls >= 3 * 4 + 2 * 20
+    assert courtesy.calls >= 3 * 4 + 5 * 20

@@ -1,6 +1,7 @@
 """Viewers share drawings."""
 
 import threading
+import time
 
 from page_views import snapshot
 
@@ -40,7 +41,8 @@ def test_drawing_too_old_for_another_viewer_is_forgotten(monkeypatch):
     assert len(drawings) == 1, "each holds a snapshot with the history of all runs"
 
 
-def test_what_was_drawn_last_is_drawn_in_advance():
+def test_what_was_drawn_last_is_drawn_in_advance(monkeypatch):
+    monkeypatch.setattr(shared, "REUSE_SECONDS", 60.0)
     calls = []
 
     def draw(taken, choice, *beside):
@@ -56,6 +58,40 @@ def test_what_was_drawn_last_is_drawn_in_advance():
     assert calls[2:] == [(new, Choice(run="b"))]
     assert drawings.page(new, Choice(run="b")) == "b"
     assert len(calls) == 3
+
+
+def test_whoever_gets_drawings_made_in_advance_is_a_viewer(monkeypatch):
+    monkeypatch.setattr(shared, "REUSE_SECONDS", 60.0)
+    monkeypatch.setattr(shared, "WATCHED_SECONDS", 0.5)
+    calls = []
+    drawings = Drawings(draw=lambda taken, *key: calls.append(taken) or join("a"))
+    drawings.page(snapshot(), Choice())
+    for _ in range(4):
+        new = snapshot()
+        drawings.prepare(new)
+        drawings.page(new, Choice())
+        assert calls[-1] is new
+        time.sleep(0.2)
+    assert len(calls) == 5, "each was drawn in advance, and only then"
+
+
+def test_a_collection_does_not_wait_for_viewers_to_store_its_drawing():
+    drawing, go_on = threading.Event(), threading.Event()
+
+    def draw(taken, *key):
+        if taken is slow:
+            drawing.set()
+            go_on.wait(30.0)
+        return join("a")
+
+    drawings, slow = Drawings(draw=draw), snapshot()
+    viewer = threading.Thread(target=drawings.page, args=(slow, Choice()))
+    viewer.start()
+    assert drawing.wait(30.0)
+    drawings.prepare(snapshot())
+    assert viewer.is_alive(), "it was not waited for"
+    go_on.set()
+    viewer.join()
 
 
 def test_nothing_is_drawn_in_advance_once_the_viewers_have_left(monkeypatch):
