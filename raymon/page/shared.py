@@ -35,6 +35,8 @@ Key: TypeAlias = tuple[Choice, tuple[Service, ...], tuple[Summary, ...]]
 REUSE_SECONDS: Final = 0.5
 WATCHED_SECONDS: Final = 3.0
 """Somebody looks if a page was asked for within this time; each viewer asks once a second."""
+LONG_SECONDS: Final = 1.0
+"""Of a collection."""
 STORE_SECONDS: Final = 0.1
 """So long a drawing made in advance waits to be stored; it must not hold up the collection that it is of."""
 _log = logging.getLogger(__name__)
@@ -85,9 +87,12 @@ class Drawings:
             return html
 
     def prepare(self, snapshot: Snapshot) -> None:
-        """Draw what was drawn last with a new snapshot, so that its viewer does not wait for a first drawing of it."""
+        """Draw what was asked for last with a new snapshot, so that its viewer does not wait for a first drawing of it.
+
+        Only where a collection takes long: of a small fleet, a first drawing is no slower than those that follow.
+        """
         key, drawn_at = self._viewed, time.monotonic()
-        if key is None or drawn_at - self._viewed_at > WATCHED_SECONDS:
+        if key is None or drawn_at - self._viewed_at > WATCHED_SECONDS or snapshot.round_seconds < LONG_SECONDS:
             return
         try:
             html = self._draw(snapshot, *key)

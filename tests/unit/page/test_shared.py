@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 from page_views import snapshot
 
@@ -41,6 +42,11 @@ def test_drawing_too_old_for_another_viewer_is_forgotten(monkeypatch):
     assert len(drawings) == 1, "each holds a snapshot with the history of all runs"
 
 
+def slow_snapshot():
+    """Return a snapshot whose collection took long."""
+    return replace(snapshot(), round_seconds=4.0)
+
+
 def test_what_was_drawn_last_is_drawn_in_advance(monkeypatch):
     monkeypatch.setattr(shared, "REUSE_SECONDS", 60.0)
     calls = []
@@ -49,7 +55,7 @@ def test_what_was_drawn_last_is_drawn_in_advance(monkeypatch):
         calls.append((taken, choice))
         return join(choice.run)
 
-    drawings, old, new = Drawings(draw=draw), snapshot(), snapshot()
+    drawings, old, new = Drawings(draw=draw), slow_snapshot(), slow_snapshot()
     drawings.prepare(old)
     assert not calls, "nobody looks"
     drawings.page(old, Choice(run="a"))
@@ -67,7 +73,7 @@ def test_whoever_gets_drawings_made_in_advance_is_a_viewer(monkeypatch):
     drawings = Drawings(draw=lambda taken, *key: calls.append(taken) or join("a"))
     drawings.page(snapshot(), Choice())
     for _ in range(4):
-        new = snapshot()
+        new = slow_snapshot()
         drawings.prepare(new)
         drawings.page(new, Choice())
         assert calls[-1] is new
@@ -88,7 +94,7 @@ def test_a_collection_does_not_wait_for_viewers_to_store_its_drawing():
     viewer = threading.Thread(target=drawings.page, args=(slow, Choice()))
     viewer.start()
     assert drawing.wait(30.0)
-    drawings.prepare(snapshot())
+    drawings.prepare(slow_snapshot())
     assert viewer.is_alive(), "it was not waited for"
     go_on.set()
     viewer.join()
@@ -99,7 +105,7 @@ def test_nothing_is_drawn_in_advance_once_the_viewers_have_left(monkeypatch):
     drawings = Drawings(draw=lambda taken, *key: calls.append(taken) or join("a"))
     drawings.page(snapshot(), Choice())
     monkeypatch.setattr(shared, "WATCHED_SECONDS", 0.0)
-    drawings.prepare(snapshot())
+    drawings.prepare(slow_snapshot())
     assert len(calls) == 1
 
 
@@ -109,7 +115,15 @@ def test_page_that_cannot_be_drawn_in_advance_leaves_the_collection_alone():
             raise ValueError("found nonsense")
         return join("a")
 
-    drawings, fine, broken = Drawings(draw=draw), snapshot(), snapshot()
+    drawings, fine, broken = Drawings(draw=draw), snapshot(), slow_snapshot()
     drawings.page(fine, Choice())
     drawings.prepare(broken)
     assert drawings.page(fine, Choice()) == "a"
+
+
+def test_small_fleet_is_not_drawn_in_advance():
+    calls = []
+    drawings = Drawings(draw=lambda taken, *key: calls.append(taken) or join("a"))
+    drawings.page(snapshot(), Choice())
+    drawings.prepare(replace(snapshot(), round_seconds=0.05))
+    assert len(calls) == 1
