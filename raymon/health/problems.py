@@ -57,8 +57,13 @@ def _lost_workers(run: RunView, workers: tuple[WorkerVerdict, ...], limits: Thre
     for worker in workers:
         by_state.setdefault(worker.state, []).append(worker)
     if stalled := by_state.get("stalled"):
-        command = f"raymon profile --worker {shlex.quote(stalled[0].worker)}"
-        advice = f"See where it is: `{command}`. A time-out{{worker_timeout}} ends the wait."
+        ended = {worker.worker for worker in run.workers if worker.process == "gone"}
+        there = [worker.worker for worker in stalled if worker.worker not in ended]
+        if there:
+            command = f"raymon profile --worker {shlex.quote(there[0])}"
+            advice = f"See where it is: `{command}`. A time-out{{worker_timeout}} ends the wait."
+        else:
+            advice = f"{_WHY_IT_ENDED}. Create its actor again when a call of it fails."
         cost = absence_cost(run, [worker.worker for worker in stalled])
         yield Finding(
             "worker_stalled", "critical", _about(stalled, "stalled", cost), advice, _only(stalled), _ratio(cost)

@@ -636,3 +636,13 @@ def test_two_harms_at_once_raise_two_alerts():
     view = healthy(learning={"kl": 2.0}, store=StoreView(used_bytes=95.0, available_bytes=5.0))
     raised = {alarm.name for alarm in health.alarms(view, judge(view))}
     assert raised == {"RaymonPolicyDiverging", "RaymonObjectStorePressure"}
+
+
+def test_advice_is_to_profile_a_worker_whose_process_is_there():
+    there = worker("0", 40.0, heartbeat_age_seconds=40.0, process="stopped")
+    ended = worker("1", 40.0, heartbeat_age_seconds=40.0, process="gone")
+    both, one = judge(healthy(workers=(ended, there))), judge(healthy(workers=(ended, worker("0"))))
+    assert (both.state, one.state) == ("worker_stalled", "worker_stalled")
+    assert "raymon profile --worker 0" in both.advice
+    assert "raymon profile" not in one.advice
+    assert "Why it ended" in one.advice
