@@ -1,6 +1,5 @@
 """The main numbers, each with its change, its last minutes and how it is computed."""
 
-from collections import Counter
 from typing import Final
 
 from raymon.format import UNKNOWN, change, count, duration, plain, share, size, whole
@@ -9,6 +8,7 @@ from raymon.html.chart import sparkline
 from raymon.html.markup import Child, Html, join, tag
 from raymon.html.words import word
 from raymon.page.context import Context
+from raymon.page.worker_table import state_totals
 from raymon.views import RunView, StoreView
 
 CHANGE_SECONDS: Final = 60.0
@@ -136,7 +136,7 @@ def _workers(context: Context) -> Html:
         up = sum(1 for worker in run.workers if worker.present)
     short = up is not None and expected is not None and up < expected and not context.ended
     parts = [f"{states[state]} {word(state)}" for state in ("restarting", "given_up") if states.get(state)]
-    verdicts = context.facts.once("verdicts", lambda: Counter(verdict.state for verdict in context.verdict.workers))
+    verdicts = state_totals(context)
     parts += [f"{verdicts[state]} {word(state)}" for state in ("stalled", "failing") if verdicts[state]]
     restarts = context.facts.once("restarts", lambda: sum(sum(worker.restarts.values()) for worker in run.workers))
     if restarts:
